@@ -1,0 +1,135 @@
+"""Bad input is refused early, in words that say what was expected, what came, and what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+
+import numpy as np
+import tensorflow as tf
+
+SCALING = "Scale 8-bit images with `images.astype('float32') / 127.5 - 1`."
+POLARITY = "A mask holds 1 (or True) where an entry is observed and 0 (or False) where it is hidden."
+
+
+class DivergenceError(RuntimeError):
+    """Training or inference left the finite numbers; the message says what to change."""
+
+
+def signals(
+    values, shape: tuple[int, ...], value_range: tuple[float, float] | None, mask=None
+) -> np.ndarray:
+    """Return `values` as a float32 array `[n, *shape]`, or say what is wrong with them.
+
+    Args:
+        values: anything NumPy makes an array of.
+        shape: of one signal.
+        value_range: what observed entries must lie in; none lifts the check.
+        mask: bool array that broadcasts against `values`; hidden entries are not looked at.
+
+    Returns:
+        float32 `[n, *shape]`.
+
+    Raises:
+        ValueError: wrong dtype, rank or size, no examples, NaN or values out of range.
+    """
+    values = np.asarray(values)
+    if not np.issubdtype(values.dtype, np.floating):
+        raise ValueError(
+            f"Signals: expected floating-point values in {_range_text(value_range)}, received dtype "
+            f"{values.dtype}. {SCALING}"
+        )
+    if values.shape[1:] != shape:
+        remedy = "Give the signals the shape the network decodes to."
+        if (*values.shape[1:], 1) == shape:
+            remedy = "Add the channel axis: `images[..., None]`."
+        elif values.shape == shape:
+            remedy = "Add the batch axis: `signal[None]`."
+        raise ValueError(
+            f"Signals: expected shape {('n', *shape)}, received {values.shape}. {remedy}"
+        )
+    if values.shape[0] == 0:
+        raise ValueError("Signals: expected at least one example, received none.")
+    seen = values if mask is None else np.where(mask, values, 0)
+    if not np.isfinite(seen).all():
+        raise ValueError(
+            "Signals: expected finite values, received NaN or infinity in observed entries. "
+            "Mark missing entries as hidden with a mask. " + POLARITY
+        )
+    if value_range is not None and (seen.min() < value_range[0] or seen.max() > value_range[1]):
+        raise ValueError(
+            f"Signals: expected values in {_range_text(value_range)}, received values from "
+            f"{seen.min():g} to {seen.max():g}. {SCALING} For signals without a range, build the "
+            "model with value_range=None."
+        )
+    return values.astype(np.float32, copy=False)
+
+
+def mask(values, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a mask as a bool array that broadcasts against signals of `shape`.
+
+    Args:
+        values: bool or 0/1, `[n, *signal]` or without the channel axis; 1 = observed, 0 = hidden.
+        shape: of the signals, `(n, *signal)`.
+
+    Returns:
+        bool, `[n, *signal]`, or `[n, ..., 1]` where the channel axis was missing.
+
+    Raises:
+        ValueError: other shape, other values, or an example with nothing observed.
+    """
+    values = np.asarray(values)
+    if values.shape == shape[:-1] and values.ndim > 1:
+        values = values[..., None]
+    elif values.shape != shape and values.shape != (*shape[:-1], 1):
+        raise ValueError(
+            f"Mask: expected shape {shape[:-1]} or {shape}, received {values.shape}. {POLARITY}"
+        )
+    if values.dtype != bool:
+        if not np.isin(values, (0, 1)).all():
+            raise ValueError(
+                f"Mask: expected only 0 and 1, received values from {values.min()} to "
+                f"{values.max()} of dtype {values.dtype}. {POLARITY}"
+            )
+        values = values.astype(bool)
+    empty = np.flatnonzero(~values.reshape(len(values), -1).any(axis=1))
+    if len(empty):
+        raise ValueError(
+            f"Mask: expected something observed in every example, but nothing is in {len(empty)} of "
+            f"{len(values)}, the first of them number {empty[0]}. {POLARITY} Drop examples of which "
+            "nothing is known."
+        )
+    return values
+
+
+def seeds(seed, count: int) -> np.ndarray:
+    """Return one int64 seed per row: `seed + arange(count)`, or `seed` itself if it has `count`."""
+    values = np.asarray(seed)
+    if not np.issubdtype(values.dtype, np.integer) or values.shape not in ((), (count,)):
+        raise ValueError(
+            f"`seed`: expected an integer, or one integer for each of {count} rows, received "
+            f"{seed!r}."
+        )
+    return values + np.arange(count) if values.ndim == 0 else values.astype(np.int64)
+
+
+def _range_text(value_range) -> str:
+    return "any range" if value_range is None else f"[{value_range[0]:g}, {value_range[1]:g}]"
+
+
+def graph_assert(condition: tf.Tensor, text: str, diverged: bool = False) -> tf.Operation:
+    """Assert inside a graph, in words that `readable_errors` can find again."""
+    return tf.debugging.Assert(condition, [f"<<{'diverged' if diverged else 'refused'}: {text}>>"])
+
+
+@contextlib.contextmanager
+def readable_errors():
+    """Turn an assertion of `graph_assert` into the `ValueError` or `DivergenceError` it stands for."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        found = re.search(r"<<(refused|diverged): (.*?)>>", str(error), re.DOTALL)
+        if found is None:
+            raise
+        kind = DivergenceError if found[1] == "diverged" else ValueError
+        raise kind(found[2]) from None

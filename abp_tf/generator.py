@@ -1,0 +1,527 @@
+"""Generator: non-linear factor analysis, learned by alternating back-propagation."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from abp_tf import checks, observation, signatures
+from abp_tf.answers import LatentAnswers
+from abp_tf.callbacks import ExpandLatents
+from abp_tf.data import pipeline
+from abp_tf.langevin import CHAIN, PRIOR, Langevin, row_seeds, sample, stability, training_seeds
+from abp_tf.latents import LatentTable, Prior
+
+PROBE_EVERY, PROBE_ROWS = 50, 16  # how often the stability of the chains is looked at, on how many
+
+
+@keras.saving.register_keras_serializable(package="abp_tf")
+class Generator(LatentAnswers, keras.Model):
+    """`x = g(z; θ) + σ ε`, `z ~ N(0, I)`, learned by alternating back-propagation.
+
+    Each step of `fit` goes down one energy, `U(z; x, θ) = ‖M ⊙ (x − g(z))‖² / (2σ²) + ‖z‖² / 2`,
+    twice: *inference* by Langevin steps along `−∂U/∂z` for each example's latents, *learning* by an
+    optimizer step along `−∂U/∂θ` with the latents held (Han, Lu, Zhu, Wu, "Alternating
+    Back-Propagation for Generator Network", AAAI 2017, arXiv 1606.08571). With a linear network it
+    is factor analysis.
+
+    Args:
+        network: a built `keras.Model` from latents `[n, *latent_shape]` to signals
+            `[n, *signal_shape]`, e.g. `abp_tf.networks.image_generator`.
+        sigma: σ, standard deviation of the noise, in units of the signal; positive.
+        langevin: inference during training; `Langevin(steps=10, step_size=0.1)` by default.
+        inference: inference for new signals, from the prior; by default 200 noisy steps at the
+            training step size, then 100 noise-free ones at half of it.
+        chains: "persistent", one chain per training example that every epoch continues (the paper's
+            algorithm), or "fresh", from the prior each time: memory independent of the data's size.
+        expansion: share of the epochs, from the first, that end with parameter expansion (see
+            `abp_tf.latents.Prior`); if it is above 0 the last epoch does too. 0 is the paper's
+            algorithm to the letter.
+        examples: number of training examples, where data do not tell.
+        value_range: what signals must lie in; None lifts the check.
+        seed: of all noise and of the order of examples.
+
+    Raises:
+        ValueError: for an argument out of its range, or a network that cannot be used.
+
+    Example:
+        >>> network = abp_tf.networks.image_generator((16, 16, 1), latent_dim=10, width=8)
+        >>> model = abp_tf.Generator(network, sigma=0.3)
+        >>> model.compile(optimizer=keras.optimizers.Adam(1e-3, beta_1=0.5))
+        >>> history = model.fit(images, batch_size=100, epochs=2)
+        >>> model.synthesize(4, seed=0).shape
+        (4, 16, 16, 1)
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        sigma: float = 0.3,
+        langevin: Langevin | None = None,
+        inference: Langevin | None = None,
+        chains: str = "persistent",
+        expansion: float = 0.0,
+        examples: int | None = None,
+        value_range: tuple[float, float] | None = (-1.0, 1.0),
+        seed: int = 0,
+        **kwargs,
+    ):
+        # Chains and energies are float32 under every policy; the network keeps its own.
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        _check_network(network)
+        _check_options(sigma, chains, expansion, examples)
+        self.network = network
+        self.latent_shape = tuple(network.input_shape[1:])
+        self.signal_shape = tuple(network.output_shape[1:])
+        self.sigma = float(sigma)
+        self.langevin = langevin or Langevin(steps=10, step_size=0.1)
+        self.inference = inference or Langevin(200, self.langevin.step_size, cool=100)
+        self.chains = chains
+        self.expansion = float(expansion)
+        self.value_range = None if value_range is None else tuple(value_range)
+        self.seed = seed
+
+        self.prior = Prior(self.latent_shape, name="prior")
+        self.table = LatentTable(self.latent_shape, examples or 0, seed, name="chains")
+        self.iteration = self.add_weight(
+            shape=(), dtype="int64", initializer="zeros", trainable=False, name="iteration"
+        )
+        self._stability = self.add_weight(
+            shape=(), initializer="zeros", trainable=False, name="stability"
+        )
+        self._means = {
+            name: keras.metrics.Mean(name=name)
+            for name in ("loss", "reconstruction_error", "latent_norm", "gradient_norm")
+        }
+        # Keras compiles with XLA where it can; on a CPU that is slower (benchmarks/speed.py).
+        self.supports_jit = bool(tf.config.list_physical_devices("GPU"))
+        self.built = True
+
+    # The model: energy, decoding, inference.
+
+    @property
+    def inference(self) -> Langevin:
+        """Inference for new signals."""
+        return self._inference
+
+    @inference.setter
+    def inference(self, langevin: Langevin) -> None:
+        self._inference = langevin
+        self._functions = None  # they hold the settings they were traced with
+
+    def call(self, latent):
+        """Decode latents: `g(z)`."""
+        return self.decode(latent)
+
+    def decode(self, latent: tf.Tensor) -> tf.Tensor:
+        """Map latents `[n, *latent_shape]` to signals, float32 `[n, *signal_shape]`."""
+        return tf.cast(self.network(self.prior(latent), training=False), tf.float32)
+
+    def energy(self, latent: tf.Tensor, signal: tf.Tensor, mask=None) -> tf.Tensor:
+        """`U(z; x, θ)` of each example; both back-propagations go down this one function.
+
+        Args:
+            latent: float32 `[n, *latent_shape]`.
+            signal: float32 `[n, *signal_shape]`, finite in every entry (`observation.hide`).
+            mask: float32 of 0 and 1 that broadcasts against `signal`; 1 = observed.
+
+        Returns:
+            float32 `[n]`, summed over observed entries.
+        """
+        return self._energy_of(self._misfit(latent, signal, mask), latent)
+
+    def _misfit(self, latent, signal, mask):
+        return observation.square(observation.residual(signal, self.decode(latent), mask))
+
+    def _energy_of(self, misfit, latent):
+        return misfit / (2 * self.sigma**2) + observation.square(latent) / 2
+
+    def posterior(self, signal, mask, seed) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Infer latents from the prior, as `infer` and the exported signatures do.
+
+        Args:
+            signal: float32 `[n, *signal_shape]`.
+            mask: float32 of 0 and 1 that broadcasts against `signal`, or None.
+            seed: int64 `[n]`, one per row.
+
+        Returns:
+            latents, their decoded signals, and the mean squared error per observed entry `[n]`.
+        """
+        signal = observation.hide(signal, mask)
+        latent, _ = sample(
+            lambda latent: self.energy(latent, signal, mask),
+            self.prior.draw(row_seeds(seed, PRIOR)),
+            self.inference,
+            row_seeds(seed, CHAIN),
+        )
+        decoded = self.decode(latent)
+        misfit = observation.square(observation.residual(signal, decoded, mask))
+        error = tf.math.divide_no_nan(misfit, observation.entries(signal, mask))
+        return latent, decoded, error
+
+    # Learning.
+
+    def train_step(self, batch: dict) -> dict:
+        """One iteration of alternating back-propagation on a batch of examples."""
+        signal, mask, index = _unpack(batch)
+
+        def energy(latent):
+            return self.energy(latent, signal, mask)
+
+        def seeds(stream):
+            return training_seeds(self.seed, stream, self.iteration.value, index)
+
+        # Inferential back-propagation: go on with each example's chain.
+        persistent = self.chains == "persistent"
+        start = self.table.read(index) if persistent else self.prior.draw(seeds(PRIOR))
+        latent, info = sample(energy, start, self.langevin, seeds(CHAIN))
+
+        # Learning back-propagation: the same energy, latents held.
+        with tf.GradientTape() as tape:
+            misfit = self._misfit(latent, signal, mask)
+            loss = tf.reduce_mean(self._energy_of(misfit, latent))
+        gradients = tape.gradient(loss, self.network.trainable_variables)
+
+        # Nothing is written unless all of it is finite: what was learned so far stays good.
+        finite = tf.math.is_finite(loss) & tf.math.is_finite(tf.linalg.global_norm(gradients))
+        with tf.control_dependencies([checks.graph_assert(finite, "not finite", diverged=True)]):
+            gradients = [tf.identity(gradient) for gradient in gradients]
+            latent = tf.identity(latent)
+        self.optimizer.apply_gradients(zip(gradients, self.network.trainable_variables, strict=True))
+        if persistent:
+            self.table.write(index, latent)
+        self.iteration.assign_add(1)
+        logs = self._report(loss, misfit, signal, mask, latent)
+        logs["gradient_norm"] = self._mean("gradient_norm", tf.reduce_mean(info.gradient_norm), index)
+        self._probe_stability(latent, signal, mask)
+        return {**logs, "stability": self._stability.value}
+
+    def _probe_stability(self, latent, signal, mask) -> None:
+        """Every now and then, look at `δ² λmax / 4` of a few chains."""
+
+        def probe():
+            few = [None if part is None else part[:PROBE_ROWS] for part in (signal, mask)]
+            found = stability(
+                lambda u: self.energy(u, *few), latent[:PROBE_ROWS], self.langevin.step_size
+            )
+            return tf.reduce_max(found)
+
+        due = self.iteration.value % PROBE_EVERY == 1
+        self._stability.assign(tf.cond(due, probe, lambda: self._stability.value))
+
+    def _report(self, loss, misfit, signal, mask, latent) -> dict:
+        """Update the means every step reports; return them so far."""
+        error = misfit / observation.entries(signal, mask)
+        square = observation.square(latent) / tf.cast(tf.size(latent[0]), tf.float32)
+        values = {"loss": loss, "reconstruction_error": error, "latent_norm": square}
+        return {
+            name: self._mean(name, tf.reduce_mean(value), latent) for name, value in values.items()
+        }
+
+    def _mean(self, name, value, rows):
+        self._means[name].update_state(value, sample_weight=tf.shape(rows)[0])
+        return self._means[name].result()
+
+    def test_step(self, batch: dict) -> dict:
+        """Infer the latents of a batch anew and report how well they explain it."""
+        signal, mask, index = _unpack(batch)
+        latent, _, _ = self.posterior(signal, mask, index)
+        misfit = self._misfit(latent, signal, mask)
+        loss = tf.reduce_mean(self._energy_of(misfit, latent))
+        return self._report(loss, misfit, signal, mask, latent)
+
+    def predict_step(self, batch: dict) -> tf.Tensor:
+        """Reconstruct a batch."""
+        signal, mask, index = _unpack(batch)
+        return self.posterior(signal, mask, index)[1]
+
+    @property
+    def metrics(self) -> list:
+        """The means that `fit` and `evaluate` report."""
+        return list(self._means.values())
+
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        validation_split=0.0,
+        validation_data=None,
+        shuffle=True,
+        class_weight=None,
+        sample_weight=None,
+        initial_epoch=0,
+        steps_per_epoch=None,
+        validation_steps=None,
+        validation_batch_size=None,
+        validation_freq=1,
+    ):
+        """Learn by alternating back-propagation; the arguments of `keras.Model.fit`, but for labels.
+
+        Args:
+            x: float array `[n, *signal_shape]`; or a dict of arrays "signal" and "mask" (1 = observed,
+                0 = hidden); or a batched `tf.data.Dataset` of signals or dicts "signal", "index"
+                (the example's number, given before any shuffle) and perhaps "mask".
+            y: must be None, as must `class_weight` and `sample_weight`: there are no labels.
+            batch_size: rows of a batch of arrays, 32 by default.
+            epochs: see `keras.Model.fit`, as for all arguments not listed here.
+            verbose: see above.
+            callbacks: see above; `abp_tf.callbacks` has some.
+            validation_split: share of the arrays, cut from the end, that is held out.
+            validation_data: what `x` may be, or anything `evaluate` takes.
+            shuffle: whether arrays are visited in a new random order each epoch.
+            class_weight: see `y`.
+            sample_weight: see `y`.
+            initial_epoch: see above.
+            steps_per_epoch: see above.
+            validation_steps: see above.
+            validation_batch_size: `batch_size` by default.
+            validation_freq: see above.
+
+        Returns:
+            A `keras.callbacks.History` of `loss` (mean energy), `reconstruction_error` (mean squared
+            error per observed entry), `latent_norm` (mean `‖z‖²/d`, near 1 when posterior and prior
+            agree), `gradient_norm` (of the Langevin steps) and `stability` (`δ² λmax / 4`, to stay
+            below 1).
+
+        Raises:
+            ValueError: for data or options that cannot be used.
+            DivergenceError: energies left the finite numbers; weights and chains are still good.
+        """
+        self._check_ready(y, class_weight, sample_weight)
+        if validation_split:
+            x, validation_data = self._split(x, validation_split, validation_data)
+        dataset, steps_per_epoch = self._training_data(x, batch_size, shuffle, steps_per_epoch)
+        if validation_data is not None:
+            validation_data = self._test_data(
+                validation_data, validation_batch_size or batch_size, validation_steps
+            )
+        self.optimizer.build(self.network.trainable_variables)
+        own = [ExpandLatents(self.expansion)] if self.expansion else []
+        try:
+            with checks.readable_errors():
+                return super().fit(
+                    dataset,
+                    epochs=epochs,
+                    verbose=verbose,
+                    callbacks=own + list(keras.tree.flatten(callbacks or [])),
+                    validation_data=validation_data,
+                    shuffle=False,  # the data are in their order already
+                    initial_epoch=initial_epoch,
+                    steps_per_epoch=steps_per_epoch,
+                    validation_steps=validation_steps,
+                    validation_freq=validation_freq,
+                )
+        except checks.DivergenceError:
+            raise checks.DivergenceError(
+                f"Training diverged at iteration {int(self.iteration.value)}: the energy or its "
+                "gradient is not finite. The last stability δ²λmax/4 seen was "
+                f"{float(self._stability.value):.3g}; it must stay below 1. Lower the step size "
+                f"({self.langevin.step_size:g}) or the learning rate, or raise sigma "
+                f"({self.sigma:g}). Weights and chains are as they were before this iteration."
+            ) from None
+        finally:
+            self._initial_epoch = None  # where a backup was resumed must not outlive this call
+
+    def evaluate(self, x=None, y=None, batch_size=None, steps=None, sample_weight=None, **kwargs):
+        """Infer the latents of signals anew; return `loss`, `reconstruction_error`, `latent_norm`.
+
+        Arguments are those of `keras.Model.evaluate`; `x` as for `fit`, an index not needed.
+        """
+        _refuse(y=y, sample_weight=sample_weight)
+        with checks.readable_errors():
+            return super().evaluate(self._test_data(x, batch_size, steps), steps=steps, **kwargs)
+
+    def predict(self, x, batch_size=None, steps=None, **kwargs):
+        """Reconstruct signals; arguments are those of `keras.Model.predict`, `x` as for `evaluate`."""
+        with checks.readable_errors():
+            return super().predict(self._test_data(x, batch_size, steps), steps=steps, **kwargs)
+
+    def _split(self, x, share, validation_data):
+        if validation_data is not None or isinstance(x, tf.data.Dataset):
+            raise ValueError(
+                "`validation_split` cuts arrays; it was given together with "
+                f"{'a dataset' if validation_data is None else '`validation_data`'}. Give one of them."
+            )
+        if not 0 < share < 1:
+            raise ValueError(f"`validation_split` expected a share in (0, 1), received {share}.")
+        data = pipeline.examples(x, self.signal_shape, self.value_range)
+        cut = int(len(data.signal) * (1 - share))
+        if cut in (0, len(data.signal)):
+            raise ValueError(f"`validation_split={share}` leaves one side of {cut} examples empty.")
+        return data.rows(0, cut).batch(), data.rows(cut)._replace(index=None).batch()
+
+    def _training_data(self, x, batch_size, shuffle, steps_per_epoch):
+        """Return the dataset of an epoch, and the steps Keras is to count in it."""
+        persistent = self.chains == "persistent"
+        if not isinstance(x, tf.data.Dataset):
+            data = pipeline.examples(x, self.signal_shape, self.value_range)
+            if persistent:
+                self.table.claim(len(data.signal), data.fingerprint(), data.index)
+            return pipeline.shuffled(
+                data,
+                batch_size or 32,
+                seed=self.seed,
+                iteration=self.iteration.value,
+                steps_per_epoch=steps_per_epoch,
+                shuffle=shuffle,
+            ), None
+        if batch_size is not None:
+            raise ValueError("`batch_size` was given with a dataset, which has batches of its own.")
+        if persistent:
+            self.table.claim(self.table.examples or pipeline.count_examples(x))
+        rows = self.table.examples if persistent else None
+        return pipeline.stream(x, self.signal_shape, self.value_range, rows=rows), steps_per_epoch
+
+    def _test_data(self, x, batch_size, steps) -> tf.data.Dataset:
+        if isinstance(x, tf.data.Dataset):
+            return pipeline.stream(x, self.signal_shape, self.value_range, number=True)
+        data = pipeline.examples(x, self.signal_shape, self.value_range)
+        return pipeline.in_order(data, batch_size or 32)
+
+    def _check_ready(self, y, class_weight, sample_weight) -> None:
+        _refuse(y=y, class_weight=class_weight, sample_weight=sample_weight)
+        if self.compiled and (self.loss is not None or self._compile_metrics is not None):
+            raise ValueError(
+                "Generator has its own loss, the energy, and its own metrics: "
+                "call `compile(optimizer=...)` without `loss` and `metrics`."
+            )
+        for layer in self.network._flatten_layers():
+            if isinstance(layer, (keras.layers.BatchNormalization, keras.layers.Dropout)):
+                raise ValueError(
+                    f"The network has a layer {layer.name!r} of type {type(layer).__name__}, which "
+                    "ties an example's chain to its batch. Build the network without it."
+                )
+
+    # Chains, saving, export.
+
+    @property
+    def latents(self):
+        """Learned latents of the training examples, float32 `[N, *latent_shape]`, by number."""
+        if self.chains != "persistent" or not self.table.examples:
+            raise ValueError(
+                "Learned latents are kept by persistent chains, after `fit`. Use `infer(signals)`."
+            )
+        return self.table.table.numpy()
+
+    def expand(self) -> None:
+        """Absorb mean and covariance of the chains into the prior; decoded chains do not change."""
+        self.table.table.assign(self.prior.absorb(self.table.table))
+
+    def reset_chains(self) -> None:
+        """Forget the training examples' chains, so that `fit` can begin with other data."""
+        self.table.allocate(0)
+
+    @property
+    def exported_layers(self) -> list:
+        """The layers an export needs."""
+        return [self.network, self.prior]
+
+    def export(self, filepath, **kwargs):
+        """Write a SavedModel with `synthesize`, `reconstruct`, `inpaint` and `decode`.
+
+        See `abp_tf.signatures.export`.
+
+        Args:
+            filepath: the version directory, `…/<name>/<number>`, which must not exist.
+            **kwargs: none; what `keras.Model.export` takes besides is refused.
+
+        Returns:
+            The path written.
+        """
+        if kwargs:
+            raise ValueError(
+                f"Generator.export takes a path alone, received {sorted(kwargs)}. The signatures and "
+                "their inputs are fixed."
+            )
+        return signatures.export(self, filepath)
+
+    def get_config(self) -> dict:
+        """Return the arguments of the constructor."""
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "name": self.name,
+            "network": serialize(self.network),
+            "sigma": self.sigma,
+            "langevin": serialize(self.langevin),
+            "inference": serialize(self.inference),
+            "chains": self.chains,
+            "expansion": self.expansion,
+            "examples": self.table.examples or None,
+            "value_range": self.value_range,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict, custom_objects=None) -> Generator:
+        """Make a `Generator` from what `get_config` returned."""
+        config = dict(config)
+        for name in ("network", "langevin", "inference"):
+            config[name] = keras.saving.deserialize_keras_object(
+                config[name], custom_objects=custom_objects
+            )
+        return cls(**config)
+
+
+def _unpack(batch: dict):
+    """Return observed signal (hidden entries 0), float mask or None, and the examples' numbers."""
+    signal, mask = batch["signal"], batch.get("mask")
+    if mask is not None:
+        mask = tf.cast(mask, tf.float32)
+        signal = observation.hide(signal, mask)
+    index = batch.get("index")
+    if index is None:  # fresh chains from a dataset: the place in the batch stands in
+        index = tf.range(tf.shape(signal, tf.int64)[0])
+    return signal, mask, index
+
+
+def _refuse(**arguments) -> None:
+    for name, value in arguments.items():
+        if value is not None:
+            raise ValueError(
+                f"`{name}` was given, but this model learns from signals alone; leave it out."
+            )
+
+
+def _check_network(network) -> None:
+    if not isinstance(network, keras.Model):
+        raise ValueError(
+            f"Generator expected `network` to be a keras.Model, received {type(network).__name__}."
+        )
+    try:
+        shapes = network.input_shape, network.output_shape
+    except AttributeError:
+        shapes = None, None
+    if not all(isinstance(shape, tuple) and None not in shape[1:] for shape in shapes):
+        raise ValueError(
+            f"Generator expected a network with known shapes of one input and one output, received "
+            f"{shapes[0]} and {shapes[1]}. Build it with keras.Input, as a functional or Sequential "
+            "model."
+        )
+    if not network.trainable_variables:
+        raise ValueError("Generator expected a network with trainable weights; this one has none.")
+    for layer in network._flatten_layers():
+        if layer.compute_dtype == "float16":
+            raise ValueError(
+                f"The network computes in float16 (layer {layer.name!r}), in which energies overflow. "
+                "Use the policy mixed_bfloat16 or float32."
+            )
+
+
+def _check_options(sigma, chains, expansion, examples) -> None:
+    if not 0 < sigma < float("inf"):
+        raise ValueError(f"Generator expected a positive `sigma`, received {sigma!r}.")
+    if chains not in ("persistent", "fresh"):
+        raise ValueError(f"`chains` expected 'persistent' or 'fresh', received {chains!r}.")
+    if not 0 <= expansion <= 1:
+        raise ValueError(f"`expansion` expected a share of epochs in [0, 1], received {expansion!r}.")
+    if expansion and chains == "fresh":
+        raise ValueError(
+            "`expansion` takes mean and covariance from persistent chains; with chains='fresh' there "
+            "are none. Use one or the other."
+        )
+    if examples is not None and (not isinstance(examples, int) or examples < 1):
+        raise ValueError(f"`examples` expected an integer of 1 or more, received {examples!r}.")

@@ -1,0 +1,177 @@
+"""Latents: one persistent chain per training example, and the prior they are drawn from."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from abp_tf.langevin import row_normal
+
+
+@keras.saving.register_keras_serializable(package="abp_tf")
+class LatentTable(keras.layers.Layer):
+    """One latent per training example, addressed by the example's number.
+
+    The table is a raw `tf.Variable`: a step reads and writes its own rows in place, at a cost that
+    does not grow with the number of examples, and the table is saved with the model but never
+    exported. Warm-started chains are those of alternating back-propagation (arXiv 1606.08571).
+
+    Args:
+        latent_shape: shape of one latent.
+        examples: number of rows; 0 leaves the table empty until `allocate`.
+        seed: of the first draw, `N(0, I)`.
+    """
+
+    def __init__(self, latent_shape, examples: int = 0, seed: int = 0, **kwargs):
+        super().__init__(**kwargs)
+        self.latent_shape = tuple(latent_shape)
+        self.seed = seed
+        self.fingerprint = 0
+        self.allocate(examples)
+        self.built = True
+
+    def allocate(self, examples: int) -> None:
+        """Make a table of `examples` rows, drawn anew from the prior."""
+        self.examples = int(examples)
+        self.fingerprint = 0
+        start = tf.random.stateless_normal([self.examples, *self.latent_shape], [self.seed, 0])
+        # Not a Keras variable: those are read whole on every gather.
+        self.table = tf.Variable(start, trainable=False, name="latents")
+
+    def claim(self, examples: int | None, fingerprint: int = 0, index=None) -> None:
+        """Make sure that the chains are those of the data `fit` is about to use.
+
+        Args:
+            examples: number of examples; None where the data do not tell.
+            fingerprint: checksum of the data, 0 where there is none.
+            index: the examples' numbers, where they bring their own.
+
+        Raises:
+            ValueError: chains of other data are there, or a number does not fit the table.
+        """
+        if index is not None:
+            examples = self.examples or examples
+            if len(np.unique(index)) != len(index) or index.min() < 0 or index.max() >= examples:
+                raise ValueError(
+                    f"Index: expected distinct numbers from 0 to {examples - 1}, received "
+                    f"{len(np.unique(index))} distinct ones among {len(index)}, from {index.min()} "
+                    f"to {index.max()}."
+                )
+        if not examples:
+            raise ValueError(
+                "Persistent chains need to know the number of training examples, and the dataset "
+                "does not tell. Say it: `Generator(..., examples=N)`."
+            )
+        other = self.fingerprint and fingerprint and self.fingerprint != fingerprint
+        if self.examples and (self.examples != examples or other):
+            raise ValueError(
+                f"The chains belong to {self.examples} other training examples; these are {examples}"
+                f"{' with other content' if other else ''}. Call `model.reset_chains()` to begin with "
+                "other data."
+            )
+        if not self.examples:
+            self.allocate(examples)
+        self.fingerprint = fingerprint or self.fingerprint
+
+    def read(self, index: tf.Tensor) -> tf.Tensor:
+        """Return the rows `index`, `[n, *latent_shape]`."""
+        return tf.gather(self.table, index)
+
+    def write(self, index: tf.Tensor, latents: tf.Tensor) -> None:
+        """Put `latents` into the rows `index`."""
+        self.table.scatter_update(tf.IndexedSlices(latents, index))
+
+    def save_own_variables(self, store) -> None:
+        """Keep the chains and the fingerprint of their data with the model."""
+        store["latents"] = self.table.numpy()
+        store["fingerprint"] = np.int64(self.fingerprint)
+
+    def load_own_variables(self, store) -> None:
+        """Take back what `save_own_variables` kept."""
+        latents = np.asarray(store["latents"])
+        if latents.shape[1:] != self.latent_shape:
+            raise ValueError(
+                f"The saved chains hold latents of shape {latents.shape[1:]}, but this model's have "
+                f"shape {self.latent_shape}. Build the model with the network it was saved with."
+            )
+        if latents.shape[0] != self.examples:
+            self.allocate(latents.shape[0])
+        self.table.assign(latents)
+        self.fingerprint = int(np.asarray(store["fingerprint"]))
+
+    def get_config(self) -> dict:
+        """Return the arguments of the constructor."""
+        return {
+            **super().get_config(),
+            "latent_shape": self.latent_shape,
+            "examples": self.examples,
+            "seed": self.seed,
+        }
+
+
+@keras.saving.register_keras_serializable(package="abp_tf")
+class Prior(keras.layers.Layer):
+    """The prior of the latents, `z = μ + A u` with `u ~ N(0, I)`: parameter expansion.
+
+    `u` is what the rest of the package calls the latent; `z` is what the network is fed. With
+    `μ = 0` and `A = I`, where it starts, this is the plain model. `absorb` moves mean and covariance
+    of the chains into `μ` and `A`, so that `N(0, I)` is again the distribution of the latents while
+    no decoded signal changes (PX-EM: Liu, Rubin, Wu 1998, Biometrika 85, 755–770). `μ` and `A` act
+    on the last axis, which positions of a latent grid share.
+
+    Args:
+        latent_shape: shape of one latent.
+    """
+
+    def __init__(self, latent_shape, **kwargs):
+        # Chains stay float32 whatever the network computes in.
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.latent_shape = tuple(latent_shape)
+        size = self.latent_shape[-1]
+        self.mean = self.add_weight(shape=(size,), initializer="zeros", trainable=False, name="mean")
+        self.scale = self.add_weight(
+            shape=(size, size), initializer="identity", trainable=False, name="scale"
+        )
+        self.built = True
+
+    def call(self, latent):
+        """Map `u` to `z`, both `[n, *latent_shape]`."""
+        return self.mean + tf.tensordot(latent, tf.transpose(self.scale), axes=1)
+
+    def compute_output_shape(self, input_shape):
+        """Return `input_shape`."""
+        return input_shape
+
+    def absorb(self, latents: tf.Tensor) -> tf.Tensor:
+        """Take mean `m` and covariance `S²` of `latents` into `μ` and `A`; return `S⁻¹(u − m)`.
+
+        Args:
+            latents: float32 `[N, *latent_shape]`, all chains.
+
+        Returns:
+            The whitened latents, same shape; what they decode to is what `latents` decoded to.
+        """
+        size = self.latent_shape[-1]
+        rows = tf.reshape(tf.cast(latents, tf.float64), [-1, size])
+        count = tf.cast(tf.shape(rows)[0], tf.float64)
+        mean = tf.reduce_mean(rows, axis=0)
+        covariance = tf.matmul(rows - mean, rows - mean, transpose_a=True) / count
+        values, vectors = tf.linalg.eigh(covariance)
+        # Few examples say little about some directions: there the chains keep part of the prior.
+        values = tf.maximum(values, size / (count + size))
+        root = tf.matmul(vectors * tf.sqrt(values), vectors, transpose_b=True)
+        inverse = tf.matmul(vectors / tf.sqrt(values), vectors, transpose_b=True)
+        scale = tf.cast(self.scale.value, tf.float64)
+        self.mean.assign_add(tf.cast(tf.linalg.matvec(scale, mean), tf.float32))
+        self.scale.assign(tf.cast(tf.matmul(scale, root), tf.float32))
+        whitened = tf.matmul(rows - mean, inverse)
+        return tf.reshape(tf.cast(whitened, tf.float32), tf.shape(latents))
+
+    def draw(self, seeds: tf.Tensor) -> tf.Tensor:
+        """Draw latents `u ~ N(0, I)`, one from each seed pair of `[n, 2]`."""
+        return row_normal(seeds, list(self.latent_shape))
+
+    def get_config(self) -> dict:
+        """Return the arguments of the constructor."""
+        return {**super().get_config(), "latent_shape": self.latent_shape}

@@ -1,0 +1,110 @@
+"""ConvNets for images."""
+
+from __future__ import annotations
+
+import keras
+
+_BASES = range(4, 8)  # side of the coarsest map; every larger side is one of these, doubled
+SMOOTH = ("elu", "silu", "gelu", "softplus", "tanh")
+
+
+def image_generator(
+    shape: tuple[int, int, int],
+    latent_dim: int,
+    width: int = 32,
+    *,
+    kernel_size: int = 5,
+    activation: str = "elu",
+) -> keras.Model:
+    """Top-down ConvNet from a latent vector to an image in [-1, 1].
+
+    A dense layer to the coarsest map, then transposed convolutions that double its sides and halve
+    its channels down to `width`, then a 3×3 convolution with tanh. There is no BatchNorm, and
+    activations are smooth, so that the chain of an example does not depend on its batch.
+
+    Args:
+        shape: `(height, width, channels)`. The smaller side must be 4, 5, 6 or 7 times a power of
+            two (16, 28, 32, 48, 64, 128, …), the larger one a multiple of the same power; channels
+            are 1 or 3.
+        latent_dim: number of latent variables.
+        width: channels of the finest map; the coarser ones have up to 8 times as many.
+        kernel_size: of the transposed convolutions.
+        activation: of all layers but the last: "elu", "silu", "gelu", "softplus" or "tanh".
+
+    Returns:
+        A `keras.Model` from `[n, latent_dim]` to `[n, *shape]`.
+
+    Raises:
+        ValueError: for a shape that cannot be reached (the nearest that can is named) or a value
+            out of its range.
+
+    Example:
+        >>> image_generator((28, 28, 1), latent_dim=60, width=8).output_shape
+        (None, 28, 28, 1)
+    """
+    height, breadth, channels = _check_shape(shape)
+    if min(latent_dim, width, kernel_size) < 1:
+        raise ValueError(
+            "image_generator expected latent_dim, width and kernel_size of 1 or more, received "
+            f"{latent_dim}, {width} and {kernel_size}."
+        )
+    if activation not in SMOOTH:
+        raise ValueError(
+            f"image_generator expected an activation of {', '.join(SMOOTH)}, received "
+            f"{activation!r}. Kinked ones (relu, leaky_relu) make the chain of an example depend on "
+            "its batch; to use one all the same, pass a keras.Model of your own to Generator."
+        )
+    doublings = _doublings(min(height, breadth))
+    factor = 2**doublings
+    filters = [width * min(2**level, 8) for level in range(doublings, -1, -1)]
+
+    latent = keras.Input((latent_dim,), name="latent")
+    base = (height // factor, breadth // factor, filters[0])
+    x = keras.layers.Dense(base[0] * base[1] * base[2], activation=activation, name="dense")(latent)
+    x = keras.layers.Reshape(base, name="base")(x)
+    for level, count in enumerate(filters[1:], start=1):
+        x = keras.layers.Conv2DTranspose(
+            count, kernel_size, 2, padding="same", activation=activation, name=f"up{level}"
+        )(x)
+    x = keras.layers.Conv2D(channels, 3, padding="same", name="signal")(x)
+    # Residuals are float32 under every precision policy, so the last activation is too.
+    x = keras.layers.Activation("tanh", dtype="float32", name="range")(x)
+    return keras.Model(latent, x, name="image_generator")
+
+
+def _doublings(side: int) -> int | None:
+    """How often a base side must be doubled to reach `side`; None if it cannot."""
+    for base in _BASES:
+        quotient, rest = divmod(side, base)
+        if rest == 0 and quotient >= 2 and quotient & (quotient - 1) == 0:
+            return quotient.bit_length() - 1
+    return None
+
+
+def _reachable(height: int, width: int) -> bool:
+    doublings = _doublings(min(height, width))
+    return doublings is not None and max(height, width) % 2**doublings == 0
+
+
+def _check_shape(shape) -> tuple[int, int, int]:
+    if len(shape) != 3 or shape[2] not in (1, 3) or min(shape) < 1:
+        raise ValueError(
+            "image_generator expected a shape (height, width, channels) with 1 or 3 channels, "
+            f"received {tuple(shape)}."
+        )
+    height, width, channels = (int(size) for size in shape)
+    if not _reachable(height, width):
+        nearest = min(
+            (
+                (h, w)
+                for h in range(8, 2 * height + 9)
+                for w in ([h] if height == width else range(8, 2 * width + 9))
+                if _reachable(h, w)
+            ),
+            key=lambda size: abs(size[0] - height) + abs(size[1] - width),
+        )
+        raise ValueError(
+            f"image_generator cannot reach {height}x{width}; the nearest size it can is "
+            f"{nearest[0]}x{nearest[1]}. Resize the images, or pass a keras.Model of your own."
+        )
+    return height, width, channels

@@ -1,0 +1,138 @@
+"""The functions that answer for a generator, in Python and as SavedModel signatures.
+
+There is one set of them: `model.infer` and its like run the very functions that are exported, so an
+exported model answers as the model in Python does.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from abp_tf.langevin import PRIOR, row_seeds
+
+WARMUP_ROWS = (1, 16)
+
+
+def functions(model) -> dict:
+    """Make the signatures of a generator.
+
+    Every input and output has the batch axis first; rows are answered independently of each other.
+
+    Args:
+        model: a `Generator`.
+
+    Returns:
+        `tf.function`s by name, each with its input signature: `synthesize(seed)`,
+        `reconstruct(signal, seed)`, `inpaint(signal, mask, seed)`, `decode(latent)`.
+    """
+    seeds = tf.TensorSpec([None], tf.int64, name="seed")
+    signals = tf.TensorSpec([None, *model.signal_shape], tf.float32, name="signal")
+    masks = tf.TensorSpec([None, *model.signal_shape], tf.float32, name="mask")
+    latents = tf.TensorSpec([None, *model.latent_shape], tf.float32, name="latent")
+
+    def synthesize(seed):
+        latent = model.prior.draw(row_seeds(seed, PRIOR))
+        return {"signal": model.decode(latent), "latent": latent}
+
+    def reconstruct(signal, seed):
+        latent, decoded, error = model.posterior(signal, None, seed)
+        return {"signal": decoded, "latent": latent, "error": error}
+
+    def inpaint(signal, mask, seed):
+        mask = tf.cast(mask > 0.5, tf.float32)
+        latent, decoded, error = model.posterior(signal, mask, seed)
+        whole = tf.where(mask > 0.5, signal, decoded)
+        return {"signal": whole, "latent": latent, "error": error}
+
+    def decode(latent):
+        return {"signal": model.decode(latent)}
+
+    inputs = {
+        synthesize: [seeds],
+        reconstruct: [signals, seeds],
+        inpaint: [signals, masks, seeds],
+        decode: [latents],
+    }
+    return {
+        function.__name__: tf.function(function, signature, autograph=False, jit_compile=False)
+        for function, signature in inputs.items()
+    }
+
+
+def export(model, path: str | os.PathLike) -> Path:
+    """Write a SavedModel with the signatures of `functions` and warm-up records.
+
+    The directory appears whole or not at all: it is written beside its place and renamed, because
+    servers poll the directory above. It holds the network and the prior, no chains, no optimizer.
+
+    Args:
+        model: a `Generator`.
+        path: the version directory, `…/<name>/<number>`; it must not exist.
+
+    Returns:
+        The path.
+
+    Raises:
+        FileExistsError: something is there already.
+    """
+    path = Path(path)
+    if path.exists():
+        raise FileExistsError(
+            f"Export expected a directory that does not exist, but {path} does. Choose the next "
+            "version number; nothing was changed."
+        )
+    for parent in path.parents:
+        if parent.exists() and not parent.is_dir():
+            raise NotADirectoryError(
+                f"Export expected {parent} to be a directory, but it is a file. Nothing was changed."
+            )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A name that is no number: TensorFlow Serving does not take it for a version.
+    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        archive = keras.export.ExportArchive()
+        for part in model.exported_layers:
+            archive.track(part)
+        for name, function in functions(model).items():
+            archive.add_endpoint(name, function)
+        archive.write_out(str(aside), verbose=False)
+        _write_warmup(model, aside, path.parent.name)
+        aside.chmod(0o755)
+        aside.rename(path)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    return path
+
+
+def _write_warmup(model, directory: Path, name: str) -> None:
+    """Record one request per signature and batch size, which a server replays as it loads."""
+    from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+    extra = directory / "assets.extra"
+    extra.mkdir()
+    with tf.io.TFRecordWriter(str(extra / "tf_serving_warmup_requests")) as writer:
+        for rows in WARMUP_ROWS:
+            values = {
+                "seed": np.arange(rows, dtype=np.int64),
+                "signal": np.zeros((rows, *model.signal_shape), np.float32),
+                "mask": np.ones((rows, *model.signal_shape), np.float32),
+                "latent": np.zeros((rows, *model.latent_shape), np.float32),
+            }
+            for signature, function in functions(model).items():
+                request = predict_pb2.PredictRequest()
+                request.model_spec.name = name
+                request.model_spec.signature_name = signature
+                for spec in function.input_signature:
+                    request.inputs[spec.name].CopyFrom(tf.make_tensor_proto(values[spec.name]))
+                record = prediction_log_pb2.PredictionLog(
+                    predict_log=prediction_log_pb2.PredictLog(request=request)
+                )
+                writer.write(record.SerializeToString())
