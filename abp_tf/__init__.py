@@ -1,11 +1,19 @@
 """Generative ConvNets learned by maximum likelihood with Langevin dynamics."""
 
+import os
+
+# Asked before Keras is imported, which fails in words of its own where the other one is missing.
+_REMEDY = "Set the environment variable KERAS_BACKEND=tensorflow before Python starts."
+if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+    raise ImportError(
+        f"abp_tf runs on TensorFlow, but KERAS_BACKEND is {os.environ['KERAS_BACKEND']!r}. {_REMEDY}"
+    )
+
 import keras
 
-if keras.config.backend() != "tensorflow":
+if keras.config.backend() != "tensorflow":  # chosen in Keras's own configuration file
     raise ImportError(
-        f"abp_tf runs on TensorFlow, but Keras uses the backend {keras.config.backend()!r}. Set the "
-        "environment variable KERAS_BACKEND=tensorflow before Python starts, or remove it."
+        f"abp_tf runs on TensorFlow, but Keras uses {keras.config.backend()!r}. {_REMEDY}"
     )
 
 from abp_tf import callbacks, data, interpolation, masks, metrics, networks, pictures

@@ -1,8 +1,18 @@
-"""Callbacks: expansion of the latents, pictures and latents in TensorBoard, error curves, backup."""
+"""Callbacks: backup, error curves, TensorBoard pictures and latents, alarms."""
 
 from __future__ import annotations
 
+import json
+import os
+import warnings
+import zipfile
+from pathlib import Path
+
 import keras
+import numpy as np
+import tensorflow as tf
+
+from abp_tf import files, interpolation, pictures
 
 
 class ExpandLatents(keras.callbacks.Callback):
@@ -35,3 +45,201 @@ class ExpandLatents(keras.callbacks.Callback):
     def _expand(self) -> None:
         self.model.expand()
         self._expanded = True
+
+
+class StabilityAlarm(keras.callbacks.Callback):
+    """Warn, once, when `δ² λmax / 4` passes 1; `Generator.fit` adds it.
+
+    Above 1 the Langevin steps overshoot in the stiffest direction: chains jump instead of settling,
+    and energies may leave the finite numbers, which stops `fit` with a `DivergenceError`.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._warned = False
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        """Look at the stability of the epoch."""
+        found = (logs or {}).get("stability", 0.0)
+        if found >= 1 and not self._warned:
+            self._warned = True
+            step_size = self.model.langevin.step_size
+            warnings.warn(
+                f"Langevin steps are too long: stability δ²λmax/4 is {found:.2f} after epoch "
+                f"{epoch + 1}, and must stay below 1. Lower the step size from {step_size:g} to "
+                f"{0.7 * step_size / found**0.5:.2g}, or raise sigma.",
+                stacklevel=2,
+            )
+
+
+class Backup(keras.callbacks.Callback):
+    """Save the whole model at the end of every epoch, and resume from there.
+
+    One `.keras` file, written aside and renamed, so that a run killed at any moment leaves the last
+    whole one. It holds weights, optimizer, chains, the prior and the iteration: `fit` with the same
+    data, seed and `epochs` then ends exactly where the run left alone would have. It can be loaded
+    with `keras.models.load_model` too.
+
+    Args:
+        path: of the file, ending in ".keras".
+
+    Example:
+        >>> model.fit(images, epochs=10, callbacks=[abp_tf.callbacks.Backup("run/model.keras")])
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        super().__init__()
+        self.path = Path(path)
+        if self.path.suffix != ".keras":
+            raise ValueError(f"Backup expected a path ending in .keras, received {self.path}.")
+
+    def on_train_begin(self, logs=None) -> None:
+        """Take up the run where the backup left it; save where it begins if there is none."""
+        if not self.path.exists():
+            self._save(0)
+        else:
+            self.model.load_weights(self.path)
+            with zipfile.ZipFile(self.path) as archive:
+                epoch = json.loads(archive.read("backup.json"))["epoch"]
+            # The place where Keras looks for the epoch to go on with; `fit` clears it afterwards.
+            self.model._initial_epoch = epoch
+
+    def on_epoch_begin(self, epoch: int, logs=None) -> None:
+        """Remember the epoch."""
+        self._epoch = epoch
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        """Save."""
+        self._save(epoch + 1)
+
+    def on_train_end(self, logs=None) -> None:
+        """Save what other callbacks did at the end, such as restoring the best weights."""
+        if hasattr(self, "_epoch"):
+            self._save(self._epoch + 1)
+
+    def _save(self, epoch: int) -> None:
+        with files.aside(self.path) as path:
+            self.model.save(path)
+            with zipfile.ZipFile(path, "a") as archive:
+                archive.writestr("backup.json", json.dumps({"epoch": epoch}))
+
+
+class ErrorCurves(keras.callbacks.Callback):
+    """Reconstruction errors of train, test and negative examples as training goes on.
+
+    All three by the same inference, from the prior, on the same number of examples, so that they can
+    be compared: `abp_tf.metrics.verdict` reads over- and under-fitting from them. They are added to
+    the logs of the epoch as `train_error`, `test_error` and `negative_error`, where TensorBoard and
+    the history find them.
+
+    Args:
+        sets: signals by name, e.g. `{"train": ..., "test": ..., "negative": ...}`.
+        every: number of epochs from one look to the next; the last epoch is always looked at.
+        count: examples of each set.
+    """
+
+    def __init__(self, sets: dict[str, np.ndarray], every: int = 5, count: int = 200):
+        super().__init__()
+        if every < 1 or count < 1:
+            raise ValueError(
+                f"ErrorCurves expected `every` and `count` of 1 or more, received {every} and {count}."
+            )
+        self.sets = {name: signals[:count] for name, signals in sets.items() if len(signals)}
+        self.every = every
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        """Measure, where it is time."""
+        if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
+            return
+        for name, signals in self.sets.items():
+            error = np.mean((self.model.reconstruct(signals) - signals) ** 2, dtype=np.float64)
+            if logs is not None:
+                logs[f"{name}_error"] = float(error)
+
+
+class HistoryFile(keras.callbacks.Callback):
+    """Keep the logs of every epoch in a JSON file, through interruptions.
+
+    Args:
+        path: of the file; a list of objects, one per epoch, rewritten whole each time.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        super().__init__()
+        self.path = Path(path)
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        """Add this epoch; what an interrupted run noted for it or after it is replaced."""
+        past = json.loads(self.path.read_text()) if self.path.exists() else []
+        past = [entry for entry in past if entry["epoch"] <= epoch]
+        entry = {"epoch": epoch + 1, **{key: float(value) for key, value in (logs or {}).items()}}
+        files.write_json(self.path, [*past, entry])
+
+
+class TensorBoardPictures(keras.callbacks.Callback):
+    """Reconstructions, syntheses and interpolations, and the latents, in TensorBoard.
+
+    At the end of training the latents of the training examples also go to the projector, each with
+    its picture.
+
+    Args:
+        log_dir: where TensorBoard looks.
+        images: float32 `[n, h, w, c]` in [-1, 1], training images by number; the first 16 are shown
+            reconstructed, up to 500 in the projector.
+        every: number of epochs from one look to the next; the last epoch is always shown.
+    """
+
+    def __init__(self, log_dir: str | os.PathLike, images: np.ndarray, every: int = 5):
+        super().__init__()
+        self.log_dir = Path(log_dir) / "pictures"
+        self.images = images
+        self.every = every
+
+    def on_train_begin(self, logs=None) -> None:
+        """Open the log."""
+        self._writer = tf.summary.create_file_writer(str(self.log_dir))
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        """Write pictures and a histogram of the latents."""
+        if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
+            return
+        model, few = self.model, self.images[:16]
+        pairs = np.concatenate([few, model.reconstruct(few)])
+        shown = {
+            "reconstruction": pictures.grid(pairs, columns=len(few)),
+            "synthesis": pictures.grid(model.synthesize(64), columns=8),
+        }
+        if len(few) >= 4:
+            corners = model.interpolate(few[:4], interpolation.square(8))
+            shown["interpolation"] = pictures.grid(corners, columns=8)
+        with self._writer.as_default(step=epoch + 1):
+            for name, picture in shown.items():
+                tf.summary.image(name, picture[None])
+            if model.chains == "persistent":
+                tf.summary.histogram("latents", model.latents)
+
+    def on_train_end(self, logs=None) -> None:
+        """Write the projector's files and close the log."""
+        self._writer.close()
+        if self.model.chains == "persistent" and self.model.latents.shape[1:] == (
+            self.model.latents.shape[-1],
+        ):
+            self._write_projector(self.model.latents[:500], self.images[:500])
+
+    def _write_projector(self, latents, images) -> None:
+        side = int(np.ceil(np.sqrt(len(images))))
+        sprite = pictures.grid(images, columns=side, scale=1, gap=0)
+        # The projector expects a square of tiles.
+        missing = side * images.shape[1] - sprite.shape[0]
+        sprite = np.pad(sprite, ((0, missing), (0, 0), (0, 0)))
+        pictures.save_png(self.log_dir / "sprite.png", sprite)
+        rows = ("\t".join(f"{value:.5g}" for value in row) for row in latents)
+        (self.log_dir / "latents.tsv").write_text("\n".join(rows) + "\n")
+        numbers = "\n".join(str(number) for number in range(len(latents)))
+        (self.log_dir / "examples.tsv").write_text(numbers + "\n")
+        (self.log_dir / "projector_config.pbtxt").write_text(
+            'embeddings {\n  tensor_name: "latents"\n  tensor_path: "latents.tsv"\n'
+            '  metadata_path: "examples.tsv"\n  sprite {\n    image_path: "sprite.png"\n'
+            f"    single_image_dim: {images.shape[2]}\n    single_image_dim: {images.shape[1]}\n"
+            "  }\n}\n"
+        )

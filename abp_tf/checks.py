@@ -45,9 +45,7 @@ def signals(
             remedy = "Add the channel axis: `images[..., None]`."
         elif values.shape == shape:
             remedy = "Add the batch axis: `signal[None]`."
-        raise ValueError(
-            f"Signals: expected shape {('n', *shape)}, received {values.shape}. {remedy}"
-        )
+        raise ValueError(f"Signals: expected shape {('n', *shape)}, received {values.shape}. {remedy}")
     if values.shape[0] == 0:
         raise ValueError("Signals: expected at least one example, received none.")
     seen = values if mask is None else np.where(mask, values, 0)
@@ -107,8 +105,7 @@ def seeds(seed, count: int) -> np.ndarray:
     values = np.asarray(seed)
     if not np.issubdtype(values.dtype, np.integer) or values.shape not in ((), (count,)):
         raise ValueError(
-            f"`seed`: expected an integer, or one integer for each of {count} rows, received "
-            f"{seed!r}."
+            f"`seed`: expected an integer, or one integer for each of {count} rows, received {seed!r}."
         )
     return values + np.arange(count) if values.ndim == 0 else values.astype(np.int64)
 

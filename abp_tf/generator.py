@@ -7,16 +7,15 @@ import tensorflow as tf
 
 from abp_tf import checks, observation, signatures
 from abp_tf.answers import LatentAnswers
-from abp_tf.callbacks import ExpandLatents
-from abp_tf.data import pipeline
 from abp_tf.langevin import CHAIN, PRIOR, Langevin, row_seeds, sample, stability, training_seeds
 from abp_tf.latents import LatentTable, Prior
+from abp_tf.training import SignalTraining
 
 PROBE_EVERY, PROBE_ROWS = 50, 16  # how often the stability of the chains is looked at, on how many
 
 
 @keras.saving.register_keras_serializable(package="abp_tf")
-class Generator(LatentAnswers, keras.Model):
+class Generator(SignalTraining, LatentAnswers, keras.Model):
     """`x = g(z; θ) + σ ε`, `z ~ N(0, I)`, learned by alternating back-propagation.
 
     Each step of `fit` goes down one energy, `U(z; x, θ) = ‖M ⊙ (x − g(z))‖² / (2σ²) + ‖z‖² / 2`,
@@ -128,6 +127,7 @@ class Generator(LatentAnswers, keras.Model):
         Returns:
             float32 `[n]`, summed over observed entries.
         """
+        latent, signal = tf.convert_to_tensor(latent), tf.convert_to_tensor(signal)
         return self._energy_of(self._misfit(latent, signal, mask), latent)
 
     def _misfit(self, latent, signal, mask):
@@ -185,16 +185,15 @@ class Generator(LatentAnswers, keras.Model):
         # Nothing is written unless all of it is finite: what was learned so far stays good.
         finite = tf.math.is_finite(loss) & tf.math.is_finite(tf.linalg.global_norm(gradients))
         with tf.control_dependencies([checks.graph_assert(finite, "not finite", diverged=True)]):
-            gradients = [tf.identity(gradient) for gradient in gradients]
-            latent = tf.identity(latent)
-        self.optimizer.apply_gradients(zip(gradients, self.network.trainable_variables, strict=True))
-        if persistent:
-            self.table.write(index, latent)
-        self.iteration.assign_add(1)
-        logs = self._report(loss, misfit, signal, mask, latent)
-        logs["gradient_norm"] = self._mean("gradient_norm", tf.reduce_mean(info.gradient_norm), index)
-        self._probe_stability(latent, signal, mask)
-        return {**logs, "stability": self._stability.value}
+            variables = self.network.trainable_variables
+            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            if persistent:
+                self.table.write(index, latent)
+            self._probe_stability(latent, signal, mask)
+            self.iteration.assign_add(1)
+            norm = self._mean("gradient_norm", tf.reduce_mean(info.gradient_norm), index)
+            logs = self._report(loss, misfit, signal, mask, latent)
+            return {**logs, "gradient_norm": norm, "stability": tf.identity(self._stability.value)}
 
     def _probe_stability(self, latent, signal, mask) -> None:
         """Every now and then, look at `δ² λmax / 4` of a few chains."""
@@ -206,7 +205,7 @@ class Generator(LatentAnswers, keras.Model):
             )
             return tf.reduce_max(found)
 
-        due = self.iteration.value % PROBE_EVERY == 1
+        due = self.iteration.value % PROBE_EVERY == 0
         self._stability.assign(tf.cond(due, probe, lambda: self._stability.value))
 
     def _report(self, loss, misfit, signal, mask, latent) -> dict:
@@ -214,9 +213,7 @@ class Generator(LatentAnswers, keras.Model):
         error = misfit / observation.entries(signal, mask)
         square = observation.square(latent) / tf.cast(tf.size(latent[0]), tf.float32)
         values = {"loss": loss, "reconstruction_error": error, "latent_norm": square}
-        return {
-            name: self._mean(name, tf.reduce_mean(value), latent) for name, value in values.items()
-        }
+        return {name: self._mean(name, tf.reduce_mean(value), latent) for name, value in values.items()}
 
     def _mean(self, name, value, rows):
         self._means[name].update_state(value, sample_weight=tf.shape(rows)[0])
@@ -239,162 +236,6 @@ class Generator(LatentAnswers, keras.Model):
     def metrics(self) -> list:
         """The means that `fit` and `evaluate` report."""
         return list(self._means.values())
-
-    def fit(
-        self,
-        x=None,
-        y=None,
-        batch_size=None,
-        epochs=1,
-        verbose="auto",
-        callbacks=None,
-        validation_split=0.0,
-        validation_data=None,
-        shuffle=True,
-        class_weight=None,
-        sample_weight=None,
-        initial_epoch=0,
-        steps_per_epoch=None,
-        validation_steps=None,
-        validation_batch_size=None,
-        validation_freq=1,
-    ):
-        """Learn by alternating back-propagation; the arguments of `keras.Model.fit`, but for labels.
-
-        Args:
-            x: float array `[n, *signal_shape]`; or a dict of arrays "signal" and "mask" (1 = observed,
-                0 = hidden); or a batched `tf.data.Dataset` of signals or dicts "signal", "index"
-                (the example's number, given before any shuffle) and perhaps "mask".
-            y: must be None, as must `class_weight` and `sample_weight`: there are no labels.
-            batch_size: rows of a batch of arrays, 32 by default.
-            epochs: see `keras.Model.fit`, as for all arguments not listed here.
-            verbose: see above.
-            callbacks: see above; `abp_tf.callbacks` has some.
-            validation_split: share of the arrays, cut from the end, that is held out.
-            validation_data: what `x` may be, or anything `evaluate` takes.
-            shuffle: whether arrays are visited in a new random order each epoch.
-            class_weight: see `y`.
-            sample_weight: see `y`.
-            initial_epoch: see above.
-            steps_per_epoch: see above.
-            validation_steps: see above.
-            validation_batch_size: `batch_size` by default.
-            validation_freq: see above.
-
-        Returns:
-            A `keras.callbacks.History` of `loss` (mean energy), `reconstruction_error` (mean squared
-            error per observed entry), `latent_norm` (mean `‖z‖²/d`, near 1 when posterior and prior
-            agree), `gradient_norm` (of the Langevin steps) and `stability` (`δ² λmax / 4`, to stay
-            below 1).
-
-        Raises:
-            ValueError: for data or options that cannot be used.
-            DivergenceError: energies left the finite numbers; weights and chains are still good.
-        """
-        self._check_ready(y, class_weight, sample_weight)
-        if validation_split:
-            x, validation_data = self._split(x, validation_split, validation_data)
-        dataset, steps_per_epoch = self._training_data(x, batch_size, shuffle, steps_per_epoch)
-        if validation_data is not None:
-            validation_data = self._test_data(
-                validation_data, validation_batch_size or batch_size, validation_steps
-            )
-        self.optimizer.build(self.network.trainable_variables)
-        own = [ExpandLatents(self.expansion)] if self.expansion else []
-        try:
-            with checks.readable_errors():
-                return super().fit(
-                    dataset,
-                    epochs=epochs,
-                    verbose=verbose,
-                    callbacks=own + list(keras.tree.flatten(callbacks or [])),
-                    validation_data=validation_data,
-                    shuffle=False,  # the data are in their order already
-                    initial_epoch=initial_epoch,
-                    steps_per_epoch=steps_per_epoch,
-                    validation_steps=validation_steps,
-                    validation_freq=validation_freq,
-                )
-        except checks.DivergenceError:
-            raise checks.DivergenceError(
-                f"Training diverged at iteration {int(self.iteration.value)}: the energy or its "
-                "gradient is not finite. The last stability δ²λmax/4 seen was "
-                f"{float(self._stability.value):.3g}; it must stay below 1. Lower the step size "
-                f"({self.langevin.step_size:g}) or the learning rate, or raise sigma "
-                f"({self.sigma:g}). Weights and chains are as they were before this iteration."
-            ) from None
-        finally:
-            self._initial_epoch = None  # where a backup was resumed must not outlive this call
-
-    def evaluate(self, x=None, y=None, batch_size=None, steps=None, sample_weight=None, **kwargs):
-        """Infer the latents of signals anew; return `loss`, `reconstruction_error`, `latent_norm`.
-
-        Arguments are those of `keras.Model.evaluate`; `x` as for `fit`, an index not needed.
-        """
-        _refuse(y=y, sample_weight=sample_weight)
-        with checks.readable_errors():
-            return super().evaluate(self._test_data(x, batch_size, steps), steps=steps, **kwargs)
-
-    def predict(self, x, batch_size=None, steps=None, **kwargs):
-        """Reconstruct signals; arguments are those of `keras.Model.predict`, `x` as for `evaluate`."""
-        with checks.readable_errors():
-            return super().predict(self._test_data(x, batch_size, steps), steps=steps, **kwargs)
-
-    def _split(self, x, share, validation_data):
-        if validation_data is not None or isinstance(x, tf.data.Dataset):
-            raise ValueError(
-                "`validation_split` cuts arrays; it was given together with "
-                f"{'a dataset' if validation_data is None else '`validation_data`'}. Give one of them."
-            )
-        if not 0 < share < 1:
-            raise ValueError(f"`validation_split` expected a share in (0, 1), received {share}.")
-        data = pipeline.examples(x, self.signal_shape, self.value_range)
-        cut = int(len(data.signal) * (1 - share))
-        if cut in (0, len(data.signal)):
-            raise ValueError(f"`validation_split={share}` leaves one side of {cut} examples empty.")
-        return data.rows(0, cut).batch(), data.rows(cut)._replace(index=None).batch()
-
-    def _training_data(self, x, batch_size, shuffle, steps_per_epoch):
-        """Return the dataset of an epoch, and the steps Keras is to count in it."""
-        persistent = self.chains == "persistent"
-        if not isinstance(x, tf.data.Dataset):
-            data = pipeline.examples(x, self.signal_shape, self.value_range)
-            if persistent:
-                self.table.claim(len(data.signal), data.fingerprint(), data.index)
-            return pipeline.shuffled(
-                data,
-                batch_size or 32,
-                seed=self.seed,
-                iteration=self.iteration.value,
-                steps_per_epoch=steps_per_epoch,
-                shuffle=shuffle,
-            ), None
-        if batch_size is not None:
-            raise ValueError("`batch_size` was given with a dataset, which has batches of its own.")
-        if persistent:
-            self.table.claim(self.table.examples or pipeline.count_examples(x))
-        rows = self.table.examples if persistent else None
-        return pipeline.stream(x, self.signal_shape, self.value_range, rows=rows), steps_per_epoch
-
-    def _test_data(self, x, batch_size, steps) -> tf.data.Dataset:
-        if isinstance(x, tf.data.Dataset):
-            return pipeline.stream(x, self.signal_shape, self.value_range, number=True)
-        data = pipeline.examples(x, self.signal_shape, self.value_range)
-        return pipeline.in_order(data, batch_size or 32)
-
-    def _check_ready(self, y, class_weight, sample_weight) -> None:
-        _refuse(y=y, class_weight=class_weight, sample_weight=sample_weight)
-        if self.compiled and (self.loss is not None or self._compile_metrics is not None):
-            raise ValueError(
-                "Generator has its own loss, the energy, and its own metrics: "
-                "call `compile(optimizer=...)` without `loss` and `metrics`."
-            )
-        for layer in self.network._flatten_layers():
-            if isinstance(layer, (keras.layers.BatchNormalization, keras.layers.Dropout)):
-                raise ValueError(
-                    f"The network has a layer {layer.name!r} of type {type(layer).__name__}, which "
-                    "ties an example's chain to its batch. Build the network without it."
-                )
 
     # Chains, saving, export.
 
@@ -476,14 +317,6 @@ def _unpack(batch: dict):
     if index is None:  # fresh chains from a dataset: the place in the batch stands in
         index = tf.range(tf.shape(signal, tf.int64)[0])
     return signal, mask, index
-
-
-def _refuse(**arguments) -> None:
-    for name, value in arguments.items():
-        if value is not None:
-            raise ValueError(
-                f"`{name}` was given, but this model learns from signals alone; leave it out."
-            )
 
 
 def _check_network(network) -> None:

@@ -179,9 +179,7 @@ def _gradient(energy: Energy, state: tf.Tensor) -> tf.Tensor:
     return tape.gradient(total, state)
 
 
-def stability(
-    energy: Energy, state: tf.Tensor, step_size: float, iterations: int = 12
-) -> tf.Tensor:
+def stability(energy: Energy, state: tf.Tensor, step_size: float, iterations: int = 12) -> tf.Tensor:
     """Estimate `δ² λmax(∇²U) / 4` at each row: a chain needs it below 1.
 
     Power iteration on Hessian-vector products, from a fixed direction.

@@ -213,9 +213,7 @@ def _check_spec(spec: dict, shape, value_range) -> None:
             f"{tuple(signal.shape)}. Add `.batch(batch_size)`."
         )
     if not signal.shape.is_compatible_with([None, *shape]):
-        raise ValueError(
-            f"Dataset: expected signals {('n', *shape)}, received {tuple(signal.shape)}."
-        )
+        raise ValueError(f"Dataset: expected signals {('n', *shape)}, received {tuple(signal.shape)}.")
     index = spec.get("index")
     if index is not None and (index.shape.rank != 1 or not index.dtype.is_integer):
         raise ValueError(
@@ -244,7 +242,9 @@ def _checked(batch: dict, rank: int, value_range, rows: int | None) -> dict:
             mask = mask[..., None]
         if mask.dtype != tf.bool:
             binary = tf.reduce_all((mask == 0) | (mask == 1))
-            tests.append(checks.graph_assert(binary, f"Mask: values other than 0 and 1. {checks.POLARITY}"))
+            tests.append(
+                checks.graph_assert(binary, f"Mask: values other than 0 and 1. {checks.POLARITY}")
+            )
             mask = mask == 1
         anything = tf.reduce_all(tf.reduce_any(mask, axis=list(range(1, rank + 1))))
         tests.append(
@@ -255,7 +255,8 @@ def _checked(batch: dict, rank: int, value_range, rows: int | None) -> dict:
     finite = tf.reduce_all(tf.math.is_finite(seen))
     tests.append(
         checks.graph_assert(
-            finite, "Signals: NaN or infinity in observed entries. Hide missing entries with a mask."
+            finite,
+            "Signals: NaN or infinity in observed entries. Hide missing entries with a mask.",
         )
     )
     if value_range is not None:

@@ -15,6 +15,7 @@ def image_generator(
     *,
     kernel_size: int = 5,
     activation: str = "elu",
+    dtype: str | keras.DTypePolicy | None = None,
 ) -> keras.Model:
     """Top-down ConvNet from a latent vector to an image in [-1, 1].
 
@@ -30,6 +31,8 @@ def image_generator(
         width: channels of the finest map; the coarser ones have up to 8 times as many.
         kernel_size: of the transposed convolutions.
         activation: of all layers but the last: "elu", "silu", "gelu", "softplus" or "tanh".
+        dtype: policy the layers compute in, "float32" or "mixed_bfloat16"; Keras's global one by
+            default. Images are float32 in any case.
 
     Returns:
         A `keras.Model` from `[n, latent_dim]` to `[n, *shape]`.
@@ -60,13 +63,15 @@ def image_generator(
 
     latent = keras.Input((latent_dim,), name="latent")
     base = (height // factor, breadth // factor, filters[0])
-    x = keras.layers.Dense(base[0] * base[1] * base[2], activation=activation, name="dense")(latent)
-    x = keras.layers.Reshape(base, name="base")(x)
+    x = keras.layers.Dense(
+        base[0] * base[1] * base[2], activation=activation, dtype=dtype, name="dense"
+    )(latent)
+    x = keras.layers.Reshape(base, dtype=dtype, name="base")(x)
     for level, count in enumerate(filters[1:], start=1):
         x = keras.layers.Conv2DTranspose(
-            count, kernel_size, 2, padding="same", activation=activation, name=f"up{level}"
+            count, kernel_size, 2, padding="same", activation=activation, dtype=dtype, name=f"up{level}"
         )(x)
-    x = keras.layers.Conv2D(channels, 3, padding="same", name="signal")(x)
+    x = keras.layers.Conv2D(channels, 3, padding="same", dtype=dtype, name="signal")(x)
     # Residuals are float32 under every precision policy, so the last activation is too.
     x = keras.layers.Activation("tanh", dtype="float32", name="range")(x)
     return keras.Model(latent, x, name="image_generator")

@@ -1,0 +1,207 @@
+"""From a Pillow image or an array to pixels `[h, w, c]` of the wanted size and colour.
+
+The only place of the package that resizes or changes colour. Pixels are uint8 in 0..255, or
+float32 in [-1, 1], with one (grey) or three (RGB) channels.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageOps
+
+# ITU-R 601 in the 16-bit fixed point of Pillow's mode "L", whose values are met exactly.
+_LUMA = np.array([19595, 38470, 7471]) / 65536
+
+_WHITE_16 = 65535
+
+
+def from_pil(image: Image.Image) -> np.ndarray:
+    """Reads a Pillow image of any mode as it is meant to be seen.
+
+    The EXIF rotation is applied, transparent parts show white, and 16-bit grey is divided by 257.
+    Of several frames the current one is read.
+
+    Args:
+        image: Any image Pillow opens.
+
+    Returns:
+        uint8 `[h, w, 1]` for grey images, `[h, w, 3]` for all others.
+
+    Raises:
+        ValueError: If the brightness of the mode has no known scale.
+
+    Example:
+        >>> from_pil(Image.new("CMYK", (4, 2))).shape
+        (2, 4, 3)
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return _from_16_bit(image)
+    if image.mode == "F":
+        raise ValueError("floating-point image of unknown scale; save it with 8 or 16 bits")
+    grey = image.mode in ("1", "L", "LA", "La")
+    if image.has_transparency_data:
+        # Premultiplied "La" converts to nothing but "LA".
+        image = image.convert("LA") if image.mode == "La" else image
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    pixels = np.asarray(image.convert("L" if grey else "RGB"))
+    return pixels[..., None] if grey else pixels
+
+
+def _from_16_bit(image: Image.Image) -> np.ndarray:
+    values = np.array(image, dtype=np.int64)
+    if values.min() < 0 or values.max() > _WHITE_16:
+        raise ValueError(
+            f"grey values from {values.min()} to {values.max()}, where 16 bits were expected"
+        )
+    if "transparency" in image.info:
+        values[values == image.info["transparency"]] = _WHITE_16
+    return np.rint(values / 257).astype(np.uint8)[..., None]
+
+
+def fit(
+    pixels: np.ndarray,
+    size: tuple[int, int] | None = None,
+    *,
+    crop: bool = True,
+    grey: bool | None = None,
+) -> np.ndarray:
+    """Brings one image to a size and a colour, and keeps its dtype.
+
+    Resizing is bicubic, widened to the scale when it shrinks, so that nothing aliases.
+
+    Args:
+        pixels: uint8, or float32 in [-1, 1]; `[h, w, c]` with one or three channels.
+        size: (height, width); None keeps the size.
+        crop: Whether to cut the centre out in the shape of `size` first; else it is stretched.
+        grey: True turns colour into grey, False repeats grey three times, None changes nothing.
+
+    Returns:
+        `[height, width, c]` in the dtype and range of `pixels`.
+
+    Example:
+        >>> fit(np.zeros((40, 30, 3), np.uint8), (16, 16), grey=True).shape
+        (16, 16, 1)
+    """
+    if grey and pixels.shape[-1] == 3:
+        pixels = _like(pixels @ _LUMA, pixels.dtype)[..., None]
+    if size is not None and pixels.shape[:2] != size:
+        pixels = _resized(pixels, size, crop)
+    if grey is False and pixels.shape[-1] == 1:
+        pixels = np.repeat(pixels, 3, axis=-1)
+    return pixels
+
+
+def _resized(pixels: np.ndarray, size: tuple[int, int], crop: bool) -> np.ndarray:
+    height, width = pixels.shape[:2]
+    box = (0.0, 0.0, float(width), float(height))
+    if crop:
+        scale = min(height / size[0], width / size[1])
+        top, left = (height - size[0] * scale) / 2, (width - size[1] * scale) / 2
+        # Rounding may place the far edges a hair outside, where Pillow refuses the box.
+        box = (left, top, min(left + size[1] * scale, width), min(top + size[0] * scale, height))
+    channels = [
+        Image.fromarray(np.ascontiguousarray(pixels[..., channel])).resize(
+            size[::-1], Image.Resampling.BICUBIC, box=box
+        )
+        for channel in range(pixels.shape[-1])
+    ]
+    return _like(np.stack([np.asarray(channel) for channel in channels], axis=-1), pixels.dtype)
+
+
+def _like(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Casts computed pixels back; bicubic interpolation overshoots, 8 bits are rounded."""
+    if dtype == np.uint8:
+        # In 8 bits Pillow has clipped already, and a weighted mean cannot overshoot.
+        return np.floor(values + 0.5).astype(np.uint8) if values.dtype != np.uint8 else values
+    return np.clip(values, -1, 1).astype(dtype)
+
+
+def to_signals(pixels: np.ndarray) -> np.ndarray:
+    """Scales 8-bit pixels to signals: `v / 127.5 - 1`; floats are signals already.
+
+    Args:
+        pixels: uint8, or floats in [-1, 1], of any shape.
+
+    Returns:
+        float32 in [-1, 1], of the same shape.
+    """
+    if pixels.dtype != np.uint8:
+        return pixels.astype(np.float32, copy=False)
+    signals = pixels.astype(np.float32)
+    # In place: a data set may fill half of the memory.
+    signals /= 127.5
+    signals -= 1
+    return signals
+
+
+def to_uint8(signals: np.ndarray) -> np.ndarray:
+    """Turns signals into 8-bit pixels: the inverse of the scaling of `load`.
+
+    Args:
+        signals: Floats of any shape; -1 is black, 1 is white, what lies outside is clipped.
+
+    Returns:
+        uint8, of the same shape.
+
+    Raises:
+        ValueError: If values are NaN.
+
+    Example:
+        >>> to_uint8(np.array([-1.0, 0.0, 1.0, 7.0]))
+        array([  0, 128, 255, 255], dtype=uint8)
+    """
+    values = np.asarray(signals, np.float32)
+    if np.isnan(values).any():
+        raise ValueError(
+            "Expected numbers, received NaN. Fill hidden entries first; if nothing was hidden, "
+            "the model diverged."
+        )
+    return np.rint((np.clip(values, -1, 1) + 1) * 127.5).astype(np.uint8)
+
+
+def fit_to(images: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Brings images of any size and colour to the shape of another set of images.
+
+    The centre is cropped to the new aspect ratio and resized as `load` does it; negatives thus
+    pass through the size and colour of the run they are compared with.
+
+    Args:
+        images: Floats in [-1, 1], `[n, h, w, c]` with one or three channels.
+        shape: (height, width, channels) wanted, with one or three channels.
+
+    Returns:
+        float32 `[n, height, width, channels]` in [-1, 1].
+
+    Raises:
+        ValueError: If an array or the shape is not as above.
+
+    Example:
+        >>> fit_to(np.zeros((5, 40, 30, 3)), (28, 28, 1)).shape
+        (5, 28, 28, 1)
+    """
+    images, shape = np.asarray(images), tuple(shape)
+    if len(shape) != 3 or shape[2] not in (1, 3) or min(shape) < 1:
+        raise ValueError(
+            f"Expected a shape (height, width, channels) with 1 or 3 channels, received {shape}."
+        )
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape[1:]:
+        raise ValueError(
+            f"Expected images [n, h, w, c] with 1 or 3 channels, received shape {images.shape}."
+        )
+    if not np.issubdtype(images.dtype, np.floating):
+        raise ValueError(
+            f"Expected floats in [-1, 1], received {images.dtype}. Scale 8-bit images with "
+            "x / 127.5 - 1."
+        )
+    # Written so that NaN fails too.
+    if not (np.abs(images) <= 1).all():
+        raise ValueError(
+            f"Expected finite values in [-1, 1], received values from {images.min():g} to "
+            f"{images.max():g}."
+        )
+    fitted = np.empty((len(images), *shape), np.float32)
+    for place, image in enumerate(images):
+        fitted[place] = fit(image.astype(np.float32), shape[:2], grey=shape[2] == 1)
+    return fitted

@@ -1,0 +1,30 @@
+"""The handwritten digits that come with scikit-learn: real, small, and there without a network."""
+
+import numpy as np
+
+from abp_tf.data import collect
+
+
+def read(argument: str, request: collect.Request) -> collect.Pixels:
+    """Reads the 1797 grey digits, enlarged from 8x8 to 16x16 unless another size is asked for.
+
+    Args:
+        argument: Must be empty.
+        request: What was asked for.
+
+    Returns:
+        uint8 `[n, h, w, c]`.
+
+    Raises:
+        ImportError: If scikit-learn is missing.
+        ValueError: If `argument` is not empty.
+    """
+    collect.refuse_argument("digits", argument)
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise collect.demo_extra("scikit-learn", error) from error
+    # Brightness comes as 0..16.
+    pixels = np.rint(load_digits().images * (255 / 16)).astype(np.uint8)[..., None]
+    images = ((f"digit {place}", image) for place, image in enumerate(pixels))
+    return collect.Pixels(collect.stack(images, request, default_size=(16, 16)))

@@ -1,0 +1,52 @@
+"""The faces, and patches without a face, that come with scikit-image."""
+
+import numpy as np
+
+from abp_tf.data import collect
+
+
+def read(argument: str, request: collect.Request) -> collect.Pixels:
+    """Reads 100 grey faces, enlarged from 25x25 to 32x32 unless another size is asked for.
+
+    Args:
+        argument: Must be empty.
+        request: What was asked for.
+
+    Returns:
+        uint8 `[n, h, w, c]`.
+
+    Raises:
+        ImportError: If scikit-image is missing.
+        ValueError: If `argument` is not empty.
+    """
+    collect.refuse_argument("faces", argument)
+    return _half(slice(0, 100), request)
+
+
+def read_nonfaces(argument: str, request: collect.Request) -> collect.Pixels:
+    """Reads 100 patches of the same photographs that show no face: negatives for `faces`.
+
+    Args:
+        argument: Must be empty.
+        request: What was asked for.
+
+    Returns:
+        uint8 `[n, h, w, c]`.
+
+    Raises:
+        ImportError: If scikit-image is missing.
+        ValueError: If `argument` is not empty.
+    """
+    collect.refuse_argument("nonfaces", argument)
+    return _half(slice(100, 200), request)
+
+
+def _half(which: slice, request: collect.Request) -> collect.Pixels:
+    try:
+        from skimage.data import lfw_subset
+    except ImportError as error:
+        raise collect.demo_extra("scikit-image", error) from error
+    # Brightness comes as 0..1.
+    pixels = np.rint(lfw_subset()[which] * 255).astype(np.uint8)[..., None]
+    images = ((f"patch {place}", image) for place, image in enumerate(pixels))
+    return collect.Pixels(collect.stack(images, request, default_size=(32, 32)))

@@ -1,0 +1,111 @@
+"""A folder of image files, flat or nested."""
+
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from abp_tf.data import collect, convert
+
+# How many unreadable files the warning names; `skipped` holds all.
+_NAMED = 5
+
+
+def read(argument: str, request: collect.Request) -> collect.Pixels:
+    """Reads the image files below a folder, in the natural order of their paths.
+
+    Hidden files and folders, files whose extension is not that of an image, and what lies behind
+    links to folders are passed over. A file that cannot be read is skipped, with one warning for
+    all.
+
+    Args:
+        argument: Path of the folder.
+        request: What was asked for; no file beyond its limit is opened.
+
+    Returns:
+        uint8 `[n, h, w, c]`, and the paths of skipped files, relative to the folder.
+
+    Raises:
+        FileNotFoundError: If there is no such folder, or no image in it.
+        NotADirectoryError: If the path is a file.
+        ValueError: If no image can be read, or sizes differ and none was asked for.
+    """
+    if not argument:
+        raise ValueError("Expected a path, as in 'folder:photos', received 'folder:'.")
+    folder = Path(argument).expanduser()
+    if not folder.exists():
+        raise FileNotFoundError(f"Expected a folder of images, but there is no {str(folder)!r}.")
+    if not folder.is_dir():
+        raise NotADirectoryError(
+            f"Expected a folder of images, received the file {str(folder)!r}. Give the folder it "
+            "lies in, or read an array file with npz:PATH."
+        )
+    names = _image_names(folder)
+    if not names:
+        raise FileNotFoundError(
+            f"Expected image files such as .png or .jpg in or below {str(folder)!r}, found none."
+        )
+    skipped: dict[str, str] = {}
+    images = _readable(folder, names, skipped)
+    try:
+        pixels = collect.stack(images, request)
+    except ValueError as error:
+        if len(skipped) == len(names):
+            raise ValueError(
+                f"None of the {len(names)} image files in {str(folder)!r} can be read: "
+                f"{_listed(skipped)}."
+            ) from error
+        raise
+    if skipped:
+        # Attributed to whoever called `load`.
+        warnings.warn(
+            f"Skipped {len(skipped)} of the image files in {str(folder)!r}, which cannot be read: "
+            f"{_listed(skipped)}.",
+            stacklevel=3,
+        )
+    return collect.Pixels(pixels, skipped=tuple(skipped), by_class=True)
+
+
+def _image_names(folder: Path) -> list[str]:
+    formats = Image.registered_extensions()  # also those Pillow can only write
+    extensions = {extension for extension, name in formats.items() if name in Image.OPEN}
+    found = (
+        path.relative_to(folder)
+        for path in folder.rglob("*")
+        if path.suffix.lower() in extensions and not path.is_dir()
+    )
+    names = (path.as_posix() for path in found if not any(p.startswith(".") for p in path.parts))
+    return sorted(names, key=_natural)
+
+
+def _natural(name: str) -> tuple:
+    """Sorts folder by folder and numbers by value: 2.png before 10.png."""
+    # Splitting at a group puts the numbers at odd places, so text never meets a number.
+    parts = [
+        tuple(int(piece) if place % 2 else piece for place, piece in enumerate(pieces))
+        for pieces in (re.split("([0-9]+)", part) for part in name.split("/"))
+    ]
+    # The name itself decides between 1.png and 01.png.
+    return (parts, name)
+
+
+def _readable(
+    folder: Path, names: list[str], skipped: dict[str, str]
+) -> Iterator[tuple[str, np.ndarray]]:
+    for name in names:
+        try:
+            with Image.open(folder / name) as image:
+                pixels = convert.from_pil(image)
+        # A damaged file makes Pillow's readers raise nearly anything, struct.error included.
+        except Exception as error:
+            skipped[name] = f"{type(error).__name__}: {error}"
+            continue
+        yield name, pixels
+
+
+def _listed(skipped: dict[str, str]) -> str:
+    listed = "; ".join(f"{name} ({why})" for name, why in list(skipped.items())[:_NAMED])
+    return listed + (f"; and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else "")

@@ -1,0 +1,136 @@
+"""Images by name: `load` and the sources it knows."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from abp_tf.data import collect, convert, digits, faces, folder, npz, tfds
+
+# Each reads what follows its name and a colon.
+SOURCES: dict[str, Callable[[str, collect.Request], collect.Pixels]] = {
+    "digits": digits.read,
+    "faces": faces.read,
+    "nonfaces": faces.read_nonfaces,
+    "tfds": tfds.read,
+    "folder": folder.read,
+    "npz": npz.read,
+}
+
+# One line about each, for the help of programs.
+SOURCES_HELP: dict[str, str] = {
+    "digits": "digits: 1797 handwritten digits of scikit-learn, grey, 16x16",
+    "faces": "faces: 100 faces of scikit-image, grey, 32x32",
+    "nonfaces": "nonfaces: 100 patches of scikit-image without a face, grey, 32x32",
+    "tfds": "tfds:NAME: images of TensorFlow Datasets, such as fashion_mnist, celeb_a, "
+    "lsun/bedroom, cats_vs_dogs",
+    "folder": "folder:PATH: image files in a folder and its subfolders",
+    "npz": "npz:PATH[:KEY]: an array of images in a NumPy file, uint8 or floats in [-1, 1]",
+}
+
+# Part of the definition of every run that reads a folder: never change it.
+_SPLIT_SEED = 0
+
+
+class Images(NamedTuple):
+    """Images ready for training.
+
+    Attributes:
+        train: float32 `[n, h, w, c]` in [-1, 1].
+        test: float32 `[m, h, w, c]` in [-1, 1]; m may be 0.
+        name: The specification they came from.
+        skipped: Files that could not be read.
+    """
+
+    train: np.ndarray
+    test: np.ndarray
+    name: str
+    skipped: tuple[str, ...] = ()
+
+
+def load(
+    spec: str,
+    *,
+    size: int | tuple[int, int] | None = None,
+    crop: bool = True,
+    grey: bool | None = None,
+    limit: int | None = None,
+    test_share: float = 0.1,
+    data_dir: str | None = None,
+) -> Images:
+    """Loads images by name as float32 `[n, h, w, c]` in [-1, 1], split for training and testing.
+
+    The last images are the test set, except where the order may mean classes (`folder`: a fixed
+    random choice, both parts in the order of paths) and where the source has its own (`tfds`).
+
+    Args:
+        spec: Name of a source, followed by a colon and its argument where it takes one: "digits",
+            "faces", "nonfaces", "tfds:NAME", "folder:PATH" or "npz:PATH[:KEY]".
+        size: Side of a square or (height, width) in pixels; None for the default of the source:
+            16 for digits, 32 for faces and nonfaces, the size they have for all others.
+        crop: Whether to cut out the centre where the aspect ratio changes; else images are
+            stretched.
+        grey: True turns colour into grey (ITU-R 601), False repeats grey in three channels, None
+            keeps what there is; images of both kinds become colour.
+        limit: Number of images to read, the first in order, before the split; of a source with
+            its own test set, the number from each.
+        test_share: Share in [0, 1) of the images to keep for testing, rounded to whole images; 0
+            for none. A test set of the source's own is taken whole.
+        data_dir: Where TensorFlow Datasets keeps its files; None for its default.
+
+    Returns:
+        The images, with the files that were skipped.
+
+    Raises:
+        ImportError: If the source needs a package that is missing.
+        OSError: If files are missing or data cannot be fetched.
+        ValueError: If an argument is out of range, the source is unknown, it holds no usable
+            images, their sizes differ and `size` is None, or no image is left for training.
+
+    Example:
+        >>> images = load("digits", limit=100)
+        >>> images.train.shape, images.test.shape
+        ((90, 16, 16, 1), (10, 16, 16, 1))
+    """
+    name, _, argument = spec.partition(":")
+    if name not in SOURCES:
+        known = "\n".join(f"  {line}" for line in SOURCES_HELP.values())
+        raise ValueError(f"Expected one of the sources below, received {spec!r}.\n{known}")
+    if limit is not None and limit < 1:
+        raise ValueError(f"Expected limit >= 1, or None for all images, received {limit}.")
+    if not 0 <= test_share < 1:
+        raise ValueError(
+            f"Expected test_share in [0, 1), the share of the images, received {test_share}."
+        )
+    request = collect.Request(_pair(size), crop, grey, limit, test_share > 0, data_dir)
+    pixels = SOURCES[name](argument, request)
+    train, test = (
+        (pixels.train, pixels.test) if pixels.test is not None else _cut(pixels, test_share, spec)
+    )
+    return Images(convert.to_signals(train), convert.to_signals(test), spec, pixels.skipped)
+
+
+def _pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    sides = (size, size) if np.ndim(size) == 0 else tuple(size)
+    if len(sides) != 2 or not all(isinstance(s, int | np.integer) and s >= 1 for s in sides):
+        raise ValueError(f"Expected size >= 1, as one integer or (height, width), received {size!r}.")
+    return (int(sides[0]), int(sides[1]))
+
+
+def _cut(pixels: collect.Pixels, share: float, spec: str) -> tuple[np.ndarray, np.ndarray]:
+    count = len(pixels.train)
+    # Halves go up: Python's round() would take them to the even neighbour.
+    train_count = count - int(count * share + 0.5)
+    if train_count < 1:
+        raise ValueError(
+            f"Expected at least one training image, but test_share={share:g} of the {count} "
+            f"image(s) of {spec!r} leaves none. Lower test_share, or raise limit."
+        )
+    if not pixels.by_class:
+        return pixels.train[:train_count], pixels.train[train_count:]
+    # NumPy keeps the stream of RandomState for good; that of its newer generators may change.
+    order = np.random.RandomState(_SPLIT_SEED).permutation(count)
+    parts = np.sort(order[:train_count]), np.sort(order[train_count:])
+    return pixels.train[parts[0]], pixels.train[parts[1]]

@@ -1,0 +1,146 @@
+"""Image data sets of TensorFlow Datasets."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from abp_tf.data import collect, convert
+
+
+def read(argument: str, request: collect.Request) -> collect.Pixels:
+    """Reads an image data set of TensorFlow Datasets, which is prepared first where it is not.
+
+    Args:
+        argument: Name as TensorFlow Datasets spells it, `lsun/bedroom` or `mnist:3.0.1` included.
+        request: What was asked for; its limit holds for each split, in the order of storage.
+
+    Returns:
+        uint8 `[n, h, w, c]`; with a test set where the data set has a split "test".
+
+    Raises:
+        ImportError: If preparing the data set needs a package that is missing.
+        OSError: If the data are not there and cannot be fetched.
+        ValueError: If there is no such data set, or it has no image.
+    """
+    # Slow to import, and other sources do without.
+    import tensorflow_datasets
+
+    if not argument:
+        raise ValueError("Expected a name, as in 'tfds:fashion_mnist', received 'tfds:'.")
+    try:
+        builder = tensorflow_datasets.builder(argument, data_dir=request.data_dir)
+    except tensorflow_datasets.core.DatasetNotFoundError as error:
+        raise ValueError(
+            f"TensorFlow Datasets has no data set {argument!r}, neither built in nor prepared in "
+            f"{request.data_dir or 'its default folder'}. Names are listed at "
+            "https://www.tensorflow.org/datasets/catalog."
+        ) from error
+    except ImportError as error:
+        raise _missing_package(argument, error) from error
+    except ValueError as error:
+        raise ValueError(f"TensorFlow Datasets refused the name {argument!r}: {error}") from error
+    key = _image_key(argument, builder.info.features)
+    _prepare(argument, builder)
+
+    train, test = _splits(argument, list(builder.info.splits))
+    train_pixels = _split_pixels(argument, builder, train, key, request)
+    if test is None:
+        return collect.Pixels(train_pixels)
+    if not request.test:
+        return collect.Pixels(train_pixels, train_pixels[:0])
+    test_pixels = _split_pixels(argument, builder, test, key, request)
+    if test_pixels.shape[1:] != train_pixels.shape[1:]:
+        raise ValueError(
+            f"Expected train and test images of one shape, received {train_pixels.shape[1:]} and "
+            f"{test_pixels.shape[1:]} in {argument!r}. Give size and grey."
+        )
+    return collect.Pixels(train_pixels, test_pixels)
+
+
+def _image_key(name: str, features: Any) -> str:
+    from tensorflow_datasets import features as kinds
+
+    found = [
+        key
+        for key, feature in (features.items() if isinstance(features, kinds.FeaturesDict) else ())
+        if isinstance(feature, kinds.Image) and not isinstance(feature, kinds.LabeledImage)
+    ]
+    if "image" in found:
+        return "image"
+    if len(found) != 1:
+        raise ValueError(
+            f"Expected a data set with one image per example, received {name!r}, whose images are "
+            f"{found or 'none'} and whose features are {list(features)}."
+        )
+    return found[0]
+
+
+def _prepare(name: str, builder: Any) -> None:
+    try:
+        builder.download_and_prepare()
+    except ImportError as error:
+        raise _missing_package(name, error) from error
+    # Downloads, archives and the data set's own code fail in their own ways each.
+    except Exception as error:
+        raise OSError(
+            f"The data of {name!r} are not in {str(builder.data_path)!r} and could not be fetched "
+            f"({type(error).__name__}: {error}). Check the network, or give the folder they were "
+            "prepared in as data_dir."
+        ) from error
+
+
+def _missing_package(name: str, error: ImportError) -> ImportError:
+    return ImportError(
+        f"Preparing {name!r} needs the package {error.name!r}, which is missing: pip install "
+        f"{error.name} ({error})",
+        name=error.name,
+    )
+
+
+def _splits(name: str, splits: list[str]) -> tuple[str, str | None]:
+    """Names the splits for training and for testing, if there is one."""
+    if not splits or "train" in splits:
+        return "train", "test" if "test" in splits else None
+    if len(splits) == 1:
+        return splits[0], None
+    raise ValueError(f"Expected a data set with a split 'train', received {name!r} with {splits}.")
+
+
+def _split_pixels(
+    name: str, builder: Any, split: str, key: str, request: collect.Request
+) -> np.ndarray:
+    import tensorflow_datasets
+
+    try:
+        dataset = builder.as_dataset(
+            split=split,
+            # Nothing else is decoded.
+            decoders=tensorflow_datasets.decode.PartialDecoding({key: True}),
+            # One file after the other: the order of storage, and no file is opened too early.
+            read_config=tensorflow_datasets.ReadConfig(interleave_cycle_length=1),
+        )
+    # What TensorFlow Datasets raises where there are no data.
+    except AssertionError as error:
+        raise FileNotFoundError(
+            f"The data of {name!r} are not in {str(builder.data_path)!r}: {error}"
+        ) from error
+    if request.limit is not None:
+        # Before anything is read ahead.
+        dataset = dataset.take(request.limit)
+    return collect.stack(_pixels(name, dataset, key), request)
+
+
+def _pixels(name: str, dataset: Any, key: str) -> Iterator[tuple[str, np.ndarray]]:
+    for place, example in enumerate(dataset.as_numpy_iterator()):
+        array = example[key]
+        if array.dtype not in (np.uint8, np.uint16):
+            raise ValueError(
+                f"Expected images of 8 or 16 bits, received {array.dtype} in {name!r}. Save them "
+                "as floats in [-1, 1] and read them with npz:PATH."
+            )
+        if array.dtype == np.uint16:
+            array = np.rint(array / 257).astype(np.uint8)
+        image = Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
+        yield f"image {place}", convert.from_pil(image)

@@ -1,0 +1,279 @@
+"""Masks that hide parts of signals: which entries a model gets to see.
+
+A mask is a bool array `[n, *shape]` over the spatial axes, without the channel axis: True where
+a signal is observed, False where it is hidden. The mask of example `i` depends on the seed and
+on `i` alone, so that a longer series begins with the shorter one.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+# Redraws of a mask that hides everything. Whoever needs more of them asked for masks that
+# practically never show anything.
+_REDRAWS = 1000
+
+_FORMS = {"pepper": "pepper:p", "squares": "squares:p:side", "block": "block:size"}
+_PARAMETERS = {
+    "pepper": {"p": float},
+    "squares": {"p": float, "size": int},
+    "block": {"size": int},
+}
+
+
+def pepper(n: int, shape: Sequence[int], p: float, seed: int = 0) -> np.ndarray:
+    """Hides each pixel independently with probability `p`.
+
+    A mask on which everything came out hidden is drawn again, from the next random stream of
+    the same example, until at least one pixel is observed.
+
+    Args:
+        n: Number of masks.
+        shape: Spatial shape of the signals, of any rank: `(h, w)` for images.
+        p: Probability that a pixel is hidden, strictly between 0 and 1.
+        seed: Non-negative integer.
+
+    Returns:
+        Bool array `[n, *shape]`, True where observed.
+
+    Raises:
+        ValueError: If an argument is out of range, or `p` so near 1 that 1000 redraws showed
+            nothing.
+
+    Example:
+        >>> pepper(2, (28, 28), p=0.9).shape
+        (2, 28, 28)
+    """
+    shape = _checked_shape(shape)
+    _check_probability(p)
+    return _draw(n, shape, seed, lambda rng: rng.random(shape) >= p)
+
+
+def squares(n: int, shape: Sequence[int], p: float, side: int, seed: int = 0) -> np.ndarray:
+    """Hides each cell of a grid of squares independently with probability `p`.
+
+    The grid of `side` x `side` cells is shifted by a random offset for every image; cells are
+    cut off at the border. A mask on which everything came out hidden is drawn again, offset
+    included, as in `pepper`.
+
+    Args:
+        n: Number of masks.
+        shape: Spatial shape `(h, w)`.
+        p: Probability that a cell is hidden, strictly between 0 and 1.
+        side: Side of a cell in pixels, from 1 to the shorter side of the image.
+        seed: Non-negative integer.
+
+    Returns:
+        Bool array `[n, h, w]`, True where observed.
+
+    Raises:
+        ValueError: If an argument is out of range, or `p` so near 1 that 1000 redraws showed
+            nothing.
+
+    Example:
+        >>> squares(2, (28, 28), p=0.9, side=3).shape
+        (2, 28, 28)
+    """
+    height, width = _checked_plane(shape, "squares")
+    _check_probability(p)
+    _check_size("side", side, height, width)
+
+    def one(rng: np.random.Generator) -> np.ndarray:
+        down, right = rng.integers(side, size=2)
+        rows, columns = (np.arange(height) + down) // side, (np.arange(width) + right) // side
+        cells = rng.random((rows[-1] + 1, columns[-1] + 1)) >= p
+        return cells[np.ix_(rows, columns)]
+
+    return _draw(n, (height, width), seed, one)
+
+
+def block(n: int, shape: Sequence[int], size: int, seed: int = 0) -> np.ndarray:
+    """Hides one square per image, at a place drawn uniformly among those inside the image.
+
+    Args:
+        n: Number of masks.
+        shape: Spatial shape `(h, w)`.
+        size: Side of the square in pixels, from 1 to the shorter side of the image; not so
+            large that it covers a square image.
+        seed: Non-negative integer.
+
+    Returns:
+        Bool array `[n, h, w]`, True where observed.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> int((~block(1, (28, 28), size=13)).sum())
+        169
+    """
+    height, width = _checked_plane(shape, "block")
+    _check_size("size", size, height, width)
+    if size == height == width:
+        raise ValueError(
+            f"Expected a block that leaves something observed, received size={size} for images "
+            f"of {height} x {width} pixels; choose a smaller size."
+        )
+
+    def one(rng: np.random.Generator) -> np.ndarray:
+        top, left = rng.integers(height - size + 1), rng.integers(width - size + 1)
+        mask = np.ones((height, width), bool)
+        mask[top : top + size, left : left + size] = False
+        return mask
+
+    return _draw(n, (height, width), seed, one)
+
+
+@dataclass(frozen=True)
+class MaskSpec:
+    """A kind of mask with its parameters; call it to draw masks.
+
+    `str()` gives back the text that `parse` reads.
+
+    Args:
+        kind: "pepper", "squares" or "block".
+        p: Probability that a pixel or a cell is hidden; None for "block".
+        size: Side of a cell or of the block in pixels; None for "pepper".
+
+    Example:
+        >>> spec = MaskSpec("block", size=13)
+        >>> str(spec), spec(4, (28, 28), seed=1).shape
+        ('block:13', (4, 28, 28))
+    """
+
+    kind: str
+    p: float | None = None
+    size: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses what no image could be masked with."""
+        if self.kind not in _FORMS:
+            raise ValueError(f"{_expected_forms()}, received the kind {self.kind!r}.")
+        given = {name for name in ("p", "size") if getattr(self, name) is not None}
+        wanted = _PARAMETERS[self.kind].keys()
+        if given != wanted:
+            raise ValueError(
+                f"Expected {' and '.join(wanted)}, and nothing else, for a {self.kind!r} mask, "
+                f"received p={self.p}, size={self.size}."
+            )
+        if self.p is not None:
+            _check_probability(self.p)
+        if self.size is not None:
+            _check_positive("size", self.size)
+
+    def __call__(self, n: int, shape: Sequence[int], seed: int = 0) -> np.ndarray:
+        """Draws `n` masks of spatial shape `shape`; see `pepper`, `squares` and `block`."""
+        if self.kind == "pepper":
+            return pepper(n, shape, self.p, seed)
+        if self.kind == "squares":
+            return squares(n, shape, self.p, self.size, seed)
+        return block(n, shape, self.size, seed)
+
+    def __str__(self) -> str:
+        values = (value for value in (self.p, self.size) if value is not None)
+        return ":".join([self.kind, *map(str, values)])
+
+
+def parse(spec: str) -> MaskSpec:
+    """Reads a kind of mask from text, as programs take it.
+
+    Args:
+        spec: "pepper:0.9", "squares:0.9:3" or "block:13": the kind, the probability of being
+            hidden where there is one, and the side in pixels where there is one.
+
+    Returns:
+        The `MaskSpec`.
+
+    Raises:
+        ValueError: If the kind is unknown, or a parameter is missing, in excess, not a number or
+            out of range.
+
+    Example:
+        >>> parse("squares:0.9:3")
+        MaskSpec(kind='squares', p=0.9, size=3)
+    """
+    kind, *values = spec.split(":")
+    if kind not in _PARAMETERS:
+        raise ValueError(f"{_expected_forms()}, received {spec!r}.")
+    if len(values) != len(_PARAMETERS[kind]):
+        raise ValueError(f"Expected {_FORMS[kind]!r}, received {spec!r}.")
+    parameters = {}
+    for (name, reader), value in zip(_PARAMETERS[kind].items(), values, strict=True):
+        try:
+            parameters[name] = reader(value)
+        except ValueError:
+            what = "an integer" if reader is int else "a number"
+            raise ValueError(
+                f"Expected {_FORMS[kind]!r} with {what} for {value!r}, received {spec!r}."
+            ) from None
+    return MaskSpec(kind, **parameters)
+
+
+def _draw(
+    n: int,
+    shape: tuple[int, ...],
+    seed: int,
+    one: Callable[[np.random.Generator], np.ndarray],
+) -> np.ndarray:
+    if n < 0 or seed < 0:
+        raise ValueError(f"Expected n >= 0 and seed >= 0, received n={n} and seed={seed}.")
+    masks = np.empty((n, *shape), bool)
+    for example in range(n):
+        for attempt in range(_REDRAWS):
+            stream = np.random.SeedSequence(seed, spawn_key=(example, attempt))
+            masks[example] = one(np.random.Generator(np.random.PCG64(stream)))
+            if masks[example].any():
+                break
+        else:
+            raise ValueError(
+                f"Expected masks that leave something of {shape} observed, received {_REDRAWS} "
+                "that hide everything; lower p, or take larger images or smaller cells."
+            )
+    return masks
+
+
+def _expected_forms() -> str:
+    return "Expected a mask given as " + ", ".join(map(repr, _FORMS.values()))
+
+
+def _checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    shape = tuple(shape)
+    if not shape or any(length < 1 for length in shape):
+        raise ValueError(
+            "Expected the spatial shape of one signal, positive and without batch and channels, "
+            f"such as (28, 28), received {shape}."
+        )
+    return shape
+
+
+def _checked_plane(shape: Sequence[int], kind: str) -> tuple[int, int]:
+    shape = _checked_shape(shape)
+    if len(shape) != 2:
+        raise ValueError(
+            f"Expected a spatial shape (h, w) for {kind!r} masks, received {shape}; 'pepper' "
+            "masks work for any rank."
+        )
+    return shape
+
+
+def _check_probability(p: float) -> None:
+    if not 0 < p < 1:
+        raise ValueError(
+            f"Expected a probability p of being hidden with 0 < p < 1, received {p}; 0.9 hides "
+            "nine entries in ten."
+        )
+
+
+def _check_positive(name: str, value: int) -> None:
+    if value < 1:
+        raise ValueError(f"Expected {name} of at least 1 pixel, received {value}.")
+
+
+def _check_size(name: str, value: int, height: int, width: int) -> None:
+    _check_positive(name, value)
+    if value > min(height, width):
+        raise ValueError(
+            f"Expected {name} of at most {min(height, width)} for images of {height} x {width} "
+            f"pixels, received {value}."
+        )

@@ -1,0 +1,142 @@
+"""Run directories: what a program learned, with what settings, from what data.
+
+config.json   settings, data and versions       model.keras   model, chains and optimizer
+history.json  logs of every epoch               metrics.json  errors at the end
+pictures/     PNG files                         logs/         TensorBoard
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from abp_tf import data, files
+from abp_tf._version import __version__
+
+
+class Run:
+    """A run directory that exists; `create` and `open` return one.
+
+    Attributes:
+        path: of the directory.
+        config: what config.json holds: "program", "settings", "data", "versions".
+    """
+
+    def __init__(self, path: Path, config: dict):
+        self.path = path
+        self.config = config
+        self.model_path = path / "model.keras"
+        self.pictures = path / "pictures"
+        self.logs = path / "logs"
+
+    @classmethod
+    def create(cls, path: str | os.PathLike, program: str, settings: dict, images) -> Run:
+        """Make the directory of a new run.
+
+        Args:
+            path: must not exist, or be an empty directory.
+            program: that is going to write it.
+            settings: all options of the program, in JSON's types.
+            images: the `data.Images` it learns from.
+
+        Raises:
+            FileExistsError: something is there; it is left as it is.
+        """
+        path = Path(path)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise FileExistsError(
+                f"Expected a new run directory, but {path} exists. Choose another name, or continue "
+                "it with --resume. Nothing was changed."
+            )
+        path.mkdir(parents=True, exist_ok=True)
+        config = {
+            "program": program,
+            "settings": settings,
+            "data": describe(images),
+            "versions": {
+                "abp_tf": __version__,
+                "tensorflow": tf.__version__,
+                "keras": keras.__version__,
+            },
+        }
+        files.write_json(path / "config.json", config)
+        run = cls(path, config)
+        run.pictures.mkdir()
+        return run
+
+    @classmethod
+    def open(cls, path: str | os.PathLike) -> Run:
+        """Return the run in a directory.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        path = Path(path)
+        try:
+            config = json.loads((path / "config.json").read_text())
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"Expected a run directory, but there is no {path / 'config.json'}. Make a run with "
+                "`python -m train.generator --run ...`."
+            ) from None
+        return cls(path, config)
+
+    def load_images(self) -> data.Images:
+        """Load the images the run learned from.
+
+        Raises:
+            ValueError: they are not the same any more.
+        """
+        images = load_images(self.config["settings"])
+        found = describe(images)
+        if found != self.config["data"]:
+            raise ValueError(
+                f"The data of the run {self.path} have changed: expected {self.config['data']}, found "
+                f"{found}. Give back the data it began with, or begin another run."
+            )
+        return images
+
+    def load_model(self) -> keras.Model:
+        """Load the model as the run's last whole backup holds it.
+
+        Raises:
+            FileNotFoundError: there is none yet.
+        """
+        if not self.model_path.exists():
+            raise FileNotFoundError(
+                f"The run {self.path} has no model.keras yet. Continue it with --resume."
+            )
+        return keras.models.load_model(self.model_path)
+
+
+def load_images(settings: dict) -> data.Images:
+    """Load images as a program's settings say."""
+    size = settings["size"]
+    return data.load(
+        settings["data"],
+        size=tuple(size) if isinstance(size, (list, tuple)) else size,
+        crop=settings["crop"],
+        grey=settings["grey"],
+        limit=settings["limit"],
+        test_share=settings["test_share"],
+        data_dir=settings["data_dir"],
+    )
+
+
+def describe(images: data.Images) -> dict:
+    """Tell data from other data: counts, shape, and a digest of every value."""
+    digest = hashlib.sha256()
+    for part in (images.train, images.test):
+        digest.update(np.ascontiguousarray(part))
+    return {
+        "train": len(images.train),
+        "test": len(images.test),
+        "shape": list(images.train.shape[1:]),
+        "sha256": digest.hexdigest(),
+    }

@@ -1,0 +1,1 @@
+"""Programs that export models and serve them."""

@@ -1,0 +1,76 @@
+"""Packaging of abp_tf: one library, and two folders of programs installed as its subpackages."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).resolve().parent
+
+
+def version() -> str:
+    """Reads the version as text: importing abp_tf would need TensorFlow before it is installed."""
+    text = (HERE / "abp_tf" / "_version.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "([^"]+)"$', text, flags=re.MULTILINE).group(1)
+
+
+def programs(folder: str) -> list[str]:
+    """Names the packages of a folder of programs as they are called once installed."""
+    return [f"abp_tf.{folder}", *(f"abp_tf.{folder}.{name}" for name in find_packages(folder))]
+
+
+# TensorFlow, Keras and the serving protocol are bounded at the minor version the tests ran with:
+# training reaches into parts of Keras that change between minor versions.
+REQUIRES = [
+    "tensorflow>=2.21,<2.22",
+    "keras>=3.15,<3.16",
+    "tensorflow-serving-api>=2.21,<2.22",
+    "tensorboard>=2.20,<2.22",
+    "tensorflow-datasets>=4.9.9,<5",
+    "numpy>=2.1,<3",
+    "pillow>=11,<14",
+    "matplotlib>=3.9,<4",
+]
+SERVING = ["grpcio-health-checking>=1.71,<2", "prometheus-client>=0.21,<1"]
+BENCHMARKS = ["scikit-learn>=1.6,<2"]
+DEMO = [*BENCHMARKS, "scikit-image>=0.25,<0.27"]
+TOOLS = [
+    "build>=1.2",
+    "pytest>=8.3,<10",
+    "pytest-xdist>=3.6,<4",
+    # Formatting differs between minor versions of ruff.
+    "ruff>=0.17.5,<0.18",
+    "scipy>=1.14,<2",
+    # The packaging test builds a wheel offline, that is without build isolation.
+    "setuptools>=65",
+    "wheel>=0.45",
+]
+
+setup(
+    name="abp_tf",
+    version=version(),
+    description="Generative ConvNets learned by maximum likelihood with Langevin dynamics",
+    author="The abp_tf authors",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.14",
+    packages=[
+        *find_packages(include=["abp_tf", "abp_tf.*"]),
+        *programs("train"),
+        *programs("export"),
+    ],
+    package_dir={"abp_tf.train": "train", "abp_tf.export": "export"},
+    install_requires=REQUIRES,
+    extras_require={
+        "serving": SERVING,
+        "demo": DEMO,
+        "benchmarks": BENCHMARKS,
+        "dev": [*TOOLS, *DEMO, *SERVING],
+    },
+    entry_points={"console_scripts": ["abp-tf = abp_tf.train.command:main"]},
+    classifiers=[
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

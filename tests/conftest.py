@@ -1,0 +1,70 @@
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+import pytest
+
+import abp_tf
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """120 real digits of 8x8 pixels, float32 [120, 8, 8, 1] in [-1, 1]."""
+    return abp_tf.data.load("digits", size=8, limit=120, test_share=0.0).train
+
+
+@pytest.fixture
+def make_model():
+    """Return a function that makes a tiny compiled generator; keywords go to Generator."""
+
+    def make(learning_rate=1e-2, **options):
+        keras.utils.set_random_seed(1)
+        network = abp_tf.networks.image_generator((8, 8, 1), latent_dim=4, width=4, kernel_size=3)
+        options.setdefault("langevin", abp_tf.Langevin(5, 0.1))
+        options.setdefault("inference", abp_tf.Langevin(8, 0.1, cool=4))
+        model = abp_tf.Generator(network, **options)
+        model.compile(optimizer=keras.optimizers.Adam(learning_rate))
+        return model
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def learned(digits):
+    """A tiny generator after two epochs on `digits`; tests do not train it further."""
+    keras.utils.set_random_seed(1)
+    network = abp_tf.networks.image_generator((8, 8, 1), latent_dim=4, width=4, kernel_size=3)
+    model = abp_tf.Generator(
+        network,
+        langevin=abp_tf.Langevin(5, 0.1),
+        inference=abp_tf.Langevin(8, 0.1, cool=4),
+        expansion=1.0,
+    )
+    model.compile(optimizer=keras.optimizers.Adam(1e-2))
+    model.fit(digits, batch_size=50, epochs=2, verbose=0)
+    return model
+
+
+@pytest.fixture
+def masks_of_digits(digits):
+    return abp_tf.masks.pepper(len(digits), (8, 8), 0.4, seed=3)
+
+
+def state(model):
+    """Everything a resumed training must have in common with one left alone."""
+    parts = [np.asarray(weight) for weight in model.weights]
+    parts += [np.asarray(value) for value in model.optimizer.variables]
+    if model.chains == "persistent":
+        parts.append(model.latents)
+    return parts
+
+
+@pytest.fixture
+def assert_same_state():
+    def check(first, second):
+        for one, other in zip(state(first), state(second), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+    return check

@@ -1,0 +1,347 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import abp_tf
+from abp_tf import Generator, Langevin
+
+
+def factor_data(count, seed=0, size=12, factors=3, sigma=0.5):
+    """Draws from a true linear factor model, and that model."""
+    rng = np.random.default_rng(seed)
+    model = np.random.default_rng(100)
+    loading = model.normal(size=(size, factors)) * np.array([2.0, 1.0, 0.7])
+    bias = model.normal(size=size)
+    latent = rng.normal(size=(count, factors))
+    signal = latent @ loading.T + bias + sigma * rng.normal(size=(count, size))
+    return signal.astype(np.float32)
+
+
+def linear_model(sigma=0.5, **options):
+    keras.utils.set_random_seed(0)
+    network = abp_tf.networks.linear((12,), latent_dim=3)
+    options.setdefault("langevin", Langevin(15, 0.15))
+    return Generator(network, sigma=sigma, value_range=None, **options)
+
+
+def linear_parameters(model):
+    """W and b of `x = W u + b`, the prior's expansion included."""
+    identity = np.eye(3, dtype=np.float32)
+    bias = model(np.zeros((1, 3), np.float32)).numpy()[0]
+    return model(identity).numpy().T - bias[:, None], bias
+
+
+def log_likelihood(model, signals):
+    """Mean log density under N(b, W Wᵀ + σ² I), in NumPy."""
+    weights, bias = (part.astype(np.float64) for part in linear_parameters(model))
+    covariance = weights @ weights.T + model.sigma**2 * np.eye(len(bias))
+    centred = signals - bias
+    quadratic = (centred @ np.linalg.inv(covariance) * centred).sum(1)
+    _, logdet = np.linalg.slogdet(2 * np.pi * covariance)
+    return float(-0.5 * (quadratic.mean() + logdet))
+
+
+def test_linear_generator_learns_the_likelihood_of_factor_analysis():
+    decomposition = pytest.importorskip("sklearn.decomposition")
+    train, test = factor_data(2000, seed=1), factor_data(2000, seed=2)
+    reference = decomposition.PCA(3).fit(train).score(test)
+    model = linear_model()
+    rate = keras.optimizers.schedules.CosineDecay(0.05, 20 * 40, alpha=0.01)
+    model.compile(optimizer=keras.optimizers.Adam(rate, beta_1=0.5))
+    model.fit(train, batch_size=100, epochs=40, verbose=0)
+    assert abs(log_likelihood(model, test) - reference) / 12 < 0.01
+
+
+def test_expansion_reaches_the_same_likelihood_in_fewer_epochs():
+    train, test = factor_data(2000, seed=1), factor_data(2000, seed=2)
+    found = {}
+    for expansion in (0.0, 1.0):
+        model = linear_model(expansion=expansion, langevin=Langevin(3, 0.1))
+        model.compile(optimizer=keras.optimizers.SGD(2e-3))
+        found[expansion] = []
+        for _ in range(6):
+            model.fit(train, batch_size=100, epochs=1, verbose=0)
+            found[expansion].append(log_likelihood(model, test))
+    # What plain ABP has after six epochs, expansion has after three at the latest.
+    assert found[1.0][2] > found[0.0][5] + 0.05
+
+
+def test_posterior_of_a_linear_generator():
+    model = linear_model(langevin=Langevin(1, 0.1), inference=Langevin(300, 0.2))
+    signals = np.repeat(factor_data(1, seed=3), 4000, axis=0)
+    weights, bias = linear_parameters(model)
+    precision = weights.T @ weights / 0.25 + np.eye(3)
+    mean = np.linalg.solve(precision, weights.T @ (signals[0] - bias) / 0.25)
+
+    noisy = model.infer(signals, batch_size=4000)
+    exact = np.linalg.inv(precision) @ np.linalg.inv(np.eye(3) - 0.04 * precision / 4)
+    np.testing.assert_allclose(noisy.mean(0), mean, atol=0.05)
+    np.testing.assert_allclose(np.cov(noisy.T), exact, atol=0.05)
+
+    model.inference = Langevin(600, 0.2, temperature=0.0)
+    np.testing.assert_allclose(model.infer(signals[:2]), [mean, mean], atol=1e-4)
+
+
+def test_fit_learns_digits(digits, make_model):
+    model = make_model(inference=Langevin(60, 0.1, cool=30))
+    before = model.evaluate(digits, verbose=0, return_dict=True)
+    history = model.fit(digits, batch_size=40, epochs=15, verbose=0).history
+    after = model.evaluate(digits, verbose=0, return_dict=True)
+    assert set(history) == {
+        "loss", "reconstruction_error", "latent_norm", "gradient_norm", "stability",
+    }  # fmt: skip
+    assert history["loss"][-1] < 0.5 * history["loss"][0]
+    # The mean image is the best that a model without latents could do.
+    assert after["reconstruction_error"] < 0.8 * digits.var(axis=0).mean()
+    assert after["reconstruction_error"] < 0.4 * before["reconstruction_error"]
+    assert 0 < history["stability"][-1] < 1
+
+
+def test_reported_numbers_are_those_of_the_definitions(digits, learned):
+    reported = learned.evaluate(digits, verbose=0, return_dict=True)
+    latent = learned.infer(digits, seed=0)
+    decoded = learned(latent).numpy()
+    np.testing.assert_allclose(decoded, learned.reconstruct(digits, seed=0), atol=1e-5)
+    np.testing.assert_allclose(learned.predict(digits, verbose=0), decoded, atol=1e-4)
+    error = ((digits - decoded) ** 2).mean()
+    energy = ((digits - decoded) ** 2).reshape(120, -1).sum(1) / 0.18 + (latent**2).sum(1) / 2
+    np.testing.assert_allclose(reported["reconstruction_error"], error, rtol=1e-3)
+    np.testing.assert_allclose(reported["loss"], energy.mean(), rtol=1e-3)
+    np.testing.assert_allclose(reported["latent_norm"], (latent**2).mean(), rtol=1e-3)
+    np.testing.assert_allclose(learned.energy(latent, digits), energy, rtol=1e-3)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_answers_do_not_depend_on_the_batch(digits, learned, masks_of_digits, masked):
+    signals, mask = digits[:100], masks_of_digits[:100] if masked else None
+    learned.inference = Langevin(30, 0.1, cool=10)
+    whole = learned.infer(signals, mask, seed=5, batch_size=100)
+    for batch_size in (1, 4, 8):
+        some = slice(0, 8)
+        found = learned.infer(
+            signals[some], None if mask is None else mask[some], seed=5, batch_size=batch_size
+        )
+        np.testing.assert_allclose(found, whole[some], atol=1e-4)
+    order = np.random.default_rng(0).permutation(100)
+    shuffled = learned.infer(signals[order], None if mask is None else mask[order], seed=5 + order)
+    np.testing.assert_allclose(shuffled, whole[order], atol=1e-4)
+
+
+def test_chains_follow_their_examples_through_shuffling(digits, make_model):
+    # Without learning, a chain depends on its example and the iteration alone. With all examples
+    # in one batch every order has the same iterations.
+    found = []
+    for shuffle in (True, False):
+        model = make_model(learning_rate=1e-12)
+        model.fit(digits, batch_size=120, epochs=3, shuffle=shuffle, verbose=0)
+        found.append(model.latents)
+    np.testing.assert_allclose(found[0], found[1], atol=1e-4)
+
+
+def test_latents_belong_to_their_examples(digits, make_model):
+    model = make_model()
+    model.fit(digits, batch_size=30, epochs=12, verbose=0)
+    errors = ((model(model.latents) - digits) ** 2).numpy().mean()
+    others = ((model(model.latents[::-1]) - digits) ** 2).numpy().mean()
+    assert errors < 0.6 * others
+
+
+def test_expansion_changes_no_decoded_chain_and_survives_save_and_export(
+    digits, learned, tmp_path, make_model
+):
+    model = make_model()
+    model.fit(digits, batch_size=40, epochs=3, verbose=0)
+    before = model(model.latents).numpy()
+    model.expand()
+    np.testing.assert_allclose(model(model.latents), before, atol=1e-4)
+    np.testing.assert_allclose(np.cov(model.latents.T, bias=True), np.eye(4), atol=1e-3)
+    assert np.abs(model.prior.scale.numpy() - np.eye(4)).max() > 0.05
+
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.synthesize(5), model.synthesize(5))
+    model.export(tmp_path / "digits" / "1")
+    exported = tf.saved_model.load(str(tmp_path / "digits" / "1"))
+    answer = exported.signatures["decode"](latent=tf.constant(model.latents))["signal"]
+    np.testing.assert_allclose(answer, before, atol=1e-4)
+
+
+def test_hidden_entries_have_no_influence(digits, masks_of_digits, make_model):
+    results = []
+    for filling in (0.0, 0.7, np.nan):
+        signals = np.where(masks_of_digits[..., None], digits, np.float32(filling))
+        model = make_model()
+        model.fit({"signal": signals, "mask": masks_of_digits}, batch_size=50, epochs=2, verbose=0)
+        inferred = model.infer(signals, masks_of_digits)
+        whole = model.inpaint(signals, masks_of_digits)
+        score = model.evaluate(
+            {"signal": signals, "mask": masks_of_digits}, verbose=0, return_dict=True
+        )
+        results.append((model.latents, inferred, whole, score["loss"]))
+    for other in results[1:]:
+        for one, same in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(one, same)
+
+
+def test_inpaint_returns_observed_entries_bit_for_bit(digits, masks_of_digits, learned):
+    whole = learned.inpaint(digits, masks_of_digits)
+    seen = masks_of_digits[..., None]
+    np.testing.assert_array_equal(whole[seen], digits[seen])
+    latents = learned.infer(digits, masks_of_digits)
+    np.testing.assert_allclose(whole[~seen], learned(latents).numpy()[~seen], atol=1e-5)
+    full = learned.reconstruct(digits, masks_of_digits)
+    np.testing.assert_allclose(full, learned(latents), atol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["bool", "float", "with channels"])
+def test_masks_may_be_bool_or_numbers_with_or_without_channels(digits, masks_of_digits, learned, form):
+    mask = {
+        "bool": masks_of_digits,
+        "float": masks_of_digits.astype(np.float64),
+        "with channels": masks_of_digits[..., None],
+    }[form]
+    expected = learned.inpaint(digits, masks_of_digits)
+    np.testing.assert_array_equal(learned.inpaint(digits, mask), expected)
+
+
+def test_a_mask_that_hides_nothing_changes_nothing(digits, learned):
+    np.testing.assert_allclose(
+        learned.infer(digits, np.ones((120, 8, 8))), learned.infer(digits), atol=1e-5
+    )
+
+
+def test_interpolation_combines_latents(digits, learned):
+    latents = learned.infer(digits[:4])
+    weights = abp_tf.interpolation.square(3)
+    found = learned.interpolate(digits[:4], weights)
+    np.testing.assert_allclose(found, learned(weights @ latents), atol=1e-5)
+    ends = learned.interpolate(digits[:2], abp_tf.interpolation.line(5))
+    np.testing.assert_allclose(ends[[0, -1]], learned.reconstruct(digits[:2]), atol=1e-5)
+    arc = abp_tf.interpolation.arc(7)
+    np.testing.assert_allclose((arc**2).sum(1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(arc[[0, -1]], [[1, 0], [0, 1]])
+    with pytest.raises(ValueError, match=r"expected weights of shape \('r', 4\).*\(5, 2\)"):
+        learned.interpolate(digits[:4], abp_tf.interpolation.line(5))
+
+
+def test_syntheses_belong_to_their_seeds(learned):
+    whole = learned.synthesize(6, seed=10)
+    np.testing.assert_allclose(learned.synthesize(2, seed=[15, 11]), whole[[5, 1]], atol=1e-5)
+    assert np.abs(whole[0] - whole[1]).max() > 1e-3
+
+
+def test_one_trace_over_epochs_with_a_smaller_last_batch(digits):
+    traces = []
+
+    class Counted(Generator):
+        def train_step(self, batch):
+            traces.append(batch["signal"].shape)
+            return super().train_step(batch)
+
+    network = abp_tf.networks.image_generator((8, 8, 1), 4, 4)
+    model = Counted(network, langevin=Langevin(2, 0.1))
+    model.compile(optimizer="adam")
+    model.fit(digits[:110], batch_size=25, epochs=3, verbose=0)
+    model.fit(digits[:110], batch_size=25, epochs=2, verbose=0)
+    assert len(traces) == 1
+
+
+def test_fresh_chains_need_no_table_and_no_index(digits, make_model):
+    model = make_model(chains="fresh")
+    model.fit(digits, batch_size=40, epochs=2, verbose=0)
+    assert model.table.examples == 0
+    dataset = tf.data.Dataset.from_tensor_slices(digits).batch(40)
+    history = model.fit(dataset, epochs=4, verbose=0).history
+    assert history["loss"][-1] < history["loss"][0]
+    with pytest.raises(ValueError, match="Use `infer"):
+        model.latents  # noqa: B018
+
+
+def test_keras_round_trips(digits, learned, tmp_path):
+    again = Generator.from_config(learned.get_config())
+    assert again.get_config() == learned.get_config()
+    path = tmp_path / "model.keras"
+    learned.save(path)
+    loaded = keras.models.load_model(path)
+    assert loaded.get_config() == learned.get_config()
+    np.testing.assert_array_equal(loaded.latents, learned.latents)
+    np.testing.assert_array_equal(loaded.infer(digits, seed=3), learned.infer(digits, seed=3))
+    assert int(loaded.iteration.value) == int(learned.iteration.value) == 6
+    assert loaded.optimizer.get_config() == learned.optimizer.get_config()
+    for one, other in zip(loaded.optimizer.variables, learned.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_saved_and_loaded_training_goes_on_as_the_one_that_did_not_stop(
+    digits, make_model, tmp_path, assert_same_state
+):
+    through, stopped = make_model(), make_model()
+    through.fit(digits, batch_size=50, epochs=4, verbose=0)
+    stopped.fit(digits, batch_size=50, epochs=2, verbose=0)
+    stopped.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    loaded.fit(digits, batch_size=50, epochs=2, verbose=0)
+    assert_same_state(loaded, through)
+
+
+def test_precision_bfloat16_trains_and_answers_in_float32(digits, make_model):
+    network = abp_tf.networks.image_generator((8, 8, 1), 4, 4, dtype="mixed_bfloat16")
+    model = Generator(network, langevin=Langevin(5, 0.1), inference=Langevin(8, 0.1))
+    model.compile(optimizer=keras.optimizers.Adam(1e-2))
+    history = model.fit(digits, batch_size=50, epochs=6, verbose=0).history
+    assert history["loss"][-1] < 0.7 * history["loss"][0]
+    assert model.latents.dtype == model.synthesize(2).dtype == np.float32
+
+
+def test_a_global_policy_leaves_chains_in_float32(digits):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = Generator(abp_tf.networks.image_generator((8, 8, 1), 4, 4))
+        assert model.compute_dtype == model.prior.compute_dtype == "float32"
+        assert model.network.get_layer("up1").compute_dtype == "bfloat16"
+        keras.config.set_dtype_policy("mixed_float16")
+        with pytest.raises(ValueError, match=r"float16.*mixed_bfloat16"):
+            Generator(abp_tf.networks.image_generator((8, 8, 1), 4, 4))
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def test_colour_and_non_square_images(make_model):
+    rng = np.random.default_rng(0)
+    images = np.tanh(rng.normal(size=(20, 8, 16, 3))).astype(np.float32)
+    network = abp_tf.networks.image_generator((8, 16, 3), 4, 4)
+    model = Generator(network, langevin=Langevin(2, 0.1), inference=Langevin(2, 0.1))
+    model.compile(optimizer="adam")
+    model.fit(images, epochs=1, verbose=0)
+    mask = abp_tf.masks.block(20, (8, 16), 4)
+    assert model.inpaint(images, mask).shape == (20, 8, 16, 3)
+
+
+def test_a_network_of_the_users_own(digits):
+    latent = keras.Input((2, 2, 3))
+    signal = keras.layers.Conv2DTranspose(1, 8, 4, padding="same", activation="tanh")(latent)
+    model = Generator(keras.Model(latent, signal), langevin=Langevin(3, 0.1))
+    model.compile(optimizer=keras.optimizers.Adam(1e-2))
+    history = model.fit(digits, batch_size=30, epochs=3, verbose=0).history
+    assert model.latents.shape == (120, 2, 2, 3)
+    assert history["loss"][-1] < history["loss"][0]
+    model.expand()
+    assert model.synthesize(3).shape == (3, 8, 8, 1)
+
+
+def test_divergence_stops_loudly_and_spares_what_was_learned(digits, make_model):
+    model = make_model(langevin=Langevin(400, 30.0), value_range=None)
+    weights = [weight.numpy() for weight in model.network.weights]
+    with pytest.raises(abp_tf.DivergenceError, match=r"iteration 0.*Lower the step size \(30\)"):
+        model.fit(digits * 1e30, batch_size=50, epochs=2, verbose=0)
+    for before, after in zip(weights, model.network.weights, strict=True):
+        np.testing.assert_array_equal(before, after)
+    assert np.isfinite(model.latents).all()
+
+
+def test_steps_that_are_too_long_are_warned_of(digits, make_model):
+    model = make_model(langevin=Langevin(1, 2.0))
+    with pytest.warns(UserWarning, match=r"stability δ²λmax/4 is .* Lower the step size from 2"):
+        model.fit(digits, batch_size=60, epochs=2, verbose=0)

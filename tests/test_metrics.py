@@ -1,0 +1,282 @@
+import math
+
+import numpy as np
+import pytest
+import scipy.linalg
+from skimage.metrics import structural_similarity
+
+from abp_tf import metrics
+
+
+@pytest.fixture
+def images():
+    rng = np.random.default_rng(0)
+    signal = rng.uniform(-1, 1, (3, 12, 14, 2)).astype(np.float32)
+    other = np.clip(signal + rng.normal(0, 0.2, signal.shape), -1, 1).astype(np.float32)
+    return signal, other
+
+
+class TestErrors:
+    def test_squared_per_entry(self):
+        signal, other = np.zeros((2, 2, 2, 1)), np.zeros((2, 2, 2, 1))
+        other[0, 0, 0] = 1
+        other[1] = 0.5
+        assert metrics.reconstruction_error(signal, other) == pytest.approx((1 + 4 * 0.25) / 8)
+        each = metrics.reconstruction_error(signal, other, per_example=True)
+        np.testing.assert_allclose(each, [0.25, 0.25])
+        assert each.dtype == np.float64
+
+    def test_absolute_is_a_fraction_of_the_range(self):
+        assert metrics.absolute_error(-np.ones((1, 4)), np.ones((1, 4))) == 1.0
+        assert metrics.absolute_error(np.zeros((1, 4)), np.full((1, 4), 0.1)) == pytest.approx(0.05)
+
+    def test_every_observed_entry_weighs_the_same(self):
+        signal, other = np.zeros((2, 4)), np.array([[1.0, 1, 1, 1], [3, 0, 0, 0]])
+        mask = np.array([[1, 1, 1, 1], [1, 0, 0, 0]])
+        assert metrics.reconstruction_error(signal, other, mask) == pytest.approx((4 + 9) / 5)
+        each = metrics.reconstruction_error(signal, other, mask, per_example=True)
+        np.testing.assert_allclose(each, [1, 9])
+        assert metrics.absolute_error(signal, other, mask) == pytest.approx((4 + 3) / 5 / 2)
+
+    def test_recovery_counts_hidden_entries_only(self):
+        truth, recovered = np.zeros((1, 4)), np.array([[100.0, 100, 0.2, 0.4]])
+        assert metrics.recovery_error(truth, recovered, [[1, 1, 0, 0]]) == pytest.approx(0.15)
+
+    def test_float32_sums_do_not_drift(self):
+        signal = np.full((1, 3000, 3000), 0.1, np.float32)
+        expected = float(np.float32(0.1)) ** 2
+        error = metrics.reconstruction_error(signal, np.zeros_like(signal))
+        assert error == pytest.approx(expected, rel=1e-12)
+
+    @pytest.mark.parametrize("kind", [bool, np.int32, np.float32])
+    @pytest.mark.parametrize("channels", [True, False])
+    def test_masks_of_every_form_agree(self, images, kind, channels):
+        signal, other = images
+        mask = np.random.default_rng(1).random((3, 12, 14)) < 0.5
+        entries = np.broadcast_to(mask[..., None], signal.shape)
+        expected = ((signal.astype(float) - other)[entries] ** 2).mean()
+        given = (entries if channels else mask).astype(kind)
+        assert metrics.reconstruction_error(signal, other, given) == pytest.approx(expected)
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            metrics.reconstruction_error,
+            lambda *a: metrics.reconstruction_error(*a, per_example=True),
+            metrics.absolute_error,
+            metrics.psnr,
+        ],
+    )
+    @pytest.mark.parametrize("junk", [np.nan, np.inf, 1e30])
+    def test_hidden_entries_have_no_influence(self, images, error, junk):
+        signal, other = images
+        mask = np.random.default_rng(1).random((3, 12, 14)) < 0.5
+        expected = error(signal, other, mask)
+        signal, other = signal.copy(), other.copy()
+        signal[~mask] = other[~mask] = junk
+        np.testing.assert_array_equal(error(signal, other, mask), expected)
+
+    def test_observed_entries_have_no_influence_on_recovery(self, images):
+        signal, other = images
+        mask = np.random.default_rng(1).random((3, 12, 14)) < 0.5
+        expected = metrics.recovery_error(signal, other, mask)
+        other = other.copy()
+        other[mask] = np.nan
+        assert metrics.recovery_error(signal, other, mask) == expected
+
+    def test_psnr(self):
+        signal = np.zeros((2, 5))
+        other = np.stack([np.full(5, 0.2), np.full(5, 0.02)])
+        np.testing.assert_allclose(metrics.psnr(signal, other, per_example=True), [20, 40])
+        assert metrics.psnr(signal, other) == pytest.approx(30)
+        assert metrics.psnr(signal, signal) == math.inf
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("shape", "message"),
+        [((3, 12, 14, 1), "same shape"), ((3, 12), "same shape")],
+    )
+    def test_shapes(self, images, shape, message):
+        with pytest.raises(ValueError, match=message):
+            metrics.reconstruction_error(images[0], np.zeros(shape))
+
+    def test_empty(self):
+        with pytest.raises(ValueError, match="not empty"):
+            metrics.absolute_error(np.zeros((0, 4)), np.zeros((0, 4)))
+
+    @pytest.mark.parametrize("mask", [np.ones((3, 12)), np.ones((2, 12, 14))])
+    def test_mask_shape(self, images, mask):
+        with pytest.raises(ValueError, match=r"expected shape \(3, 12, 14\)"):
+            metrics.reconstruction_error(*images, mask)
+
+    def test_mask_values(self, images):
+        with pytest.raises(ValueError, match="0 and 1"):
+            metrics.reconstruction_error(*images, np.full((3, 12, 14), 0.5))
+
+    def test_nothing_observed_of_an_example(self, images):
+        mask = np.ones((3, 12, 14), bool)
+        mask[1] = False
+        with pytest.raises(ValueError, match="something observed in every example"):
+            metrics.reconstruction_error(*images, mask)
+
+    def test_nothing_hidden(self, images):
+        with pytest.raises(ValueError, match="nothing hidden"):
+            metrics.recovery_error(*images, np.ones((3, 12, 14)))
+
+    @pytest.mark.parametrize("place", [0, 1])
+    @pytest.mark.parametrize("error", [metrics.reconstruction_error, metrics.ssim])
+    def test_nan_where_observed(self, images, place, error):
+        pair = [image.copy() for image in images]
+        pair[place][0, 0, 0, 0] = np.nan
+        name = ("first", "second")[place]
+        with pytest.raises(ValueError, match=f"received 1 NaN or infinite ones in the {name}"):
+            error(*pair)
+
+    @pytest.mark.parametrize("shape", [(2, 8), (2, 2, 8, 1)])
+    def test_ssim_of_what_is_no_image(self, shape):
+        with pytest.raises(ValueError, match="at least 3 x 3"):
+            metrics.ssim(np.zeros(shape), np.zeros(shape))
+
+    @pytest.mark.parametrize("distance", [metrics.frechet_distance, metrics.kernel_distance])
+    @pytest.mark.parametrize("shape", [(1, 4), (5, 3), (5,), (5, 2, 2)])
+    def test_features(self, distance, shape):
+        with pytest.raises(ValueError, match="at least 2 rows"):
+            distance(np.zeros((5, 4)), np.zeros(shape))
+
+    @pytest.mark.parametrize("distance", [metrics.frechet_distance, metrics.kernel_distance])
+    def test_features_that_are_not_finite(self, distance):
+        with pytest.raises(ValueError, match="finite"):
+            distance(np.zeros((5, 4)), np.full((5, 4), np.inf))
+
+
+class TestSsim:
+    def test_against_scikit_image(self):
+        rng = np.random.default_rng(3)
+        signal = rng.uniform(-1, 1, (2, 20, 24, 3))
+        other = np.clip(signal + rng.normal(0, 0.3, signal.shape), -1, 1)
+        options = {"sigma": 1.5, "use_sample_covariance": False, "data_range": 2, "channel_axis": 2}
+        expected = [
+            structural_similarity(a + 1, b + 1, gaussian_weights=True, **options)
+            for a, b in zip(signal, other, strict=True)
+        ]
+        values = metrics.ssim(signal, other, per_example=True)
+        np.testing.assert_allclose(values, expected, atol=1e-4)
+        assert metrics.ssim(signal, other) == pytest.approx(np.mean(expected), abs=1e-4)
+
+    @pytest.mark.parametrize("side", [3, 4, 10])
+    def test_small_images(self, side):
+        rng = np.random.default_rng(4)
+        signal = rng.uniform(-1, 1, (2, side, side, 1))
+        assert metrics.ssim(signal, signal) == pytest.approx(1, abs=1e-5)
+        assert metrics.ssim(signal, -signal) < 0.5
+
+
+def exact_features(rng, mean, covariance, n=400):
+    """Draws features whose sample mean and covariance are exactly the given ones."""
+    white = rng.normal(size=(n, len(mean)))
+    white -= white.mean(axis=0)
+    root = np.linalg.cholesky(np.cov(white, rowvar=False))
+    return white @ np.linalg.inv(root).T @ np.linalg.cholesky(covariance).T + mean
+
+
+class TestFrechetDistance:
+    def test_gaussians_with_common_axes(self):
+        rng = np.random.default_rng(5)
+        a = exact_features(rng, [0.0, 0, 0], np.diag([1.0, 4, 9]))
+        b = exact_features(rng, [1.0, 0, 2], np.diag([4.0, 4, 1]))
+        # ‖mean‖² and, along each axis, the squared difference of the standard deviations.
+        expected = (1 + 4) + (1 - 2) ** 2 + 0 + (3 - 1) ** 2
+        assert metrics.frechet_distance(a, b) == pytest.approx(expected, rel=1e-9)
+
+    def test_against_the_matrix_square_root(self):
+        rng = np.random.default_rng(6)
+        a = rng.normal(size=(50, 8)) @ rng.normal(size=(8, 8))
+        b = rng.normal(size=(70, 8)) @ rng.normal(size=(8, 8)) + 1
+        cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+        root = scipy.linalg.sqrtm(cov_a @ cov_b).real
+        expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(cov_a + cov_b - 2 * root)
+        assert metrics.frechet_distance(a, b) == pytest.approx(expected, rel=1e-9)
+        assert metrics.frechet_distance(b, a) == pytest.approx(expected, rel=1e-9)
+
+    def test_fewer_rows_than_features(self):
+        rng = np.random.default_rng(7)
+        a, b = rng.normal(size=(6, 30)), rng.normal(size=(9, 30))
+        eigenvalues = np.linalg.eigvals(np.cov(a, rowvar=False) @ np.cov(b, rowvar=False))
+        overlap = np.sqrt(np.maximum(eigenvalues.real, 0)).sum()
+        expected = (
+            ((a.mean(0) - b.mean(0)) ** 2).sum()
+            + a.var(0, ddof=1).sum()
+            + b.var(0, ddof=1).sum()
+            - 2 * overlap
+        )
+        assert metrics.frechet_distance(a, b) == pytest.approx(expected, rel=1e-5)
+
+    def test_same_set(self):
+        a = np.random.default_rng(8).normal(size=(40, 5)) * 100
+        assert 0 <= metrics.frechet_distance(a, a) < 1e-7
+        assert metrics.frechet_distance(a, a + 3) == pytest.approx(5 * 9)
+
+
+class TestKernelDistance:
+    def test_against_the_definition(self):
+        rng = np.random.default_rng(9)
+        a, b = rng.normal(size=(7, 3)), rng.normal(size=(5, 3)) + 1
+
+        def kernel(x, y):
+            return (x @ y / 3 + 1) ** 3
+
+        within_a = np.mean([kernel(a[i], a[j]) for i in range(7) for j in range(7) if i != j])
+        within_b = np.mean([kernel(b[i], b[j]) for i in range(5) for j in range(5) if i != j])
+        across = np.mean([kernel(x, y) for x in a for y in b])
+        expected = within_a + within_b - 2 * across
+        assert metrics.kernel_distance(a, b) == pytest.approx(expected, rel=1e-12)
+
+    def test_rows_in_pieces_make_no_difference(self):
+        rng = np.random.default_rng(10)
+        a, b = rng.normal(size=(2300, 2)), rng.normal(size=(1100, 2)) + 0.5
+        kernel = [(x @ y.T / 2 + 1) ** 3 for x, y in ((a, a), (b, b), (a, b))]
+        expected = (
+            (kernel[0].sum() - np.trace(kernel[0])) / (2300 * 2299)
+            + (kernel[1].sum() - np.trace(kernel[1])) / (1100 * 1099)
+            - 2 * kernel[2].mean()
+        )
+        assert metrics.kernel_distance(a, b) == pytest.approx(expected, rel=1e-9)
+
+    def test_unbiased(self):
+        rng = np.random.default_rng(11)
+        pairs = (rng.normal(size=(2, 20, 2)) for _ in range(500))
+        values = np.array([metrics.kernel_distance(a, b) for a, b in pairs])
+        assert abs(values.mean()) < 4 * values.std() / np.sqrt(len(values))
+        assert (values < 0).any()
+
+
+class TestVerdict:
+    @pytest.mark.parametrize(
+        ("errors", "gap", "text"),
+        [
+            ((1, 1, 4), 0, "good"),
+            ((1, 0.7, 4), -0.1, "good"),
+            ((1, 1.9, 4), 0.3, "good"),
+            ((1, 2.2, 4), 0.4, "leaning to over-fitting"),
+            ((1, 2.8, 4), 0.6, "leaning to over-fitting"),
+            ((1, 3.1, 4), 0.7, "over-fitting"),
+            ((1, 1.1, 1.5), 0.2, "good"),
+            ((0, 0.5, 2), 0.25, "good"),
+        ],
+    )
+    def test_definition(self, errors, gap, text):
+        found = metrics.verdict(*errors)
+        assert found.gap == pytest.approx(gap)
+        assert found.text == text
+
+    @pytest.mark.parametrize("errors", [(1, 1, 1.49), (1, 3, 0.5)])
+    def test_under_fitting(self, errors):
+        found = metrics.verdict(*errors)
+        assert found.text == "under-fitting"
+        assert math.isnan(found.gap)
+
+    @pytest.mark.parametrize("errors", [(1, math.nan, 2), (-1, 1, 2), (0, 1, 0), (1, 1, math.inf)])
+    def test_refuses(self, errors):
+        with pytest.raises(ValueError, match="finite, non-negative"):
+            metrics.verdict(*errors)

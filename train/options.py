@@ -1,0 +1,95 @@
+"""Command-line options that several programs share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from abp_tf import data, masks
+
+
+def positive(kind: type) -> Callable:
+    """Return a parser of positive numbers."""
+
+    def parse(text):
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise argparse.ArgumentTypeError(f"expected a positive {kind.__name__}, received {text}")
+        return value
+
+    parse.__name__ = kind.__name__
+    return parse
+
+
+def at_least_zero(kind: type) -> Callable:
+    """Return a parser of numbers of 0 or more."""
+
+    def parse(text):
+        value = kind(text)
+        if not 0 <= value < float("inf"):
+            raise argparse.ArgumentTypeError(f"expected {kind.__name__} of 0 or more, received {text}")
+        return value
+
+    parse.__name__ = kind.__name__
+    return parse
+
+
+def share(text: str) -> float:
+    """Parse a number in [0, 1]."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a share in [0, 1], received {text}")
+    return value
+
+
+def size(text: str) -> int | list[int]:
+    """Parse "64", for a square, or "48x64", height by width."""
+    try:
+        sides = [int(side) for side in text.lower().split("x")]
+    except ValueError:
+        sides = []
+    if len(sides) not in (1, 2) or min(sides, default=0) < 1:
+        raise argparse.ArgumentTypeError(
+            f"expected a side such as 64, or height x width such as 48x64, received {text!r}"
+        )
+    return sides if len(sides) == 2 else sides[0]
+
+
+def mask(text: str) -> str:
+    """Check a mask specification; settings keep its text."""
+    try:
+        return str(masks.parse(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which images to use."""
+    group = parser.add_argument_group("images")
+    sources = "; ".join(data.SOURCES_HELP.values())
+    group.add_argument("--data", metavar="SOURCE", help=sources.replace("%", "%%"))
+    group.add_argument("--size", type=size, metavar="N|HxW", help="resize to this")
+    group.add_argument(
+        "--crop",
+        action=argparse.BooleanOptionalAction,
+        help="crop the centre to the target's aspect ratio before resizing, or squeeze",
+    )
+    group.add_argument(
+        "--grey",
+        action=argparse.BooleanOptionalAction,
+        help="make images grey, or colour; by default as they are",
+    )
+    group.add_argument("--limit", type=positive(int), help="use the first so many images")
+    group.add_argument("--test-share", type=share, help="share of the images held out for testing")
+    group.add_argument("--data-dir", help="where tensorflow-datasets keeps its data")
+
+
+DATA_DEFAULTS = {
+    "data": "digits",
+    "size": None,
+    "crop": True,
+    "grey": None,
+    "limit": None,
+    "test_share": 0.1,
+    "data_dir": None,
+}
