@@ -27,6 +27,7 @@ REQUIRES = [
     "tensorflow-serving-api>=2.21,<2.22",
     "tensorboard>=2.20,<2.22",
     "tensorflow-datasets>=4.9.9,<5",
+    "importlib_resources>=6,<8",  # tensorflow-datasets imports it and does not ask for it
     "numpy>=2.1,<3",
     "pillow>=11,<14",
     "matplotlib>=3.9,<4",

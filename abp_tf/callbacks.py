@@ -47,6 +47,28 @@ class ExpandLatents(keras.callbacks.Callback):
         self._expanded = True
 
 
+class AdaptPreconditioner(keras.callbacks.Callback):
+    """Adapt the preconditioner as the network changes; `Generator.fit` adds it, after expansion.
+
+    At the ends of epochs, and at the iterations 10, 30, 100 and 300, when the network changes fast.
+    """
+
+    EARLY = frozenset((10, 30, 100, 300))
+
+    def on_train_batch_end(self, batch: int, logs=None) -> None:
+        """Adapt early in training."""
+        if int(self.model.iteration.value) in self.EARLY:
+            self.model.precondition()
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        """Adapt."""
+        self.model.precondition()
+
+    def on_train_end(self, logs=None) -> None:
+        """Adapt to an expansion that came after the last epoch."""
+        self.model.precondition()
+
+
 class StabilityAlarm(keras.callbacks.Callback):
     """Warn, once, when `δ² λmax / 4` passes 1; `Generator.fit` adds it.
 

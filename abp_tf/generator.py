@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from abp_tf import checks, observation, signatures
 from abp_tf.answers import LatentAnswers
 from abp_tf.langevin import CHAIN, PRIOR, Langevin, row_seeds, sample, stability, training_seeds
 from abp_tf.latents import LatentTable, Prior
+from abp_tf.preconditioner import Preconditioner
 from abp_tf.training import SignalTraining
 
 PROBE_EVERY, PROBE_ROWS = 50, 16  # how often the stability of the chains is looked at, on how many
@@ -36,6 +38,9 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
         expansion: share of the epochs, from the first, that end with parameter expansion (see
             `abp_tf.latents.Prior`); if it is above 0 the last epoch does too. 0 is the paper's
             algorithm to the letter.
+        preconditioning: whether the chains run in coordinates in which posteriors are round, learned
+            as training goes on (see `abp_tf.preconditioner.Preconditioner`). It wants longer steps,
+            about 0.5. False is the paper's algorithm to the letter.
         examples: number of training examples, where data do not tell.
         value_range: what signals must lie in; None lifts the check.
         seed: of all noise and of the order of examples.
@@ -60,6 +65,7 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
         inference: Langevin | None = None,
         chains: str = "persistent",
         expansion: float = 0.0,
+        preconditioning: bool = False,
         examples: int | None = None,
         value_range: tuple[float, float] | None = (-1.0, 1.0),
         seed: int = 0,
@@ -80,7 +86,9 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
         self.value_range = None if value_range is None else tuple(value_range)
         self.seed = seed
 
+        self.preconditioning = bool(preconditioning)
         self.prior = Prior(self.latent_shape, name="prior")
+        self.preconditioner = Preconditioner(self.latent_shape, name="preconditioner")
         self.table = LatentTable(self.latent_shape, examples or 0, seed, name="chains")
         self.iteration = self.add_weight(
             shape=(), dtype="int64", initializer="zeros", trainable=False, name="iteration"
@@ -93,6 +101,7 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
             for name in ("loss", "reconstruction_error", "latent_norm", "gradient_norm")
         }
         # Keras compiles with XLA where it can; on a CPU that is slower (benchmarks/speed.py).
+        self._estimate = None
         self.supports_jit = bool(tf.config.list_physical_devices("GPU"))
         self.built = True
 
@@ -148,9 +157,10 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
             latents, their decoded signals, and the mean squared error per observed entry `[n]`.
         """
         signal = observation.hide(signal, mask)
-        latent, _ = sample(
-            lambda latent: self.energy(latent, signal, mask),
+        latent, _ = self._sample(
             self.prior.draw(row_seeds(seed, PRIOR)),
+            signal,
+            mask,
             self.inference,
             row_seeds(seed, CHAIN),
         )
@@ -159,14 +169,20 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
         error = tf.math.divide_no_nan(misfit, observation.entries(signal, mask))
         return latent, decoded, error
 
+    def _sample(self, start, signal, mask, langevin, seeds):
+        """Run chains of latents from `start`; return where they end, and a `LangevinInfo`."""
+
+        def energy(displacement):
+            return self.energy(start + self.preconditioner(displacement), signal, mask)
+
+        displacement, info = sample(energy, tf.zeros_like(start), langevin, seeds)
+        return start + self.preconditioner(displacement), info
+
     # Learning.
 
     def train_step(self, batch: dict) -> dict:
         """One iteration of alternating back-propagation on a batch of examples."""
         signal, mask, index = _unpack(batch)
-
-        def energy(latent):
-            return self.energy(latent, signal, mask)
 
         def seeds(stream):
             return training_seeds(self.seed, stream, self.iteration.value, index)
@@ -174,7 +190,7 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
         # Inferential back-propagation: go on with each example's chain.
         persistent = self.chains == "persistent"
         start = self.table.read(index) if persistent else self.prior.draw(seeds(PRIOR))
-        latent, info = sample(energy, start, self.langevin, seeds(CHAIN))
+        latent, info = self._sample(start, signal, mask, self.langevin, seeds(CHAIN))
 
         # Learning back-propagation: the same energy, latents held.
         with tf.GradientTape() as tape:
@@ -199,11 +215,13 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
         """Every now and then, look at `δ² λmax / 4` of a few chains."""
 
         def probe():
-            few = [None if part is None else part[:PROBE_ROWS] for part in (signal, mask)]
-            found = stability(
-                lambda u: self.energy(u, *few), latent[:PROBE_ROWS], self.langevin.step_size
-            )
-            return tf.reduce_max(found)
+            seen, hidden = (None if x is None else x[:PROBE_ROWS] for x in (signal, mask))
+            few = latent[:PROBE_ROWS]
+
+            def energy(displacement):
+                return self.energy(few + self.preconditioner(displacement), seen, hidden)
+
+            return tf.reduce_max(stability(energy, tf.zeros_like(few), self.langevin.step_size))
 
         due = self.iteration.value % PROBE_EVERY == 0
         self._stability.assign(tf.cond(due, probe, lambda: self._stability.value))
@@ -252,6 +270,21 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
         """Absorb mean and covariance of the chains into the prior; decoded chains do not change."""
         self.table.table.assign(self.prior.absorb(self.table.table))
 
+    def precondition(self, rows: int = 64) -> None:
+        """Adapt the preconditioner to the network and `rows` chains as they are now."""
+        if self.chains == "persistent":
+            # Spread over the table: examples next to each other are often alike.
+            count = self.table.examples
+            chosen = np.linspace(0, count - 1, min(rows, count)).astype(np.int64)
+            latents = self.table.read(chosen)
+        else:
+            latents = self.prior.draw(row_seeds(tf.range(rows, dtype=tf.int64), PRIOR))
+        if self._estimate is None:
+            self._estimate = tf.function(
+                lambda few: self.preconditioner.estimate(self.decode, few, self.sigma)
+            )
+        self._estimate(latents)
+
     def reset_chains(self) -> None:
         """Forget the training examples' chains, so that `fit` can begin with other data."""
         self.table.allocate(0)
@@ -259,7 +292,7 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
     @property
     def exported_layers(self) -> list:
         """The layers an export needs."""
-        return [self.network, self.prior]
+        return [self.network, self.prior, self.preconditioner]
 
     def export(self, filepath, **kwargs):
         """Write a SavedModel with `synthesize`, `reconstruct`, `inpaint` and `decode`.
@@ -291,6 +324,7 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
             "inference": serialize(self.inference),
             "chains": self.chains,
             "expansion": self.expansion,
+            "preconditioning": self.preconditioning,
             "examples": self.table.examples or None,
             "value_range": self.value_range,
             "seed": self.seed,

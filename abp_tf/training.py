@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from abp_tf import checks
-from abp_tf.callbacks import ExpandLatents, StabilityAlarm
+from abp_tf.callbacks import AdaptPreconditioner, ExpandLatents, StabilityAlarm
 from abp_tf.data import pipeline
 
 
@@ -80,6 +80,8 @@ class SignalTraining:
         own = [StabilityAlarm()]
         if self.expansion:
             own.append(ExpandLatents(self.expansion))
+        if self.preconditioning:
+            own.append(AdaptPreconditioner())
         try:
             with checks.readable_errors():
                 return super().fit(

@@ -85,7 +85,7 @@ class AbpTinyOthers(tfds.core.GeneratorBasedBuilder):
                 number,
                 {
                     "alpha": {"image": np.uint8([0, 0, 0, 51 * (number % 6)]) + image(0, channels=4)},
-                    "deep": {"image": image(0).astype(np.uint16) + 257 * number},
+                    "deep": {"image": image(0).astype(np.uint16) + 257 * 28 * number},
                     "floats": {"image": image(0).astype(np.float32)},
                     "other_key": {"photo": image(number, channels=3)},
                     "no_image": {"text": "nothing to see"},
@@ -216,7 +216,7 @@ def test_alpha_shows_white_behind(folder):
 
 def test_16_bits_are_scaled(folder):
     images = load("tfds:abp_tiny_others/deep", data_dir=folder, test_share=0)
-    assert sorted(values(images.train)) == list(range(10))
+    assert sorted(values(images.train)) == list(range(0, 280, 28))
 
 
 @pytest.mark.parametrize(

@@ -118,17 +118,15 @@ def _split_pixels(
             split=split,
             # Nothing else is decoded.
             decoders=tensorflow_datasets.decode.PartialDecoding({key: True}),
-            # One file after the other: the order of storage, and no file is opened too early.
-            read_config=tensorflow_datasets.ReadConfig(interleave_cycle_length=1),
+            # One file after the other, which is the order of storage and opens no file too early;
+            # read once, so nothing to cache.
+            read_config=tensorflow_datasets.ReadConfig(interleave_cycle_length=1, try_autocache=False),
         )
     # What TensorFlow Datasets raises where there are no data.
     except AssertionError as error:
         raise FileNotFoundError(
             f"The data of {name!r} are not in {str(builder.data_path)!r}: {error}"
         ) from error
-    if request.limit is not None:
-        # Before anything is read ahead.
-        dataset = dataset.take(request.limit)
     return collect.stack(_pixels(name, dataset, key), request)
 
 

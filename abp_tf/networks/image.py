@@ -63,8 +63,14 @@ def image_generator(
 
     latent = keras.Input((latent_dim,), name="latent")
     base = (height // factor, breadth // factor, filters[0])
+    # Units of variance one for z ~ N(0, I): with Keras's default, which also counts the many outputs,
+    # latents have to grow far beyond their prior before they matter.
     x = keras.layers.Dense(
-        base[0] * base[1] * base[2], activation=activation, dtype=dtype, name="dense"
+        base[0] * base[1] * base[2],
+        activation=activation,
+        kernel_initializer="lecun_normal",
+        dtype=dtype,
+        name="dense",
     )(latent)
     x = keras.layers.Reshape(base, dtype=dtype, name="base")(x)
     for level, count in enumerate(filters[1:], start=1):

@@ -1,0 +1,81 @@
+"""A preconditioner of the chains: Langevin dynamics in coordinates where posteriors are round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+CHUNK = 16  # latents at a time, to bound the memory of their derivatives
+
+
+@keras.saving.register_keras_serializable(package="abp_tf")
+class Preconditioner(keras.layers.Layer):
+    """The linear map `R` of `u = u₀ + R w`; Langevin dynamics run on `w`.
+
+    With `R Rᵀ = P` a step of `w` is a step `u ← u − (δ²/2) P ∇U(u) + δ √T R ε`: Langevin dynamics
+    with the fixed metric `P⁻¹` (Roberts and Stramer 2002; Girolami and Calderhead 2011), which has
+    the same equilibrium. `P` is the inverse of the mean over examples of `JᵀJ/σ² + I`, `J` the
+    derivative of the decoded signal, so that stiff and slack directions of the posterior are
+    explored at one pace, and step sizes near 0.5 fit any network and σ. With `R = I`, where it
+    starts, this is the plain algorithm. `R` acts on the last axis, as `Prior` does.
+
+    Args:
+        latent_shape: shape of one latent.
+    """
+
+    def __init__(self, latent_shape, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.latent_shape = tuple(latent_shape)
+        size = self.latent_shape[-1]
+        self.root = self.add_weight(
+            shape=(size, size), initializer="identity", trainable=False, name="root"
+        )
+        self.built = True
+
+    def call(self, displacement):
+        """Return `R w`, `[n, *latent_shape]`."""
+        return tf.tensordot(displacement, tf.transpose(self.root), axes=1)
+
+    def compute_output_shape(self, input_shape):
+        """Return `input_shape`."""
+        return input_shape
+
+    def estimate(self, decode: Callable, latents: tf.Tensor, sigma: float) -> None:
+        """Set `R` to the symmetric root of the inverse of the mean of `JᵀJ/σ² + I` at `latents`.
+
+        Args:
+            decode: maps latents `[n, *latent_shape]` to signals `[n, ...]`.
+            latents: float32 `[n, *latent_shape]`; some chains.
+            sigma: σ of the model.
+        """
+        size = self.latent_shape[-1]
+        parts = [_gram(decode, latents[at : at + CHUNK]) for at in range(0, len(latents), CHUNK)]
+        positions = tf.size(latents[0]) // size
+        mean = tf.add_n(parts) / tf.cast(len(latents) * positions, tf.float64)
+        values, vectors = tf.linalg.eigh(mean / sigma**2 + tf.eye(size, dtype=tf.float64))
+        root = tf.matmul(vectors / tf.sqrt(values), vectors, transpose_b=True)
+        self.root.assign(tf.cast(root, tf.float32))
+
+    def get_config(self) -> dict:
+        """Return the arguments of the constructor."""
+        return {**super().get_config(), "latent_shape": self.latent_shape}
+
+
+def _gram(decode: Callable, latents: tf.Tensor) -> tf.Tensor:
+    """Sum `JᵀJ` over examples and positions, `[size, size]` on the last axis of the latents."""
+    size = latents.shape[-1]
+    # Random signs keep positions of a grid apart: products between two of them average out.
+    signs = tf.random.stateless_uniform(latents.shape[1:-1], [0, 0], 0, 2, tf.int32)
+    signs = tf.cast(2 * signs - 1, tf.float32)[..., None]
+
+    def derivative(number):
+        tangent = tf.zeros_like(latents) + signs * tf.one_hot(number, size)
+        with tf.autodiff.ForwardAccumulator(latents, tangent) as accumulator:
+            signal = decode(latents)
+        return tf.reshape(accumulator.jvp(signal), [-1])
+
+    columns = tf.map_fn(derivative, tf.range(size), fn_output_signature=tf.float32)
+    columns = tf.cast(columns, tf.float64)
+    return tf.matmul(columns, columns, transpose_b=True)
