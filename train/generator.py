@@ -17,13 +17,15 @@ DEFAULTS = {
     "mask": None,
     "latent_dim": 20,
     "width": 32,
+    "hidden": None,
     "kernel_size": 4,
     "activation": "elu",
     "precision": "float32",
     "sigma": 0.3,
     "chains": "persistent",
-    "steps": 10,
-    "step_size": 0.1,
+    "preconditioning": True,
+    "steps": None,
+    "step_size": None,
     "temperature": 1.0,
     "expansion": 0.5,
     "inference_steps": 200,
@@ -38,6 +40,8 @@ DEFAULTS = {
     "curve_every": 5,
     "picture_every": 5,
 }
+# Steps and step size, with preconditioning and without.
+LANGEVIN_DEFAULTS = {True: {"steps": 6, "step_size": 0.5}, False: {"steps": 10, "step_size": 0.1}}
 # What suits a source better than the defaults above.
 SOURCE_DEFAULTS = {
     "digits": {"latent_dim": 16, "width": 16, "epochs": 30},
@@ -70,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--latent-dim", type=positive(int), help="number of latent variables")
     add("--width", type=positive(int), help="channels of the finest map")
+    add("--hidden", type=at_least_zero(int), help="units of the hidden layer; 8 * width by default")
     add("--kernel-size", type=positive(int), help="of the transposed convolutions")
     add("--activation", choices=networks.SMOOTH, help="of all layers but the last")
     add("--precision", choices=["float32", "mixed_bfloat16"], help="that the network computes in")
@@ -80,8 +85,22 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--chains", choices=["persistent", "fresh"], help="continue each example's chain, or begin anew"
     )
-    add("--steps", type=at_least_zero(int), help="per iteration")
-    add("--step-size", type=positive(float), help="delta")
+    add(
+        "--preconditioning",
+        action=argparse.BooleanOptionalAction,
+        help="run the chains in coordinates where posteriors are round; --no-preconditioning "
+        "--expansion 0 is the paper's algorithm",
+    )
+    add(
+        "--steps",
+        type=at_least_zero(int),
+        help="per iteration; by default 6, or 10 without preconditioning",
+    )
+    add(
+        "--step-size",
+        type=positive(float),
+        help="delta; by default 0.5, or 0.1 without preconditioning",
+    )
     add("--temperature", type=at_least_zero(float), help="1 samples, 0 is gradient descent")
     add("--expansion", type=options.share, help="share of the epochs that end with parameter expansion")
     add("--inference-steps", type=at_least_zero(int), help="noisy steps for new images")
@@ -112,6 +131,7 @@ def build(settings: dict, shape: tuple[int, ...], examples: int) -> Generator:
         shape,
         settings["latent_dim"],
         settings["width"],
+        hidden=settings["hidden"],
         kernel_size=settings["kernel_size"],
         activation=settings["activation"],
         dtype=settings["precision"],
@@ -128,6 +148,7 @@ def build(settings: dict, shape: tuple[int, ...], examples: int) -> Generator:
         ),
         chains=settings["chains"],
         expansion=settings["expansion"],
+        preconditioning=settings["preconditioning"],
         seed=settings["seed"],
     )
     rate = settings["learning_rate"]
@@ -149,6 +170,8 @@ def main(argv: list[str] | None = None) -> int:
     else:
         source = given.get("data", DEFAULTS["data"])
         settings = {**DEFAULTS, **SOURCE_DEFAULTS.get(source, {}), **given}
+        for name, value in LANGEVIN_DEFAULTS[settings["preconditioning"]].items():
+            settings[name] = value if settings[name] is None else settings[name]
         images = runs.load_images(settings)
     shape = images.train.shape[1:]
     model = build(settings, shape, len(images.train))

@@ -13,13 +13,14 @@ def image_generator(
     latent_dim: int,
     width: int = 32,
     *,
-    kernel_size: int = 5,
+    hidden: int | None = None,
+    kernel_size: int = 4,
     activation: str = "elu",
     dtype: str | keras.DTypePolicy | None = None,
 ) -> keras.Model:
     """Top-down ConvNet from a latent vector to an image in [-1, 1].
 
-    A dense layer to the coarsest map, then transposed convolutions that double its sides and halve
+    A hidden dense layer, a dense layer to the coarsest map, then transposed convolutions that double its sides and halve
     its channels down to `width`, then a 3×3 convolution with tanh. There is no BatchNorm, and
     activations are smooth, so that the chain of an example does not depend on its batch.
 
@@ -29,6 +30,8 @@ def image_generator(
             are 1 or 3.
         latent_dim: number of latent variables.
         width: channels of the finest map; the coarser ones have up to 8 times as many.
+        hidden: units of the hidden layer, 8 times `width` by default; 0 for none, as published. It
+            costs nothing beside the convolutions, and bends the latent space.
         kernel_size: of the transposed convolutions.
         activation: of all layers but the last: "elu", "silu", "gelu", "softplus" or "tanh".
         dtype: policy the layers compute in, "float32" or "mixed_bfloat16"; Keras's global one by
@@ -46,10 +49,11 @@ def image_generator(
         (None, 28, 28, 1)
     """
     height, breadth, channels = _check_shape(shape)
-    if min(latent_dim, width, kernel_size) < 1:
+    hidden = 8 * width if hidden is None else hidden
+    if min(latent_dim, width, kernel_size) < 1 or hidden < 0:
         raise ValueError(
-            "image_generator expected latent_dim, width and kernel_size of 1 or more, received "
-            f"{latent_dim}, {width} and {kernel_size}."
+            "image_generator expected latent_dim, width and kernel_size of 1 or more and hidden of 0 "
+            f"or more, received {latent_dim}, {width}, {kernel_size} and {hidden}."
         )
     if activation not in SMOOTH:
         raise ValueError(
@@ -63,15 +67,18 @@ def image_generator(
 
     latent = keras.Input((latent_dim,), name="latent")
     base = (height // factor, breadth // factor, filters[0])
+    x = latent
     # Units of variance one for z ~ N(0, I): with Keras's default, which also counts the many outputs,
     # latents have to grow far beyond their prior before they matter.
-    x = keras.layers.Dense(
-        base[0] * base[1] * base[2],
-        activation=activation,
-        kernel_initializer="lecun_normal",
-        dtype=dtype,
-        name="dense",
-    )(latent)
+    for name, units in (("hidden", hidden), ("dense", base[0] * base[1] * base[2])):
+        if units:
+            x = keras.layers.Dense(
+                units,
+                activation=activation,
+                kernel_initializer="lecun_normal",
+                dtype=dtype,
+                name=name,
+            )(x)
     x = keras.layers.Reshape(base, dtype=dtype, name="base")(x)
     for level, count in enumerate(filters[1:], start=1):
         x = keras.layers.Conv2DTranspose(
