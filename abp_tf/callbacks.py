@@ -50,10 +50,15 @@ class ExpandLatents(keras.callbacks.Callback):
 class AdaptPreconditioner(keras.callbacks.Callback):
     """Adapt the preconditioner as the network changes; `Generator.fit` adds it, after expansion.
 
-    At the ends of epochs, and at the iterations 10, 30, 100 and 300, when the network changes fast.
+    At the ends of epochs, and at the iterations 0, 10, 30, 100 and 300, when the network changes fast.
     """
 
     EARLY = frozenset((10, 30, 100, 300))
+
+    def on_train_begin(self, logs=None) -> None:
+        """Adapt to a network that has learned nothing yet."""
+        if int(self.model.iteration.value) == 0:
+            self.model.precondition()
 
     def on_train_batch_end(self, batch: int, logs=None) -> None:
         """Adapt early in training."""

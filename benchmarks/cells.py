@@ -1,0 +1,40 @@
+"""Results that survive interruption: one cached cell for each combination of settings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from abp_tf import files
+
+
+def cell(directory: Path, name: str, settings: dict, compute: Callable[[Path], dict]) -> dict:
+    """Return the figures of a cell, computed once for its settings.
+
+    Args:
+        directory: of all cells of a benchmark.
+        name: of the cell, for people.
+        settings: all that the figures depend on; other settings are another cell.
+        compute: takes a directory for pictures and models and returns the figures.
+    """
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
+    place = directory / f"{name}-{digest}"
+    result = place / "result.json"
+    if result.exists():
+        return json.loads(result.read_text())["figures"]
+    place.mkdir(parents=True, exist_ok=True)
+    print(f"[{name}] {settings}", flush=True)
+    figures = compute(place)
+    files.write_json(result, {"settings": settings, "figures": figures})
+    return figures
+
+
+def table(columns: list[str], rows: list[list]) -> str:
+    """Return rows as a Markdown table."""
+
+    def line(values):
+        return "| " + " | ".join(str(value) for value in values) + " |"
+
+    return "\n".join([line(columns), line(["---"] * len(columns)), *map(line, rows)])

@@ -1,0 +1,98 @@
+"""Fashion-MNIST with its labels, and distances by features of a classifier trained on them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from abp_tf import metrics
+
+TRAIN = 9000  # of 10 000; the other 1 000 are the test set
+
+
+class Labelled(NamedTuple):
+    """`train`, `test` float32 `[n, 28, 28, 1]` in [-1, 1], and the labels of the training images."""
+
+    train: np.ndarray
+    test: np.ndarray
+    labels: np.ndarray
+    test_labels: np.ndarray
+
+
+def load() -> Labelled:
+    """Load the first 10 000 training images, from $ABP_TF_DATA or by tensorflow-datasets."""
+    folder = os.environ.get("ABP_TF_DATA")
+    if folder:
+        with np.load(Path(folder) / "fashion_mnist_train10k.npz") as stored:
+            images, labels = stored["images"], stored["labels"]
+    else:
+        import tensorflow_datasets as tfds
+
+        stored = tfds.as_numpy(tfds.load("fashion_mnist", split="train[:10000]", batch_size=-1))
+        images, labels = stored["image"][..., 0], stored["label"]
+    images = (images[..., None] / 127.5 - 1).astype(np.float32)
+    labels = labels.astype(np.int32)
+    return Labelled(images[:TRAIN], images[TRAIN:], labels[:TRAIN], labels[TRAIN:])
+
+
+def features(data: Labelled, directory: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """Train a small classifier, once, and return the 64 features before its decision.
+
+    Args:
+        data: images and labels.
+        directory: where the classifier is kept.
+
+    Returns:
+        A function from images `[n, 28, 28, 1]` to features `[n, 64]`.
+    """
+    path = directory / "classifier.keras"
+    if not path.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        keras.utils.set_random_seed(0)
+        layers = keras.layers
+        model = keras.Sequential(
+            [
+                keras.Input((28, 28, 1)),
+                layers.Conv2D(32, 3, 2, padding="same", activation="relu"),
+                layers.Conv2D(64, 3, 2, padding="same", activation="relu"),
+                layers.Flatten(),
+                layers.Dense(64, activation="relu", name="features"),
+                layers.Dense(10),
+            ]
+        )
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile("adam", loss, metrics=["accuracy"], jit_compile=False)
+        model.fit(data.train, data.labels, batch_size=100, epochs=11, verbose=0)
+        model.save(path)
+    model = keras.models.load_model(path)
+    extractor = keras.Model(model.inputs, model.get_layer("features").output)
+    return lambda images: extractor.predict(images, batch_size=500, verbose=0)
+
+
+def yardsticks(data: Labelled, extract: Callable) -> dict[str, float]:
+    """Distances whose meaning is known, to read the others by."""
+    from sklearn.decomposition import PCA
+
+    random = np.random.default_rng(0)
+    target = extract(data.test)
+    padded = np.pad(data.test, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    blurred = sum(padded[:, i : i + 28, j : j + 28] for i in range(3) for j in range(3)) / 9
+    pca = PCA(60).fit(data.train.reshape(TRAIN, -1))
+    latent = random.normal(size=(2000, 60)) * np.sqrt(pca.explained_variance_)
+    gaussian = np.clip(pca.inverse_transform(latent), -1, 1).reshape(-1, 28, 28, 1)
+    noisy = data.test + 0.1 * random.normal(size=data.test.shape)
+    others = {
+        "2 000 training images": data.train[:2000],
+        "test images + N(0, 0.1^2)": noisy,
+        "test images blurred 3x3": blurred,
+        "Gaussian on 60 principal components": gaussian,
+    }
+    return {
+        name: metrics.frechet_distance(extract(images.astype(np.float32)), target)
+        for name, images in others.items()
+    }

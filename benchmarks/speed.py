@@ -1,0 +1,135 @@
+"""Speed of a training step, as a share of the machine's peak: python -m benchmarks.speed.
+
+A step is 10 Langevin steps and one learning step on 100 images of 28×28, through `model.fit`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from abp_tf import Generator, Langevin, networks, programs
+
+from . import cells
+
+SHAPE, LATENT_DIM, WIDTH, BATCH, STEPS = (28, 28, 1), 60, 32, 100, 10
+
+
+class StepTimes(keras.callbacks.Callback):
+    """Keep the seconds of every training step."""
+
+    def __init__(self):
+        super().__init__()
+        self.seconds = []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """Start the clock."""
+        self._began = time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Stop it."""
+        self.seconds.append(time.perf_counter() - self._began)
+
+
+def forward_flops(network: keras.Model) -> int:
+    """Multiplications and additions of one example's forward pass through the weights."""
+    total = 0
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Conv2DTranspose):
+            total += 2 * layer.kernel.shape.num_elements() * np.prod(layer.input.shape[1:3])
+        elif isinstance(layer, keras.layers.Conv2D):
+            total += 2 * layer.kernel.shape.num_elements() * np.prod(layer.output.shape[1:3])
+        elif isinstance(layer, keras.layers.Dense):
+            total += 2 * layer.kernel.shape.num_elements()
+    return int(total)
+
+
+def peak(dtype: tf.DType, size: int = 2048, repeats: int = 12) -> float:
+    """Best GFLOP/s of a square matrix product."""
+    first = tf.cast(tf.random.normal([size, size]), dtype)
+    product = tf.function(lambda: tf.matmul(first, first))
+    product()
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        product().numpy()
+        seconds.append(time.perf_counter() - began)
+    return 2 * size**3 / min(seconds) / 1e9
+
+
+def make(dtype: str = "float32", examples: int | None = None) -> Generator:
+    """Make the model that is timed."""
+    network = networks.image_generator(SHAPE, LATENT_DIM, WIDTH, hidden=0, kernel_size=5, dtype=dtype)
+    model = Generator(network, langevin=Langevin(STEPS, 0.1), examples=examples)
+    model.compile(optimizer=keras.optimizers.Adam(1e-3, beta_1=0.5))
+    return model
+
+
+def dataset(examples: int) -> tf.data.Dataset:
+    """Batches of a few images under numbers spread over a table of any size."""
+    images = tf.random.stateless_uniform([1000, *SHAPE], [0, 0], -1.0, 1.0)
+    numbers = tf.data.Dataset.range(0, examples, max(examples // 1000, 1)).batch(BATCH)
+    return numbers.map(lambda i: {"signal": tf.gather(images, i % 1000), "index": i}).repeat()
+
+
+def time_steps(model: Generator, steps: int, epochs: int = 1) -> list[float]:
+    """Return the seconds of steps through `fit`, the first left out."""
+    times = StepTimes()
+    model.fit(
+        dataset(model.table.examples),
+        steps_per_epoch=steps,
+        epochs=epochs,
+        verbose=0,
+        callbacks=[times],
+    )
+    return times.seconds[2:]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the benchmark; return its exit code."""
+    parser = argparse.ArgumentParser(prog="benchmarks.speed", description=__doc__)
+    parser.add_argument("--steps", type=int, default=25, help="timed in each round")
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args(argv)
+
+    models = {
+        "float32, 1 000 rows": make(examples=1000),
+        "float32, 1 000 000 rows": make(examples=1_000_000),
+        "mixed_bfloat16, 1 000 rows": make("mixed_bfloat16", examples=1000),
+    }
+    work = forward_flops(models["float32, 1 000 rows"].network) * BATCH * (2 * STEPS + 3) / 1e9
+    # Everything in turns, so that a busy moment of the machine hits all alike.
+    seconds: dict[str, list[float]] = {name: [] for name in models}
+    peaks: list[float] = []
+    for number in range(arguments.rounds):
+        peaks.append(peak(tf.float32))
+        for name, model in models.items():
+            seconds[name] += time_steps(model, arguments.steps)
+        print(f"round {number + 1} of {arguments.rounds}", flush=True)
+    best = max(peaks)
+    base = np.median(seconds["float32, 1 000 rows"])
+    rows = []
+    for name, found in seconds.items():
+        middle = np.median(found)
+        rate = work / middle
+        rows.append(
+            [
+                name,
+                f"{1e3 * middle:.0f} ms",
+                f"{rate:.0f}",
+                f"{rate / best:.0%}",
+                f"{base / middle:.2f}",
+            ]
+        )
+    print(f"\n{work:.1f} GFLOP a step; float32 matrix product: {best:.0f} GFLOP/s; ", end="")
+    print(f"bfloat16 matrix product: {peak(tf.bfloat16):.0f} GFLOP/s\n")
+    print(cells.table(["step", "median", "GFLOP/s", "of float32 peak", "speed"], rows))
+    return 0
+
+
+if __name__ == "__main__":
+    programs.run(main)
