@@ -14,12 +14,19 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import abp_tf
 
 CASES = {
-    "expanded": {"expansion": 0.5, "preconditioning": True, "step_size": 0.5},
-    "masked": {"expansion": 0.5, "preconditioning": True, "step_size": 0.5, "masked": True},
+    "expanded": {"expansion": 0.5, "preconditioning": True, "step_size": 0.5, "sigma": 0.5},
+    "masked": {
+        "expansion": 0.5,
+        "preconditioning": True,
+        "step_size": 0.5,
+        "sigma": 0.5,
+        "masked": True,
+    },
     "paper": {"expansion": 0.0, "preconditioning": False, "step_size": 0.1},
 }
 EPOCHS, BATCH = 6, 50
@@ -260,9 +267,7 @@ def test_keras_tensorboard(digits, make_model, tmp_path):
         events = accumulator.EventAccumulator(str(tmp_path / part))
         events.Reload()
         for name in ("loss", "reconstruction_error", "latent_norm"):
-            found = [
-                float(event.tensor_proto.float_val[0]) for event in events.Tensors(f"epoch_{name}")
-            ]
+            found = [tf.make_ndarray(e.tensor_proto) for e in events.Tensors(f"epoch_{name}")]
             np.testing.assert_allclose(found, history[prefix + name], rtol=1e-5)
 
 
@@ -272,8 +277,12 @@ def test_keras_learning_rate_schedules(digits, make_model):
     history = model.fit(digits, batch_size=60, epochs=2, verbose=0, callbacks=[halve]).history
     np.testing.assert_allclose(history["learning_rate"], [5e-3, 2.5e-3])
     # One without a rate left moves no weight.
-    model.compile(keras.optimizers.SGD(keras.optimizers.schedules.PiecewiseConstantDecay([1], [1e-3, 0.0])))
+    model.compile(
+        keras.optimizers.SGD(keras.optimizers.schedules.PiecewiseConstantDecay([1], [1e-3, 0.0]))
+    )
+    before = model.network.get_weights()
     model.fit(digits, batch_size=60, epochs=1, verbose=0)
+    assert np.abs(before[0] - model.network.get_weights()[0]).max() > 0
     before = model.network.get_weights()
     model.fit(digits, batch_size=60, epochs=1, verbose=0)
     for one, other in zip(before, model.network.get_weights(), strict=True):

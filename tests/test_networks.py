@@ -1,0 +1,128 @@
+import keras
+import numpy as np
+import pytest
+
+from abp_tf import networks
+
+SHAPES = [
+    *((size, size, 1) for size in (16, 28, 32, 48, 64, 128)),
+    (32, 48, 3),
+    (64, 128, 1),
+    (128, 64, 3),
+    (28, 28, 3),
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_sizes_that_are_asked_for(shape):
+    network = networks.image_generator(shape, latent_dim=3, width=2)
+    assert network.input_shape == (None, 3)
+    assert network.output_shape == (None, *shape)
+    latent = 5 * np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32)
+    images = network(latent).numpy()
+    assert images.shape == (2, *shape)
+    assert images.dtype == np.float32
+    assert np.abs(images).max() <= 1
+    assert np.abs(images[0] - images[1]).max() > 1e-3
+    # A chain must not depend on its batch: no layer of another kind, all smooth.
+    kinds = {type(layer).__name__ for layer in network.layers}
+    assert kinds == {"InputLayer", "Dense", "Reshape", "Conv2DTranspose", "Conv2D", "Activation"}
+    named = {layer.get_config().get("activation", "linear") for layer in network.layers}
+    assert named == {"elu", "linear", "tanh"}
+
+
+@pytest.mark.parametrize("how", ["argument", "global policy"])
+def test_images_are_float32_in_mixed_precision(how):
+    before = keras.config.dtype_policy()
+    try:
+        if how == "global policy":
+            keras.config.set_dtype_policy("mixed_bfloat16")
+        dtype = None if how == "global policy" else "mixed_bfloat16"
+        network = networks.image_generator((16, 16, 1), latent_dim=3, width=2, dtype=dtype)
+        linear = networks.linear((5,), latent_dim=3)
+    finally:
+        keras.config.set_dtype_policy(before)
+    computed = {layer.compute_dtype for layer in network.layers if layer.weights}
+    assert computed == {"bfloat16"}
+    assert {weight.dtype for weight in network.weights} == {"float32"}
+    assert network(np.ones((1, 3), "f")).dtype == linear(np.ones((1, 3), "f")).dtype == "float32"
+
+
+@pytest.mark.parametrize("activation", networks.SMOOTH)
+def test_smooth_activations(activation):
+    network = networks.image_generator((16, 16, 1), 3, 2, activation=activation)
+    assert network.get_layer("up1").activation is keras.activations.get(activation)
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "swishy"])
+def test_other_activations_are_refused(activation):
+    with pytest.raises(ValueError, match=f"expected an activation of elu, .* received '{activation}'"):
+        networks.image_generator((16, 16, 1), 3, 2, activation=activation)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "nearest"),
+    [
+        (30, 30, "28x28|32x32"),
+        (29, 29, "28x28"),
+        (31, 31, "32x32"),
+        (100, 100, "96x96"),
+        (17, 17, "16x16"),
+        (5, 5, "8x8"),
+        (32, 50, "32x48|32x52"),
+        (33, 48, "32x48"),
+    ],
+)
+def test_sizes_out_of_reach_are_refused_with_the_nearest(height, width, nearest):
+    with pytest.raises(ValueError, match=f"cannot reach {height}x{width}; .* ({nearest})\\."):
+        networks.image_generator((height, width, 1), 3, 2)
+    for size in nearest.split("|"):
+        shape = tuple(int(side) for side in size.split("x"))
+        assert networks.image_generator((*shape, 1), 3, 2).output_shape == (None, *shape, 1)
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (16, 16, 2), (16, 16, 4), (0, 16, 1), (16, -16, 1), (16,)])
+def test_shapes_of_no_image_are_refused(shape):
+    with pytest.raises(ValueError, match="1 or 3 channels, received"):
+        networks.image_generator(shape, 3, 2)
+
+
+@pytest.mark.parametrize(
+    "options", [{"latent_dim": 0}, {"latent_dim": -1}, {"width": 0}, {"kernel_size": 0}, {"hidden": -1}]
+)
+def test_impossible_sizes_are_refused(options):
+    with pytest.raises(ValueError, match="image_generator expected latent_dim, width"):
+        networks.image_generator((16, 16, 1), **{"latent_dim": 3, "width": 2, **options})
+
+
+def test_width_is_that_of_the_finest_map_and_hidden_may_be_left_out():
+    network = networks.image_generator((64, 64, 1), 3, width=2, hidden=0)
+    assert network.get_layer("base").output.shape == (None, 4, 4, 16)
+    filters = [layer.filters for layer in network.layers if layer.name.startswith("up")]
+    assert filters == [16, 8, 4, 2]
+    assert "hidden" not in [layer.name for layer in network.layers]
+    assert networks.image_generator((64, 64, 1), 3, 2, hidden=7).get_layer("hidden").units == 7
+
+
+def test_a_network_survives_its_config():
+    network = networks.image_generator((16, 32, 3), 3, 2)
+    again = keras.Model.from_config(network.get_config())
+    again.set_weights(network.get_weights())
+    latent = np.ones((2, 3), np.float32)
+    np.testing.assert_array_equal(again(latent), network(latent))
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 4, 2)])
+def test_the_linear_network_is_affine(shape):
+    network = networks.linear(shape, latent_dim=3)
+    layer = network.get_layer("factors")
+    layer.bias.assign(np.arange(layer.units, dtype=np.float32))
+    latent = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    exact = latent @ layer.kernel.numpy() + np.arange(layer.units)
+    np.testing.assert_allclose(network(latent), exact.reshape(4, *shape), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("shape", "latent_dim"), [((), 2), ((0,), 2), ((4, -1), 2), ((4,), 0)])
+def test_impossible_linear_networks_are_refused(shape, latent_dim):
+    with pytest.raises(ValueError, match=r"networks\.linear expected"):
+        networks.linear(shape, latent_dim)

@@ -1,0 +1,320 @@
+"""The programs, run as programs; few processes, because each takes seconds to start."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from abp_tf import programs, runs
+from export import saved_model
+from train import evaluate, generator
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+TINY = {
+    "--size": 8,
+    "--width": 4,
+    "--latent-dim": 4,
+    "--kernel-size": 3,
+    "--steps": 2,
+    "--inference-steps": 5,
+    "--inference-cool": 2,
+    "--curve-every": 1,
+}
+DIGITS = ["--data", "digits", "--limit", "120", *(str(word) for pair in TINY.items() for word in pair)]
+
+
+def start(module, *words):
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *map(str, words)],
+        cwd=CHECKOUT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(module, *words):
+    child = start(module, *words)
+    out, errors = child.communicate(timeout=300)
+    return child.returncode, out, errors
+
+
+def inside(module, *words):
+    """Run a program in this process, as its own process would; return its exit code or message."""
+    with pytest.raises(SystemExit) as ending:
+        programs.run(module.main, [str(word) for word in words])
+    return ending.value.code
+
+
+def contents(directory):
+    return {
+        str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
+
+
+def assert_one_line(errors, *parts):
+    """The last line tells the error; TensorFlow's own chatter may come before it."""
+    assert "Traceback" not in errors
+    last = errors.strip().splitlines()[-1]
+    assert last.startswith(("error: ", "train.generator: error: "))
+    for part in parts:
+        assert part in last
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run that a process of its own made."""
+    path = tmp_path_factory.mktemp("runs") / "digits"
+    code, out, errors = run(
+        "train.generator",
+        "--run",
+        path,
+        *DIGITS,
+        "--epochs",
+        2,
+        "--negative",
+        "faces",
+        "--mask",
+        "pepper:0.3",
+    )
+    assert code == 0, errors
+    assert "108 training and 12 test images of (8, 8, 1)" in out
+    assert "Epoch 2/2" in out
+    return path
+
+
+def test_a_run_has_its_files(finished):
+    names = {path.name for path in finished.iterdir()}
+    assert names == {"config.json", "model.keras", "history.json", "metrics.json", "pictures", "logs"}
+    pictures = {path.name for path in (finished / "pictures").glob("*.png")}
+    assert pictures >= {"reconstruction.png", "synthesis.png", "interpolation.png", "inpainting.png"}
+    for path in (finished / "pictures").iterdir():
+        with Image.open(path) as picture:
+            assert min(picture.size) >= 64
+    assert list((finished / "logs").rglob("events.out.tfevents.*"))
+
+    config = json.loads((finished / "config.json").read_text())
+    assert config["program"] == "generator"
+    settings = config["settings"]
+    assert (settings["latent_dim"], settings["epochs"], settings["mask"]) == (4, 2, "pepper:0.3")
+    assert config["data"]["train"] == 108
+    model = keras.models.load_model(finished / "model.keras")
+    assert model.latents.shape == (108, 4)
+    assert int(model.iteration.value) == 2 * 3
+
+    history = json.loads((finished / "history.json").read_text())
+    assert [entry["epoch"] for entry in history] == [1, 2]
+    assert {"loss", "train_error", "test_error", "negative_error"} <= set(history[-1])
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert metrics["train"]["images"] == 108
+    assert metrics["test"]["images"] == 12
+    np.testing.assert_allclose(metrics["learned_latent_norm"], (model.latents**2).mean(), rtol=1e-4)
+
+
+def test_a_run_that_exists_is_never_touched(finished):
+    before = contents(finished)
+    code, _, errors = run("train.generator", "--run", finished, *DIGITS, "--epochs", 1)
+    assert code not in (0, None)
+    assert_one_line(errors, str(finished), "--resume", "Nothing was changed")
+    assert contents(finished) == before
+
+
+def test_other_settings_are_refused_by_resume(finished):
+    before = contents(finished)
+    for words, part in ((["--sigma", 0.5], "its sigma is 0.3, not 0.5"), (["--limit", 110], "limit")):
+        message = inside(generator, "--run", finished, "--resume", *words)
+        assert message.startswith("error: --resume goes on with the run's own settings")
+        assert part in message
+    assert contents(finished) == before
+
+
+def test_evaluate_writes_errors_and_verdict(finished):
+    code, out, errors = run("train.evaluate", "--run", finished, "--negative", "faces", "--count", 50)
+    assert code == 0, errors
+    found = json.loads((finished / "evaluation.json").read_text())
+    assert {name: row["images"] for name, row in found["errors"].items()} == {
+        "train": 50, "test": 12, "negative": 50,
+    }  # fmt: skip
+    train, test, negative = (row["reconstruction_error"] for row in found["errors"].values())
+    np.testing.assert_allclose(found["verdict"]["gap"], (test - train) / (negative - train), rtol=1e-6)
+    assert f"verdict: {found['verdict']['text']}" in out
+    assert f"{train:.4f}" in out
+    with Image.open(finished / "pictures" / "errors.png") as picture:
+        assert min(picture.size) > 100
+
+    # Without negatives there is no verdict, and no such claim.
+    other = finished / "evaluation.json"
+    model = runs.Run.open(finished).load_model()
+    images = runs.Run.open(finished).load_images()
+    error = ((model.reconstruct(images.test) - images.test) ** 2).mean()
+    np.testing.assert_allclose(
+        json.loads(other.read_text())["errors"]["test"]["reconstruction_error"], error, rtol=1e-4
+    )
+
+
+def test_exports_are_numbered(finished, tmp_path, capsys):
+    models = tmp_path / "models" / "digits"
+    code, out, errors = run("export.saved_model", "--run", finished, "--to", models)
+    assert code == 0, errors
+    assert f"exported {models / '1'}" in out
+    before = contents(models / "1")
+    assert inside(saved_model, "--run", finished, "--to", models) == 0
+    assert sorted(path.name for path in models.iterdir()) == ["1", "2"]
+    assert contents(models / "1") == before
+    loaded = tf.saved_model.load(str(models / "2"))
+    assert set(loaded.signatures) == {
+        "serving_default", "synthesize", "reconstruct", "inpaint", "decode",
+    }  # fmt: skip
+    capsys.readouterr()
+
+    file = tmp_path / "file"
+    file.write_text("mine")
+    message = inside(saved_model, "--run", finished, "--to", file)
+    assert message.startswith("error: ")
+    assert "is a file. Nothing was changed" in message
+    assert file.read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "models"]
+
+
+def test_programs_want_a_run(tmp_path):
+    for program, words in ((evaluate, []), (saved_model, ["--to", tmp_path / "models"])):
+        message = inside(program, "--run", tmp_path / "none", *words)
+        assert message.startswith("error: Expected a run directory")
+    assert inside(generator, "--run", tmp_path / "none", "--resume").startswith("error: Expected a run")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of 40 images."""
+    place = tmp_path / "images"
+    place.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        Image.fromarray(rng.integers(0, 255, (8, 8), np.uint8)).save(place / f"{number}.png")
+    return place
+
+
+def test_an_interrupted_run_is_evaluated_and_resumed(folder, tmp_path):
+    path = tmp_path / "run"
+    words = [
+        "--data",
+        f"folder:{folder}",
+        "--epochs",
+        4000,
+        *(w for pair in TINY.items() for w in pair),
+    ]
+    child = start(
+        "train.generator", "--run", path, *words, "--curve-every", 5000, "--picture-every", 5000
+    )
+    end = time.monotonic() + 200
+    history = path / "history.json"
+    while not history.exists() and child.poll() is None and time.monotonic() < end:
+        time.sleep(0.1)
+    child.send_signal(signal.SIGINT)
+    out, errors = child.communicate(timeout=100)
+    assert child.returncode == 130, errors
+    assert f"Continue with --run {path} --resume" in out
+    assert "Traceback" not in errors
+    done = int(keras.models.load_model(path / "model.keras").iteration.value)
+    assert 1 <= done < 4000
+    assert not (path / "metrics.json").exists()
+
+    assert inside(evaluate, "--run", path) == 0
+    found = json.loads((path / "evaluation.json").read_text())
+    assert set(found["errors"]) == {"train", "test"}
+    assert "verdict" not in found
+
+    # Other data are refused, and the run stays as it is.
+    before, image = contents(path), folder / "7.png"
+    kept = image.read_bytes()
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(image)
+    for program in (generator, evaluate):
+        words = ["--resume"] if program is generator else []
+        message = inside(program, "--run", path, *words)
+        assert message.startswith(f"error: The data of the run {path} have changed")
+    assert contents(path) == before
+
+    image.write_bytes(kept)
+    epochs = done + 2
+    assert inside(generator, "--run", path, "--resume", "--epochs", epochs) == 0
+    assert int(keras.models.load_model(path / "model.keras").iteration.value) == epochs
+    entries = json.loads(history.read_text())
+    assert [entry["epoch"] for entry in entries] == list(range(1, epochs + 1))
+    assert (path / "metrics.json").exists()
+    assert (path / "pictures" / "synthesis.png").exists()
+
+
+def test_a_wrong_option_ends_a_process_with_one_line(tmp_path):
+    code, _, errors = run("train.generator", "--run", tmp_path / "run", "--data", "folder:nowhere")
+    assert code not in (0, None)
+    assert_one_line(errors, "there is no 'nowhere'")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--data", "dogs"], "received 'dogs'"),
+        (["--data", "npz:nowhere.npz"], "nowhere.npz"),
+        (["--data", "folder:EMPTY"], "found none"),
+        (["--size", "30"], "the nearest size it can is"),
+        (["--test-share", "1"], "test_share"),
+        (["--negative", "dogs"], "received 'dogs'"),
+        (["--mask", "block:16"], "block"),
+    ],
+)
+def test_what_cannot_be_is_told_and_nothing_is_written(tmp_path, words, part):
+    (tmp_path / "empty").mkdir()
+    words = [word.replace("EMPTY", str(tmp_path / "empty")) for word in words]
+    message = inside(generator, "--run", tmp_path / "run", "--limit", 20, *words)
+    assert message.startswith("error: ")
+    assert part in message
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--mask", "stripes:0.5"], "--mask"),
+        (["--mask", "pepper:1.5"], "--mask"),
+        (["--sigma", "0"], "--sigma: expected a positive float, received 0"),
+        (["--sigma", "inf"], "--sigma"),
+        (["--step-size", "-0.1"], "--step-size"),
+        (["--steps", "-1"], "--steps"),
+        (["--steps", "1.5"], "--steps"),
+        (["--epochs", "0"], "--epochs"),
+        (["--latent-dim", "0"], "--latent-dim"),
+        (["--temperature", "nan"], "--temperature"),
+        (["--expansion", "1.1"], "--expansion: expected a share in [0, 1], received 1.1"),
+        (["--chains", "warm"], "--chains"),
+        (["--precision", "mixed_float16"], "--precision"),
+        (["--activation", "relu"], "--activation"),
+        (["--size", "16x"], "--size"),
+        (["--limit", "0"], "--limit"),
+        (["--widht", "3"], "--widht"),
+    ],
+)
+def test_impossible_values_are_refused_by_name(tmp_path, capsys, words, part):
+    assert inside(generator, "--run", tmp_path / "run", *words) == 2
+    assert part in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+
+
+def test_options_that_exclude_each_other_are_refused(tmp_path):
+    message = inside(generator, "--run", tmp_path / "run", "--chains", "fresh", "--expansion", "0.5")
+    assert message.startswith("error: `expansion` takes mean and covariance from persistent chains")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,49 @@
+"""What the README shows runs as written."""
+
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
+
+
+def test_python_blocks_run_one_after_the_other(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert blocks("python")
+    exec(compile("\n".join(blocks("python")), "README.md", "exec"), {})
+    assert (tmp_path / "models" / "digits" / "1" / "saved_model.pb").exists()
+
+
+COMMANDS = [
+    line
+    for block in blocks("sh")
+    for line in block.replace("\\\n", " ").splitlines()
+    if line.startswith(("python -m", "make", "abp-tf"))
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_are_understood(command):
+    words = shlex.split(command, comments=True)
+    if words[0] == "make":
+        assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    elif words[0] == "abp-tf":
+        command = importlib.import_module("train.command")
+        assert command.find(words[1:])
+    else:
+        module = importlib.import_module(words[2])
+        if hasattr(module, "parser"):
+            module.parser().parse_args(words[3:])
+
+
+def test_what_it_names_is_there():
+    for name in re.findall(r"\b(?:abp_tf|train|export|benchmarks|tests|docs)/[\w./-]+", TEXT):
+        assert (ROOT / name.rstrip(".")).exists(), name
