@@ -51,6 +51,8 @@ setup(
     name="abp_tf",
     version=version(),
     description="Generative ConvNets learned by maximum likelihood with Langevin dynamics",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
     author="The abp_tf authors",
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",

@@ -125,7 +125,14 @@ class Backup(keras.callbacks.Callback):
         if not self.path.exists():
             self._save(0)
         else:
+            table = self.model.table
+            examples, fingerprint = table.examples, table.fingerprint
             self.model.load_weights(self.path)
+            if table.examples != examples or fingerprint not in (0, table.fingerprint):
+                raise ValueError(
+                    f"The backup {self.path} is of a training on {table.examples} other examples; "
+                    f"these are {examples}. Give back the data it began with, or choose another path."
+                )
             with zipfile.ZipFile(self.path) as archive:
                 epoch = json.loads(archive.read("backup.json"))["epoch"]
             # The place where Keras looks for the epoch to go on with; `fit` clears it afterwards.

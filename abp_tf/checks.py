@@ -90,7 +90,7 @@ def mask(values, shape: tuple[int, ...]) -> np.ndarray:
                 f"{values.max()} of dtype {values.dtype}. {POLARITY}"
             )
         values = values.astype(bool)
-    empty = np.flatnonzero(~values.reshape(len(values), -1).any(axis=1))
+    empty = np.flatnonzero(~values.any(axis=tuple(range(1, values.ndim))))
     if len(empty):
         raise ValueError(
             f"Mask: expected something observed in every example, but nothing is in {len(empty)} of "

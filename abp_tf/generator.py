@@ -100,8 +100,8 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
             name: keras.metrics.Mean(name=name)
             for name in ("loss", "reconstruction_error", "latent_norm", "gradient_norm")
         }
-        # Keras compiles with XLA where it can; on a CPU that is slower (benchmarks/speed.py).
-        self._estimate = None
+        self._estimate = None  # the compiled estimate of the preconditioner
+        # Keras compiles with XLA where it can; on a CPU that is several times slower.
         self.supports_jit = bool(tf.config.list_physical_devices("GPU"))
         self.built = True
 
@@ -288,6 +288,15 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
     def reset_chains(self) -> None:
         """Forget the training examples' chains, so that `fit` can begin with other data."""
         self.table.allocate(0)
+
+    def get_weights(self) -> list:
+        """Return all weights, and last the chains: one without the other would be of no use."""
+        return [*super().get_weights(), self.table.table.numpy()]
+
+    def set_weights(self, weights: list) -> None:
+        """Take back what `get_weights` returned, as `EarlyStopping` does with the best weights."""
+        super().set_weights(weights[:-1])
+        self.table.put(weights[-1])
 
     @property
     def exported_layers(self) -> list:

@@ -27,7 +27,14 @@ class LatentTable(keras.layers.Layer):
         super().__init__(**kwargs)
         self.latent_shape = tuple(latent_shape)
         self.seed = seed
-        self.fingerprint = 0
+        # Not a Keras variable: those are read whole on every gather. The number of rows is open, so
+        # that functions traced with the table stay good when it is allocated anew.
+        self.table = tf.Variable(
+            tf.zeros([0, *self.latent_shape]),
+            shape=[None, *self.latent_shape],
+            trainable=False,
+            name="latents",
+        )
         self.allocate(examples)
         self.built = True
 
@@ -35,9 +42,9 @@ class LatentTable(keras.layers.Layer):
         """Make a table of `examples` rows, drawn anew from the prior."""
         self.examples = int(examples)
         self.fingerprint = 0
-        start = tf.random.stateless_normal([self.examples, *self.latent_shape], [self.seed, 0])
-        # Not a Keras variable: those are read whole on every gather.
-        self.table = tf.Variable(start, trainable=False, name="latents")
+        self.table.assign(
+            tf.random.stateless_normal([self.examples, *self.latent_shape], [self.seed, 0])
+        )
 
     def claim(self, examples: int | None, fingerprint: int = 0, index=None) -> None:
         """Make sure that the chains are those of the data `fit` is about to use.
@@ -82,6 +89,11 @@ class LatentTable(keras.layers.Layer):
         """Put `latents` into the rows `index`."""
         self.table.scatter_update(tf.IndexedSlices(latents, index))
 
+    def put(self, latents) -> None:
+        """Put `latents`, `[N, *latent_shape]`, in the place of the whole table."""
+        self.examples = len(latents)
+        self.table.assign(latents)
+
     def save_own_variables(self, store) -> None:
         """Keep the chains and the fingerprint of their data with the model."""
         store["latents"] = self.table.numpy()
@@ -95,9 +107,7 @@ class LatentTable(keras.layers.Layer):
                 f"The saved chains hold latents of shape {latents.shape[1:]}, but this model's have "
                 f"shape {self.latent_shape}. Build the model with the network it was saved with."
             )
-        if latents.shape[0] != self.examples:
-            self.allocate(latents.shape[0])
-        self.table.assign(latents)
+        self.put(latents)
         self.fingerprint = int(np.asarray(store["fingerprint"]))
 
     def get_config(self) -> dict:

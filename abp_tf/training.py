@@ -17,6 +17,8 @@ class SignalTraining:
     persistent chains, a `table` of them.
     """
 
+    _traced_table = None
+
     def fit(
         self,
         x=None,
@@ -71,11 +73,13 @@ class SignalTraining:
         self._check_ready(y, class_weight, sample_weight)
         if validation_split:
             x, validation_data = self._split(x, validation_split, validation_data)
-        dataset, steps_per_epoch = self._training_data(x, batch_size, shuffle, steps_per_epoch)
         if validation_data is not None:
-            validation_data = self._test_data(
-                validation_data, validation_batch_size or batch_size, validation_steps
-            )
+            validation_data = self._test_data(validation_data, validation_batch_size or batch_size)
+        dataset, steps_per_epoch = self._training_data(x, batch_size, shuffle, steps_per_epoch)
+        if self._traced_table is not self.table.table:
+            # A compiled step holds on to the table it was traced with.
+            self.train_function = None
+            self._traced_table = self.table.table
         self.optimizer.build(self.network.trainable_variables)
         own = [StabilityAlarm()]
         if self.expansion:
@@ -107,19 +111,30 @@ class SignalTraining:
         finally:
             self._initial_epoch = None  # where a backup was resumed must not outlive this call
 
-    def evaluate(self, x=None, y=None, batch_size=None, steps=None, sample_weight=None, **kwargs):
+    def evaluate(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        verbose="auto",
+        sample_weight=None,
+        steps=None,
+        **kwargs,
+    ):
         """Infer the latents of signals anew; return `loss`, `reconstruction_error`, `latent_norm`.
 
         Arguments are those of `keras.Model.evaluate`; `x` as for `fit`, an index not needed.
         """
         _refuse(y=y, sample_weight=sample_weight)
         with checks.readable_errors():
-            return super().evaluate(self._test_data(x, batch_size, steps), steps=steps, **kwargs)
+            data = self._test_data(x, batch_size)
+            return super().evaluate(data, verbose=verbose, steps=steps, **kwargs)
 
-    def predict(self, x, batch_size=None, steps=None, **kwargs):
+    def predict(self, x, batch_size=None, verbose="auto", steps=None, **kwargs):
         """Reconstruct signals; arguments are those of `keras.Model.predict`, `x` as for `evaluate`."""
         with checks.readable_errors():
-            return super().predict(self._test_data(x, batch_size, steps), steps=steps, **kwargs)
+            data = self._test_data(x, batch_size)
+            return super().predict(data, verbose=verbose, steps=steps, **kwargs)
 
     def _split(self, x, share, validation_data):
         if validation_data is not None or isinstance(x, tf.data.Dataset):
@@ -152,12 +167,13 @@ class SignalTraining:
             ), None
         if batch_size is not None:
             raise ValueError("`batch_size` was given with a dataset, which has batches of its own.")
+        rows = (self.table.examples or pipeline.count_examples(x)) if persistent else None
+        dataset = pipeline.stream(x, self.signal_shape, self.value_range, rows=rows)
         if persistent:
-            self.table.claim(self.table.examples or pipeline.count_examples(x))
-        rows = self.table.examples if persistent else None
-        return pipeline.stream(x, self.signal_shape, self.value_range, rows=rows), steps_per_epoch
+            self.table.claim(rows)
+        return dataset, steps_per_epoch
 
-    def _test_data(self, x, batch_size, steps) -> tf.data.Dataset:
+    def _test_data(self, x, batch_size) -> tf.data.Dataset:
         if isinstance(x, tf.data.Dataset):
             return pipeline.stream(x, self.signal_shape, self.value_range, number=True)
         data = pipeline.examples(x, self.signal_shape, self.value_range)
@@ -165,7 +181,13 @@ class SignalTraining:
 
     def _check_ready(self, y, class_weight, sample_weight) -> None:
         _refuse(y=y, class_weight=class_weight, sample_weight=sample_weight)
-        if self.compiled and (self.loss is not None or self._compile_metrics is not None):
+        if not self.compiled:
+            raise ValueError(
+                "`fit` expected a compiled model. Call `model.compile(optimizer=...)` before, for "
+                "instance with `keras.optimizers.Adam(1e-3, beta_1=0.5)`."
+            )
+        compiled = self.get_compile_config()
+        if any(compiled.get(name) is not None for name in ("loss", "metrics", "weighted_metrics")):
             raise ValueError(
                 "Generator has its own loss, the energy, and its own metrics: "
                 "call `compile(optimizer=...)` without `loss` and `metrics`."

@@ -281,6 +281,16 @@ def test_fresh_chains_need_no_table_and_no_index(digits, make_model):
         model.latents  # noqa: B018
 
 
+def test_after_a_reset_other_data_have_chains_of_their_own(digits, make_model):
+    model = make_model()
+    model.fit(digits, batch_size=60, epochs=1, verbose=0)
+    model.reset_chains()
+    model.fit(digits[:50], batch_size=50, epochs=1, verbose=0)
+    start = abp_tf.latents.LatentTable((4,), 50).table.numpy()
+    assert model.latents.shape == (50, 4)
+    assert (model.latents != start).all()
+
+
 def test_keras_round_trips(digits, learned, tmp_path):
     def text(config):
         return json.dumps(config, sort_keys=True)  # tuples come back as lists

