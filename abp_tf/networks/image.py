@@ -20,9 +20,10 @@ def image_generator(
 ) -> keras.Model:
     """Top-down ConvNet from a latent vector to an image in [-1, 1].
 
-    A hidden dense layer, a dense layer to the coarsest map, then transposed convolutions that double its sides and halve
-    its channels down to `width`, then a 3×3 convolution with tanh. There is no BatchNorm, and
-    activations are smooth, so that the chain of an example does not depend on its batch.
+    A hidden dense layer, a dense layer to the coarsest map, then transposed convolutions that double
+    its sides and halve its channels down to `width`, then a 3×3 convolution with tanh. There is no
+    BatchNorm, and activations are smooth, so that the chain of an example does not depend on its
+    batch.
 
     Args:
         shape: `(height, width, channels)`. The smaller side must be 4, 5, 6 or 7 times a power of
