@@ -212,7 +212,7 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
             return {**logs, "gradient_norm": norm, "stability": tf.identity(self._stability.value)}
 
     def _probe_stability(self, latent, signal, mask) -> None:
-        """Every now and then, look at `δ² λmax / 4` of a few chains."""
+        """Every now and then, look at `δ² λmax / 4`, the mean over a few chains."""
 
         def probe():
             seen, hidden = (None if x is None else x[:PROBE_ROWS] for x in (signal, mask))
@@ -221,7 +221,7 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
             def energy(displacement):
                 return self.energy(few + self.preconditioner(displacement), seen, hidden)
 
-            return tf.reduce_max(stability(energy, tf.zeros_like(few), self.langevin.step_size))
+            return tf.reduce_mean(stability(energy, tf.zeros_like(few), self.langevin.step_size))
 
         due = self.iteration.value % PROBE_EVERY == 0
         self._stability.assign(tf.cond(due, probe, lambda: self._stability.value))
