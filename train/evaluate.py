@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 
 from abp_tf import files, metrics, pictures, programs, runs
 
@@ -50,8 +51,9 @@ def main(argv: list[str] | None = None) -> int:
     result: dict = {"errors": found, "negative": negative}
     if len(found) == 3:
         verdict = metrics.verdict(*(row["reconstruction_error"] for row in found.values()))
-        result["verdict"] = verdict._asdict()
-        print(f"verdict: {verdict.text} (gap {verdict.gap:.2f})")
+        gap = None if math.isnan(verdict.gap) else verdict.gap  # JSON has no NaN
+        result["verdict"] = {"gap": gap, "text": verdict.text}
+        print(f"verdict: {verdict.text}{'' if gap is None else f' (gap {gap:.2f})'}")
     else:
         print("no verdict: it needs training, test and negative images (--negative faces)")
     files.write_json(run.path / "evaluation.json", result)
