@@ -32,6 +32,7 @@ DEFAULTS = {
     "inference_cool": 100,
     "inference_step_size": None,
     "epochs": 20,
+    "steps_per_epoch": None,
     "batch_size": 50,
     "learning_rate": 1e-3,
     "beta_1": 0.5,
@@ -110,6 +111,11 @@ def parser() -> argparse.ArgumentParser:
     group = result.add_argument_group("learning")
     add = group.add_argument
     add("--epochs", type=positive(int), help="passes over the images")
+    add(
+        "--steps-per-epoch",
+        type=positive(int),
+        help="iterations in an epoch, where one pass over a small set is too short",
+    )
     add("--batch-size", type=positive(int), help="images per iteration")
     add("--learning-rate", type=positive(float), help="of Adam")
     add("--beta-1", type=at_least_zero(float), help="of Adam")
@@ -153,7 +159,8 @@ def build(settings: dict, shape: tuple[int, ...], examples: int) -> Generator:
     )
     rate = settings["learning_rate"]
     if settings["schedule"] == "cosine":
-        iterations = settings["epochs"] * -(-examples // settings["batch_size"])
+        steps = settings["steps_per_epoch"] or -(-examples // settings["batch_size"])
+        iterations = settings["epochs"] * steps
         rate = keras.optimizers.schedules.CosineDecay(rate, iterations, alpha=0.05)
     model.compile(optimizer=keras.optimizers.Adam(rate, beta_1=settings["beta_1"]))
     return model
@@ -193,6 +200,7 @@ def main(argv: list[str] | None = None) -> int:
             training,
             batch_size=settings["batch_size"],
             epochs=settings["epochs"],
+            steps_per_epoch=settings["steps_per_epoch"],
             callbacks=[
                 callbacks.ErrorCurves(watched, every=settings["curve_every"]),
                 callbacks.HistoryFile(run.path / "history.json"),
