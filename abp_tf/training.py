@@ -17,8 +17,6 @@ class SignalTraining:
     persistent chains, a `table` of them.
     """
 
-    _traced_table = None
-
     def fit(
         self,
         x=None,
@@ -76,10 +74,6 @@ class SignalTraining:
         if validation_data is not None:
             validation_data = self._test_data(validation_data, validation_batch_size or batch_size)
         dataset, steps_per_epoch = self._training_data(x, batch_size, shuffle, steps_per_epoch)
-        if self._traced_table is not self.table.table:
-            # A compiled step holds on to the table it was traced with.
-            self.train_function = None
-            self._traced_table = self.table.table
         self.optimizer.build(self.network.trainable_variables)
         own = [StabilityAlarm()]
         if self.expansion:
