@@ -34,6 +34,7 @@ class Run:
         self.model_path = path / "model.keras"
         self.pictures = path / "pictures"
         self.logs = path / "logs"
+        self.pictures.mkdir(exist_ok=True)
 
     @classmethod
     def create(cls, path: str | os.PathLike, program: str, settings: dict, images) -> Run:
@@ -66,9 +67,7 @@ class Run:
             },
         }
         files.write_json(path / "config.json", config)
-        run = cls(path, config)
-        run.pictures.mkdir()
-        return run
+        return cls(path, config)
 
     @classmethod
     def open(cls, path: str | os.PathLike) -> Run:

@@ -274,7 +274,10 @@ def _checked(batch: dict, rank: int, value_range, rows: int | None) -> dict:
         index = tf.cast(batch["index"], tf.int64)
         batch["index"] = index
         if rows is not None:
-            text = f"Index: a number outside 0 to {rows - 1}, the rows of the chains. {ENUMERATE}"
+            text = (
+                f"Index: a number outside 0 to {rows - 1}, the rows of the chains. {ENUMERATE} If "
+                "batches drop a remainder, say how many examples there are: Generator(examples=N)."
+            )
             tests.append(checks.graph_assert(tf.reduce_all((index >= 0) & (index < rows)), text))
             single = tf.size(tf.unique(index)[0]) == tf.size(index)
             text = f"Index: two examples of a batch have the same number. {ENUMERATE}"
