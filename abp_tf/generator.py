@@ -285,9 +285,13 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
             )
         self._estimate(latents)
 
-    def reset_chains(self) -> None:
-        """Forget the training examples' chains, so that `fit` can begin with other data."""
-        self.table.allocate(0)
+    def reset_chains(self, examples: int = 0) -> None:
+        """Forget the training examples' chains, so that `fit` can begin with other data.
+
+        Args:
+            examples: number of the other examples, where data do not tell.
+        """
+        self.table.allocate(examples)
 
     def get_weights(self) -> list:
         """Return all weights, and last the chains: one without the other would be of no use."""

@@ -9,14 +9,23 @@ from typing import NoReturn
 from abp_tf.checks import DivergenceError
 
 
-def run(main: Callable[[list[str] | None], int | None], argv: list[str] | None = None) -> NoReturn:
-    """Run a program and exit: what its user can mend is told in one line, without a traceback.
+def call(main: Callable[[list[str] | None], int | None], argv: list[str] | None) -> int:
+    """Call a program: what its user can mend is told in one line, without a traceback.
 
     Args:
-        main: the program's function of its arguments; it returns the exit code.
-        argv: the arguments; those of the command line by default.
+        main: the program's function of its arguments.
+        argv: the arguments; None for those of the command line.
+
+    Returns:
+        The exit code.
     """
     try:
-        sys.exit(main(argv))
+        return main(argv) or 0
     except (ValueError, OSError, ImportError, DivergenceError) as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
+    """Call a program with the arguments of the command line, and exit."""
+    sys.exit(call(main, None))

@@ -4,6 +4,7 @@ import importlib
 import sys
 from typing import NamedTuple, TextIO
 
+from abp_tf import programs
 from abp_tf._version import __version__
 
 
@@ -82,7 +83,7 @@ def main(argv: list[str] | None = None) -> int | None:
         message = f"abp-tf: no program is called {' '.join(argv[:2])!r}; see the list above"
         return _say(f"{usage()}\n\n{message}", sys.stderr, 2)
     program, rest = found
-    return importlib.import_module(_installed_name(program.module)).main(rest)
+    return programs.call(importlib.import_module(_installed_name(program.module)).main, rest)
 
 
 def _say(text: str, stream: TextIO, code: int) -> int:
