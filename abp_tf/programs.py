@@ -9,7 +9,7 @@ from typing import NoReturn
 from abp_tf.checks import DivergenceError
 
 
-def call(main: Callable[[list[str] | None], int | None], argv: list[str] | None) -> int:
+def call(main: Callable[[list[str] | None], int | None], argv: list[str] | None) -> int | None:
     """Call a program: what its user can mend is told in one line, without a traceback.
 
     Args:
@@ -18,14 +18,16 @@ def call(main: Callable[[list[str] | None], int | None], argv: list[str] | None)
 
     Returns:
         The exit code.
+
+    Raises:
+        SystemExit: with that line, which Python prints as it exits with code 1.
     """
     try:
-        return main(argv) or 0
+        return main(argv)
     except (ValueError, OSError, ImportError, DivergenceError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        sys.exit(f"error: {error}")
 
 
-def run(main: Callable[[list[str] | None], int | None]) -> NoReturn:
-    """Call a program with the arguments of the command line, and exit."""
-    sys.exit(call(main, None))
+def run(main: Callable[[list[str] | None], int | None], argv: list[str] | None = None) -> NoReturn:
+    """Call a program, with the arguments of the command line by default, and exit."""
+    sys.exit(call(main, argv))
