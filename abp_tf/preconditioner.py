@@ -19,7 +19,8 @@ class Preconditioner(keras.layers.Layer):
     the same equilibrium. `P` is the inverse of the mean over examples of `JᵀJ/σ² + I`, `J` the
     derivative of the decoded signal, so that stiff and slack directions of the posterior are
     explored at one pace, whatever the network and σ; 0.5 is a step size to begin with.
-    With `R = I`, where it starts, this is the plain algorithm. `R` acts on the last axis, as `Prior` does.
+    With `R = I`, where it starts, this is the plain algorithm. `R` acts on the last axis,
+    as `Prior` does.
 
     Args:
         latent_shape: shape of one latent.
