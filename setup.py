@@ -41,9 +41,11 @@ TOOLS = [
     "pytest-xdist>=3.6,<4",
     # Formatting differs between minor versions of ruff.
     "ruff>=0.17.5,<0.18",
+    "psutil>=6,<8",
     "scipy>=1.14,<2",
     # The packaging test builds a wheel offline, that is without build isolation.
     "setuptools>=65",
+    "trustme>=1.2,<2",  # certificates for the tests of TLS
     "wheel>=0.45",
 ]
 

@@ -6,6 +6,7 @@ exported model answers as the model in Python does.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -15,22 +16,39 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from abp_tf.langevin import PRIOR, row_seeds
+from abp_tf._version import __version__
+from abp_tf.noise import PRIOR, row_seeds
 
-WARMUP_ROWS = (1, 16)
+# Batch sizes that a server has seen before its first client; export/deploy pads to these.
+WARMUP_ROWS = (1, 4, 16)
+# The signature of requests that name none.
+DEFAULT = "serving_default"
+# What a SavedModel cannot say of a model, for whoever loads it; beside the warm-up records.
+ABOUT = "abp_tf.json"
 
 
-def functions(model) -> dict:
-    """Make the signatures of a generator.
-
-    Every input and output has the batch axis first; rows are answered independently of each other.
+def functions(model, **options) -> dict:
+    """Make the signatures of a model, as its `signatures` tells them.
 
     Args:
-        model: a `Generator`.
+        model: a `Generator` or a `Descriptor`.
+        **options: of `model.signatures`; none in an export.
 
     Returns:
-        `tf.function`s by name, each with its input signature: `synthesize(seed)`,
-        `reconstruct(signal, seed)`, `inpaint(signal, mask, seed)`, `decode(latent)`.
+        `tf.function`s by name, each with its input signature. Every input and output has the batch
+        axis first; rows are answered independently of each other.
+    """
+    return {
+        function.__name__: tf.function(function, signature, autograph=False, jit_compile=False)
+        for function, signature in model.signatures(**options).items()
+    }
+
+
+def of_latents(model) -> dict:
+    """Return the signatures of a model with latents: functions, and the specs of their inputs.
+
+    They are `synthesize(seed)`, `reconstruct(signal, seed)`, `inpaint(signal, mask, seed)` and
+    `decode(latent)`.
     """
     seeds = tf.TensorSpec([None], tf.int64, name="seed")
     signals = tf.TensorSpec([None, *model.signal_shape], tf.float32, name="signal")
@@ -54,15 +72,11 @@ def functions(model) -> dict:
     def decode(latent):
         return {"signal": model.decode(latent)}
 
-    inputs = {
+    return {
         synthesize: [seeds],
         reconstruct: [signals, seeds],
         inpaint: [signals, masks, seeds],
         decode: [latents],
-    }
-    return {
-        function.__name__: tf.function(function, signature, autograph=False, jit_compile=False)
-        for function, signature in inputs.items()
     }
 
 
@@ -103,7 +117,7 @@ def export(model, path: str | os.PathLike) -> Path:
         for name, function in functions(model).items():
             archive.add_endpoint(name, function)
         archive.write_out(str(aside), verbose=False)
-        _write_warmup(model, aside, path.parent.name)
+        _write_extra(model, aside / "assets.extra", path.parent.name)
         aside.chmod(0o755)
         aside.rename(path)
     except BaseException:
@@ -112,26 +126,32 @@ def export(model, path: str | os.PathLike) -> Path:
     return path
 
 
-def _write_warmup(model, directory: Path, name: str) -> None:
-    """Record one request per signature and batch size, which a server replays as it loads."""
+def _write_extra(model, directory: Path, name: str) -> None:
+    """Write what stands beside a SavedModel: the value range, and the warm-up records.
+
+    The records are one request per signature and batch size, which a server replays as it loads.
+    """
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-    extra = directory / "assets.extra"
-    extra.mkdir()
-    with tf.io.TFRecordWriter(str(extra / "tf_serving_warmup_requests")) as writer:
+    directory.mkdir()
+    recorded = functions(model)
+    # Keras exports the first function once more, under the default name.
+    recorded[DEFAULT] = next(iter(recorded.values()))
+    about = {"abp_tf": __version__, "value_range": model.value_range}
+    (directory / ABOUT).write_text(json.dumps(about) + "\n", encoding="utf-8")
+    with tf.io.TFRecordWriter(str(directory / "tf_serving_warmup_requests")) as writer:
         for rows in WARMUP_ROWS:
-            values = {
-                "seed": np.arange(rows, dtype=np.int64),
-                "signal": np.zeros((rows, *model.signal_shape), np.float32),
-                "mask": np.ones((rows, *model.signal_shape), np.float32),
-                "latent": np.zeros((rows, *model.latent_shape), np.float32),
-            }
-            for signature, function in functions(model).items():
+            for signature, function in recorded.items():
                 request = predict_pb2.PredictRequest()
                 request.model_spec.name = name
                 request.model_spec.signature_name = signature
                 for spec in function.input_signature:
-                    request.inputs[spec.name].CopyFrom(tf.make_tensor_proto(values[spec.name]))
+                    value = np.zeros((rows, *spec.shape[1:]), spec.dtype.as_numpy_dtype)
+                    if spec.name == "seed":
+                        value += np.arange(rows)
+                    elif spec.name == "mask":
+                        value += 1
+                    request.inputs[spec.name].CopyFrom(tf.make_tensor_proto(value))
                 record = prediction_log_pb2.PredictionLog(
                     predict_log=prediction_log_pb2.PredictLog(request=request)
                 )

@@ -1,0 +1,61 @@
+"""What a server counts, for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+from prometheus_client.core import GaugeMetricFamily
+
+from .model import Model
+
+# Seconds. A small synthesis takes some milliseconds, a long inference of a large batch a minute.
+_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Measures:
+    """Counts of requests by code, a histogram of answering times, and the versions loaded.
+
+    Args:
+        models: by name.
+    """
+
+    def __init__(self, models: Mapping[str, Model]):
+        self._models = models
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "abp_tf_requests",
+            "Requests by method and status",
+            ["method", "code"],
+            registry=self.registry,
+        )
+        self._seconds = Histogram(
+            "abp_tf_answer_seconds",
+            "Time to answer a good Predict request, waiting not included",
+            ["model", "signature"],
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self.registry.register(self)
+
+    def collect(self):
+        """Yield the versions as they are when Prometheus asks."""
+        family = GaugeMetricFamily(
+            "abp_tf_model_version", "1 for each version loaded", labels=["model", "version"]
+        )
+        for name, model in self._models.items():
+            for version in model.loaded:
+                family.add_metric([name, str(version)], 1)
+        yield family
+
+    def count(self, method: str, code: str) -> None:
+        """Count a request."""
+        self._requests.labels(method, code).inc()
+
+    def seconds(self, model: str, signature: str, seconds: float) -> None:
+        """Note how long an answer took."""
+        self._seconds.labels(model, signature or "serving_default").observe(seconds)
+
+    def serve(self, host: str, port: int) -> None:
+        """Answer Prometheus from now on; OSError if the port is taken."""
+        start_http_server(port, host, self.registry)

@@ -1,0 +1,144 @@
+"""One version of an exported model, loaded and ready to answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import grpc
+import numpy as np
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_serving.apis import prediction_log_pb2
+
+from abp_tf.signatures import ABOUT, DEFAULT
+
+from .refusal import RefusedError, invalid, quoted
+from .tensors import read, write
+
+# What the inputs of an export of this package are called, and their dtypes.
+INPUTS = {"seed": tf.int64, "signal": tf.float32, "mask": tf.float32, "latent": tf.float32}
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class Servable:
+    """A SavedModel that `abp_tf` exported.
+
+    Args:
+        directory: the version directory, `…/<name>/<number>`.
+
+    Raises:
+        ValueError: it is not there, is broken, or is not an export of this package.
+    """
+
+    def __init__(self, directory: Path):
+        about = directory / "assets.extra" / ABOUT
+        try:
+            description = saved_model_pb2.SavedModel.FromString(
+                (directory / "saved_model.pb").read_bytes()
+            )
+            self.value_range = json.loads(about.read_text(encoding="utf-8"))["value_range"]
+            # The object behind them goes away with its last reference, the functions need it.
+            self._loaded = tf.saved_model.load(str(directory))
+        # What a damaged file makes the loader raise is not documented; whatever it is, it is told.
+        except (OSError, ValueError, KeyError, DecodeError, RuntimeError, tf.errors.OpError) as error:
+            what = str(error).splitlines()[0] if str(error) else ""
+            raise ValueError(
+                f"{directory} is not a whole export of abp_tf ({type(error).__name__}: {what}). "
+                "Export it again with `python -m export.saved_model`."
+            ) from error
+        self.signature_defs = dict(description.meta_graphs[0].signature_def)
+        self._functions = dict(self._loaded.signatures)
+        self.specs = {
+            name: dict(function.structured_input_signature[1])
+            for name, function in self._functions.items()
+        }
+        self._check(directory)
+        self._warm_up(directory / "assets.extra" / "tf_serving_warmup_requests")
+
+    @property
+    def signatures(self) -> list[str]:
+        """Names of the signatures, without the default, which is one of them."""
+        return sorted(set(self.specs) - {DEFAULT})
+
+    def _check(self, directory: Path) -> None:
+        wrong = [
+            f"{name}({', '.join(sorted(specs))})"
+            for name, specs in self.specs.items()
+            if not specs
+            or any(
+                INPUTS.get(key) != spec.dtype or not spec.shape.rank or spec.shape[0] is not None
+                for key, spec in specs.items()
+            )
+        ]
+        if wrong or DEFAULT not in self.specs:
+            raise ValueError(
+                f"{directory} has other signatures than abp_tf exports: "
+                f"{', '.join(wrong) or 'no ' + DEFAULT}. Expected inputs are {sorted(INPUTS)}, each "
+                "with rows first. Export the model with `python -m export.saved_model`."
+            )
+
+    def _warm_up(self, records: Path) -> None:
+        """Answer the recorded requests, so that the first client does not wait for tracing."""
+        for record in tf.data.TFRecordDataset(str(records)) if records.exists() else ():
+            log = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log
+            inputs = {name: tf.make_ndarray(tensor) for name, tensor in log.request.inputs.items()}
+            self._call(log.request.model_spec.signature_name or DEFAULT, inputs)
+
+    def answer(
+        self,
+        signature: str,
+        inputs,
+        wanted: Iterable[str] = (),
+        *,
+        max_rows: int,
+        max_entries: int,
+    ) -> dict:
+        """Answer one request.
+
+        Args:
+            signature: its name; empty for the default.
+            inputs: `TensorProto`s by name.
+            wanted: names of the outputs to return; none for all.
+            max_rows: see `tensors.read`.
+            max_entries: see `tensors.read`.
+
+        Returns:
+            `TensorProto`s by name.
+
+        Raises:
+            RefusedError: FAILED_PRECONDITION for an unknown signature, INVALID_ARGUMENT for its inputs.
+        """
+        signature = signature or DEFAULT
+        if signature not in self.specs:
+            raise RefusedError(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f"Expected one of the signatures {self.signatures}, received {quoted(signature)}.",
+            )
+        outputs = self._functions[signature].structured_outputs
+        unknown = set(wanted) - set(outputs)
+        if unknown or len(set(wanted)) != len(list(wanted)):
+            raise invalid(
+                f"output_filter: expected some of {sorted(outputs)}, each once, received "
+                f"{quoted(', '.join(wanted))}."
+            )
+        values = read(
+            inputs,
+            self.specs[signature],
+            value_range=self.value_range,
+            max_rows=max_rows,
+            max_entries=max_entries,
+        )
+        try:
+            found = self._call(signature, values)
+        except tf.errors.OpError as error:  # TensorFlow's codes are those of gRPC
+            text = error.message.splitlines()[0] if error.message else type(error).__name__
+            raise RefusedError(_CODES.get(error.error_code, grpc.StatusCode.INTERNAL), text) from error
+        return {name: write(value) for name, value in found.items() if not wanted or name in wanted}
+
+    def _call(self, signature: str, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        tensors = {name: tf.constant(value) for name, value in values.items()}
+        return {name: value.numpy() for name, value in self._functions[signature](**tensors).items()}

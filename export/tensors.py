@@ -1,0 +1,125 @@
+"""From the tensors of a request to arrays, and back.
+
+What a request declares is compared with the signature before anything is allocated: a message of
+41 bytes can declare a tensor of gigabytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2
+
+from abp_tf import checks
+
+from .refusal import invalid, quoted
+
+# The field that holds the values of a dtype where `tensor_content` does not.
+_FIELDS = {tf.float32: "float_val", tf.int64: "int64_val"}
+
+
+def read(
+    inputs: Mapping[str, tensor_pb2.TensorProto],
+    specs: Mapping[str, tf.TensorSpec],
+    *,
+    value_range: tuple[float, float] | None,
+    max_rows: int,
+    max_entries: int,
+) -> dict[str, np.ndarray]:
+    """Return the inputs of a request as arrays, or refuse it.
+
+    Args:
+        inputs: what was sent.
+        specs: what the signature takes, each `[n, …]`, float32 or int64.
+        value_range: what observed entries of `signal` must lie in; None lifts the check.
+        max_rows: the largest `n`.
+        max_entries: the largest number of entries of one input, for shapes the signature leaves open.
+
+    Returns:
+        Arrays by name, all with the same number of rows.
+
+    Raises:
+        RefusedError: INVALID_ARGUMENT.
+    """
+    missing, extra = sorted(specs.keys() - inputs.keys()), sorted(inputs.keys() - specs.keys())
+    if missing or extra:
+        raise invalid(
+            f"Expected the inputs {sorted(specs)}; "
+            + "; ".join(
+                [f"missing: {missing}"] * bool(missing)
+                + [f"not an input: {quoted(', '.join(extra))}"] * bool(extra)
+            )
+        )
+    shapes = {name: _shape(name, inputs[name], spec) for name, spec in specs.items()}
+    rows = {name: shape[0] for name, shape in shapes.items()}
+    if len(set(rows.values())) > 1:
+        raise invalid(f"Expected inputs with the same number of rows, received {rows}.")
+    count = next(iter(rows.values()))
+    if not 1 <= count <= max_rows:
+        raise invalid(f"Expected 1 to {max_rows} rows, received {count}. Split what is more.")
+    for name, shape in shapes.items():
+        if math.prod(shape) > max_entries:
+            raise invalid(f"{name}: expected at most {max_entries} entries, received shape {shape}.")
+    values = {name: _values(name, inputs[name], shapes[name], specs[name].dtype) for name in specs}
+    _check_values(values, value_range)
+    return values
+
+
+def _shape(name: str, tensor: tensor_pb2.TensorProto, spec: tf.TensorSpec) -> tuple[int, ...]:
+    if tensor.dtype != spec.dtype.as_datatype_enum:
+        try:
+            received = tf.as_dtype(tensor.dtype).name
+        except TypeError:
+            received = f"number {tensor.dtype}"
+        raise invalid(f"{name}: expected dtype {spec.dtype.name}, received {received}.")
+    expected = ["n", *("any" if side is None else side for side in spec.shape[1:])]
+    if tensor.tensor_shape.unknown_rank or len(tensor.tensor_shape.dim) != spec.shape.rank:
+        rank = "no" if tensor.tensor_shape.unknown_rank else len(tensor.tensor_shape.dim)
+        raise invalid(f"{name}: expected shape {expected}, received {rank} axes.")
+    shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
+    if min(shape) < 0 or not spec.shape[1:].is_compatible_with(shape[1:]) or 0 in shape[1:]:
+        raise invalid(f"{name}: expected shape {expected}, received {list(shape)}.")
+    return shape
+
+
+def _values(name: str, tensor, shape: tuple[int, ...], dtype: tf.DType) -> np.ndarray:
+    """Return the values, of which there may be fewer than entries: the last one is repeated."""
+    kind, count = dtype.as_numpy_dtype, math.prod(shape)
+    if tensor.tensor_content:
+        received, expected = len(tensor.tensor_content), count * dtype.size
+        if received != expected:
+            raise invalid(f"{name}: expected {expected} bytes for shape {shape}, received {received}.")
+        return np.frombuffer(tensor.tensor_content, kind).reshape(shape)
+    values = np.asarray(getattr(tensor, _FIELDS[dtype]), kind)
+    if not 1 <= len(values) <= count:
+        raise invalid(f"{name}: expected {count} values for shape {shape}, received {len(values)}.")
+    return np.pad(values, (0, count - len(values)), mode="edge").reshape(shape)
+
+
+def _check_values(values: Mapping[str, np.ndarray], value_range) -> None:
+    for name in values.keys() & {"mask", "latent"}:
+        if not np.isfinite(values[name]).all():
+            raise invalid(f"{name}: expected finite values, received NaN or infinity.")
+    if "signal" not in values:
+        return
+    signal, mask = values["signal"], values.get("mask")
+    try:
+        seen = None if mask is None else mask > 0.5
+        checks.signals(signal, signal.shape[1:], value_range, seen)
+        if seen is not None:
+            checks.mask(seen, signal.shape)
+    except ValueError as error:
+        raise invalid(str(error)) from None
+
+
+def write(values: np.ndarray) -> tensor_pb2.TensorProto:
+    """Return an array as the tensor of an answer."""
+    tensor = tensor_pb2.TensorProto(
+        dtype=tf.as_dtype(values.dtype).as_datatype_enum, tensor_content=values.tobytes()
+    )
+    for side in values.shape:
+        tensor.tensor_shape.dim.add(size=side)
+    return tensor

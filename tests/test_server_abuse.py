@@ -1,0 +1,211 @@
+"""What clients can do to a server: nonsense, silence, and leaving; and it answers on as before."""
+
+import random
+import socket
+import time
+
+import grpc
+import numpy as np
+import psutil
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+METHOD = "/tensorflow.serving.PredictionService/Predict"
+REQUESTS = 1000
+SIZES = [-1, 0, 1, 7, 8, 2**31, 2**62, -(2**63)]
+ALLOWED = {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED"}
+
+
+def good(signature="reconstruct", rows=2):
+    values = {
+        "synthesize": {"seed": np.arange(rows)},
+        "reconstruct": {"signal": np.zeros((rows, 8, 8, 1), np.float32), "seed": np.arange(rows)},
+        "inpaint": {
+            "signal": np.zeros((rows, 8, 8, 1), np.float32),
+            "mask": np.ones((rows, 8, 8, 1), np.float32),
+            "seed": np.arange(rows),
+        },
+        "decode": {"latent": np.zeros((rows, 4), np.float32)},
+    }[signature]
+    result = predict_pb2.PredictRequest()
+    result.model_spec.name, result.model_spec.signature_name = "digits", signature
+    for name, value in values.items():
+        result.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+    return result
+
+
+def answer(address):
+    """The answer to one good request."""
+    with grpc.insecure_channel(address) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        return stub.Predict(good(), timeout=60).SerializeToString(deterministic=True)
+
+
+def mutated(rng: random.Random) -> bytes:
+    """A good request with one to three things wrong with it, or with its bytes."""
+    message = good(rng.choice(["synthesize", "reconstruct", "inpaint", "decode"]), rng.randint(1, 3))
+    for _ in range(rng.randint(1, 3)):
+        name = rng.choice(sorted(message.inputs) or ["seed"])
+        tensor = message.inputs[name]  # protobuf makes what is missing
+        rng.choice(
+            [
+                lambda name=name: message.inputs.pop(name),
+                lambda t=tensor: setattr(t, "dtype", rng.randint(0, 300)),
+                lambda t=tensor: setattr(t, "tensor_content", rng.randbytes(rng.randint(0, 600))),
+                lambda t=tensor: setattr(t, "tensor_content", t.tensor_content[:-1]),
+                lambda t=tensor: t.float_val.extend([float("nan"), 1e38, -0.0]),
+                lambda t=tensor: t.int64_val.extend([2**63 - 1, -(2**63)]),
+                lambda t=tensor: t.string_val.append(rng.randbytes(9)),
+                lambda t=tensor: t.tensor_shape.dim.add(size=rng.choice(SIZES)),
+                lambda t=tensor: t.tensor_shape.ClearField("dim"),
+                lambda t=tensor: [setattr(d, "size", rng.choice(SIZES)) for d in t.tensor_shape.dim],
+                lambda t=tensor: setattr(t.tensor_shape, "unknown_rank", True),
+                lambda: message.output_filter.append(rng.choice(["signal", "latent", "", "no such"])),
+                lambda: setattr(message.model_spec, "name", rng.choice(["", "dig", "é" * 3000])),
+                lambda: setattr(message.model_spec, "signature_name", rng.choice(["", "draw"])),
+                lambda: setattr(message.model_spec.version, "value", rng.choice([-1, 0, 2**63 - 1])),
+                lambda: setattr(message.model_spec, "version_label", "stable"),
+                lambda: message.inputs["another"].CopyFrom(tf.make_tensor_proto([1.0])),
+            ]
+        )()
+    data = bytearray(message.SerializeToString())
+    if rng.random() < 0.3:
+        for _ in range(rng.randint(1, 8)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+    if rng.random() < 0.1:
+        del data[rng.randrange(len(data)) :]
+    return bytes(data)
+
+
+def test_malformed_requests_get_proper_codes_and_cost_little(server):
+    process = psutil.Process(server.process.pid)
+    before, rng, codes = answer(server.address), random.Random(0), {}
+    memory = process.memory_info().rss
+    with grpc.insecure_channel(server.address) as channel:
+        call = channel.unary_unary(METHOD)
+        for _ in range(REQUESTS):
+            try:
+                call(mutated(rng), timeout=60)
+                code = "OK"
+            except grpc.RpcError as error:
+                code = error.code().name
+            codes[code] = codes.get(code, 0) + 1
+    assert codes.keys() <= ALLOWED, codes
+    assert codes["INVALID_ARGUMENT"] > REQUESTS / 2, codes
+    assert process.memory_info().rss - memory < 100 * 2**20
+    assert answer(server.address) == before
+
+
+def test_an_absurd_shape_in_a_tiny_message_allocates_nothing(server):
+    process = psutil.Process(server.process.pid)
+    memory = process.memory_info().rss
+    message = predict_pb2.PredictRequest()
+    message.model_spec.name = "digits"
+    message.inputs["seed"].dtype = tf.int64.as_datatype_enum
+    message.inputs["seed"].int64_val.append(1)
+    message.inputs["seed"].tensor_shape.dim.add(size=2 * 10**8)
+    assert len(message.SerializeToString()) < 60
+    with grpc.insecure_channel(server.address) as channel:
+        for _ in range(20):
+            with pytest.raises(grpc.RpcError) as error:
+                channel.unary_unary(METHOD)(message.SerializeToString(), timeout=60)
+            assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert process.memory_info().rss - memory < 50 * 2**20
+
+
+def connect(address):
+    host, port = address.rsplit(":", 1)
+    return socket.create_connection((host, int(port)), timeout=10)
+
+
+def test_random_bytes_on_the_socket(server):
+    before, rng = answer(server.address), random.Random(1)
+    for size in (1, 24, 1000, 100_000):
+        with connect(server.address) as connection:
+            try:
+                connection.sendall(rng.randbytes(size))
+            except ConnectionError:
+                pass  # it has hung up on us, which is an answer
+    assert answer(server.address) == before
+
+
+def test_half_open_connections_and_streams(server):
+    """Sockets that say nothing, and streams that begin a call whose message never comes."""
+    before = answer(server.address)
+    silent = [connect(server.address) for _ in range(50)]
+    with grpc.insecure_channel(server.address) as channel:
+        never = [channel.stream_unary(METHOD).future(_nothing()) for _ in range(100)]
+        time.sleep(0.5)
+        assert answer(server.address) == before
+        for call in never:
+            call.cancel()
+    for connection in silent:
+        connection.close()
+    assert answer(server.address) == before
+
+
+def _nothing():
+    time.sleep(3)
+    return
+    yield
+
+
+def test_clients_that_vanish_in_the_middle(server):
+    before = answer(server.address)
+    message = good(rows=64).SerializeToString()
+    for _ in range(5):
+        channel = grpc.insecure_channel(server.address)
+        calls = [channel.unary_unary(METHOD).future(message) for _ in range(4)]
+        time.sleep(0.05)
+        for call in calls:
+            call.cancel()
+        channel.close()
+    assert answer(server.address) == before
+
+
+def test_more_requests_than_admitted_are_refused_and_deadlines_hold(start_server, exported):
+    small = start_server(
+        "--model", f"digits={exported}", "--max-requests", 2, "--workers", 1, "--max-rows", 4096
+    )
+    answer(small.address)
+    message = good(rows=4096).SerializeToString()
+    with grpc.insecure_channel(small.address) as channel:
+        call = channel.unary_unary(METHOD)
+        calls = [call.future(message, timeout=120) for _ in range(6)]
+        codes = [_code(each) for each in calls]
+        assert codes.count("OK") >= 2
+        assert set(codes) == {"OK", "RESOURCE_EXHAUSTED"}
+        started = time.perf_counter()
+        with pytest.raises(grpc.RpcError) as error:
+            call(message, timeout=0.05)
+        assert error.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        assert time.perf_counter() - started < 5
+    assert answer(small.address)
+
+
+def test_a_deadline_that_passes_while_waiting_takes_no_worker(start_server, exported):
+    one = start_server("--model", f"digits={exported}", "--workers", 1, "--max-rows", 4096)
+    answer(one.address)
+    message = good(rows=4096).SerializeToString()
+    with grpc.insecure_channel(one.address) as channel:
+        call = channel.unary_unary(METHOD)
+        started = time.perf_counter()
+        call(message)
+        alone = time.perf_counter() - started
+        first = call.future(message)
+        waiting = [call.future(message, timeout=alone / 10) for _ in range(20)]
+        assert {_code(each) for each in waiting} == {"DEADLINE_EXCEEDED"}
+        started = time.perf_counter()
+        first.result()
+        answer(one.address)
+        # Had the twenty been worked on, this would take twenty times as long.
+        assert time.perf_counter() - started < 8 * alone
+
+
+def _code(call):
+    try:
+        call.result()
+        return "OK"
+    except grpc.RpcError as error:
+        return error.code().name

@@ -1,0 +1,162 @@
+"""The server as a program: how it starts, what it refuses to start with, and how it ends."""
+
+import shutil
+import signal
+import socket
+import urllib.request
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+import trustme
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+import abp_tf
+from export import server as program
+
+
+def request(rows=1, signature="synthesize"):
+    result = predict_pb2.PredictRequest()
+    result.model_spec.name, result.model_spec.signature_name = "digits", signature
+    result.inputs["seed"].CopyFrom(tf.make_tensor_proto(np.arange(rows)))
+    if signature == "reconstruct":
+        signal = np.zeros((rows, 8, 8, 1), np.float32)
+        result.inputs["signal"].CopyFrom(tf.make_tensor_proto(signal))
+    return result
+
+
+def test_sigterm_finishes_what_is_under_way(start_server, exported):
+    server = start_server("--model", f"digits={exported}", "--max-rows", 4096)
+    with grpc.insecure_channel(server.address) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        stub.Predict(request())
+        calls = [stub.Predict.future(request(4096, "reconstruct")) for _ in range(3)]
+        # Under way, not only sent: one that came after it would find the others admitted.
+        stub.Predict(request())
+        assert not all(call.done() for call in calls)
+        assert server.stop() == 0
+        assert [len(tf.make_ndarray(call.result().outputs["error"])) for call in calls] == [4096] * 3
+    assert "stopped" in server.log
+
+
+def test_a_port_in_use_is_an_error(start_server, exported):
+    first = start_server("--model", f"digits={exported}")
+    port = first.address.rsplit(":", 1)[1]
+    second = start_server("--model", f"digits={exported}", "--port", port)
+    assert second.process.wait(60) == 1
+    assert f"Cannot listen on 127.0.0.1:{port}" in second.log
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        third = start_server("--model", f"digits={exported}", "--metrics-port", taken.getsockname()[1])
+        assert third.process.wait(60) == 1
+        assert "in use" in third.log
+
+
+def test_tls_takes_those_who_know_it_and_refuses_plain_text(start_server, exported, tmp_path):
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    key, chain = tmp_path / "key.pem", tmp_path / "chain.pem"
+    certificate.private_key_pem.write_to_path(str(key))
+    for part in certificate.cert_chain_pems:
+        part.write_to_path(str(chain), append=True)
+    server = start_server("--model", f"digits={exported}", "--tls-certificate", chain, "--tls-key", key)
+    address = "localhost:" + server.address.rsplit(":", 1)[1]
+    trusted = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
+    with grpc.secure_channel(address, trusted) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        assert stub.Predict(request(), timeout=30).outputs
+    strangers = grpc.ssl_channel_credentials(trustme.CA().cert_pem.bytes())
+    for channel in (grpc.insecure_channel(address), grpc.secure_channel(address, strangers)):
+        with channel, pytest.raises(grpc.RpcError) as error:
+            prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request(), timeout=30)
+        assert error.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+def test_two_models_metrics_and_ctrl_c(start_server, exported):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = start_server(
+        "--model", f"digits={exported}", "--model", f"others={exported}", "--metrics-port", port
+    )
+    with grpc.insecure_channel(server.address) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        for _ in range(3):
+            stub.Predict(request())
+        with pytest.raises(grpc.RpcError):
+            stub.Predict(request(signature="draw"))
+        message = request()
+        message.model_spec.name = "others"
+        assert stub.Predict(message).model_spec.name == "others"
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        text = answer.read().decode()
+    assert 'abp_tf_requests_total{code="OK",method="Predict"} 4.0' in text
+    assert 'abp_tf_requests_total{code="FAILED_PRECONDITION",method="Predict"} 1.0' in text
+    assert 'abp_tf_answer_seconds_count{model="digits",signature="synthesize"} 3.0' in text
+    assert 'abp_tf_model_version{model="digits",version="1"} 1.0' in text
+    assert server.stop(signal.SIGINT) == 0
+    assert "stopped" in server.log
+    assert "Traceback" not in server.log
+
+
+@pytest.fixture
+def other_export(tmp_path):
+    """A SavedModel that is none of ours, and says it is."""
+
+    class Doubling(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+        def double(self, x):
+            return {"y": 2 * x}
+
+    module = Doubling()
+    path = tmp_path / "doubling" / "1"
+    tf.saved_model.save(module, str(path), signatures={"serving_default": module.double})
+    (path / "assets.extra").mkdir()
+    (path / "assets.extra" / abp_tf.signatures.ABOUT).write_text('{"value_range": null}')
+    return path.parent
+
+
+def test_directories_it_cannot_serve(exported, other_export, tmp_path):
+    def refused(kind, *words, named=None):
+        with pytest.raises(kind) as error:
+            program.open_models(named, keep=1)
+        for word in words:
+            assert word in str(error.value)
+
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    refused(ValueError, "found none", "export.saved_model", named=[("digits", empty)])
+    refused(NotADirectoryError, "digits", named=[("digits", tmp_path / "absent")])
+    refused(ValueError, "other signatures", "serving_default(x)", named=[("d", other_export)])
+    refused(ValueError, "given twice", named=[("digits", exported)] * 2)
+    unmarked = shutil.copytree(exported, tmp_path / "unmarked")
+    (unmarked / "1" / "assets.extra" / abp_tf.signatures.ABOUT).unlink()
+    refused(ValueError, "not a whole export", named=[("digits", unmarked)])
+
+
+def test_the_program_tells_in_one_line(start_server, tmp_path):
+    server = start_server("--model", f"digits={tmp_path}")
+    assert server.process.wait(60) == 1
+    assert "error: --model digits: expected a version directory" in server.log
+    assert "Traceback" not in server.log
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--model", "digits"],
+        ["--model", "digits=x", "--port", "70000"],
+        ["--model", "digits=x", "--keep", "0"],
+        ["--model", "digits=x", "--max-requests", "many"],
+        [],
+    ],
+)
+def test_options_that_mean_nothing(options, capsys):
+    with pytest.raises(SystemExit) as end:
+        program.parser().parse_args(options)
+    assert end.value.code == 2
+    assert "expected" in capsys.readouterr().err or not options
+
+
+def test_half_of_what_tls_needs():
+    with pytest.raises(ValueError, match="--tls-key"):
+        program.credentials("chain.pem", None)
