@@ -25,6 +25,7 @@ REQUIRES = [
     "tensorflow>=2.21,<2.22",
     "keras>=3.15,<3.16",
     "tensorflow-serving-api>=2.21,<2.22",
+    "grpcio>=1.71,<2",
     "tensorboard>=2.20,<2.22",
     "tensorflow-datasets>=4.9.9,<5",
     "importlib_resources>=6,<8",  # tensorflow-datasets imports it and does not ask for it
@@ -33,15 +34,15 @@ REQUIRES = [
     "matplotlib>=3.9,<4",
 ]
 SERVING = ["grpcio-health-checking>=1.71,<2", "prometheus-client>=0.21,<1"]
-BENCHMARKS = ["scikit-learn>=1.6,<2"]
-DEMO = [*BENCHMARKS, "scikit-image>=0.25,<0.27"]
+BENCHMARKS = ["scikit-learn>=1.6,<2", "psutil>=6,<8"]
+DEMO = ["scikit-learn>=1.6,<2", "scikit-image>=0.25,<0.27"]
 TOOLS = [
     "build>=1.2",
     "pytest>=8.3,<10",
+    "pyyaml>=6,<7",
     "pytest-xdist>=3.6,<4",
     # Formatting differs between minor versions of ruff.
     "ruff>=0.17.5,<0.18",
-    "psutil>=6,<8",
     "scipy>=1.14,<2",
     # The packaging test builds a wheel offline, that is without build isolation.
     "setuptools>=65",
@@ -69,7 +70,7 @@ setup(
         "serving": SERVING,
         "demo": DEMO,
         "benchmarks": BENCHMARKS,
-        "dev": [*TOOLS, *DEMO, *SERVING],
+        "dev": [*TOOLS, *DEMO, *SERVING, *BENCHMARKS],
     },
     entry_points={"console_scripts": ["abp-tf = abp_tf.train.command:main"]},
     classifiers=[

@@ -19,13 +19,17 @@ if keras.config.backend() != "tensorflow":  # chosen in Keras's own configuratio
 from abp_tf import callbacks, data, interpolation, masks, metrics, networks, pictures
 from abp_tf._version import __version__
 from abp_tf.checks import DivergenceError
+from abp_tf.client import Client
 from abp_tf.generator import Generator
 from abp_tf.langevin import Langevin
+from abp_tf.wire import ServingError
 
 __all__ = [
+    "Client",
     "DivergenceError",
     "Generator",
     "Langevin",
+    "ServingError",
     "__version__",
     "callbacks",
     "data",

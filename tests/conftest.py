@@ -1,10 +1,4 @@
 import os
-import re
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -13,6 +7,7 @@ import numpy as np
 import pytest
 
 import abp_tf
+from export.process import ServerProcess
 
 
 @pytest.fixture(scope="session")
@@ -76,43 +71,6 @@ def assert_same_state():
     return check
 
 
-class Server:
-    """`python -m export.server` in a process of its own, on a free port, logging to a file."""
-
-    def __init__(self, log, *options):
-        self.log_path = log
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-        command = [sys.executable, "-m", "export.server", "--port", "0", *map(str, options)]
-        with open(log, "w") as stream:
-            self.process = subprocess.Popen(command, stderr=stream, env=environment)
-
-    @property
-    def log(self):
-        return self.log_path.read_text()
-
-    def wait_for(self, pattern, seconds=60):
-        """Return the match of a pattern in the log, once it is there."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            # Asked first: what a process says as it ends is in the log when it has ended.
-            ended = self.process.poll() is not None
-            if found := re.search(pattern, self.log):
-                return found
-            assert not ended, f"the server ended with {self.process.returncode}:\n{self.log}"
-            time.sleep(0.05)
-        raise AssertionError(f"no {pattern!r} in {seconds} s:\n{self.log}")
-
-    @property
-    def address(self):
-        return self.wait_for(r"serving on ([^ ]+:\d+)")[1]
-
-    def stop(self, number=signal.SIGTERM, seconds=60):
-        """Send a signal, if the process lives, and return its exit code."""
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        return self.process.wait(seconds)
-
-
 @pytest.fixture(scope="session")
 def exported(learned, tmp_path_factory):
     """The directory of versions of `learned`, with the one version 1."""
@@ -128,7 +86,7 @@ def start_server(tmp_path_factory):
 
     def start(*options):
         log = tmp_path_factory.mktemp("server") / "log"
-        started.append(Server(log, *options))
+        started.append(ServerProcess(log, *options))
         return started[-1]
 
     yield start

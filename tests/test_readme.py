@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from export.process import ServerProcess
+
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -17,8 +19,15 @@ def blocks(language):
 
 def test_python_blocks_run_one_after_the_other(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert blocks("python")
-    exec(compile("\n".join(blocks("python")), "README.md", "exec"), {})
+    *local, remote = blocks("python")
+    names = {}
+    exec(compile("\n".join(local), "README.md", "exec"), names)
+    # The last block asks a server, started by the command above it; here on a port that is free.
+    assert "--model digits=models/digits" in TEXT
+    with ServerProcess("log", "--model", "digits=models/digits") as server:
+        remote = remote.replace("localhost:8500", server.address)
+        exec(compile(remote, "README.md", "exec"), names)
+    assert names["drawn"].shape == (64, 16, 16, 1)
     assert (tmp_path / "models" / "digits" / "1" / "saved_model.pb").exists()
 
 

@@ -21,6 +21,8 @@ PROGRAMS = {
     "train generator": Program("train.generator", "learn a generator from signals, damaged or not"),
     "evaluate": Program("train.evaluate", "measure a trained model on signals it has not seen"),
     "export": Program("export.saved_model", "turn a trained model into a SavedModel for serving"),
+    "serve": Program("export.server", "answer for exported models over the network"),
+    "client": Program("export.client", "ask a model that a server holds, for images from images"),
     "demo": Program("train.demo", "train a small model and look at it, in a few minutes"),
 }
 

@@ -1,4 +1,4 @@
-"""The main job from end to end, on real digits: learn, look, evaluate, export, call the export."""
+"""The main job from end to end, on real digits: learn, look, evaluate, export, serve, ask."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-import tensorflow as tf
-
-from abp_tf import masks, pictures, programs, runs
+from abp_tf import Client, masks, pictures, programs, runs
 
 from . import evaluate, generator
 
@@ -30,19 +27,20 @@ def main(argv: list[str] | None = None) -> int:
     evaluate.main(["--run", str(path), "--negative", "faces"])
 
     print("\n3. Exporting it", flush=True)
-    # The same program has two names: in the checkout, and in an installed package.
-    exporter = importlib.import_module(
-        "abp_tf.export.saved_model" if __package__.startswith("abp_tf") else "export.saved_model"
-    )
-    exporter.main(["--run", str(path), "--to", f"models/{path.name}"])
-    exported = max(Path(f"models/{path.name}").glob("[0-9]*"), key=lambda version: int(version.name))
+    exported = Path("models") / path.name
+    _exporting("saved_model").main(["--run", str(path), "--to", str(exported)])
 
-    print("\n4. Calling every signature of the export", flush=True)
+    print("\n4. Serving it, and asking for every signature over the network", flush=True)
     run = runs.Run.open(path)
-    written = _call_all(exported, run)
+    served = ["--model", f"digits={exported}"]
+    with _exporting("process").ServerProcess(path / "server.log", *served) as server:
+        print(f"  a server answers on {server.address}")
+        with Client(server.address, model="digits") as client:
+            written = _ask_all(client, run)
+    print("  the server has stopped")
     print(f"\nDone in {time.perf_counter() - began:.0f} s. Look at")
     for picture in sorted(run.pictures.glob("*.png")):
-        print(f"  {picture}{'   (made by the export)' if picture in written else ''}")
+        print(f"  {picture}{'   (made by the server)' if picture in written else ''}")
     print(f"Export: {exported}   errors: {path / 'evaluation.json'}")
     print(f"TensorBoard: {Path(sys.executable).parent / 'tensorboard'} --logdir {run.logs}")
     return 0
@@ -55,28 +53,28 @@ def _fresh(stem: str) -> Path:
     )
 
 
-def _call_all(exported: Path, run: runs.Run) -> list[Path]:
-    """Ask the SavedModel, as loaded from disk; write what it answers as pictures."""
-    signatures = tf.saved_model.load(str(exported)).signatures
-    images = run.load_images()
-    truth = images.test[:10]
-    seed = np.arange(len(truth), dtype=np.int64)
-    seen = masks.pepper(len(truth), truth.shape[1:3], 0.5)[..., None]
-    mask = np.broadcast_to(seen, truth.shape).astype(np.float32)
+def _exporting(program: str):
+    """Import a module of `export`, which is called otherwise in an installed package."""
+    return importlib.import_module(f"{__package__.removesuffix('train')}export.{program}")
+
+
+def _ask_all(client: Client, run: runs.Run) -> list[Path]:
+    """Ask a server for each signature; write what it answers as pictures."""
+    truth = run.load_images().test[:10]
+    mask = masks.pepper(len(truth), truth.shape[1:3], 0.5)[..., None]
     damaged = truth * mask
 
     def ask(name, **inputs):
-        tensors = {key: tf.constant(value) for key, value in inputs.items()}
-        answer = {key: value.numpy() for key, value in signatures[name](**tensors).items()}
+        answer = client.ask(name, **inputs)
         shapes = ", ".join(f"{key} {value.shape}" for key, value in sorted(answer.items()))
         print(f"  {name:12} -> {shapes}")
         return answer
 
-    drawn = ask("synthesize", seed=seed)
-    found = ask("reconstruct", signal=truth, seed=seed)
-    whole = ask("inpaint", signal=damaged, mask=mask, seed=seed)
+    drawn = ask("synthesize", seed=range(len(truth)))
+    found = ask("reconstruct", signal=truth)
+    whole = ask("inpaint", signal=damaged, mask=mask)
     decoded = ask("decode", latent=found["latent"])
-    path = run.pictures / "export.png"
+    path = run.pictures / "served.png"
     picture = pictures.rows(
         [drawn["signal"], truth, decoded["signal"], damaged, whole["signal"]],
         ["synthesize", "images", "reconstruct", "observed", "inpaint"],

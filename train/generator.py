@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import time
+from pathlib import Path
 
 import keras
 
-from abp_tf import Generator, Langevin, callbacks, files, masks, networks, programs, runs
+from abp_tf import Generator, Langevin, callbacks, data, networks, programs, runs
 
-from . import options, report
+from . import learning, options, report
 
 DEFAULTS = {
     **options.DATA_DEFAULTS,
@@ -48,8 +48,6 @@ SOURCE_DEFAULTS = {
     "digits": {"latent_dim": 16, "width": 16},
     "faces": {"latent_dim": 10, "width": 16, "epochs": 200, "curve_every": 50, "picture_every": 50},
 }
-# What a resumed run may be given anew.
-CHANGEABLE = {"epochs"}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -59,10 +57,9 @@ def parser() -> argparse.ArgumentParser:
         description="Learn a generator by alternating back-propagation, into a run directory.",
         argument_default=argparse.SUPPRESS,
     )
-    add = result.add_argument
-    add("--run", required=True, help="directory to write; it must not exist, but for --resume")
-    add("--resume", action="store_true", help="continue an interrupted run with its own settings")
+    options.add_run(result)
     options.add_data(result)
+    options.add_learning(result)
 
     positive, at_least_zero = options.positive, options.at_least_zero
     group = result.add_argument_group("model")
@@ -78,8 +75,9 @@ def parser() -> argparse.ArgumentParser:
     add("--hidden", type=at_least_zero(int), help="units of the hidden layer; 8 * width by default")
     add("--kernel-size", type=positive(int), help="of the transposed convolutions")
     add("--activation", choices=networks.SMOOTH, help="of all layers but the last")
-    add("--precision", choices=["float32", "mixed_bfloat16"], help="that the network computes in")
     add("--sigma", type=positive(float), help="standard deviation of the noise on signals in [-1, 1]")
+    add("--learning-rate", type=positive(float), help="of Adam")
+    add("--beta-1", type=at_least_zero(float), help="of Adam")
 
     group = result.add_argument_group("Langevin dynamics")
     add = group.add_argument
@@ -107,20 +105,6 @@ def parser() -> argparse.ArgumentParser:
     add("--inference-steps", type=at_least_zero(int), help="noisy steps for new images")
     add("--inference-cool", type=at_least_zero(int), help="noise-free steps after them")
     add("--inference-step-size", type=positive(float), help="as --step-size by default")
-
-    group = result.add_argument_group("learning")
-    add = group.add_argument
-    add("--epochs", type=positive(int), help="passes over the images")
-    add(
-        "--steps-per-epoch",
-        type=positive(int),
-        help="iterations in an epoch, where one pass over a small set is too short",
-    )
-    add("--batch-size", type=positive(int), help="images per iteration")
-    add("--learning-rate", type=positive(float), help="of Adam")
-    add("--beta-1", type=at_least_zero(float), help="of Adam")
-    add("--schedule", choices=["constant", "cosine"], help="of the learning rate, down to 5 %%")
-    add("--seed", type=int, help="of weights, noise and order")
 
     group = result.add_argument_group("watching")
     add = group.add_argument
@@ -157,83 +141,47 @@ def build(settings: dict, shape: tuple[int, ...], examples: int) -> Generator:
         preconditioning=settings["preconditioning"],
         seed=settings["seed"],
     )
-    rate = settings["learning_rate"]
-    if settings["schedule"] == "cosine":
-        steps = settings["steps_per_epoch"] or -(-examples // settings["batch_size"])
-        iterations = settings["epochs"] * steps
-        rate = keras.optimizers.schedules.CosineDecay(rate, iterations, alpha=0.05)
+    rate = learning.rate(settings, examples)
     model.compile(optimizer=keras.optimizers.Adam(rate, beta_1=settings["beta_1"]))
     return model
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the program; return its exit code."""
-    given = vars(parser().parse_args(argv))
-    path, resume = given.pop("run"), given.pop("resume", False)
-    if resume:
-        run = runs.Run.open(path)
-        settings = _resumed(run.config["settings"], given)
-        images = run.load_images()
-    else:
-        source = given.get("data", DEFAULTS["data"])
-        settings = {**DEFAULTS, **SOURCE_DEFAULTS.get(source, {}), **given}
-        for name, value in LANGEVIN_DEFAULTS[settings["preconditioning"]].items():
-            settings[name] = value if settings[name] is None else settings[name]
-        images = runs.load_images(settings)
-    shape = images.train.shape[1:]
-    model = build(settings, shape, len(images.train))
+def settle(given: dict) -> dict:
+    """Return all settings of a run that was given some options."""
+    source = given.get("data", DEFAULTS["data"])
+    settings = {**DEFAULTS, **SOURCE_DEFAULTS.get(source, {}), **given}
+    for name, value in LANGEVIN_DEFAULTS[settings["preconditioning"]].items():
+        settings[name] = value if settings[name] is None else settings[name]
+    return settings
+
+
+def watchers(model: Generator, settings: dict, images: data.Images, logs: Path) -> list:
+    """Return the callbacks that show how learning goes."""
     watched = {"train": images.train, "test": images.test}
     if settings["negative"]:
-        watched["negative"] = report.negatives(settings["negative"], shape, settings["data_dir"])
-    training: object = images.train
-    if settings["mask"]:
-        mask = masks.parse(settings["mask"])(len(images.train), shape[:2], settings["seed"])
-        training = {"signal": images.train, "mask": mask}
-    # Nothing is written before all of the above has succeeded.
-    if not resume:
-        run = runs.Run.create(path, "generator", settings, images)
-    print(f"{len(images.train)} training and {len(images.test)} test images of {shape}")
-
-    began = time.perf_counter()
-    try:
-        model.fit(
-            training,
-            batch_size=settings["batch_size"],
-            epochs=settings["epochs"],
-            steps_per_epoch=settings["steps_per_epoch"],
-            callbacks=[
-                callbacks.ErrorCurves(watched, every=settings["curve_every"]),
-                callbacks.HistoryFile(run.path / "history.json"),
-                keras.callbacks.TensorBoard(run.logs, write_graph=False),
-                callbacks.TensorBoardPictures(run.logs, images.train, settings["picture_every"]),
-                callbacks.Backup(run.model_path),
-            ],
+        watched["negative"] = report.negatives(
+            settings["negative"], model.signal_shape, settings["data_dir"]
         )
-    except KeyboardInterrupt:
-        print(f"\nInterrupted. Continue with --run {path} --resume; evaluate it as it is.")
-        return 130
-    seconds = time.perf_counter() - began
+    return [
+        callbacks.ErrorCurves(watched, every=settings["curve_every"]),
+        callbacks.TensorBoardPictures(logs, images.train, settings["picture_every"]),
+    ]
+
+
+def figures(model: Generator, settings: dict, images: data.Images, run: runs.Run) -> dict:
+    """Write pictures of what was learned and return its errors."""
     report.write_pictures(model, images, run.pictures, settings["mask"] or "pepper:0.5")
-    metrics = {
-        "seconds": round(seconds, 1),
+    return {
         "train": report.errors(model, images.train),
         "test": report.errors(model, images.test) if len(images.test) else None,
         "learned_latent_norm": report.latent_norm(model),
     }
-    files.write_json(run.path / "metrics.json", metrics)
-    print(f"Run {run.path}: model.keras, metrics.json, pictures/, logs/ (tensorboard --logdir {path})")
-    return 0
 
 
-def _resumed(settings: dict, given: dict) -> dict:
-    """Return the run's own settings, with what may change taken from the command line."""
-    for name, value in given.items():
-        if name not in CHANGEABLE and settings.get(name) != value:
-            raise ValueError(
-                f"--resume goes on with the run's own settings: its {name} is {settings.get(name)!r}, "
-                f"not {value!r}. Leave the option out, or begin another run."
-            )
-    return {**settings, **given}
+def main(argv: list[str] | None = None) -> int:
+    """Run the program; return its exit code."""
+    recipe = learning.Recipe("generator", parser(), settle, build, watchers, figures)
+    return learning.learn(recipe, argv)
 
 
 if __name__ == "__main__":

@@ -63,6 +63,13 @@ def mask(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where to learn."""
+    add = parser.add_argument
+    add("--run", required=True, help="directory to write; it must not exist, but for --resume")
+    add("--resume", action="store_true", help="continue an interrupted run with its own settings")
+
+
 def add_data(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which images to use."""
     group = parser.add_argument_group("images")
@@ -82,6 +89,20 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--limit", type=positive(int), help="use the first so many images")
     group.add_argument("--test-share", type=share, help="share of the images held out for testing")
     group.add_argument("--data-dir", help="where tensorflow-datasets keeps its data")
+
+
+def add_learning(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how long to learn, and how fast."""
+    add = parser.add_argument_group("learning").add_argument
+    add("--epochs", type=positive(int), help="passes over the images")
+    add("--steps-per-epoch", type=positive(int),
+        help="iterations in an epoch, where one pass over a small set is too short")  # fmt: skip
+    add("--batch-size", type=positive(int), help="images per iteration")
+    add("--schedule", choices=["constant", "cosine", "late-cosine"],
+        help="of the learning rate: cosine goes down to 5 %%, late-cosine to 10 %% in the second half "
+        "of the run")  # fmt: skip
+    add("--precision", choices=["float32", "mixed_bfloat16"], help="that networks compute in")
+    add("--seed", type=int, help="of weights, noise and order")
 
 
 DATA_DEFAULTS = {

@@ -21,12 +21,14 @@ class Request(NamedTuple):
 
 
 class Pixels(NamedTuple):
-    """What a source hands over: uint8, or float32 in [-1, 1], `[n, h, w, c]`."""
+    """What a source hands over: uint8, or float32 in [-1, 1], `[n, h, w, c]`; labels int32 `[n]`."""
 
     train: np.ndarray
     test: np.ndarray | None = None  # the source's own test set; None: cut it from `train`
     skipped: tuple[str, ...] = ()
     by_class: bool = False  # the order may mean classes, so the test set must not be its end
+    labels: np.ndarray | None = None  # of the images of `train`; None: there are none
+    test_labels: np.ndarray | None = None  # of those of `test`
 
 
 def stack(

@@ -13,7 +13,7 @@ def read(argument: str, request: collect.Request) -> collect.Pixels:
         request: What was asked for.
 
     Returns:
-        uint8 `[n, h, w, c]`.
+        uint8 `[n, h, w, c]`, labelled with the digit.
 
     Raises:
         ImportError: If scikit-learn is missing.
@@ -25,6 +25,8 @@ def read(argument: str, request: collect.Request) -> collect.Pixels:
     except ImportError as error:
         raise collect.demo_extra("scikit-learn", error) from error
     # Brightness comes as 0..16.
-    pixels = np.rint(load_digits().images * (255 / 16)).astype(np.uint8)[..., None]
+    data = load_digits()
+    pixels = np.rint(data.images * (255 / 16)).astype(np.uint8)[..., None]
     images = ((f"digit {place}", image) for place, image in enumerate(pixels))
-    return collect.Pixels(collect.stack(images, request, default_size=(16, 16)))
+    stacked = collect.stack(images, request, default_size=(16, 16))
+    return collect.Pixels(stacked, labels=data.target[: request.limit].astype(np.int32))

@@ -1,8 +1,9 @@
 """A folder of image files, flat or nested."""
 
+import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +20,15 @@ def read(argument: str, request: collect.Request) -> collect.Pixels:
 
     Hidden files and folders, files whose extension is not that of an image, and what lies behind
     links to folders are passed over. A file that cannot be read is skipped, with one warning for
-    all.
+    all. Where every image lies in one of at least two sub-folders, these are the classes, numbered
+    in their order.
 
     Args:
         argument: Path of the folder.
         request: What was asked for; no file beyond its limit is opened.
 
     Returns:
-        uint8 `[n, h, w, c]`, and the paths of skipped files, relative to the folder.
+        uint8 `[n, h, w, c]`, the paths of skipped files, relative to the folder, and labels.
 
     Raises:
         FileNotFoundError: If there is no such folder, or no image in it.
@@ -48,25 +50,58 @@ def read(argument: str, request: collect.Request) -> collect.Pixels:
         raise FileNotFoundError(
             f"Expected image files such as .png or .jpg in or below {str(folder)!r}, found none."
         )
+    pixels, skipped = _stacked(folder, names, request, f" in {str(folder)!r}")
+    if skipped:
+        # Attributed to whoever called `load`.
+        warnings.warn(_warning(skipped, f" in {str(folder)!r}"), stacklevel=3)
+    labels = _labels(names, skipped, len(pixels))
+    return collect.Pixels(pixels, skipped=tuple(skipped), by_class=True, labels=labels)
+
+
+def read_named(
+    paths: Sequence[str | os.PathLike], request: collect.Request
+) -> tuple[list[str], np.ndarray]:
+    """Reads image files, and those below folders as `read` does, and tells which is which.
+
+    Args:
+        paths: Files and folders.
+        request: What was asked for, without a limit.
+
+    Returns:
+        The names of the images, relative to their folders; uint8 `[n, h, w, c]`.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder, or no image in a folder.
+        ValueError: If no image can be read, or sizes differ and none was asked for.
+    """
+    named: dict[str, str] = {}
+    for path in map(Path, paths):
+        if not path.exists():
+            raise FileNotFoundError(f"Expected image files or folders, but there is no {str(path)!r}.")
+        below = _image_names(path) if path.is_dir() else None
+        if below == []:
+            raise FileNotFoundError(
+                f"Expected image files such as .png or .jpg in or below {str(path)!r}, found none."
+            )
+        named |= {str(path): path.name} if below is None else {str(path / n): n for n in below}
+    pixels, skipped = _stacked(Path(), list(named), request, "")
+    if skipped:
+        warnings.warn(_warning(skipped, ""), stacklevel=2)
+    return [name for path, name in named.items() if path not in skipped], pixels
+
+
+def _stacked(
+    folder: Path, names: list[str], request: collect.Request, where: str
+) -> tuple[np.ndarray, dict[str, str]]:
     skipped: dict[str, str] = {}
-    images = _readable(folder, names, skipped)
     try:
-        pixels = collect.stack(images, request)
+        return collect.stack(_readable(folder, names, skipped), request), skipped
     except ValueError as error:
         if len(skipped) == len(names):
             raise ValueError(
-                f"None of the {len(names)} image files in {str(folder)!r} can be read: "
-                f"{_listed(skipped)}."
+                f"None of the {len(names)} image files{where} can be read: {_listed(skipped)}."
             ) from error
         raise
-    if skipped:
-        # Attributed to whoever called `load`.
-        warnings.warn(
-            f"Skipped {len(skipped)} of the image files in {str(folder)!r}, which cannot be read: "
-            f"{_listed(skipped)}.",
-            stacklevel=3,
-        )
-    return collect.Pixels(pixels, skipped=tuple(skipped), by_class=True)
 
 
 def _image_names(folder: Path) -> list[str]:
@@ -79,6 +114,18 @@ def _image_names(folder: Path) -> list[str]:
     )
     names = (path.as_posix() for path in found if not any(p.startswith(".") for p in path.parts))
     return sorted(names, key=_natural)
+
+
+def _labels(names: list[str], skipped: Container[str], count: int) -> np.ndarray | None:
+    """Numbers the sub-folders; also of images beyond the limit, which must not change the numbers."""
+    if not all("/" in name for name in names):
+        return None
+    classes = sorted({name.split("/")[0] for name in names}, key=_natural)
+    if len(classes) < 2:
+        return None
+    read = [name for name in names if name not in skipped][:count]
+    numbers = {name: number for number, name in enumerate(classes)}
+    return np.array([numbers[name.split("/")[0]] for name in read], np.int32)
 
 
 def _natural(name: str) -> tuple:
@@ -104,6 +151,12 @@ def _readable(
             skipped[name] = f"{type(error).__name__}: {error}"
             continue
         yield name, pixels
+
+
+def _warning(skipped: dict[str, str], where: str) -> str:
+    return (
+        f"Skipped {len(skipped)} of the image files{where}, which cannot be read: {_listed(skipped)}."
+    )
 
 
 def _listed(skipped: dict[str, str]) -> str:

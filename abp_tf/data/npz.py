@@ -7,25 +7,31 @@ from pathlib import Path
 
 import numpy as np
 
+from abp_tf import checks
 from abp_tf.data import collect
+
+# Name of the array beside the images that holds their labels.
+_LABELS = "labels"
 
 
 def read(argument: str, request: collect.Request) -> collect.Pixels:
     """Reads one array of images `[n, h, w]` or `[n, h, w, c]`, with one or three channels.
+
+    Their labels are the array of the name `labels`, if the file holds one.
 
     Args:
         argument: `PATH`, or `PATH:KEY` where the file holds several arrays of images.
         request: What was asked for.
 
     Returns:
-        uint8 as stored, or float32 in [-1, 1]; `[n, h, w, c]`.
+        uint8 as stored, or float32 in [-1, 1]; `[n, h, w, c]`; with labels if there are any.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is no .npz, the array to take is not clear, or its shape, dtype or
-            range are not those of images.
+            range are not those of images; or labels are not one integer for each image.
     """
-    path, key = _split(argument)
+    path, key = split(argument)
     if not path.is_file():
         raise FileNotFoundError(f"Expected an .npz file, but there is no file {str(path)!r}.")
     try:
@@ -39,20 +45,24 @@ def read(argument: str, request: collect.Request) -> collect.Pixels:
         )
     with archive:
         key, array = _chosen(archive, key, path)
+        stored = _stored_labels(archive, key)
     name = f"array {key!r} of {str(path)!r}"
     if not _is_images(array):
         raise ValueError(
             f"Expected images [n, h, w] or [n, h, w, c] with 1 or 3 channels, received {name} of "
             f"shape {array.shape}. One image alone is saved as image[None]."
         )
+    labels = None
+    if stored is not None:
+        labels = checks.labels(stored, len(array), f" of {name}")[: request.limit]
     array = _checked(array[: request.limit], name)
     if array.ndim == 3:
         array = array[..., None]
     images = ((f"image {place}", image) for place, image in enumerate(array))
-    return collect.Pixels(collect.stack(images, request))
+    return collect.Pixels(collect.stack(images, request), labels=labels)
 
 
-def _split(argument: str) -> tuple[Path, str | None]:
+def split(argument: str) -> tuple[Path, str | None]:
     """Tells PATH:KEY from a path that holds a colon itself."""
     if not argument:
         raise ValueError("Expected a path, as in 'npz:images.npz', received 'npz:'.")
@@ -103,6 +113,15 @@ def _array(archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
         return archive[key]
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"The array {key!r} cannot be read: {error}.") from error
+
+
+def _stored_labels(archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray | None:
+    if key == _LABELS or _LABELS not in archive.files:
+        return None
+    try:
+        return _array(archive, _LABELS)
+    except ValueError as error:
+        raise ValueError(f"{error} Save labels as integers, or leave them out.") from error
 
 
 def _checked(array: np.ndarray, name: str) -> np.ndarray:

@@ -40,12 +40,16 @@ class Images(NamedTuple):
         test: float32 `[m, h, w, c]` in [-1, 1]; m may be 0.
         name: The specification they came from.
         skipped: Files that could not be read.
+        train_labels: int32 `[n]`, the class of each training image; None if the source has none.
+        test_labels: int32 `[m]`, those of the test images.
     """
 
     train: np.ndarray
     test: np.ndarray
     name: str
     skipped: tuple[str, ...] = ()
+    train_labels: np.ndarray | None = None
+    test_labels: np.ndarray | None = None
 
 
 def load(
@@ -63,6 +67,10 @@ def load(
     The last images are the test set, except where the order may mean classes (`folder`: a fixed
     random choice, both parts in the order of paths) and where the source has its own (`tfds`).
 
+    Labels come along where there are any: the digits themselves; the integer feature "label" of
+    `tfds`; the array `labels` of `npz`; the sub-folders of `folder`, numbered in their order, if
+    every image lies in one and there are at least two.
+
     Args:
         spec: Name of a source, followed by a colon and its argument where it takes one: "digits",
             "faces", "nonfaces", "tfds:NAME", "folder:PATH" or "npz:PATH[:KEY]".
@@ -79,13 +87,14 @@ def load(
         data_dir: Where TensorFlow Datasets keeps its files; None for its default.
 
     Returns:
-        The images, with the files that were skipped.
+        The images, with the files that were skipped and with labels where there are any.
 
     Raises:
         ImportError: If the source needs a package that is missing.
         OSError: If files are missing or data cannot be fetched.
         ValueError: If an argument is out of range, the source is unknown, it holds no usable
-            images, their sizes differ and `size` is None, or no image is left for training.
+            images, their sizes differ and `size` is None, no image is left for training, or labels
+            are not one integer for each image.
 
     Example:
         >>> images = load("digits", limit=100)
@@ -104,10 +113,16 @@ def load(
         )
     request = collect.Request(_pair(size), crop, grey, limit, test_share > 0, data_dir)
     pixels = SOURCES[name](argument, request)
-    train, test = (
-        (pixels.train, pixels.test) if pixels.test is not None else _cut(pixels, test_share, spec)
+    if pixels.test is None:
+        pixels = _cut(pixels, test_share, spec)
+    return Images(
+        convert.to_signals(pixels.train),
+        convert.to_signals(pixels.test),
+        spec,
+        pixels.skipped,
+        pixels.labels,
+        pixels.test_labels,
     )
-    return Images(convert.to_signals(train), convert.to_signals(test), spec, pixels.skipped)
 
 
 def _pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
@@ -119,7 +134,7 @@ def _pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     return (int(sides[0]), int(sides[1]))
 
 
-def _cut(pixels: collect.Pixels, share: float, spec: str) -> tuple[np.ndarray, np.ndarray]:
+def _cut(pixels: collect.Pixels, share: float, spec: str) -> collect.Pixels:
     count = len(pixels.train)
     # Halves go up: Python's round() would take them to the even neighbour.
     train_count = count - int(count * share + 0.5)
@@ -128,9 +143,13 @@ def _cut(pixels: collect.Pixels, share: float, spec: str) -> tuple[np.ndarray, n
             f"Expected at least one training image, but test_share={share:g} of the {count} "
             f"image(s) of {spec!r} leaves none. Lower test_share, or raise limit."
         )
-    if not pixels.by_class:
-        return pixels.train[:train_count], pixels.train[train_count:]
-    # NumPy keeps the stream of RandomState for good; that of its newer generators may change.
-    order = np.random.RandomState(_SPLIT_SEED).permutation(count)
-    parts = np.sort(order[:train_count]), np.sort(order[train_count:])
-    return pixels.train[parts[0]], pixels.train[parts[1]]
+    train, test = slice(train_count), slice(train_count, None)
+    if pixels.by_class:
+        # NumPy keeps the stream of RandomState for good; that of its newer generators may change.
+        order = np.random.RandomState(_SPLIT_SEED).permutation(count)
+        train, test = np.sort(order[train]), np.sort(order[test])
+    images, labels = pixels.train, pixels.labels
+    pixels = pixels._replace(train=images[train], test=images[test])
+    if labels is None:
+        return pixels
+    return pixels._replace(labels=labels[train], test_labels=labels[test])

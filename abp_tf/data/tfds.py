@@ -6,7 +6,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from abp_tf import checks
 from abp_tf.data import collect, convert
+
+# Name of the feature that tells an image's class.
+_LABEL = "label"
 
 
 def read(argument: str, request: collect.Request) -> collect.Pixels:
@@ -17,7 +21,8 @@ def read(argument: str, request: collect.Request) -> collect.Pixels:
         request: What was asked for; its limit holds for each split, in the order of storage.
 
     Returns:
-        uint8 `[n, h, w, c]`; with a test set where the data set has a split "test".
+        uint8 `[n, h, w, c]`; with a test set where the data set has a split "test", and with
+        labels where it has an integer feature "label".
 
     Raises:
         ImportError: If preparing the data set needs a package that is missing.
@@ -45,18 +50,19 @@ def read(argument: str, request: collect.Request) -> collect.Pixels:
     _prepare(argument, builder)
 
     train, test = _splits(argument, list(builder.info.splits))
-    train_pixels = _split_pixels(argument, builder, train, key, request)
+    train_pixels, labels = _read_split(argument, builder, train, key, request)
     if test is None:
-        return collect.Pixels(train_pixels)
+        return collect.Pixels(train_pixels, labels=labels)
     if not request.test:
-        return collect.Pixels(train_pixels, train_pixels[:0])
-    test_pixels = _split_pixels(argument, builder, test, key, request)
+        none = None if labels is None else labels[:0]
+        return collect.Pixels(train_pixels, train_pixels[:0], labels=labels, test_labels=none)
+    test_pixels, test_labels = _read_split(argument, builder, test, key, request)
     if test_pixels.shape[1:] != train_pixels.shape[1:]:
         raise ValueError(
             f"Expected train and test images of one shape, received {train_pixels.shape[1:]} and "
             f"{test_pixels.shape[1:]} in {argument!r}. Give size and grey."
         )
-    return collect.Pixels(train_pixels, test_pixels)
+    return collect.Pixels(train_pixels, test_pixels, labels=labels, test_labels=test_labels)
 
 
 def _image_key(name: str, features: Any) -> str:
@@ -75,6 +81,17 @@ def _image_key(name: str, features: Any) -> str:
             f"{found or 'none'} and whose features are {list(features)}."
         )
     return found[0]
+
+
+def _has_labels(features: Any) -> bool:
+    from tensorflow_datasets import features as kinds
+
+    label = features.get(_LABEL)
+    return (
+        isinstance(label, kinds.Tensor)  # a ClassLabel and a Scalar are such
+        and label.shape == ()
+        and np.issubdtype(label.np_dtype, np.integer)
+    )
 
 
 def _prepare(name: str, builder: Any) -> None:
@@ -108,16 +125,18 @@ def _splits(name: str, splits: list[str]) -> tuple[str, str | None]:
     raise ValueError(f"Expected a data set with a split 'train', received {name!r} with {splits}.")
 
 
-def _split_pixels(
+def _read_split(
     name: str, builder: Any, split: str, key: str, request: collect.Request
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray | None]:
     import tensorflow_datasets
 
+    labelled = _has_labels(builder.info.features)
+    wanted = [key, _LABEL] if labelled else [key]
     try:
         dataset = builder.as_dataset(
             split=split,
             # Nothing else is decoded.
-            decoders=tensorflow_datasets.decode.PartialDecoding({key: True}),
+            decoders=tensorflow_datasets.decode.PartialDecoding(dict.fromkeys(wanted, True)),
             # One file after the other, which is the order of storage and opens no file too early;
             # read once, so nothing to cache.
             read_config=tensorflow_datasets.ReadConfig(interleave_cycle_length=1, try_autocache=False),
@@ -127,11 +146,18 @@ def _split_pixels(
         raise FileNotFoundError(
             f"The data of {name!r} are not in {str(builder.data_path)!r}: {error}"
         ) from error
-    return collect.stack(_pixels(name, dataset, key), request)
+    labels: list[int] = []
+    pixels = collect.stack(_pixels(name, dataset, key, labels if labelled else None), request)
+    where = f" of the split {split!r} of {name!r}"
+    return pixels, checks.labels(labels, len(pixels), where) if labelled else None
 
 
-def _pixels(name: str, dataset: Any, key: str) -> Iterator[tuple[str, np.ndarray]]:
+def _pixels(
+    name: str, dataset: Any, key: str, labels: list[int] | None
+) -> Iterator[tuple[str, np.ndarray]]:
     for place, example in enumerate(dataset.as_numpy_iterator()):
+        if labels is not None:
+            labels.append(example[_LABEL])
         array = example[key]
         if array.dtype not in (np.uint8, np.uint16):
             raise ValueError(
