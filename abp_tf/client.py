@@ -94,6 +94,7 @@ class Client:
             self._model.version_label = version
         elif version is not None:
             self._model.version.value = version
+        self._known: dict[str, Signature] | None = None
         self._channel = wire.channel(address, root_certificates)
         self._predictions = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
@@ -272,9 +273,12 @@ class Client:
         )
 
     def _signature(self, name: str) -> Signature:
-        # Asked anew each time: the server may have gone over to a version of other shapes.
-        known = self.signatures()
+        # Asked anew after an error: the server may have gone over to a version of other shapes.
+        if self._known is None:
+            self._known = self.signatures()
+        known = self._known
         if name not in known:
+            self._known = None
             raise ValueError(
                 f"Expected one of the functions of the model {self.name!r}, {list(known)}, "
                 f"received {name!r}."
@@ -293,4 +297,5 @@ class Client:
         try:
             return method(request, timeout=self.timeout)
         except grpc.RpcError as cause:
+            self._known = None
             raise wire.error(cause, self.address, self.name, self.timeout) from cause

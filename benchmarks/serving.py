@@ -1,8 +1,9 @@
 """The server's throughput, latency and memory: python -m benchmarks.serving.
 
-Each cell is measured twice in turns: by clients of a server in another process, and by as many
-threads that call the same SavedModel in this one. Both have the same processor cores, which the
-clients share with the server. Weights are random: time does not depend on them.
+Each cell is measured in turns: by client threads that send ready-made requests to a server in another
+process, and by as many threads that call the same SavedModel in this one. Both have the same processor
+cores, which the clients share with the server. Weights are random, time does not depend on them; the
+inference has a tenth of the default's steps, beside which the network would take no visible time.
 """
 
 from __future__ import annotations
@@ -15,17 +16,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import grpc
 import keras
 import numpy as np
 import psutil
 import tensorflow as tf
+from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_service_pb2_grpc
 
-from abp_tf import Client, Generator, networks, programs
+from abp_tf import Generator, Langevin, networks, programs
 from export.process import ServerProcess
 
 from . import cells
 
 SHAPE, LATENT_DIM, WIDTH = (28, 28, 1), 60, 32
+NAME = "timed"
 SIGNATURES = ("synthesize", "reconstruct", "inpaint")
 BATCHES = (1, 16, 64)
 CLIENTS = (1, 4, 8)
@@ -36,11 +40,12 @@ def export(directory: Path) -> Path:
     """Export the model that is timed; return the directory of its versions."""
     keras.utils.set_random_seed(0)
     network = networks.image_generator(SHAPE, LATENT_DIM, WIDTH)
-    return Generator(network).export(directory / "timed" / "1").parent
+    model = Generator(network, inference=Langevin(20, 0.1, cool=10))
+    return model.export(directory / NAME / "1").parent
 
 
-def inputs(signature: str, rows: int) -> dict[str, np.ndarray]:
-    """Return what a request of so many rows holds."""
+def inputs(signature: str, rows: int) -> dict[str, tf.Tensor]:
+    """Return the inputs of a signature for so many rows."""
     rng = np.random.default_rng(0)
     arrays = {
         "seed": np.arange(rows),
@@ -48,7 +53,16 @@ def inputs(signature: str, rows: int) -> dict[str, np.ndarray]:
         "mask": (rng.uniform(size=(rows, *SHAPE)) < 0.5).astype(np.float32),
     }
     names = {"synthesize": ["seed"], "reconstruct": ["signal", "seed"]}
-    return {name: arrays[name] for name in names.get(signature, arrays)}
+    return {name: tf.constant(arrays[name]) for name in names.get(signature, arrays)}
+
+
+def request(signature: str, rows: int) -> predict_pb2.PredictRequest:
+    """Return a request for them."""
+    spec = model_pb2.ModelSpec(name=NAME, signature_name=signature)
+    tensors = inputs(signature, rows).items()
+    return predict_pb2.PredictRequest(
+        model_spec=spec, inputs={name: tf.make_tensor_proto(value) for name, value in tensors}
+    )
 
 
 def load(ask: Callable[[], object], clients: int, seconds: float) -> tuple[list[float], float]:
@@ -84,15 +98,14 @@ def load(ask: Callable[[], object], clients: int, seconds: float) -> tuple[list[
     return times, time.perf_counter() - began
 
 
-def measure(client: Client, signatures, seconds: float) -> list[list]:
+def measure(stub, signatures, seconds: float) -> list[list]:
     """Return the rows of the table of throughput and latency."""
     result = []
     for signature, batch, clients in itertools.product(SIGNATURES, BATCHES, CLIENTS):
-        given = inputs(signature, batch)
-        tensors = {name: tf.constant(value) for name, value in given.items()}
+        tensors, message = inputs(signature, batch), request(signature, batch)
 
-        def served(signature=signature, given=given):
-            client.ask(signature, **given)
+        def served(message=message):
+            return stub.Predict(message)
 
         def in_process(signature=signature, tensors=tensors):
             return [value.numpy() for value in signatures[signature](**tensors).values()]
@@ -113,15 +126,16 @@ def measure(client: Client, signatures, seconds: float) -> list[list]:
     return result
 
 
-def memory(client: Client, process: psutil.Process, minutes: float) -> str:
+def memory(stub, process: psutil.Process, minutes: float) -> str:
     """Load the server with requests of every kind; tell its resident memory at each sixth of them."""
-    kinds = itertools.cycle(itertools.product(SIGNATURES, (1, 3, 16)))
+    kinds = itertools.product(SIGNATURES, (1, 3, 16))
+    messages = itertools.cycle([request(signature, rows) for signature, rows in kinds])
     lock, seen = threading.Lock(), []
 
     def ask():
         with lock:
-            signature, rows = next(kinds)
-        client.ask(signature, **inputs(signature, rows))
+            message = next(messages)
+        stub.Predict(message)
 
     for _ in range(6):  # the first is taken after a load as well
         load(ask, 4, minutes * 60 / 6)
@@ -140,11 +154,12 @@ def main(argv: list[str] | None = None) -> int:
         loaded = tf.saved_model.load(str(directory / "1"))
         log = Path(folder) / "log"
         with (
-            ServerProcess(log, "--model", f"timed={directory}") as server,
-            Client(server.address, model="timed", batch_size=max(BATCHES), timeout=600) as client,
+            ServerProcess(log, "--model", f"{NAME}={directory}") as server,
+            grpc.insecure_channel(server.address) as channel,
         ):
-            rows = measure(client, loaded.signatures, arguments.seconds)
-            sizes = memory(client, psutil.Process(server.process.pid), arguments.memory_minutes)
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            rows = measure(stub, loaded.signatures, arguments.seconds)
+            sizes = memory(stub, psutil.Process(server.process.pid), arguments.memory_minutes)
     columns = ["signature", "batch", "clients", "rows/s served", "rows/s in process"]
     print("\n" + cells.table([*columns, "p50 ms", "p99 ms", "ratio", "requests"], rows))
     print(f"\nMemory of the server at each sixth of {arguments.memory_minutes:g} minutes: {sizes}")
