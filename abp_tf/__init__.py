@@ -16,16 +16,31 @@ if keras.config.backend() != "tensorflow":  # chosen in Keras's own configuratio
         f"abp_tf runs on TensorFlow, but Keras uses {keras.config.backend()!r}. {_REMEDY}"
     )
 
-from abp_tf import callbacks, data, interpolation, masks, metrics, networks, pictures
+from abp_tf import (
+    callbacks,
+    data,
+    features,
+    interpolation,
+    likelihood,
+    masks,
+    metrics,
+    networks,
+    pictures,
+    watch,
+)
 from abp_tf._version import __version__
 from abp_tf.checks import DivergenceError
 from abp_tf.client import Client
+from abp_tf.coopnets import CoopNets
+from abp_tf.descriptor import Descriptor
 from abp_tf.generator import Generator
 from abp_tf.langevin import Langevin
 from abp_tf.wire import ServingError
 
 __all__ = [
     "Client",
+    "CoopNets",
+    "Descriptor",
     "DivergenceError",
     "Generator",
     "Langevin",
@@ -33,9 +48,12 @@ __all__ = [
     "__version__",
     "callbacks",
     "data",
+    "features",
     "interpolation",
+    "likelihood",
     "masks",
     "metrics",
     "networks",
     "pictures",
+    "watch",
 ]

@@ -9,7 +9,28 @@ from abp_tf import checks, signatures
 from abp_tf.data import pipeline
 
 
-class LatentAnswers:
+class Exported:
+    """`export`, for models with `signatures` and `exported_layers`."""
+
+    def export(self, filepath, **kwargs):
+        """Write a SavedModel with the model's signatures; see `abp_tf.signatures.export`.
+
+        Args:
+            filepath: the version directory, `…/<name>/<number>`, which must not exist.
+            **kwargs: none; what `keras.Model.export` takes besides is refused.
+
+        Returns:
+            The path written.
+        """
+        if kwargs:
+            raise ValueError(
+                f"{type(self).__name__}.export takes a path alone, received {sorted(kwargs)}. The "
+                "signatures and their inputs are fixed."
+            )
+        return signatures.export(self, filepath)
+
+
+class LatentAnswers(Exported):
     """Methods, for models with `prior`, `decode` and `posterior`, that take and return arrays.
 
     They run the functions of `signatures`, a batch of rows at a time. An answer depends on the row
@@ -96,6 +117,10 @@ class LatentAnswers:
         latents = self.infer(signals, mask, seed)
         return self._ask("decode", [np.tensordot(weights, latents, axes=1)])["signal"]
 
+    def signatures(self) -> dict:
+        """Return the functions that answer; see `signatures.of_latents`."""
+        return signatures.of_latents(self)
+
     def _posterior(self, signals, mask, seed, batch_size, verbose) -> dict:
         parts = {"signal": signals} if mask is None else {"signal": signals, "mask": mask}
         data = pipeline.examples(parts, self.signal_shape, self.value_range)
@@ -109,17 +134,7 @@ class LatentAnswers:
         """Run one signature over rows of `inputs`, `batch_size` at a time."""
         if self._functions is None:
             self._functions = signatures.functions(self)
-        function = self._functions[name]
-        dtypes = [spec.dtype.as_numpy_dtype for spec in function.input_signature]
-        count = len(inputs[0])
-        progress = keras.utils.Progbar(count, verbose=verbose, unit_name="row")
-        answers = []
-        for start in range(0, count, batch_size):
-            rows = slice(start, start + batch_size)
-            batch = [part[rows].astype(dtype) for part, dtype in zip(inputs, dtypes, strict=True)]
-            answers.append({key: value.numpy() for key, value in function(*batch).items()})
-            progress.update(min(start + batch_size, count))
-        answer = {key: np.concatenate([part[key] for part in answers]) for key in answers[0]}
+        answer = ask(self._functions[name], inputs, batch_size, verbose)
         # Observed entries are returned as they came, so only what was inferred can have gone wrong.
         if "latent" in answer and not np.isfinite(answer["latent"]).all():
             raise checks.DivergenceError(
@@ -127,3 +142,28 @@ class LatentAnswers:
                 f"`model.inference` is {self.inference}."
             )
         return answer
+
+
+def ask(function, inputs: list, batch_size: int = 100, verbose: int = 0) -> dict:
+    """Run a function over rows of arrays, some at a time.
+
+    Args:
+        function: a `tf.function` with an input signature that returns a dict of tensors; all inputs
+            and outputs have the batch axis first.
+        inputs: one array per input, of `n` rows each.
+        batch_size: rows at a time.
+        verbose: 1 shows a progress bar.
+
+    Returns:
+        NumPy arrays of `n` rows by name.
+    """
+    dtypes = [spec.dtype.as_numpy_dtype for spec in function.input_signature]
+    count = len(inputs[0])
+    progress = keras.utils.Progbar(count, verbose=verbose, unit_name="row")
+    answers = []
+    for start in range(0, count, batch_size):
+        rows = slice(start, start + batch_size)
+        batch = [part[rows].astype(dtype) for part, dtype in zip(inputs, dtypes, strict=True)]
+        answers.append({key: value.numpy() for key, value in function(*batch).items()})
+        progress.update(min(start + batch_size, count))
+    return {key: np.concatenate([part[key] for part in answers]) for key in answers[0]}

@@ -12,7 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from abp_tf import files, interpolation, pictures
+from abp_tf import files, pictures
+from abp_tf.gallery import gallery
 
 
 class ExpandLatents(keras.callbacks.Callback):
@@ -126,12 +127,13 @@ class Backup(keras.callbacks.Callback):
             self._save(0)
         else:
             table = self.model.table
-            examples, fingerprint = table.examples, table.fingerprint
+            rows, fingerprint = table.rows, table.fingerprint
             self.model.load_weights(self.path)
-            if table.examples != examples or fingerprint not in (0, table.fingerprint):
+            if table.rows != rows or fingerprint not in (0, table.fingerprint):
                 raise ValueError(
-                    f"The backup {self.path} is of a training on {table.examples} other examples; "
-                    f"these are {examples}. Give back the data it began with, or choose another path."
+                    f"The backup {self.path} is of a training on other data, with {table.rows} chains; "
+                    f"this one has {rows}. Give back the data and the settings it began with, or "
+                    "choose another path."
                 )
             with zipfile.ZipFile(self.path) as archive:
                 epoch = json.loads(archive.read("backup.json"))["epoch"]
@@ -211,7 +213,7 @@ class HistoryFile(keras.callbacks.Callback):
 
 
 class TensorBoardPictures(keras.callbacks.Callback):
-    """Reconstructions, syntheses and interpolations, and the latents, in TensorBoard.
+    """What the model shows of itself (`abp_tf.gallery`), and the latents, in TensorBoard.
 
     At the end of training the latents of the training examples also go to the projector, each with
     its picture.
@@ -237,28 +239,22 @@ class TensorBoardPictures(keras.callbacks.Callback):
         """Write pictures and a histogram of the latents."""
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
-        model, few = self.model, self.images[:16]
-        pairs = np.concatenate([few, model.reconstruct(few)])
-        shown = {
-            "reconstruction": pictures.grid(pairs, columns=len(few)),
-            "synthesis": pictures.grid(model.synthesize(64), columns=8),
-        }
-        if len(few) >= 4:
-            corners = model.interpolate(few[:4], interpolation.square(8))
-            shown["interpolation"] = pictures.grid(corners, columns=8)
+        shown = gallery(self.model, self.images)
         with self._writer.as_default(step=epoch + 1):
             for name, picture in shown.items():
                 tf.summary.image(name, picture[None])
-            if model.chains == "persistent":
-                tf.summary.histogram("latents", model.latents)
+            if self._has_latents():
+                tf.summary.histogram("latents", self.model.latents)
 
     def on_train_end(self, logs=None) -> None:
         """Write the projector's files and close the log."""
         self._writer.close()
-        if self.model.chains == "persistent" and self.model.latents.shape[1:] == (
-            self.model.latents.shape[-1],
-        ):
+        if self._has_latents() and self.model.latents.ndim == 2:
             self._write_projector(self.model.latents[:500], self.images[:500])
+
+    def _has_latents(self) -> bool:
+        """Whether training examples have latents that are kept."""
+        return getattr(self.model, "chains", None) == "persistent" and hasattr(self.model, "latents")
 
     def _write_projector(self, latents, images) -> None:
         side = int(np.ceil(np.sqrt(len(images))))

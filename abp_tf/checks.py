@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import re
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 SCALING = "Scale 8-bit images with `images.astype('float32') / 127.5 - 1`."
 POLARITY = "A mask holds 1 (or True) where an entry is observed and 0 (or False) where it is hidden."
+
+NOT_FINITE = "not finite"  # what a step says for which the model knows the remedy
 
 
 class DivergenceError(RuntimeError):
@@ -108,6 +111,70 @@ def seeds(seed, count: int) -> np.ndarray:
             f"`seed`: expected an integer, or one integer for each of {count} rows, received {seed!r}."
         )
     return values + np.arange(count) if values.ndim == 0 else values.astype(np.int64)
+
+
+def labels(values, count: int, where: str = "") -> np.ndarray:
+    """Return class numbers as int32 `[count]`, or say what is wrong with them.
+
+    Args:
+        values: anything NumPy makes an array of.
+        count: of the images they belong to.
+        where: " of ..." for messages.
+
+    Returns:
+        int32 `[count]`.
+
+    Raises:
+        ValueError: wrong shape, no integers, or integers beyond 32 bits.
+    """
+    values = np.asarray(values)
+    if values.shape != (count,) or not np.issubdtype(values.dtype, np.integer):
+        raise ValueError(
+            f"Labels{where}: expected one integer for each of {count} images, received shape "
+            f"{values.shape} of dtype {values.dtype}. Number the classes of labels of any kind with "
+            "`np.unique(labels, return_inverse=True)[1]`."
+        )
+    numbers = values.astype(np.int32)
+    if (numbers != values).any():
+        raise ValueError(
+            f"Labels{where}: expected integers of 32 bits, received {values.min()} to "
+            f"{values.max()}. Number the classes with `np.unique(labels, return_inverse=True)[1]`."
+        )
+    return numbers
+
+
+def network(model, owner: str) -> None:
+    """Refuse networks that cannot be learned: no model, unknown shapes, no weights, float16.
+
+    Args:
+        model: what came for a network.
+        owner: name of the class that is to own it.
+
+    Raises:
+        ValueError: with the remedy.
+    """
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"{owner} expected `network` to be a keras.Model, received {type(model).__name__}."
+        )
+    try:
+        shapes = model.input_shape, model.output_shape
+    except AttributeError:
+        shapes = None, None
+    if not all(isinstance(shape, tuple) and None not in shape[1:] for shape in shapes):
+        raise ValueError(
+            f"{owner} expected a network with known shapes of one input and one output, received "
+            f"{shapes[0]} and {shapes[1]}. Build it with keras.Input, as a functional or Sequential "
+            "model."
+        )
+    if not model.trainable_variables:
+        raise ValueError(f"{owner} expected a network with trainable weights; this one has none.")
+    for layer in model._flatten_layers():
+        if layer.compute_dtype == "float16":
+            raise ValueError(
+                f"The network computes in float16 (layer {layer.name!r}), in which energies overflow. "
+                "Use the policy mixed_bfloat16 or float32."
+            )
 
 
 def _range_text(value_range) -> str:

@@ -21,7 +21,7 @@ from tensorflow_serving.apis import (
 )
 
 from abp_tf import checks, wire
-from abp_tf.signatures import WARMUP_ROWS
+from abp_tf.signatures import UNBOUNDED, WARMUP_ROWS
 from abp_tf.wire import ServingError, Signature
 
 # When a server goes over to another version between two requests, all rows are asked again.
@@ -208,7 +208,8 @@ class Client:
             DivergenceError: latents came back that are not finite.
         """
         signature = self._signature(name)
-        inputs = wire.checked(name, signature.inputs, arrays, self.value_range)
+        value_range = None if name in UNBOUNDED else self.value_range
+        inputs = wire.checked(name, signature.inputs, arrays, value_range)
         count = len(next(iter(inputs.values())))
         if samples is not None and (samples < 1 or "seed" not in inputs):
             raise ValueError(

@@ -6,12 +6,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from abp_tf import checks, observation, signatures
+from abp_tf import checks, observation
 from abp_tf.answers import LatentAnswers
-from abp_tf.langevin import CHAIN, PRIOR, Langevin, row_seeds, sample, stability, training_seeds
+from abp_tf.callbacks import AdaptPreconditioner, ExpandLatents, StabilityAlarm
+from abp_tf.langevin import Langevin, sample, stability
 from abp_tf.latents import LatentTable, Prior
+from abp_tf.noise import CHAIN, PRIOR, row_seeds, training_seeds
 from abp_tf.preconditioner import Preconditioner
-from abp_tf.training import SignalTraining
+from abp_tf.training import SignalTraining, numbers
 
 PROBE_EVERY, PROBE_ROWS = 50, 16  # how often the stability of the chains is looked at, on how many
 
@@ -73,7 +75,7 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
     ):
         # Chains and energies are float32 under every policy; the network keeps its own.
         super().__init__(**{**kwargs, "dtype": "float32"})
-        _check_network(network)
+        checks.network(network, "Generator")
         _check_options(sigma, chains, expansion, examples)
         self.network = network
         self.latent_shape = tuple(network.input_shape[1:])
@@ -180,16 +182,45 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
 
     # Learning.
 
+    @property
+    def example_chains(self) -> bool:
+        """Whether every training example has a chain of its own."""
+        return self.chains == "persistent"
+
+    def _accept(self, dataset, examples=None, fingerprint=0, index=None) -> None:
+        if self.example_chains:
+            self.table.claim(examples, fingerprint, index)
+
+    def _watchers(self) -> list:
+        watchers = [StabilityAlarm()]
+        if self.expansion:
+            watchers.append(ExpandLatents(self.expansion))
+        if self.preconditioning:
+            watchers.append(AdaptPreconditioner())
+        return watchers
+
+    def _remedy(self) -> str:
+        return (
+            "the energy or its gradient is not finite. The last stability δ²λmax/4 seen was "
+            f"{float(self._stability.value):.3g}; it must stay below 1. Lower the step size "
+            f"({self.langevin.step_size:g}) or the learning rate, or raise sigma ({self.sigma:g})."
+        )
+
     def train_step(self, batch: dict) -> dict:
-        """One iteration of alternating back-propagation on a batch of examples."""
+        """One iteration of alternating back-propagation on a batch of examples.
+
+        Returns:
+            `loss` (mean energy), `reconstruction_error` (mean squared error per observed entry),
+            `latent_norm` (mean `‖z‖²/d`, near 1 when posterior and prior agree), `gradient_norm` (of
+            the Langevin steps) and `stability` (`δ² λmax / 4`, to stay below 1).
+        """
         signal, mask, index = _unpack(batch)
 
         def seeds(stream):
             return training_seeds(self.seed, stream, self.iteration.value, index)
 
         # Inferential back-propagation: go on with each example's chain.
-        persistent = self.chains == "persistent"
-        start = self.table.read(index) if persistent else self.prior.draw(seeds(PRIOR))
+        start = self.table.read(index) if self.example_chains else self.prior.draw(seeds(PRIOR))
         latent, info = self._sample(start, signal, mask, self.langevin, seeds(CHAIN))
 
         # Learning back-propagation: the same energy, latents held.
@@ -200,10 +231,10 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
 
         # Nothing is written unless all of it is finite: what was learned so far stays good.
         finite = tf.math.is_finite(loss) & tf.math.is_finite(tf.linalg.global_norm(gradients))
-        with tf.control_dependencies([checks.graph_assert(finite, "not finite", diverged=True)]):
+        with tf.control_dependencies([checks.graph_assert(finite, checks.NOT_FINITE, diverged=True)]):
             variables = self.network.trainable_variables
             self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-            if persistent:
+            if self.example_chains:
                 self.table.write(index, latent)
             self._probe_stability(latent, signal, mask)
             self.iteration.assign_add(1)
@@ -238,7 +269,7 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
         return self._means[name].result()
 
     def test_step(self, batch: dict) -> dict:
-        """Infer the latents of a batch anew and report how well they explain it."""
+        """Infer the latents of a batch anew; return `loss`, `reconstruction_error`, `latent_norm`."""
         signal, mask, index = _unpack(batch)
         latent, _, _ = self.posterior(signal, mask, index)
         misfit = self._misfit(latent, signal, mask)
@@ -260,7 +291,7 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
     @property
     def latents(self):
         """Learned latents of the training examples, float32 `[N, *latent_shape]`, by number."""
-        if self.chains != "persistent" or not self.table.examples:
+        if self.chains != "persistent" or not self.table.rows:
             raise ValueError(
                 "Learned latents are kept by persistent chains, after `fit`. Use `infer(signals)`."
             )
@@ -274,7 +305,7 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
         """Adapt the preconditioner to the network and `rows` chains as they are now."""
         if self.chains == "persistent":
             # Spread over the table: examples next to each other are often alike.
-            count = self.table.examples
+            count = self.table.rows
             chosen = np.linspace(0, count - 1, min(rows, count)).astype(np.int64)
             latents = self.table.read(chosen)
         else:
@@ -293,38 +324,10 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
         """
         self.table.allocate(examples)
 
-    def get_weights(self) -> list:
-        """Return all weights, and last the chains: one without the other would be of no use."""
-        return [*super().get_weights(), self.table.table.numpy()]
-
-    def set_weights(self, weights: list) -> None:
-        """Take back what `get_weights` returned, as `EarlyStopping` does with the best weights."""
-        super().set_weights(weights[:-1])
-        self.table.put(weights[-1])
-
     @property
     def exported_layers(self) -> list:
         """The layers an export needs."""
         return [self.network, self.prior, self.preconditioner]
-
-    def export(self, filepath, **kwargs):
-        """Write a SavedModel with `synthesize`, `reconstruct`, `inpaint` and `decode`.
-
-        See `abp_tf.signatures.export`.
-
-        Args:
-            filepath: the version directory, `…/<name>/<number>`, which must not exist.
-            **kwargs: none; what `keras.Model.export` takes besides is refused.
-
-        Returns:
-            The path written.
-        """
-        if kwargs:
-            raise ValueError(
-                f"Generator.export takes a path alone, received {sorted(kwargs)}. The signatures and "
-                "their inputs are fixed."
-            )
-        return signatures.export(self, filepath)
 
     def get_config(self) -> dict:
         """Return the arguments of the constructor."""
@@ -338,7 +341,7 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
             "chains": self.chains,
             "expansion": self.expansion,
             "preconditioning": self.preconditioning,
-            "examples": self.table.examples or None,
+            "examples": self.table.rows or None,
             "value_range": self.value_range,
             "seed": self.seed,
         }
@@ -360,35 +363,7 @@ def _unpack(batch: dict):
     if mask is not None:
         mask = tf.cast(mask, tf.float32)
         signal = observation.hide(signal, mask)
-    index = batch.get("index")
-    if index is None:  # fresh chains from a dataset: the place in the batch stands in
-        index = tf.range(tf.shape(signal, tf.int64)[0])
-    return signal, mask, index
-
-
-def _check_network(network) -> None:
-    if not isinstance(network, keras.Model):
-        raise ValueError(
-            f"Generator expected `network` to be a keras.Model, received {type(network).__name__}."
-        )
-    try:
-        shapes = network.input_shape, network.output_shape
-    except AttributeError:
-        shapes = None, None
-    if not all(isinstance(shape, tuple) and None not in shape[1:] for shape in shapes):
-        raise ValueError(
-            f"Generator expected a network with known shapes of one input and one output, received "
-            f"{shapes[0]} and {shapes[1]}. Build it with keras.Input, as a functional or Sequential "
-            "model."
-        )
-    if not network.trainable_variables:
-        raise ValueError("Generator expected a network with trainable weights; this one has none.")
-    for layer in network._flatten_layers():
-        if layer.compute_dtype == "float16":
-            raise ValueError(
-                f"The network computes in float16 (layer {layer.name!r}), in which energies overflow. "
-                "Use the policy mixed_bfloat16 or float32."
-            )
+    return signal, mask, numbers(batch)
 
 
 def _check_options(sigma, chains, expansion, examples) -> None:

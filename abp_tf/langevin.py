@@ -1,4 +1,4 @@
-"""Langevin dynamics: the one update, its loop, and noise that belongs to a row.
+"""Langevin dynamics: the one update and its loop.
 
 Everything here works for any energy that gives one number per example; nothing here knows a model.
 """
@@ -12,7 +12,13 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from abp_tf.noise import later, row_normal
+
 Energy = Callable[[tf.Tensor], tf.Tensor]
+
+# Numbers of noise that a row's chain holds at once. All of a long chain of large signals would fill
+# the memory; a draw for every step would cost a map over the rows each time.
+HELD = 2**16
 
 
 class LangevinInfo(NamedTuple):
@@ -130,15 +136,12 @@ def sample(
         >>> state.shape, info.final_energy.shape
         (TensorShape([4, 2]), TensorShape([4]))
     """
-    noise = None
-    if langevin.steps and langevin.temperature:
-        noise = row_normal(seeds, [langevin.steps, *state.shape[1:]])
-        # Steps first: each step then reads one contiguous block.
-        noise = tf.transpose(noise, [1, 0, *range(2, noise.shape.rank)])
-        noise *= langevin.temperature**0.5
     start = state
-    state, norms = _descend(energy, state, langevin.steps, langevin.step_size, noise)
-    state, cool_norms = _descend(energy, state, langevin.cool, 0.5 * langevin.step_size, None)
+    if langevin.steps and langevin.temperature:
+        state, norms = _wander(energy, state, langevin, seeds)
+    else:
+        state, norms = _descend(energy, state, langevin.steps, langevin.step_size)
+    state, cool_norms = _descend(energy, state, langevin.cool, 0.5 * langevin.step_size)
     # The energies cost a forward pass each; inside a tf.function they are pruned where unused.
     info = LangevinInfo(
         initial_energy=energy(start),
@@ -148,8 +151,37 @@ def sample(
     return state, info
 
 
+def _wander(
+    energy: Energy, state: tf.Tensor, langevin: Langevin, seeds: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Make the noisy steps; return the state and the summed gradient norms `[n]`."""
+    shape = state.shape[1:]
+    held = max(1, min(langevin.steps, HELD // max(shape.num_elements(), 1)))
+
+    def body(done, state, norms):
+        noise = row_normal(later(seeds, done // held), [held, *shape])
+        # Steps first: each step then reads one contiguous block.
+        noise = tf.transpose(noise, [1, 0, *range(2, noise.shape.rank)])
+        noise *= langevin.temperature**0.5
+        steps = tf.minimum(held, langevin.steps - done)
+        state, more = _descend(energy, state, steps, langevin.step_size, noise)
+        return done + steps, state, norms + more
+
+    _, state, norms = tf.while_loop(
+        lambda done, *_: done < langevin.steps,
+        body,
+        (tf.constant(0), state, tf.zeros([tf.shape(state)[0]])),
+        parallel_iterations=1,
+    )
+    return state, norms
+
+
 def _descend(
-    energy: Energy, state: tf.Tensor, steps: int, step_size: float, noise: tf.Tensor | None
+    energy: Energy,
+    state: tf.Tensor,
+    steps: int | tf.Tensor,
+    step_size: float,
+    noise: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Make `steps` updates; return the state and the summed gradient norms `[n]`."""
 
@@ -160,14 +192,13 @@ def _descend(
         return step + 1, state, norms
 
     norms = tf.zeros([tf.shape(state)[0]])
-    if steps == 0:
+    if tf.get_static_value(steps) == 0:
         return state, norms
     _, state, norms = tf.while_loop(
         lambda step, *_: step < steps,
         body,
         (tf.constant(0), state, norms),
         parallel_iterations=1,
-        maximum_iterations=steps,
     )
     return state, norms
 
@@ -225,64 +256,3 @@ def stability(energy: Energy, state: tf.Tensor, step_size: float, iterations: in
         parallel_iterations=1,
     )
     return 0.25 * step_size**2 * tf.reshape(size, [-1])
-
-
-# Streams keep the different uses of one row's seed independent of each other.
-PRIOR, CHAIN = 0, 1
-
-
-def row_seeds(seed: tf.Tensor, stream: int) -> tf.Tensor:
-    """Seed pairs `[n, 2]` from one integer per row, as `infer` and served requests use them.
-
-    Args:
-        seed: int64 `[n]`.
-        stream: what the numbers are for, `PRIOR` or `CHAIN`.
-
-    Returns:
-        int64 `[n, 2]`.
-    """
-    seed = tf.cast(seed, tf.int64)
-    return tf.stack([seed, tf.fill(tf.shape(seed), tf.cast(stream, tf.int64))], axis=-1)
-
-
-def training_seeds(seed: int, stream: int, iteration: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-    """Seed pairs `[n, 2]` folded from (model seed, stream, iteration, example index).
-
-    An example's noise in an iteration depends on nothing else: not on its place, its batch mates or
-    the number of replicas.
-
-    Args:
-        seed: of the model.
-        stream: what the numbers are for, `PRIOR` or `CHAIN`.
-        iteration: int64 scalar.
-        index: int64 `[n]`, the examples' numbers.
-
-    Returns:
-        int64 `[n, 2]`.
-    """
-    key = _mix(_mix(seed, stream), iteration)
-    index = tf.cast(index, tf.int64)
-    return tf.stack([tf.fill(tf.shape(index), key), index], axis=-1)
-
-
-def _mix(first, second) -> tf.Tensor:
-    """Hash two integers into one int64."""
-    pair = tf.stack([tf.cast(first, tf.int64), tf.cast(second, tf.int64)])
-    return tf.random.stateless_uniform([], pair, None, None, tf.int64, alg="philox")
-
-
-def row_normal(seeds: tf.Tensor, shape: list[int]) -> tf.Tensor:
-    """Draw `N(0, I)` for each row from its own seed pair.
-
-    Args:
-        seeds: int64 `[n, 2]`.
-        shape: of one row's draw.
-
-    Returns:
-        float32 `[n, *shape]`; a row is bit for bit the same alone and in any batch.
-    """
-    return tf.map_fn(
-        lambda pair: tf.random.stateless_normal(shape, pair, alg="philox"),
-        seeds,
-        fn_output_signature=tf.TensorSpec(shape, tf.float32),
-    )

@@ -6,16 +6,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from abp_tf.langevin import row_normal
+from abp_tf.chains import ChainTable
+from abp_tf.noise import row_normal
 
 
 @keras.saving.register_keras_serializable(package="abp_tf")
-class LatentTable(keras.layers.Layer):
+class LatentTable(ChainTable):
     """One latent per training example, addressed by the example's number.
 
-    The table is a raw `tf.Variable`: a step reads and writes its own rows in place, at a cost that
-    does not grow with the number of examples, and the table is saved with the model but never
-    exported. Warm-started chains are those of alternating back-propagation (arXiv 1606.08571).
+    Warm-started chains are those of alternating back-propagation (arXiv 1606.08571).
 
     Args:
         latent_shape: shape of one latent.
@@ -23,28 +22,20 @@ class LatentTable(keras.layers.Layer):
         seed: of the first draw, `N(0, I)`.
     """
 
-    def __init__(self, latent_shape, examples: int = 0, seed: int = 0, **kwargs):
-        super().__init__(**kwargs)
-        self.latent_shape = tuple(latent_shape)
-        self.seed = seed
-        # Not a Keras variable: those are read whole on every gather. The number of rows is open, so
-        # that functions traced with the table stay good when it is allocated anew.
-        self.table = tf.Variable(
-            tf.zeros([0, *self.latent_shape]),
-            shape=[None, *self.latent_shape],
-            trainable=False,
-            name="latents",
-        )
-        self.allocate(examples)
-        self.built = True
+    CONTENT = "latents"
 
-    def allocate(self, examples: int) -> None:
-        """Make a table of `examples` rows, drawn anew from the prior."""
-        self.examples = int(examples)
-        self.fingerprint = 0
-        self.table.assign(
-            tf.random.stateless_normal([self.examples, *self.latent_shape], [self.seed, 0])
-        )
+    def __init__(self, latent_shape, examples: int = 0, seed: int = 0, **kwargs):
+        self.seed = seed
+        super().__init__(latent_shape, examples, **kwargs)
+
+    @property
+    def examples(self) -> int:
+        """Number of rows."""
+        return self.rows
+
+    def draw(self, rows: int) -> tf.Tensor:
+        """Draw from the prior."""
+        return tf.random.stateless_normal([rows, *self.shape], [self.seed, 0])
 
     def claim(self, examples: int | None, fingerprint: int = 0, index=None) -> None:
         """Make sure that the chains are those of the data `fit` is about to use.
@@ -58,7 +49,7 @@ class LatentTable(keras.layers.Layer):
             ValueError: chains of other data are there, or a number does not fit the table.
         """
         if index is not None:
-            examples = self.examples or examples
+            examples = self.rows or examples
             if len(np.unique(index)) != len(index) or index.min() < 0 or index.max() >= examples:
                 raise ValueError(
                     f"Index: expected distinct numbers from 0 to {examples - 1}, received "
@@ -71,51 +62,22 @@ class LatentTable(keras.layers.Layer):
                 "does not tell. Say it: `Generator(..., examples=N)`."
             )
         other = self.fingerprint and fingerprint and self.fingerprint != fingerprint
-        if self.examples and (self.examples != examples or other):
+        if self.rows and (self.rows != examples or other):
             raise ValueError(
-                f"The chains belong to {self.examples} other training examples; these are {examples}"
+                f"The chains belong to {self.rows} other training examples; these are {examples}"
                 f"{' with other content' if other else ''}. Call `model.reset_chains()` to begin with "
                 "other data."
             )
-        if not self.examples:
+        if not self.rows:
             self.allocate(examples)
         self.fingerprint = fingerprint or self.fingerprint
-
-    def read(self, index: tf.Tensor) -> tf.Tensor:
-        """Return the rows `index`, `[n, *latent_shape]`."""
-        return tf.gather(self.table, index)
-
-    def write(self, index: tf.Tensor, latents: tf.Tensor) -> None:
-        """Put `latents` into the rows `index`."""
-        self.table.scatter_update(tf.IndexedSlices(latents, index))
-
-    def put(self, latents) -> None:
-        """Put `latents`, `[N, *latent_shape]`, in the place of the whole table."""
-        self.examples = len(latents)
-        self.table.assign(latents)
-
-    def save_own_variables(self, store) -> None:
-        """Keep the chains and the fingerprint of their data with the model."""
-        store["latents"] = self.table.numpy()
-        store["fingerprint"] = np.int64(self.fingerprint)
-
-    def load_own_variables(self, store) -> None:
-        """Take back what `save_own_variables` kept."""
-        latents = np.asarray(store["latents"])
-        if latents.shape[1:] != self.latent_shape:
-            raise ValueError(
-                f"The saved chains hold latents of shape {latents.shape[1:]}, but this model's have "
-                f"shape {self.latent_shape}. Build the model with the network it was saved with."
-            )
-        self.put(latents)
-        self.fingerprint = int(np.asarray(store["fingerprint"]))
 
     def get_config(self) -> dict:
         """Return the arguments of the constructor."""
         return {
             **super().get_config(),
-            "latent_shape": self.latent_shape,
-            "examples": self.examples,
+            "latent_shape": self.shape,
+            "examples": self.rows,
             "seed": self.seed,
         }
 

@@ -4,8 +4,7 @@ Signals are `[n, ...]` with the channel axis last and values in [-1, 1]. A mask 
 1 where observed, of the shape of the signals or the same without the channel axis; hidden
 entries of the signals may then hold anything, NaN included.
 
-The Fréchet and kernel distances compare sets of *given* features. Their values depend on where
-the features come from, so that only values with the same features can be compared.
+Distances of sets of features, which are in `abp_tf.distances`, are public here too.
 """
 
 import math
@@ -16,6 +15,20 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from abp_tf import checks
+from abp_tf.distances import frechet_distance, kernel_distance
+
+__all__ = [
+    "Verdict",
+    "absolute_error",
+    "auc",
+    "frechet_distance",
+    "kernel_distance",
+    "psnr",
+    "reconstruction_error",
+    "recovery_error",
+    "ssim",
+    "verdict",
+]
 
 # From the darkest to the brightest value of a signal.
 _RANGE = 2.0
@@ -167,66 +180,38 @@ def ssim(signal: ArrayLike, reconstruction: ArrayLike, per_example: bool = False
     return values if per_example else float(values.mean())
 
 
-def frechet_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:
-    """Fréchet distance of the Gaussians with the means and covariances of two sets of features.
+def auc(negatives_scores: ArrayLike, positives_scores: ArrayLike) -> float:
+    """Area under the ROC curve: how often a positive example scores above a negative one.
 
-    `‖mean_a − mean_b‖² + tr(C_a + C_b − 2 (C_a^½ C_b C_a^½)^½)` (Dowson and Landau, 1982), with
-    unbiased covariances. Finite sets of the same distribution are not at distance 0; compare
-    distances of sets of the same size.
-
-    Args:
-        features_a: `[n, d]`.
-        features_b: `[m, d]`.
-
-    Returns:
-        A non-negative float.
-
-    Raises:
-        ValueError: If shapes do not fit, a set has fewer than 2 rows, or a feature is not finite.
-
-    Example:
-        >>> frechet_distance([[0.0], [2.0]], [[3.0], [5.0]])
-        9.0
-    """
-    a, b = _checked_features(features_a, features_b)
-    shift = a.mean(axis=0) - b.mean(axis=0)
-    scale_a, axes_a = _principal_axes(a)
-    scale_b, axes_b = _principal_axes(b)
-    # The trace of the root is the sum of the singular values of C_a^½ C_b^½. Taken from the
-    # features themselves, these need no root of an eigenvalue that rounding made negative, and
-    # fewer rows than features do no harm.
-    product = scale_a[:, None] * (axes_a @ axes_b.T) * scale_b
-    overlap = np.linalg.svd(product, compute_uv=False).sum()
-    distance = shift @ shift + scale_a @ scale_a + scale_b @ scale_b - 2 * overlap
-    return max(float(distance), 0.0)
-
-
-def kernel_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:
-    """Squared maximum mean discrepancy with the kernel `(x·y/d + 1)³`, unbiased estimate.
-
-    The estimator of Bińkowski et al. (2018), on given features. Its expectation does not depend
-    on the size of the sets and is 0 for sets of the same distribution; single values may be
-    negative.
+    It is the share of all pairs of a negative and a positive example in which the positive one
+    has the higher score; ties count half.
 
     Args:
-        features_a: `[n, d]`.
-        features_b: `[m, d]`.
+        negatives_scores: `[n]`, in any unit; infinities are allowed.
+        positives_scores: `[m]`.
 
     Returns:
-        A float.
+        A float: 1 if the scores tell the sets apart, 0.5 by chance, 0 if they have it backwards.
 
     Raises:
-        ValueError: If shapes do not fit, a set has fewer than 2 rows, or a feature is not finite.
+        ValueError: If a set is not one row of numbers, is empty, or holds NaN.
 
     Example:
-        >>> kernel_distance([[0.0], [0.0]], [[1.0], [1.0]])
-        7.0
+        >>> auc([0.0, 1.0], [1.0, 2.0])
+        0.875
     """
-    a, b = _checked_features(features_a, features_b)
-    n, m = len(a), len(b)
-    within_a = (_kernel_sum(a, a) - _kernel(a, a).sum()) / (n * (n - 1))
-    within_b = (_kernel_sum(b, b) - _kernel(b, b).sum()) / (m * (m - 1))
-    return float(within_a + within_b - 2 * _kernel_sum(a, b) / (n * m))
+    scores = np.asarray(negatives_scores, np.float64), np.asarray(positives_scores, np.float64)
+    for name, values in zip(("negative", "positive"), scores, strict=True):
+        if values.ndim != 1 or not len(values) or np.isnan(values).any():
+            raise ValueError(
+                f"Expected one score, not NaN, for each {name} example, received the shape "
+                f"{values.shape} with {np.isnan(values).sum()} NaN; flatten scores, and see why the "
+                "model diverged where they are NaN."
+            )
+    negatives, positives = np.sort(scores[0]), scores[1]
+    # How many negatives are below each positive, and how many below or equal.
+    below, up_to = (np.searchsorted(negatives, positives, side) for side in ("left", "right"))
+    return float((below + up_to).mean() / (2 * len(negatives)))
 
 
 def verdict(train: float, test: float, negative: float) -> Verdict:
@@ -311,32 +296,3 @@ def _check_finite(*arrays: np.ndarray) -> None:
                 f"infinite ones in the {name} argument; hide them with a mask, or see why the "
                 "model diverged."
             )
-
-
-def _checked_features(a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
-        raise ValueError(
-            "Expected features [n, d] and [m, d] with at least 2 rows each, received the shapes "
-            f"{a.shape} and {b.shape}; pool feature maps to vectors first."
-        )
-    _check_finite(a, b)
-    return a, b
-
-
-def _principal_axes(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    # Standard deviations along the principal axes, and the axes as rows.
-    centred = (features - features.mean(axis=0)) / math.sqrt(len(features) - 1)
-    _, scale, axes = np.linalg.svd(centred, full_matrices=False)
-    return scale, axes
-
-
-def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    # Row by row.
-    return (np.einsum("nd,nd->n", a, b) / a.shape[1] + 1) ** 3
-
-
-def _kernel_sum(a: np.ndarray, b: np.ndarray, rows: int = 1000) -> float:
-    # Over all pairs, some rows at a time: the whole matrix of two large sets would fill memory.
-    blocks = (a[start : start + rows] for start in range(0, len(a), rows))
-    return sum(float(((block @ b.T / a.shape[1] + 1) ** 3).sum()) for block in blocks)

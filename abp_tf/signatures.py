@@ -23,6 +23,8 @@ from abp_tf.noise import PRIOR, row_seeds
 WARMUP_ROWS = (1, 4, 16)
 # The signature of requests that name none.
 DEFAULT = "serving_default"
+# These take samples, which may lie outside the range of the data.
+UNBOUNDED = frozenset(("refine", "score"))
 # What a SavedModel cannot say of a model, for whoever loads it; beside the warm-up records.
 ABOUT = "abp_tf.json"
 

@@ -6,16 +6,33 @@ import keras
 import tensorflow as tf
 
 from abp_tf import checks
-from abp_tf.callbacks import AdaptPreconditioner, ExpandLatents, StabilityAlarm
 from abp_tf.data import pipeline
 
 
 class SignalTraining:
     """Keras's training methods, on signals without labels, each example with its number.
 
-    A mixin for `keras.Model`s that have `signal_shape`, `value_range`, `seed`, `iteration`, and, for
-    persistent chains, a `table` of them.
+    A mixin for `keras.Model`s that have `signal_shape`, `value_range`, `seed` and `iteration`. What a
+    kind of model does in its own way are the methods below up to `fit`.
     """
+
+    # Whether every training example has a chain of its own in `table`, and thus needs a number.
+    example_chains = False
+
+    def _watchers(self) -> list:
+        """Return callbacks that `fit` adds before all others."""
+        return []
+
+    def _accept(self, dataset, examples=None, fingerprint=0, index=None) -> None:
+        """Take up, or refuse, the data that `fit` is about to use; see `LatentTable.claim`."""
+
+    def _learners(self) -> list:
+        """Return pairs of an optimizer and the variables it moves."""
+        return [(self.optimizer, self.network.trainable_variables)]
+
+    def _remedy(self) -> str:
+        """Say what to change after a divergence."""
+        raise NotImplementedError
 
     def fit(
         self,
@@ -36,7 +53,7 @@ class SignalTraining:
         validation_batch_size=None,
         validation_freq=1,
     ):
-        """Learn by alternating back-propagation; the arguments of `keras.Model.fit`, but for labels.
+        """Learn from signals; the arguments of `keras.Model.fit`, but for labels.
 
         Args:
             x: float array `[n, *signal_shape]`; or a dict of arrays "signal" and "mask" (1 = observed,
@@ -59,10 +76,7 @@ class SignalTraining:
             validation_freq: see above.
 
         Returns:
-            A `keras.callbacks.History` of `loss` (mean energy), `reconstruction_error` (mean squared
-            error per observed entry), `latent_norm` (mean `‖z‖²/d`, near 1 when posterior and prior
-            agree), `gradient_norm` (of the Langevin steps) and `stability` (`δ² λmax / 4`, to stay
-            below 1).
+            A `keras.callbacks.History`; its entries are told by the `train_step` of the model.
 
         Raises:
             ValueError: for data or options that cannot be used.
@@ -74,19 +88,15 @@ class SignalTraining:
         if validation_data is not None:
             validation_data = self._test_data(validation_data, validation_batch_size or batch_size)
         dataset, steps_per_epoch = self._training_data(x, batch_size, shuffle, steps_per_epoch)
-        self.optimizer.build(self.network.trainable_variables)
-        own = [StabilityAlarm()]
-        if self.expansion:
-            own.append(ExpandLatents(self.expansion))
-        if self.preconditioning:
-            own.append(AdaptPreconditioner())
+        for optimizer, variables in self._learners():
+            optimizer.build(variables)
         try:
             with checks.readable_errors():
                 return super().fit(
                     dataset,
                     epochs=epochs,
                     verbose=verbose,
-                    callbacks=own + list(keras.tree.flatten(callbacks or [])),
+                    callbacks=self._watchers() + list(keras.tree.flatten(callbacks or [])),
                     validation_data=validation_data,
                     shuffle=False,  # the data are in their order already
                     initial_epoch=initial_epoch,
@@ -94,13 +104,12 @@ class SignalTraining:
                     validation_steps=validation_steps,
                     validation_freq=validation_freq,
                 )
-        except checks.DivergenceError:
+        except checks.DivergenceError as error:
+            if str(error) != checks.NOT_FINITE:  # one that says its remedy
+                raise
             raise checks.DivergenceError(
-                f"Training diverged at iteration {int(self.iteration.value)}: the energy or its "
-                "gradient is not finite. The last stability δ²λmax/4 seen was "
-                f"{float(self._stability.value):.3g}; it must stay below 1. Lower the step size "
-                f"({self.langevin.step_size:g}) or the learning rate, or raise sigma "
-                f"({self.sigma:g}). Weights and chains are as they were before this iteration."
+                f"Training diverged at iteration {int(self.iteration.value)}: {self._remedy()} "
+                "Weights and chains are as they were before this iteration."
             ) from None
         finally:
             self._initial_epoch = None  # where a backup was resumed must not outlive this call
@@ -115,7 +124,7 @@ class SignalTraining:
         steps=None,
         **kwargs,
     ):
-        """Infer the latents of signals anew; return `loss`, `reconstruction_error`, `latent_norm`.
+        """Report how well signals are explained, as the `test_step` of the model tells.
 
         Arguments are those of `keras.Model.evaluate`; `x` as for `fit`, an index not needed.
         """
@@ -125,10 +134,22 @@ class SignalTraining:
             return super().evaluate(data, verbose=verbose, steps=steps, **kwargs)
 
     def predict(self, x, batch_size=None, verbose="auto", steps=None, **kwargs):
-        """Reconstruct signals; arguments are those of `keras.Model.predict`, `x` as for `evaluate`."""
+        """Run `predict_step` of the model on signals.
+
+        Arguments are those of `keras.Model.predict`; `x` as for `evaluate`.
+        """
         with checks.readable_errors():
             data = self._test_data(x, batch_size)
             return super().predict(data, verbose=verbose, steps=steps, **kwargs)
+
+    def get_weights(self) -> list:
+        """Return all weights, and last the chains: one without the other would be of no use."""
+        return [*super().get_weights(), self.table.table.numpy()]
+
+    def set_weights(self, weights: list) -> None:
+        """Take back what `get_weights` returned, as `EarlyStopping` does with the best weights."""
+        super().set_weights(weights[:-1])
+        self.table.put(weights[-1])
 
     def _split(self, x, share, validation_data):
         if validation_data is not None or isinstance(x, tf.data.Dataset):
@@ -146,25 +167,23 @@ class SignalTraining:
 
     def _training_data(self, x, batch_size, shuffle, steps_per_epoch):
         """Return the dataset of an epoch, and the steps Keras is to count in it."""
-        persistent = self.chains == "persistent"
         if not isinstance(x, tf.data.Dataset):
             data = pipeline.examples(x, self.signal_shape, self.value_range)
-            if persistent:
-                self.table.claim(len(data.signal), data.fingerprint(), data.index)
-            return pipeline.shuffled(
+            dataset = pipeline.shuffled(
                 data,
                 batch_size or 32,
                 seed=self.seed,
                 iteration=self.iteration.value,
                 steps_per_epoch=steps_per_epoch,
                 shuffle=shuffle,
-            ), None
+            )
+            self._accept(dataset, len(data.signal), data.fingerprint(), data.index)
+            return dataset, None
         if batch_size is not None:
             raise ValueError("`batch_size` was given with a dataset, which has batches of its own.")
-        rows = (self.table.examples or pipeline.count_examples(x)) if persistent else None
+        rows = (self.table.rows or pipeline.count_examples(x)) if self.example_chains else None
         dataset = pipeline.stream(x, self.signal_shape, self.value_range, rows=rows)
-        if persistent:
-            self.table.claim(rows)
+        self._accept(dataset, rows)
         return dataset, steps_per_epoch
 
     def _test_data(self, x, batch_size) -> tf.data.Dataset:
@@ -183,7 +202,7 @@ class SignalTraining:
         compiled = self.get_compile_config()
         if any(compiled.get(name) is not None for name in ("loss", "metrics", "weighted_metrics")):
             raise ValueError(
-                "Generator has its own loss, the energy, and its own metrics: "
+                f"{type(self).__name__} has its own loss, the energy, and its own metrics: "
                 "call `compile(optimizer=...)` without `loss` and `metrics`."
             )
         for layer in self.network._flatten_layers():
@@ -192,6 +211,12 @@ class SignalTraining:
                     f"The network has a layer {layer.name!r} of type {type(layer).__name__}, which "
                     "ties an example's chain to its batch. Build the network without it."
                 )
+
+
+def numbers(batch: dict) -> tf.Tensor:
+    """Return the numbers of a batch's examples, int64 `[n]`; without any, their places in it."""
+    index = batch.get("index")
+    return tf.range(tf.shape(batch["signal"], tf.int64)[0]) if index is None else index
 
 
 def _refuse(**arguments) -> None:

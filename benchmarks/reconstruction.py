@@ -108,7 +108,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     directory = Path(arguments.run)
     data = fashion.load()
-    extract = fashion.features(data, directory)
+    extract = fashion.extractor(data, directory)
 
     variants = [(f"ABP, d = {d}", {**EXPANDED, "latent_dim": d}) for d in (60, 20, 100)]
     variants.append(("plain ABP, d = 60", PLAIN))

@@ -12,8 +12,8 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the program's options."""
     result = argparse.ArgumentParser(
         prog="export.saved_model",
-        description="Export a run's model with the signatures synthesize, reconstruct, inpaint and "
-        "decode, as the next version in a directory.",
+        description="Export a run's model with its signatures, synthesize and inpaint among them, as "
+        "the next version in a directory.",
     )
     result.add_argument("--run", required=True, help="directory of the run")
     result.add_argument("--to", required=True, help="directory of the model's versions")
@@ -41,7 +41,8 @@ def main(argv: list[str] | None = None) -> int:
     path = directory / str(next_version(directory))
     model = runs.Run.open(arguments.run).load_model()
     model.export(path)
-    print(f"exported {path}: synthesize, reconstruct, inpaint, decode")
+    names = (function.__name__ for function in model.signatures())
+    print(f"exported {path}: {', '.join(names)}")
     return 0
 
 

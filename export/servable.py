@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
-from abp_tf.signatures import ABOUT, DEFAULT
+from abp_tf.signatures import ABOUT, DEFAULT, UNBOUNDED
 
 from .refusal import RefusedError, invalid, quoted
 from .tensors import read, write
@@ -128,7 +128,7 @@ class Servable:
         values = read(
             inputs,
             self.specs[signature],
-            value_range=self.value_range,
+            value_range=None if signature in UNBOUNDED else self.value_range,
             max_rows=max_rows,
             max_entries=max_entries,
         )

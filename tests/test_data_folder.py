@@ -132,6 +132,45 @@ def test_grey_and_colour_together_become_colour(tmp_path):
     assert values(grey) == [9, 76]
 
 
+def test_sub_folders_are_classes(tmp_path):
+    for value, name in enumerate(["2/a/1.png", "2/b.png", "10/a.png", "10/b.png", "9 b/a.png"]):
+        save(tmp_path / name, value)
+    images = load(f"folder:{tmp_path}", test_share=0)
+    assert images.train_labels.dtype == np.int32
+    found = dict(zip(values(images.train), images.train_labels.tolist(), strict=True))
+    assert found == {0: 0, 1: 0, 2: 2, 3: 2, 4: 1}
+    assert images.test_labels.shape == (0,)
+
+
+def test_labels_stay_with_their_images(tmp_path):
+    """Through skipped files, the limit and the random choice of the test set."""
+    for value in range(40):
+        save(tmp_path / "abc"[value // 16] / f"{value}.png", value)
+    broken(tmp_path / "a" / "3.png")
+    broken(tmp_path / "b" / "17.png")
+    with pytest.warns(UserWarning, match="Skipped 2"):
+        images = load(f"folder:{tmp_path}", test_share=0.3, limit=36)
+    assert (len(images.train), len(images.test)) == (25, 11)
+    for part, labels in (
+        (images.train, images.train_labels),
+        (images.test, images.test_labels),
+    ):
+        assert labels.tolist() == [value // 16 for value in values(part)]
+    # Classes keep their numbers where the limit leaves others out.
+    save(tmp_path / "A" / "0.png", 99)
+    assert load(f"folder:{tmp_path}", test_share=0, limit=3).train_labels.tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "names", [["a.png", "b.png"], ["a/1.png", "a/2.png"], ["a/1.png", "b/1.png", "loose.png"]]
+)
+def test_other_folders_have_no_labels(tmp_path, names):
+    for value, name in enumerate(names):
+        save(tmp_path / name, value)
+    images = load(f"folder:{tmp_path}")
+    assert images.train_labels is images.test_labels is None
+
+
 def test_limit_opens_nothing_beyond(tmp_path):
     for value in range(3):
         save(tmp_path / f"{value}.png", value)

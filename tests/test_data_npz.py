@@ -75,6 +75,35 @@ def test_key(save):
         load(f"{spec}:labels")
 
 
+def test_labels(save):
+    array = pixels(10, 6, 5)
+    spec = save(images=array, labels=np.arange(10, dtype=np.uint8) + 200)
+    images = load(spec, test_share=0.25, limit=8)
+    assert images.train_labels.dtype == images.test_labels.dtype == np.int32
+    assert images.train_labels.tolist() == list(range(200, 206))
+    assert images.test_labels.tolist() == [206, 207]
+    images = load(save(images=array))
+    assert images.train_labels is images.test_labels is None
+    # The array that is read is not taken for its own labels.
+    assert load(save(labels=array)).train_labels is None
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.arange(4), r"array 'images' of .*each of 3 images, received shape \(4,\)"),
+        (np.arange(3)[:, None], r"received shape \(3, 1\)"),
+        (np.arange(3.0), r"dtype float64.*np\.unique"),
+        (np.array(["a", "b", "a"]), r"dtype <U1.*np\.unique"),
+        (np.array(["a", "b", "a"], object), r"'labels' cannot be read.*as integers, or leave them"),
+        (np.arange(3) + 2**40, "32 bits, received 1099511627776"),
+    ],
+)
+def test_bad_labels_are_refused(save, labels, message):
+    with pytest.raises(ValueError, match=message):
+        load(save(images=pixels(3, 6, 5), labels=labels), limit=2)
+
+
 def test_one_colour_image_is_not_many_grey_ones(save):
     spec = save(photo=pixels(64, 48, 3))
     with pytest.raises(ValueError, match="found 0; it holds photo"):
@@ -172,7 +201,8 @@ def test_fashion_mnist_is_cut_where_all_numbers_expect_it():
         pytest.skip("needs fashion_mnist_train10k.npz in the folder ABP_TF_DATA names")
     images = load(f"npz:{path}")
     with np.load(path) as archive:
-        array = archive["images"]
+        array, labels = archive["images"], archive["labels"]
     assert images.train.shape == (9000, 28, 28, 1)
     np.testing.assert_allclose(images.train[8999, ..., 0], array[8999] / 127.5 - 1, atol=1e-6)
     np.testing.assert_allclose(images.test[..., 0], array[9000:] / 127.5 - 1, atol=1e-6)
+    np.testing.assert_array_equal(images.test_labels, labels[9000:])

@@ -38,6 +38,22 @@ def test_digits_are_the_digits():
     assert centre[data.target == 0].mean() < -0.5 < 0.5 < centre[data.target == 1].mean()
 
 
+def test_digits_are_labelled():
+    from sklearn.datasets import load_digits
+
+    images = load("digits", limit=1000, test_share=0.2)
+    assert images.train_labels.dtype == images.test_labels.dtype == np.int32
+    np.testing.assert_array_equal(images.train_labels, load_digits().target[:800])
+    np.testing.assert_array_equal(images.test_labels, load_digits().target[800:1000])
+    assert load("digits", limit=10, test_share=0).test_labels.shape == (0,)
+
+
+@pytest.mark.parametrize("name", ["faces", "nonfaces"])
+def test_faces_are_not(name):
+    images = load(name)
+    assert images.train_labels is images.test_labels is None
+
+
 def test_faces_are_the_half_with_faces():
     from skimage.data import lfw_subset
 

@@ -17,7 +17,7 @@ class AbpTinyPictures(tfds.core.GeneratorBasedBuilder):
 
     def _info(self):
         features = {
-            "label": tfds.features.ClassLabel(num_classes=2),
+            "label": tfds.features.ClassLabel(num_classes=3),
             "image": tfds.features.Image(shape=(6, 5, 1)),
             "mirror": tfds.features.Image(shape=(6, 5, 1)),
         }
@@ -28,7 +28,7 @@ class AbpTinyPictures(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, first, count):
         for number in range(first, first + count):
-            yield number, {"image": image(number), "mirror": image(255), "label": 0}
+            yield number, {"image": image(number), "mirror": image(255), "label": number % 3}
 
 
 class AbpTinyOthers(tfds.core.GeneratorBasedBuilder):
@@ -49,6 +49,8 @@ class AbpTinyOthers(tfds.core.GeneratorBasedBuilder):
         "offline",
         "package",
         "other_test",
+        "number",
+        "text",
     )
     BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=kind) for kind in KINDS]  # noqa: RUF012
 
@@ -60,6 +62,8 @@ class AbpTinyOthers(tfds.core.GeneratorBasedBuilder):
             "floats": {"image": picture(shape=(6, 5, 1), dtype=np.float32)},
             "other_key": {"photo": picture(shape=(6, 5, 3))},
             "no_image": {"text": tfds.features.Text()},
+            "number": {"image": picture(shape=(6, 5, 1)), "label": np.uint8},
+            "text": {"image": picture(shape=(6, 5, 1)), "label": tfds.features.Text()},
             "two_images": {"left": picture(shape=(6, 5, 3)), "right": picture(shape=(6, 5, 3))},
         }.get(self.builder_config.name, {"image": picture(shape=(None, None, 1))})
         return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
@@ -89,6 +93,8 @@ class AbpTinyOthers(tfds.core.GeneratorBasedBuilder):
                     "floats": {"image": image(0).astype(np.float32)},
                     "other_key": {"photo": image(number, channels=3)},
                     "no_image": {"text": "nothing to see"},
+                    "number": {"image": image(number), "label": 250 - number},
+                    "text": {"image": image(number), "label": "a name"},
                     "two_images": {"left": image(1, channels=3), "right": image(2, channels=3)},
                 }.get(kind, {"image": image(number, height)}),
             )
@@ -119,6 +125,28 @@ def test_limit_takes_the_first_of_each_split(folder):
     images = load("tfds:abp_tiny_pictures", data_dir=folder, limit=5)
     np.testing.assert_array_equal(images.train, everything.train[:5])
     np.testing.assert_array_equal(images.test, everything.test[:5])
+
+
+def test_labels_stay_with_their_images(folder):
+    images = load("tfds:abp_tiny_pictures", data_dir=folder)
+    for part, labels in (
+        (images.train, images.train_labels),
+        (images.test, images.test_labels),
+    ):
+        assert labels.dtype == np.int32
+        assert labels.tolist() == [value % 3 for value in values(part)]
+    fewer = load("tfds:abp_tiny_pictures", data_dir=folder, limit=5, test_share=0)
+    np.testing.assert_array_equal(fewer.train_labels, images.train_labels[:5])
+    assert fewer.test_labels.shape == (0,)
+
+
+def test_labels_are_integers(folder):
+    images = load("tfds:abp_tiny_others/number", data_dir=folder, test_share=0.2)
+    assert images.test_labels.tolist() == [250 - value for value in values(images.test)]
+    assert images.train_labels.tolist() == [250 - value for value in values(images.train)]
+    for kind in ("text", "one_split"):
+        images = load(f"tfds:abp_tiny_others/{kind}", data_dir=folder)
+        assert images.train_labels is images.test_labels is None
 
 
 def test_no_test_images_wanted(folder):
@@ -158,11 +186,15 @@ def test_limit_does_not_read_the_rest(folder, monkeypatch):
     def endless(self, *args, **kwargs):
         def examples():
             for number in range(5):
-                yield {"image": image(number)}
+                yield {"image": image(number), "label": number}
             raise AssertionError("read beyond the limit")
 
         return tf.data.Dataset.from_generator(
-            examples, output_signature={"image": tf.TensorSpec((6, 5, 1), tf.uint8)}
+            examples,
+            output_signature={
+                "image": tf.TensorSpec((6, 5, 1), tf.uint8),
+                "label": tf.TensorSpec((), tf.int64),
+            },
         )
 
     load("tfds:abp_tiny_pictures", data_dir=folder)

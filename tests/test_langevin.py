@@ -3,12 +3,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from abp_tf import Langevin
+from abp_tf import Langevin, noise
 from abp_tf import langevin as dynamics
 
 
 def run(energy, start, langevin, first_seed=0):
-    seeds = dynamics.row_seeds(first_seed + np.arange(len(start)), dynamics.CHAIN)
+    seeds = noise.row_seeds(first_seed + np.arange(len(start)), noise.CHAIN)
     function = tf.function(lambda u, s: dynamics.sample(energy, u, langevin, s))
     state, info = function(tf.constant(start, tf.float32), seeds)
     return state.numpy(), info
@@ -27,7 +27,10 @@ def gaussian(mean, precision):
 PRECISION = np.array([[3.0, 1.0, 0.0], [1.0, 2.0, 0.5], [0.0, 0.5, 1.0]])
 
 
-def test_stationary_moments_are_the_exact_ones_of_the_unadjusted_chain():
+@pytest.mark.parametrize("held", [2**16, 7])
+def test_stationary_moments_are_the_exact_ones_of_the_unadjusted_chain(monkeypatch, held):
+    # With 7 numbers held at once the noise is drawn two steps at a time.
+    monkeypatch.setattr(dynamics, "HELD", held)
     # A large step, where δ for δ², δ² for δ²/2 or uniform noise would show at once.
     step_size = 0.9
     mean = np.array([1.0, -2.0, 0.5], np.float32)
@@ -77,10 +80,10 @@ def test_zero_steps_change_nothing():
 def test_noise_is_standard_normal_and_differs_between_rows_streams_and_iterations():
     index = tf.range(300, dtype=tf.int64)
     draws = {
-        (stream, iteration): tf.function(dynamics.row_normal)(
-            dynamics.training_seeds(7, stream, iteration, index), [10, 20]
+        (stream, iteration): tf.function(noise.row_normal)(
+            noise.training_seeds(7, stream, iteration, index), [10, 20]
         ).numpy()
-        for stream in (dynamics.PRIOR, dynamics.CHAIN)
+        for stream in (noise.PRIOR, noise.CHAIN)
         for iteration in (0, 1)
     }
     values = np.stack(list(draws.values()))
@@ -93,14 +96,14 @@ def test_noise_is_standard_normal_and_differs_between_rows_streams_and_iteration
 
 @pytest.mark.parametrize("count", [1, 4, 100])
 def test_noise_of_a_row_is_bit_for_bit_the_same_alone_and_in_any_batch(count):
-    draw = tf.function(dynamics.row_normal)
+    draw = tf.function(noise.row_normal)
     index = np.arange(100)
-    whole = draw(dynamics.training_seeds(3, dynamics.CHAIN, 5, index), [6, 4]).numpy()
+    whole = draw(noise.training_seeds(3, noise.CHAIN, 5, index), [6, 4]).numpy()
     order = np.random.default_rng(0).permutation(100)[:count]
-    part = draw(dynamics.training_seeds(3, dynamics.CHAIN, 5, index[order]), [6, 4]).numpy()
+    part = draw(noise.training_seeds(3, noise.CHAIN, 5, index[order]), [6, 4]).numpy()
     assert (part == whole[order]).all()
-    by_seed = draw(dynamics.row_seeds(index, dynamics.CHAIN), [6, 4]).numpy()
-    alone = draw(dynamics.row_seeds(order, dynamics.CHAIN), [6, 4]).numpy()
+    by_seed = draw(noise.row_seeds(index, noise.CHAIN), [6, 4]).numpy()
+    alone = draw(noise.row_seeds(order, noise.CHAIN), [6, 4]).numpy()
     assert (alone == by_seed[order]).all()
 
 
@@ -131,3 +134,14 @@ def test_config_round_trip():
 def test_impossible_settings_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         Langevin(**arguments)
+
+
+def test_blocks_of_noise_belong_to_their_rows_and_differ(monkeypatch):
+    monkeypatch.setattr(dynamics, "HELD", 7)
+    start = np.zeros((6, 3))
+    flat = gaussian(0.0, np.zeros((3, 3)))
+    paths = [run(flat, start, Langevin(steps, 1.0), first_seed=4)[0] for steps in (2, 4, 5)]
+    moves = np.diff(np.stack([start, *paths]), axis=0)
+    assert np.abs(np.corrcoef(moves.reshape(3, -1)) - np.eye(3)).max() < 0.8
+    alone, _ = run(flat, start[:1], Langevin(5, 1.0), first_seed=7)
+    np.testing.assert_array_equal(alone[0], paths[2][3])

@@ -1,4 +1,4 @@
-"""Train, test and negative reconstruction errors of a run: python -m train.evaluate --help."""
+"""Errors, scores and distances of a run, whatever its model: python -m train.evaluate --help."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import argparse
 import json
 import math
 
-from abp_tf import files, metrics, pictures, programs, runs
+import numpy as np
+
+from abp_tf import data, features, files, metrics, pictures, programs, runs
 
 from . import options, report
 
@@ -15,8 +17,9 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the program's options."""
     result = argparse.ArgumentParser(
         prog="train.evaluate",
-        description="Reconstruct training, test and negative images by the same fresh inference; tell "
-        "over- and under-fitting from the errors.",
+        description="Reconstruct training, test and negative images by the same fresh inference and "
+        "tell over- and under-fitting from the errors; score them, where the model has an energy; "
+        "measure how far syntheses are from the images, where these have labels.",
     )
     result.add_argument("--run", required=True, help="directory of the run")
     result.add_argument("--negative", metavar="SOURCE", help="images of another kind")
@@ -38,9 +41,25 @@ def main(argv: list[str] | None = None) -> int:
     if negative:
         sets["negative"] = report.negatives(negative, model.signal_shape, settings["data_dir"])
 
-    sets = {name: part for name, part in sets.items() if len(part)}
-    found = {name: report.errors(model, part, arguments.count) for name, part in sets.items()}
-    entries = images.train[0].size
+    sets = {name: part[: arguments.count] for name, part in sets.items() if len(part)}
+    result: dict = {"negative": negative}
+    if hasattr(model, "reconstruct"):
+        result |= _errors(model, sets)
+        _write_curves(run, result["errors"])
+    if hasattr(model, "score"):
+        result |= _scores(model, sets)
+    if images.train_labels is None:
+        print("no distances: a classifier gives the features, and these images have no labels")
+    else:
+        result |= _distances(model, images, run)
+    files.write_json(run.path / "evaluation.json", result)
+    print(f"written: {run.path / 'evaluation.json'}")
+    return 0
+
+
+def _errors(model, sets: dict[str, np.ndarray]) -> dict:
+    found = {name: report.errors(model, part) for name, part in sets.items()}
+    entries = sets["train"][0].size
     print(f"{'':10}{'images':>8}{'MSE':>10}{'sum of squares':>16}{'MAE/range':>11}{'PSNR':>8}")
     for name, row in found.items():
         mean = row["reconstruction_error"]
@@ -48,18 +67,52 @@ def main(argv: list[str] | None = None) -> int:
             f"{name:10}{row['images']:8d}{mean:10.4f}{mean * entries:16.2f}"
             f"{row['mae_per_range']:11.4f}{row['psnr']:8.2f}"
         )
-    result: dict = {"errors": found, "negative": negative}
-    if len(found) == 3:
-        verdict = metrics.verdict(*(row["reconstruction_error"] for row in found.values()))
-        gap = None if math.isnan(verdict.gap) else verdict.gap  # JSON has no NaN
-        result["verdict"] = {"gap": gap, "text": verdict.text}
-        print(f"verdict: {verdict.text}{'' if gap is None else f' (gap {gap:.2f})'}")
-    else:
+    if len(found) < 3:
         print("no verdict: it needs training, test and negative images (--negative faces)")
-    files.write_json(run.path / "evaluation.json", result)
-    _write_curves(run, found)
-    print(f"written: {run.path / 'evaluation.json'}, {run.pictures / 'errors.png'}")
-    return 0
+        return {"errors": found}
+    verdict = metrics.verdict(*(row["reconstruction_error"] for row in found.values()))
+    gap = None if math.isnan(verdict.gap) else verdict.gap  # JSON has no NaN
+    print(f"verdict: {verdict.text}{'' if gap is None else f' (gap {gap:.2f})'}")
+    return {"errors": found, "verdict": {"gap": gap, "text": verdict.text}}
+
+
+def _scores(model, sets: dict[str, np.ndarray]) -> dict:
+    """Tell the scores `f(x)`, and how well they tell negatives from each other set."""
+    found = {name: model.score(part).score for name, part in sets.items()}
+    print(f"{'':10}{'score':>12}{'deviation':>12}{'negatives told, AUC':>22}")
+    result = {}
+    for name, values in found.items():
+        row = {"mean": float(np.mean(values)), "deviation": float(np.std(values))}
+        if "negative" in found and name != "negative":
+            row["auc"] = metrics.auc(found["negative"], values)
+        result[name] = row
+        auc = f"{row['auc']:22.3f}" if "auc" in row else ""
+        print(f"{name:10}{row['mean']:12.4g}{row['deviation']:12.4g}{auc}")
+    return {"scores": result}
+
+
+def _distances(model, images: data.Images, run: runs.Run) -> dict:
+    """Compare syntheses with the training images by features of a classifier trained on the spot."""
+    extract = features.classifier(images.train, images.train_labels, run.path)
+    target = extract(images.train)
+    compared = {"syntheses": model.synthesize(min(len(images.train), 1000))}
+    if hasattr(model, "generator"):
+        compared["drafts"] = model.synthesize(len(compared["syntheses"]), revised=False)
+    if len(images.test) > 1:
+        compared["test images"] = images.test
+    print(f"distance from training images, by features of a classifier ({extract.accuracy:.0%} right)")
+    print(f"{'':14}{'images':>8}{'Fréchet':>10}{'kernel':>10}")
+    result = {}
+    for name, signals in compared.items():
+        found = extract(np.clip(signals, -1, 1))
+        row = {
+            "images": len(signals),
+            "frechet": metrics.frechet_distance(found, target),
+            "kernel": metrics.kernel_distance(found, target),
+        }
+        result[name] = row
+        print(f"{name:14}{row['images']:8d}{row['frechet']:10.2f}{row['kernel']:10.3f}")
+    return {"distances": result, "classifier_accuracy": extract.accuracy}
 
 
 def _write_curves(run: runs.Run, found: dict) -> None:

@@ -157,13 +157,8 @@ def settle(given: dict) -> dict:
 
 def watchers(model: Generator, settings: dict, images: data.Images, logs: Path) -> list:
     """Return the callbacks that show how learning goes."""
-    watched = {"train": images.train, "test": images.test}
-    if settings["negative"]:
-        watched["negative"] = report.negatives(
-            settings["negative"], model.signal_shape, settings["data_dir"]
-        )
     return [
-        callbacks.ErrorCurves(watched, every=settings["curve_every"]),
+        report.curves(model, settings, images),
         callbacks.TensorBoardPictures(logs, images.train, settings["picture_every"]),
     ]
 

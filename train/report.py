@@ -1,4 +1,4 @@
-"""What programs say of a generator they trained or loaded: errors and pictures."""
+"""What programs say of a model they trained or loaded: errors, scores and pictures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from abp_tf import data, interpolation, masks, metrics, pictures
+from abp_tf import callbacks, data, interpolation, masks, metrics, pictures
+from abp_tf.gallery import gallery
 
 
 def negatives(source: str, shape: tuple[int, ...], data_dir: str | None = None) -> np.ndarray:
@@ -34,11 +35,28 @@ def latent_norm(model) -> float | None:
     return float(np.mean(model.latents**2, dtype=np.float64))
 
 
+def curves(model, settings: dict, images: data.Images) -> callbacks.ErrorCurves:
+    """Return the callback that follows the errors of training, test and negative images."""
+    watched = {"train": images.train, "test": images.test}
+    if settings["negative"]:
+        watched["negative"] = negatives(settings["negative"], model.signal_shape, settings["data_dir"])
+    return callbacks.ErrorCurves(watched, every=settings["curve_every"])
+
+
+def scores(model, sets: dict[str, np.ndarray], count: int = 500) -> dict:
+    """Tell mean and spread of `f(x)` of up to `count` images of each set that is not empty."""
+    found = {name: model.score(part[:count]).score for name, part in sets.items() if len(part)}
+    return {
+        f"{name}_score": {"mean": float(np.mean(score)), "deviation": float(np.std(score))}
+        for name, score in found.items()
+    }
+
+
 def write_pictures(model, images: data.Images, directory: Path, mask: str) -> list[Path]:
-    """Write reconstructions, syntheses, interpolations and inpaintings as PNG files.
+    """Write what the model shows of itself, and inpaintings, as PNG files.
 
     Args:
-        model: a `Generator`.
+        model: a `Generator`, `Descriptor` or `CoopNets`.
         images: what it learned from, and test images.
         directory: to write to; it exists.
         mask: specification of what to hide for inpainting, see `abp_tf.masks.parse`.
@@ -47,22 +65,22 @@ def write_pictures(model, images: data.Images, directory: Path, mask: str) -> li
         The paths.
     """
     few = 10
-    shown = {}
-    labels, parts = [], []
-    for name, part in (("training", images.train[:few]), ("test", images.test[:few])):
-        if len(part):
-            labels += [name, "reconstructed"]
-            parts += [part, model.reconstruct(part)]
-    shown["reconstruction"] = pictures.rows(parts, labels)
-    shown["synthesis"] = pictures.grid(model.synthesize(64), columns=8)
-
     source = images.test if len(images.test) >= few else images.train
-    if len(source) >= 4:
-        corners = model.interpolate(source[:4], interpolation.square(8))
-        shown["interpolation"] = pictures.grid(corners, columns=8)
-        ends = source[:2]
+    shown = gallery(model, source)
+    if hasattr(model, "reconstruct"):
+        parts = {"training": images.train[:few], "test": images.test[:few]}
+        labelled = []
+        for name, part in parts.items():
+            if len(part):
+                labelled += [(name, part), ("reconstructed", model.reconstruct(part))]
+        labels, batches = zip(*labelled, strict=True)
+        shown["reconstruction"] = pictures.rows(batches, labels)
+    if hasattr(model, "interpolate") and len(source) >= 2:
         shown["line_and_arc"] = pictures.rows(
-            [model.interpolate(ends, way(few)) for way in (interpolation.line, interpolation.arc)],
+            [
+                model.interpolate(source[:2], way(few))
+                for way in (interpolation.line, interpolation.arc)
+            ],
             ["line", "arc"],
         )
     truth = source[:few]

@@ -86,7 +86,7 @@ def _image_key(name: str, features: Any) -> str:
 def _has_labels(features: Any) -> bool:
     from tensorflow_datasets import features as kinds
 
-    label = features.get(_LABEL)
+    label = features[_LABEL] if _LABEL in features else None  # which has no get()
     return (
         isinstance(label, kinds.Tensor)  # a ClassLabel and a Scalar are such
         and label.shape == ()

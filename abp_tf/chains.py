@@ -1,0 +1,105 @@
+"""Chains that outlive a batch: tables of their states, kept with the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from abp_tf.noise import PRIOR, training_seeds
+
+
+class ChainTable(keras.layers.Layer):
+    """States of persistent chains, one a row.
+
+    The table is a raw `tf.Variable`: a step reads and writes its own rows in place, at a cost that
+    does not grow with the number of rows, and the table is saved with the model but never exported.
+    A subclass says how new rows are drawn.
+
+    Args:
+        shape: of one state.
+        rows: number of chains; 0 leaves the table empty until `allocate`.
+    """
+
+    CONTENT = "states"
+
+    def __init__(self, shape, rows: int = 0, **kwargs):
+        super().__init__(**kwargs)
+        self.shape = tuple(shape)
+        # Not a Keras variable: those are read whole on every gather. The number of rows is open, so
+        # that functions traced with the table stay good when it is allocated anew.
+        self.table = tf.Variable(
+            tf.zeros([0, *self.shape]),
+            shape=[None, *self.shape],
+            trainable=False,
+            name=self.CONTENT,
+        )
+        self.allocate(rows)
+        self.built = True
+
+    def draw(self, rows: int) -> tf.Tensor:
+        """Draw the states `[rows, *shape]` that new chains begin with."""
+        raise NotImplementedError
+
+    def allocate(self, rows: int) -> None:
+        """Make a table of `rows` rows, all drawn anew."""
+        self.rows = int(rows)
+        self.fingerprint = 0
+        self.table.assign(self.draw(self.rows))
+
+    def read(self, index: tf.Tensor) -> tf.Tensor:
+        """Return the rows `index`, `[n, *shape]`."""
+        return tf.gather(self.table, index)
+
+    def write(self, index: tf.Tensor, states: tf.Tensor) -> None:
+        """Put `states` into the rows `index`."""
+        self.table.scatter_update(tf.IndexedSlices(states, index))
+
+    def put(self, states) -> None:
+        """Put `states`, `[N, *shape]`, in the place of the whole table."""
+        self.rows = len(states)
+        self.table.assign(states)
+
+    def save_own_variables(self, store) -> None:
+        """Keep the chains and the fingerprint of their data with the model."""
+        store[self.CONTENT] = self.table.numpy()
+        store["fingerprint"] = np.int64(self.fingerprint)
+
+    def load_own_variables(self, store) -> None:
+        """Take back what `save_own_variables` kept."""
+        states = np.asarray(store[self.CONTENT])
+        if states.shape[1:] != self.shape:
+            raise ValueError(
+                f"The saved chains hold {self.CONTENT} of shape {states.shape[1:]}, but this model's "
+                f"have shape {self.shape}. Build the model with the network it was saved with."
+            )
+        self.put(states)
+        self.fingerprint = int(np.asarray(store["fingerprint"]))
+
+
+class Pool(ChainTable):
+    """Chains of signals that belong to the model, not to examples: persistent contrastive divergence.
+
+    Of each batch some of them go on where an earlier batch left them (Tieleman 2008).
+
+    Args:
+        shape: of one signal.
+        rows: number of chains.
+        start: maps seed pairs `[n, 2]` to the signals `[n, *shape]` that chains begin with.
+        seed: of the first draw.
+    """
+
+    CONTENT = "signals"
+
+    def __init__(self, shape, rows: int, start: Callable, seed: int = 0, **kwargs):
+        self.start = start
+        self.seed = seed
+        super().__init__(shape, rows, **kwargs)
+
+    @tf.function
+    def draw(self, rows: int) -> tf.Tensor:
+        """Draw from where chains start."""
+        # The iteration before the first.
+        return self.start(training_seeds(self.seed, PRIOR, -1, tf.range(rows)))

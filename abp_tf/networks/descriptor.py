@@ -1,0 +1,90 @@
+"""ConvNets that score images."""
+
+from __future__ import annotations
+
+import keras
+
+from abp_tf.networks.image import SMOOTH
+
+
+def image_descriptor(
+    shape: tuple[int, int, int],
+    width: int = 32,
+    *,
+    outputs: int = 1,
+    kernel_size: int = 4,
+    activation: str = "silu",
+    scale: float = 1.0,
+    initial_deviation: float | None = None,
+    dtype: str | keras.DTypePolicy | None = None,
+) -> keras.Model:
+    """Bottom-up ConvNet from an image to numbers whose sum is `f(x)`.
+
+    Convolutions of stride 2 that double the channels, from `width` up to 8 times as many, until the
+    smaller side is 4 or less, then a dense layer. There is no BatchNorm, so that the chain of an
+    example does not depend on its batch.
+
+    Args:
+        shape: `(height, width, channels)`, sides of 8 or more.
+        width: channels of the finest map.
+        outputs: numbers per image; published CoopNets sum 100.
+        kernel_size: of the convolutions.
+        activation: of the convolutions: one of `SMOOTH`, "relu" or "leaky_relu" (slope 0.2).
+        scale: what the outputs are multiplied by; it sets the unit of `f` against the reference.
+        initial_deviation: standard deviation of the initial weights; Keras's default if None.
+        dtype: policy the convolutions compute in, "float32" or "mixed_bfloat16"; Keras's global one
+            by default. The dense layer is float32 in any case.
+
+    Returns:
+        A `keras.Model` from `[n, *shape]` to `[n, outputs]`.
+
+    Raises:
+        ValueError: for a shape or a value out of its range.
+
+    Example:
+        >>> image_descriptor((28, 28, 1), width=8).output_shape
+        (None, 1)
+    """
+    height, breadth, channels = shape
+    if min(height, breadth) < 8 or channels < 1:
+        raise ValueError(
+            "image_descriptor expected a shape (height, width, channels) with sides of 8 or more, "
+            f"received {tuple(shape)}."
+        )
+    activations = (*SMOOTH, "relu", "leaky_relu")
+    if activation not in activations:
+        raise ValueError(
+            f"image_descriptor expected an activation of {', '.join(activations)}, received "
+            f"{activation!r}."
+        )
+    if min(width, outputs, kernel_size, scale) <= 0:
+        raise ValueError(
+            "image_descriptor expected positive width, outputs, kernel_size and scale, received "
+            f"{width}, {outputs}, {kernel_size} and {scale}."
+        )
+    initializer = "glorot_uniform"
+    if initial_deviation is not None:
+        initializer = keras.initializers.RandomNormal(stddev=initial_deviation)
+
+    image = keras.Input(shape, name="signal")
+    x, side, level = image, min(height, breadth), 0
+    while side > 4:
+        x = keras.layers.Conv2D(
+            width * min(2**level, 8),
+            kernel_size,
+            2,
+            padding="same",
+            kernel_initializer=initializer,
+            dtype=dtype,
+            name=f"down{level + 1}",
+        )(x)
+        slope = keras.layers.LeakyReLU(0.2, dtype=dtype, name=f"activation{level + 1}")
+        smooth = keras.layers.Activation(activation, dtype=dtype, name=f"activation{level + 1}")
+        x = (slope if activation == "leaky_relu" else smooth)(x)
+        side, level = -(-side // 2), level + 1
+    x = keras.layers.Flatten(dtype=dtype, name="features")(x)
+    # f is large beside the differences that samples and data make in it: float32 under every policy.
+    x = keras.layers.Dense(outputs, kernel_initializer=initializer, dtype="float32", name="score")(x)
+    if scale != 1:
+        x = keras.layers.Rescaling(scale, dtype="float32", name="scale")(x)
+    return keras.Model(image, x, name="image_descriptor")

@@ -1,0 +1,250 @@
+"""Watching chains of signals: what a descriptor's training shows, alarms, and rolling back."""
+
+from __future__ import annotations
+
+import warnings
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from abp_tf import checks
+from abp_tf.langevin import Langevin, LangevinInfo
+
+WARM_UP = 50  # iterations that are wild in good trainings too: epochs with any of them raise no alarm
+MARGIN = 0.05  # of the range's width, beyond which an entry counts as saturated
+
+# Limits that trainings on images that went well stayed far from.
+COLLAPSED = 0.2  # standard deviation of the samples over that of the data
+STIFF = 0.08  # drift of a step over the standard deviation of the data
+SATURATED = 0.75  # share of entries out of range
+RUNAWAY = 2.0  # energy gap over its spread, while it grows ...
+GROWTH = 1.3  # ... by this factor, two epochs in a row
+
+
+class ChainWatch:
+    """Means over an epoch of what tells a good training of an energy from a bad one.
+
+    `energy_gap`: mean of `f(data) − f(samples)`; in a healthy training it swings around 0.
+    `energy_gap_spread`: its standard deviation over pairs of data and samples.
+    `drift`: root mean square over entries of what a Langevin step does without its noise.
+    `data_deviation`, `sample_deviation`: standard deviation over a batch, mean over entries.
+    `saturation`: share of the samples' entries that are out of the value range by more than 5 % of
+    its width; 0 without a range.
+
+    Args:
+        langevin: of the training.
+        value_range: of the data, or None.
+    """
+
+    def __init__(self, langevin: Langevin, value_range):
+        self.langevin = langevin
+        self.value_range = value_range
+        reported = ("loss", "energy_gap", "drift", "data_deviation", "sample_deviation", "saturation")
+        names = (*reported, "square", "score", "energy")
+        self._means = {name: keras.metrics.Mean(name=name) for name in names}
+
+    @property
+    def metrics(self) -> list:
+        """The means, for Keras to reset."""
+        return list(self._means.values())
+
+    def report(
+        self,
+        loss: tf.Tensor,
+        signal: tf.Tensor,
+        samples: tf.Tensor,
+        seen: tf.Tensor,
+        drawn: tf.Tensor,
+        info: LangevinInfo,
+    ) -> dict:
+        """Take in a batch; return the means so far by name.
+
+        Args:
+            loss: scalar.
+            signal: data, float32 `[n, *signal_shape]`.
+            samples: where the chains ended, float32 `[m, *signal_shape]`.
+            seen: `f` of the data, `[n]`.
+            drawn: `f` of the samples, `[m]`.
+            info: of the chains.
+        """
+        entries = tf.cast(tf.size(samples[0]), tf.float32)
+        norm = tf.reduce_mean(info.gradient_norm)
+        gap = tf.reduce_mean(seen) - tf.reduce_mean(drawn)
+        variance = tf.math.reduce_variance(seen) + tf.math.reduce_variance(drawn)
+        values = {
+            "loss": loss,
+            "energy_gap": gap,
+            "square": gap**2 + variance,
+            "drift": 0.5 * self.langevin.step_size**2 * norm / tf.sqrt(entries),
+            "data_deviation": tf.reduce_mean(tf.math.reduce_std(signal, axis=0)),
+            "sample_deviation": tf.reduce_mean(tf.math.reduce_std(samples, axis=0)),
+            "saturation": self._saturation(samples),
+        }
+        logs = {name: self._mean(name, value) for name, value in values.items()}
+        square = logs.pop("square") - logs["energy_gap"] ** 2
+        return {**logs, "energy_gap_spread": tf.sqrt(tf.maximum(square, 0.0))}
+
+    def scores(self, score: tf.Tensor, energy: tf.Tensor) -> dict:
+        """Take in `f` and `U` of a batch, `[n]` both; return their means so far."""
+        return {"score": self._mean("score", score), "energy": self._mean("energy", energy)}
+
+    def _mean(self, name, values):
+        self._means[name].update_state(values)
+        return self._means[name].result()
+
+    def _saturation(self, samples):
+        if self.value_range is None:
+            return tf.constant(0.0)
+        low, high = self.value_range
+        margin = MARGIN * (high - low)
+        out = (samples < low - margin) | (samples > high + margin)
+        return tf.reduce_mean(tf.cast(out, tf.float32))
+
+
+def signs(logs: dict, langevin: Langevin, past_gaps=(0.0, 0.0)) -> dict[str, str]:
+    """Read the logs of an epoch for signs of trouble.
+
+    Args:
+        logs: what `ChainWatch.report` returned at the end of the epoch.
+        langevin: of the training.
+        past_gaps: energy gaps of the last epoch but one, and of the last.
+
+    Returns:
+        What is wrong, with cause and remedy, by the name of the sign: "collapse", "stiff chain",
+        "runaway energy", "saturation". Empty where all is well.
+    """
+    gap, spread = abs(logs["energy_gap"]), logs["energy_gap_spread"]
+    deviation, drawn = logs["data_deviation"], logs["sample_deviation"]
+    earlier, before = (abs(value) for value in past_gaps)
+    found = {}
+    if drawn < COLLAPSED * deviation:
+        found["collapse"] = (
+            f"the samples are nearly alike, with a standard deviation of {drawn:.2g} against "
+            f"{deviation:.2g} of the data. Either chains do not get away from where they start (raise "
+            "the number of Langevin steps or the step size), or all fall into one mode (lower the "
+            "learning rate, restart a larger share of the chains; in CoopNets lower the generator's "
+            "learning rate below 3e-4 or give it BatchNorm)"
+        )
+    # Where chains are at equilibrium a step may move them as far as its noise does.
+    noise = langevin.step_size * langevin.temperature**0.5
+    if logs["drift"] > max(STIFF * deviation, noise):
+        found["stiff chain"] = (
+            f"a Langevin step moves an entry by {logs['drift']:.2g} without its noise, where data have "
+            f"a standard deviation of {deviation:.2g}: gradients are too steep for the step size "
+            f"{langevin.step_size:g}. Lower it or the learning rate, or set an energy_penalty"
+        )
+    if gap > RUNAWAY * spread and before > GROWTH * earlier > 0 and gap > GROWTH * before:
+        found["runaway energy"] = (
+            f"the energy gap grows, from {earlier:.3g} by {before:.3g} to {gap:.3g}, and samples do "
+            "not follow. Raise the number of Langevin steps or the step size, lower the learning rate, "
+            "or set an energy_penalty"
+        )
+    if logs["saturation"] > SATURATED:
+        found["saturation"] = (
+            f"{100 * logs['saturation']:.0f} % of the samples' entries are out of the value range. "
+            "Lower the learning rate or the step size, use a finite reference_sigma, or set an "
+            "energy_penalty"
+        )
+    return found
+
+
+class ChainAlarm(keras.callbacks.Callback):
+    """Warn, once of each, of the signs of trouble; `Descriptor.fit` adds it, before all others."""
+
+    def __init__(self):
+        super().__init__()
+        self._told = set()
+
+    def on_epoch_begin(self, epoch: int, logs=None) -> None:
+        """Note whether this epoch counts."""
+        self._warm = int(self.model.iteration.value) >= WARM_UP
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        """Look at the logs of the epoch."""
+        model = self.model
+        past = model.past_gaps.numpy()
+        model.signs = signs(logs, model.langevin, past) if self._warm else {}
+        model.past_gaps.assign([past[1], logs["energy_gap"]])
+        for name, text in model.signs.items():
+            if name not in self._told:
+                self._told.add(name)
+                warnings.warn(f"After epoch {epoch + 1}, {name}: {text}.", stacklevel=2)
+
+
+class RollBack(keras.callbacks.Callback):
+    """Go back to where the last good epoch ended, with a lower learning rate, at a sign of trouble.
+
+    Weights, optimizers, chains and the iteration go back, so put it before `Backup` in the list. A
+    training that was killed and resumed ends as one left alone.
+
+    Args:
+        factor: by which learning rates are multiplied each time, in (0, 1).
+        times: in a row, after which training is given up.
+
+    Example:
+        >>> backup = abp_tf.callbacks.Backup("run/model.keras")
+        >>> model.fit(images, epochs=10, callbacks=[abp_tf.watch.RollBack(), backup])
+    """
+
+    def __init__(self, factor: float = 0.5, times: int = 4):
+        super().__init__()
+        if not 0 < factor < 1 or times < 1:
+            raise ValueError(
+                f"RollBack expected a factor in (0, 1) and times of 1 or more, received {factor} and "
+                f"{times}."
+            )
+        self.factor = factor
+        self.times = times
+        self._good = None
+        self._count = 0
+
+    def on_train_begin(self, logs=None) -> None:
+        """Refuse learning rates that cannot be lowered."""
+        for optimizer in self._optimizers():
+            if isinstance(optimizer._learning_rate, keras.optimizers.schedules.LearningRateSchedule):
+                raise ValueError(
+                    "RollBack expected a learning rate that is a number, received a schedule. Let a "
+                    "callback multiply the rate: keras.callbacks.LearningRateScheduler("
+                    "lambda epoch, rate: rate * 0.9)."
+                )
+
+    def on_epoch_begin(self, epoch: int, logs=None) -> None:
+        """Keep what training begins with; a backup has been loaded by now."""
+        if self._good is None:
+            self._good = self._state()
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        """Keep this epoch, or go back."""
+        if not self.model.signs:
+            self._good, self._count = self._state(), 0
+            return
+        self._count += 1
+        if self._count > self.times:
+            raise checks.DivergenceError(
+                f"rolling back {self.times} times in a row did not help against "
+                f"{', '.join(self.model.signs)}: {next(iter(self.model.signs.values()))}."
+            )
+        rates = [self.factor * float(optimizer.learning_rate) for optimizer in self._optimizers()]
+        weights, chains = self._good
+        for variable, value in zip(self._variables(), weights, strict=True):
+            variable.assign(value)
+        self.model.table.put(chains)
+        for optimizer, rate in zip(self._optimizers(), rates, strict=True):
+            optimizer.learning_rate = rate
+        shown = ", ".join(f"{rate:.2g}" for rate in rates)
+        warnings.warn(
+            f"Epoch {epoch + 1} is taken back because of {', '.join(self.model.signs)}; training goes "
+            f"on from the last good one with the learning rate {shown}.",
+            stacklevel=2,
+        )
+
+    def _optimizers(self) -> list:
+        return [optimizer for optimizer, _ in self.model._learners()]
+
+    def _variables(self) -> list:
+        parts = [optimizer.variables for optimizer in self._optimizers()]
+        return [*self.model.weights, *(variable for part in parts for variable in part)]
+
+    def _state(self) -> tuple:
+        return [np.array(v) for v in self._variables()], self.model.table.table.numpy()

@@ -1,0 +1,168 @@
+import re
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import abp_tf
+from abp_tf import Descriptor, Langevin, watch
+
+UNIT = Langevin(8, 2**0.5, temperature=0.01**2 / 2)
+GOOD = {
+    "energy_gap": 0.1,
+    "energy_gap_spread": 1.0,
+    "drift": 0.01,
+    "data_deviation": 0.5,
+    "sample_deviation": 0.45,
+    "saturation": 0.1,
+}
+
+
+def train(digits, learning_rate=1e-3, epochs=5, callbacks=(), network=None, **options):
+    keras.utils.set_random_seed(1)
+    network = network or abp_tf.networks.image_descriptor((8, 8, 1), 8, kernel_size=3, activation="elu")
+    model = Descriptor(network, **{"langevin": UNIT, "pool": 100, **options})
+    model.compile(keras.optimizers.Adam(learning_rate))
+    history = model.fit(
+        digits,
+        batch_size=20,
+        epochs=epochs,
+        steps_per_epoch=30,
+        verbose=0,
+        callbacks=list(callbacks),
+    )
+    return model, history.history
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"chains": "short-run", "langevin": Langevin(20, 2**0.5, temperature=0.01**2 / 2)},
+        {"chains": "data"},
+    ],
+)
+def test_no_alarm_on_a_healthy_training(digits, options):
+    # Warnings are errors here.
+    model, history = train(digits, **options)
+    assert model.signs == {}
+    assert history["drift"][-1] < history["drift"][0]
+
+
+@pytest.mark.parametrize(
+    ("sign", "options"),
+    [
+        # Chains that hardly move stay where they start.
+        ("collapse", {"langevin": Langevin(2, 0.01), "start_sigma": 0.01, "restart": 0.0}),
+        # Steps far longer than the energy's wells.
+        ("stiff chain", {"langevin": Langevin(8, 12.0, temperature=1e-6), "learning_rate": 3e-3}),
+        # f of the data rises, and nothing pulls samples after it.
+        ("runaway energy", {"langevin": Langevin(1, 0.02), "learning_rate": 3e-3}),
+        ("saturation", {"langevin": Langevin(8, 2.0, temperature=1.0)}),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:After epoch")
+def test_each_alarm_fires_within_the_first_epochs_of_a_training_gone_wrong(digits, sign, options):
+    with pytest.warns(UserWarning, match=f"After epoch [345], {sign}: .*"):
+        train(digits, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "past", "text"),
+    [
+        ("collapse", {"sample_deviation": 0.09}, (0, 0), r"0\.09 against 0\.5 of the data"),
+        ("stiff chain", {"drift": 0.05}, (0, 0), "step size 1.41421. Lower it or the learning rate"),
+        ("runaway energy", {"energy_gap": -9.0}, (-2, -4), "from 2 by 4 to 9, .* Raise the number"),
+        ("saturation", {"saturation": 0.8}, (0, 0), "80 % of the samples' entries"),
+    ],
+)
+def test_signs_name_the_cause_and_the_remedy(name, change, past, text):
+    assert watch.signs(GOOD, UNIT, past) == {}
+    found = watch.signs({**GOOD, **change}, UNIT, past)
+    assert list(found) == [name]
+    assert re.search(text, found[name])
+
+
+def test_a_gap_that_swings_or_settles_is_no_runaway():
+    wide = {**GOOD, "energy_gap": 9.0}
+    for past in ((8.0, 9.0), (9.0, 4.0), (0.0, 5.0)):
+        assert watch.signs(wide, UNIT, past) == {}
+    assert watch.signs({**wide, "energy_gap_spread": 6.0}, UNIT, (2.0, 5.0)) == {}
+    # At equilibrium at temperature 1 steps may move as far as their noise.
+    assert watch.signs({**GOOD, "drift": 0.09}, Langevin(5, 0.1)) == {}
+
+
+def test_logs_are_what_they_are_defined_to_be():
+    x = keras.Input((2,))
+    network = keras.Model(x, keras.layers.Dense(1, use_bias=False)(x))
+    network.set_weights([np.float32([[3.0], [4.0]])])
+    model = Descriptor(network, langevin=Langevin(2, 0.2), chains="data", data_noise=0.0)
+    rng = np.random.default_rng(0)
+    data = rng.uniform(-1, 1, (50, 2)).astype(np.float32)
+    samples = (1.5 * rng.uniform(-1, 1, (50, 2))).astype(np.float32)
+    _, seen, drawn = model.contrast(data, samples)
+    info = abp_tf.langevin.LangevinInfo(tf.zeros(50), tf.zeros(50), tf.fill([50], 5.0))
+    logs = model.watch.report(0.0, data, samples, seen, drawn, info)
+    f = [part @ [3.0, 4.0] for part in (data, samples)]
+    pairs = f[0][:, None] - f[1]
+    expected = {
+        "loss": 0.0,
+        "energy_gap": pairs.mean(),
+        "energy_gap_spread": pairs.std(),
+        "drift": 0.02 * 5 / 2**0.5,
+        "data_deviation": data.std(0).mean(),
+        "sample_deviation": samples.std(0).mean(),
+        "saturation": (np.abs(samples) > 1.1).mean(),
+    }
+    assert set(logs) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_allclose(logs[name], value, rtol=1e-4, err_msg=name)
+
+
+class Show(keras.callbacks.Callback):
+    """Show a sign of trouble after the epochs `bad`."""
+
+    def __init__(self, *bad):
+        super().__init__()
+        self.bad = bad
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.signs = {"collapse": "for a test"} if epoch in self.bad else {}
+
+
+def test_rolling_back_takes_up_the_last_good_epoch_with_a_lower_rate(digits):
+    seen = []
+
+    def look(epoch, logs):
+        seen.append((model_state(roll.model), float(roll.model.optimizer.learning_rate)))
+
+    roll = watch.RollBack(factor=0.5)
+    callbacks = [Show(1, 2), roll, keras.callbacks.LambdaCallback(on_epoch_end=look)]
+    with pytest.warns(UserWarning, match="Epoch [23] is taken back because of collapse; .* 0.000[52]"):
+        model, _ = train(digits, epochs=4, callbacks=callbacks)
+    np.testing.assert_allclose([rate for _, rate in seen], [1e-3, 5e-4, 2.5e-4, 2.5e-4])
+    for state in (seen[1][0], seen[2][0]):
+        for one, other in zip(state, seen[0][0], strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert np.abs(seen[3][0][-1] - seen[0][0][-1]).max() > 0
+    assert int(model.iteration.value) == 60
+
+
+def model_state(model):
+    weights = [weight.numpy() for weight in model.weights]
+    return [*weights, model.table.table.numpy()]
+
+
+@pytest.mark.filterwarnings("ignore:Epoch")
+def test_rolling_back_gives_up_in_the_end(digits):
+    with pytest.raises(abp_tf.DivergenceError, match="rolling back 2 times in a row did not help"):
+        train(digits, callbacks=[Show(0, 1, 2, 3), watch.RollBack(times=2)])
+
+
+def test_rolling_back_refuses_what_it_cannot_lower(digits):
+    rate = keras.optimizers.schedules.CosineDecay(1e-3, 100)
+    with pytest.raises(ValueError, match=r"received a schedule\. Let a callback multiply the rate"):
+        train(digits, learning_rate=rate, callbacks=[watch.RollBack()])
+    with pytest.raises(ValueError, match=r"factor in \(0, 1\) and times of 1 or more, received 1"):
+        watch.RollBack(factor=1)

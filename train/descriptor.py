@@ -1,0 +1,136 @@
+"""Learn a descriptor, an energy of images, by maximum likelihood: python -m train.descriptor --help."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+import keras
+
+from abp_tf import Descriptor, Langevin, callbacks, data, networks, programs, runs, watch
+
+from . import learning, options, report
+
+DEFAULTS = {
+    **options.DATA_DEFAULTS,
+    "negative": None,
+    "width": 32,
+    "kernel_size": 4,
+    "activation": "silu",
+    "precision": "float32",
+    "reference_sigma": None,
+    "chains": "persistent",
+    "pool": 1000,
+    "restart": 0.05,
+    "steps": 20,
+    "step_size": 2**0.5,
+    "temperature": 0.01**2 / 2,
+    "data_noise": 0.03,
+    "energy_penalty": 0.0,
+    "learning_rate": 5e-4,
+    "beta_1": 0.9,
+    "schedule": "late-cosine",
+    "epochs": 20,
+    "steps_per_epoch": None,
+    "batch_size": 100,
+    "seed": 0,
+    "roll_back": False,
+    "picture_every": 5,
+}
+# What suits a source better than the defaults above.
+SOURCE_DEFAULTS = {"digits": {"width": 16, "epochs": 60, "pool": 500, "picture_every": 20}}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser; options that were not given are absent from what it returns."""
+    result = argparse.ArgumentParser(
+        prog="train.descriptor",
+        description="Learn a descriptor by Langevin samples of itself, into a run directory.",
+        argument_default=argparse.SUPPRESS,
+    )
+    options.add_run(result)
+    options.add_data(result)
+    options.add_learning(result)
+    positive, at_least_zero = options.positive, options.at_least_zero
+    add = result.add_argument_group("model").add_argument
+    add("--width", type=positive(int), help="channels of the finest map")
+    add("--kernel-size", type=positive(int), help="of the convolutions")
+    add("--activation", choices=[*networks.SMOOTH, "relu", "leaky_relu"], help="of the convolutions")
+    add("--reference-sigma", type=positive(float),
+        help="standard deviation of the Gaussian reference; by default there is none")  # fmt: skip
+    add("--data-noise", type=at_least_zero(float), help="standard deviation of noise added to images")
+    add("--energy-penalty", type=at_least_zero(float), help="weight of the mean of f squared")
+    add("--learning-rate", type=positive(float), help="of Adam")
+    add("--beta-1", type=at_least_zero(float), help="of Adam")
+    add = result.add_argument_group("Langevin dynamics").add_argument
+    add("--chains", choices=["persistent", "short-run", "data"],
+        help="start from a pool of earlier samples, from noise, or from the images")  # fmt: skip
+    add("--pool", type=positive(int), help="number of persistent chains")
+    add("--restart", type=options.share, help="share of the chains drawn from the pool begun anew")
+    add("--steps", type=positive(int), help="per iteration")
+    add("--step-size", type=positive(float), help="delta; sqrt(2) is a unit gradient step")
+    add("--temperature", type=at_least_zero(float), help="of the noise; 1 samples the model itself")
+    add = result.add_argument_group("watching").add_argument
+    add("--negative", metavar="SOURCE", help="images of another kind, for train.evaluate")
+    add("--roll-back", action="store_true",
+        help="at a sign of trouble go back to the last good epoch with half of the learning rate; "
+        "needs --schedule constant")  # fmt: skip
+    add("--picture-every", type=positive(int), help="epochs between pictures in TensorBoard")
+    return result
+
+
+def settle(given: dict) -> dict:
+    """Return all settings of a run that was given some options."""
+    settings = {**DEFAULTS, **SOURCE_DEFAULTS.get(given.get("data", DEFAULTS["data"]), {}), **given}
+    if settings["roll_back"] and settings["schedule"] != "constant":
+        raise ValueError("--roll-back changes the learning rate itself: give --schedule constant.")
+    return settings
+
+
+def build(settings: dict, shape: tuple[int, ...], examples: int) -> Descriptor:
+    """Make and compile the model that the settings describe."""
+    keras.utils.set_random_seed(settings["seed"])
+    network = networks.image_descriptor(
+        shape,
+        settings["width"],
+        kernel_size=settings["kernel_size"],
+        activation=settings["activation"],
+        dtype=settings["precision"],
+    )
+    model = Descriptor(
+        network,
+        reference_sigma=settings["reference_sigma"] or math.inf,
+        langevin=Langevin(settings["steps"], settings["step_size"], settings["temperature"]),
+        chains=settings["chains"],
+        pool=settings["pool"],
+        restart=settings["restart"],
+        data_noise=settings["data_noise"],
+        energy_penalty=settings["energy_penalty"],
+        seed=settings["seed"],
+    )
+    rate = learning.rate(settings, examples)
+    model.compile(optimizer=keras.optimizers.Adam(rate, beta_1=settings["beta_1"]))
+    return model
+
+
+def watchers(model: Descriptor, settings: dict, images: data.Images, logs: Path) -> list:
+    """Return the callbacks that show how learning goes."""
+    pictures = callbacks.TensorBoardPictures(logs, images.train, settings["picture_every"])
+    return [*([watch.RollBack()] if settings["roll_back"] else []), pictures]
+
+
+def figures(model: Descriptor, settings: dict, images: data.Images, run: runs.Run) -> dict:
+    """Write pictures of what was learned and return its scores."""
+    report.write_pictures(model, images, run.pictures, "pepper:0.5")
+    return report.scores(model, {"train": images.train, "test": images.test})
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the program; return its exit code."""
+    recipe = learning.Recipe("descriptor", parser(), settle, build, watchers, figures)
+    return learning.learn(recipe, argv)
+
+
+if __name__ == "__main__":
+    programs.run(main)
