@@ -210,8 +210,10 @@ def test_the_export_holds_no_chains_and_no_optimizer(exported, model):
 
 
 def test_warm_up_records_replay(answers):
-    names = ("synthesize", "reconstruct", "inpaint", "decode")
-    assert sorted(answers["warmup"]) == sorted(f"digits {name} {n}" for name in names for n in (1, 16))
+    names = ("synthesize", "reconstruct", "inpaint", "decode", signatures.DEFAULT)
+    assert sorted(answers["warmup"]) == sorted(
+        f"digits {name} {n}" for name in names for n in signatures.WARMUP_ROWS
+    )
 
 
 def test_an_export_is_a_directory_others_may_read(exported):
@@ -239,7 +241,7 @@ def test_a_failed_export_leaves_nothing(learned, tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(signatures, "_write_warmup", fail)
+    monkeypatch.setattr(signatures, "_write_extra", fail)
     with pytest.raises(OSError, match="no space"):
         learned.export(tmp_path / "digits" / "1")
     assert [path.name for path in tmp_path.rglob("*")] in (["digits"], [])

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 
+import abp_tf
 from abp_tf import networks
 
 SHAPES = [
@@ -102,6 +103,35 @@ def test_width_is_that_of_the_finest_map_and_hidden_may_be_left_out():
     assert filters == [16, 8, 4, 2]
     assert "hidden" not in [layer.name for layer in network.layers]
     assert networks.image_generator((64, 64, 1), 3, 2, hidden=7).get_layer("hidden").units == 7
+
+
+def test_batch_norm_normalises_before_each_activation_and_keeps_variances():
+    network = networks.image_generator((16, 16, 1), 30, 8, hidden=0, batch_norm=True)
+    names = [layer.name for layer in network.layers]
+    assert names.index("up1") + 1 == names.index("norm_up1") == names.index("activation_up1") - 1
+    latent = np.random.default_rng(0).normal(size=(200, 30)).astype(np.float32)
+    for name in ("dense", "up1", "up2"):
+        inner = keras.Model(network.input, network.get_layer(name).output)
+        assert 0.3 < np.std(inner(latent, training=True)) < 3
+    model = abp_tf.Generator(network)
+    model.compile("adam")
+    with pytest.raises(ValueError, match="norm_"):
+        model.fit(np.zeros((4, 16, 16, 1), np.float32), verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "words"),
+    [
+        ((4, 8, 1), {}, "sides of 8"),
+        ((8, 8, 0), {}, "sides of 8"),
+        ((8, 8, 1), {"activation": "swash"}, "'swash'"),
+        ((8, 8, 1), {"width": 0}, "positive width"),
+        ((8, 8, 1), {"scale": 0.0}, "positive width, outputs, kernel_size and scale"),
+    ],
+)
+def test_impossible_descriptors_are_refused(shape, options, words):
+    with pytest.raises(ValueError, match=words):
+        networks.image_descriptor(shape, **options)
 
 
 def test_a_network_survives_its_config():

@@ -17,6 +17,7 @@ DEFAULTS = {
     "negative": None,
     "latent_dim": 100,
     "width": 16,
+    "kernel_size": 5,
     "descriptor_width": 32,
     "activation": "elu",
     "batch_norm": True,
@@ -71,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
     add = result.add_argument_group("generator").add_argument
     add("--latent-dim", type=positive(int), help="number of latent variables")
     add("--width", type=positive(int), help="channels of the generator's finest map")
+    add("--kernel-size", type=positive(int), help="of the generator's transposed convolutions")
     add("--activation", choices=networks.SMOOTH, help="of the generator")
     add("--batch-norm", action=argparse.BooleanOptionalAction, help="in the generator")
     add("--sigma", type=positive(float), help="standard deviation of the noise on its signals")
@@ -118,6 +120,7 @@ def build(settings: dict, shape: tuple[int, ...], examples: int) -> CoopNets:
         settings["latent_dim"],
         settings["width"],
         hidden=0,
+        kernel_size=settings["kernel_size"],
         activation=settings["activation"],
         batch_norm=settings["batch_norm"],
         dtype=settings["precision"],

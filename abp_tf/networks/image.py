@@ -16,14 +16,15 @@ def image_generator(
     hidden: int | None = None,
     kernel_size: int = 4,
     activation: str = "elu",
+    batch_norm: bool = False,
     dtype: str | keras.DTypePolicy | None = None,
 ) -> keras.Model:
     """Top-down ConvNet from a latent vector to an image in [-1, 1].
 
     A hidden dense layer, a dense layer to the coarsest map, then transposed convolutions that double
     its sides and halve its channels down to `width`, then a 3×3 convolution with tanh. There is no
-    BatchNorm, and activations are smooth, so that the chain of an example does not depend on its
-    batch.
+    BatchNorm, if not asked for, and activations are smooth, so that the chain of an example does not
+    depend on its batch.
 
     Args:
         shape: `(height, width, channels)`. The smaller side must be 4, 5, 6 or 7 times a power of
@@ -35,6 +36,8 @@ def image_generator(
             costs nothing beside the convolutions, and bends the latent space.
         kernel_size: of the transposed convolutions.
         activation: of all layers but the last: "elu", "silu", "gelu", "softplus" or "tanh".
+        batch_norm: whether to normalise before each activation, and to begin with weights that keep
+            variances, for `CoopNets`, whose generator keeps no chains; `Generator.fit` refuses it.
         dtype: policy the layers compute in, "float32" or "mixed_bfloat16"; Keras's global one by
             default. Images are float32 in any case.
 
@@ -66,25 +69,45 @@ def image_generator(
     factor = 2**doublings
     filters = [width * min(2**level, 8) for level in range(doublings, -1, -1)]
 
+    # Normalisation comes between a layer and its activation.
+    own = None if batch_norm else activation
+
+    def normalised(x, name):
+        if not batch_norm:
+            return x
+        x = keras.layers.BatchNormalization(momentum=0.9, dtype=dtype, name=f"norm_{name}")(x)
+        return keras.layers.Activation(activation, dtype=dtype, name=f"activation_{name}")(x)
+
     latent = keras.Input((latent_dim,), name="latent")
     base = (height // factor, breadth // factor, filters[0])
     x = latent
     # Units of variance one for z ~ N(0, I): with Keras's default, which also counts the many outputs,
     # latents have to grow far beyond their prior before they matter.
+    initializer = "he_normal" if batch_norm else "lecun_normal"
     for name, units in (("hidden", hidden), ("dense", base[0] * base[1] * base[2])):
         if units:
-            x = keras.layers.Dense(
-                units,
-                activation=activation,
-                kernel_initializer="lecun_normal",
-                dtype=dtype,
-                name=name,
-            )(x)
+            layer = keras.layers.Dense(
+                units, activation=own, kernel_initializer=initializer, dtype=dtype, name=name
+            )
+            x = normalised(layer(x), name)
     x = keras.layers.Reshape(base, dtype=dtype, name="base")(x)
     for level, count in enumerate(filters[1:], start=1):
-        x = keras.layers.Conv2DTranspose(
-            count, kernel_size, 2, padding="same", activation=activation, dtype=dtype, name=f"up{level}"
-        )(x)
+        initializer = "glorot_uniform"
+        if batch_norm:
+            # Each entry of the output has so many inputs: a quarter of the kernel, all channels.
+            inputs = kernel_size**2 / 4 * filters[level - 1]
+            initializer = keras.initializers.RandomNormal(stddev=(2 / inputs) ** 0.5)
+        layer = keras.layers.Conv2DTranspose(
+            count,
+            kernel_size,
+            2,
+            padding="same",
+            activation=own,
+            kernel_initializer=initializer,
+            dtype=dtype,
+            name=f"up{level}",
+        )
+        x = normalised(layer(x), f"up{level}")
     x = keras.layers.Conv2D(channels, 3, padding="same", dtype=dtype, name="signal")(x)
     # Residuals are float32 under every precision policy, so the last activation is too.
     x = keras.layers.Activation("tanh", dtype="float32", name="range")(x)

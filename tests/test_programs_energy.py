@@ -1,0 +1,127 @@
+"""Descriptor and CoopNets from program to program: learn, resume, evaluate, export, serve, ask."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import abp_tf
+from export import saved_model
+from train import coopnets, descriptor, evaluate
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+DIGITS = "--data digits --limit 120 --size 8 --batch-size 50 --kernel-size 3 --steps 3".split()
+OPTIONS = {
+    "descriptor": [*DIGITS, *"--width 4 --pool 60".split()],
+    "coopnets": [
+        *DIGITS,
+        *"--width 4 --descriptor-width 4 --latent-dim 4 --latent-steps 2".split(),
+        *"--inference-steps 5 --inference-cool 2 --curve-every 2".split(),
+    ],
+}
+PROGRAMS = {"descriptor": descriptor, "coopnets": coopnets}
+
+
+@pytest.fixture(scope="module", params=list(PROGRAMS))
+def finished(request, tmp_path_factory):
+    """A run of each program, and its name."""
+    path = tmp_path_factory.mktemp("runs") / request.param
+    words = [*OPTIONS[request.param], "--epochs", "2", "--negative", "faces"]
+    assert PROGRAMS[request.param].main(["--run", str(path), *words]) == 0
+    return request.param, path
+
+
+def test_a_run_has_its_files(finished):
+    name, path = finished
+    files = {found.name for found in path.iterdir()}
+    assert files >= {"config.json", "model.keras", "history.json", "metrics.json", "pictures", "logs"}
+    pictures = {picture.stem for picture in (path / "pictures").glob("*.png")}
+    own = {"descriptor": {"from_noise"}, "coopnets": {"revision", "reconstruction"}}[name]
+    assert pictures >= {"synthesis", "inpainting"} | own
+    assert json.loads((path / "config.json").read_text())["program"] == name
+    history = json.loads((path / "history.json").read_text())
+    assert [entry["epoch"] for entry in history] == [1, 2]
+    assert {"energy_gap", "drift", "sample_deviation", "saturation"} <= set(history[-1])
+    assert "mean" in json.loads((path / "metrics.json").read_text())["test_score"]
+
+
+def test_evaluate_tells_scores_and_distances(finished, capsys):
+    name, path = finished
+    assert evaluate.main(["--run", str(path), "--count", "60"]) == 0
+    found = json.loads((path / "evaluation.json").read_text())
+    assert set(found["scores"]) == {"train", "test", "negative"}
+    assert 0 <= found["scores"]["test"]["auc"] <= 1
+    compared = {"syntheses", "test images"} | ({"drafts"} if name == "coopnets" else set())
+    assert set(found["distances"]) == compared
+    assert ("errors" in found) == (name == "coopnets")
+    assert "AUC" in capsys.readouterr().out
+
+
+def test_the_export_is_served_and_answers_as_the_model_does(finished, start_server, tmp_path, digits):
+    name, path = finished
+    directory = tmp_path / name
+    assert saved_model.main(["--run", str(path), "--to", str(directory)]) == 0
+    model = keras.models.load_model(path / "model.keras")
+    images = digits[:3]
+    mask = abp_tf.masks.pepper(3, (8, 8), 0.5)
+    server = start_server("--model", f"{name}={directory}")
+    with abp_tf.Client(server.address, model=name) as client:
+
+        def same(served, local):
+            np.testing.assert_allclose(served, local, atol=1e-4)
+
+        same(client.synthesize(5, seed=7), model.synthesize(5, seed=7))
+        same(client.inpaint(images, mask, seed=7), model.inpaint(images, mask, seed=7))
+        score = client.ask("score", signal=images)
+        same(score["score"], model.score(images).score)
+        same(score["energy"], model.score(images).energy)
+        # Samples may lie outside the range of the data.
+        samples = 1.2 * images
+        same(client.ask("refine", signal=samples)["signal"], model.refine(samples))
+        if name == "coopnets":
+            same(client.reconstruct(images, seed=7), model.reconstruct(images, seed=7))
+            latents = model.infer(images, seed=7)
+            same(client.decode(latents), model(latents))
+
+
+def test_a_run_killed_and_resumed_ends_as_one_left_alone(finished, tmp_path):
+    name, path = finished
+    run = tmp_path / "killed"
+    words = [*OPTIONS[name], "--epochs", "2", "--negative", "faces"]
+    command = [sys.executable, "-m", f"train.{name}", "--run", str(run)]
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    child = subprocess.Popen(
+        [*command, *words], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    end = time.monotonic() + 300
+    while not (run / "history.json").exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    subprocess.run(
+        [*command, "--resume"], env=environment, check=True, capture_output=True, timeout=300
+    )
+    first, second = (keras.models.load_model(each / "model.keras") for each in (path, run))
+    for one, other in zip(first.weights, second.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(first.table.table, second.table.table)
+
+
+def test_resume_wants_the_program_of_the_run(finished):
+    name, path = finished
+    other = coopnets if name == "descriptor" else descriptor
+    with pytest.raises(ValueError, match=f"train.{name}"):
+        other.main(["--run", str(path), "--resume"])
+
+
+def test_roll_back_wants_a_constant_rate(tmp_path):
+    with pytest.raises(ValueError, match="--schedule constant"):
+        descriptor.main(["--run", str(tmp_path / "run"), "--roll-back"])
+    assert not (tmp_path / "run").exists()
