@@ -33,8 +33,8 @@ class Descriptor(SignalTraining, SignalAnswers, keras.Model):
     arXiv 1904.09770 and 1903.12370).
 
     Args:
-        network: a built `keras.Model` from signals `[n, *signal_shape]` to numbers; `f(x)` is the sum
-            of all it gives for an example. E.g. `abp_tf.networks.image_descriptor`.
+        network: a built `keras.Model` from signals `[n, *signal_shape]` to `f(x)`, `[n, 1]`, for
+            instance `abp_tf.networks.image_descriptor`.
         reference_sigma: s, standard deviation of the reference in units of the signal; infinite for
             none.
         langevin: of training; by default 20 unit gradient steps as above or, with a reference, 20
@@ -131,7 +131,7 @@ class Descriptor(SignalTraining, SignalAnswers, keras.Model):
     def call(self, signal):
         """`f(x)` of each example: signals `[n, *signal_shape]` to float32 `[n]`."""
         output = tf.cast(self.network(signal, training=False), tf.float32)
-        return tf.reduce_sum(output, axis=list(range(1, output.shape.rank)))
+        return tf.reshape(output, [-1])
 
     def energy(self, signal: tf.Tensor) -> tf.Tensor:
         """`U(x) = ‖x‖²/(2s²) − f(x)` of each example; sampling goes down this one function.
@@ -307,6 +307,12 @@ def _check_options(model: Descriptor, network: keras.Model) -> None:
     def refuse(name, expected):
         raise ValueError(f"`{name}` expected {expected}, received {getattr(model, name)!r}.")
 
+    if network.output_shape[1:] not in ((), (1,)):
+        raise ValueError(
+            "Descriptor expected a network that gives one number per example, shape (None, 1), "
+            f"received {network.output_shape}. Sum in the network, for instance with "
+            "`output = keras.ops.sum(output, axis=(1, 2, 3))` over the positions and channels of a map."
+        )
     if network.outputs[0].dtype != "float32":
         raise ValueError(
             f"Descriptor expected a network that ends in float32, received {network.outputs[0].dtype}, "

@@ -18,7 +18,7 @@ def image_descriptor(
     initial_deviation: float | None = None,
     dtype: str | keras.DTypePolicy | None = None,
 ) -> keras.Model:
-    """Bottom-up ConvNet from an image to numbers whose sum is `f(x)`.
+    """Bottom-up ConvNet from an image to `f(x)`.
 
     Convolutions of stride 2 that double the channels, from `width` up to 8 times as many, until the
     smaller side is 4 or less, then a dense layer. There is no BatchNorm, so that the chain of an
@@ -27,16 +27,16 @@ def image_descriptor(
     Args:
         shape: `(height, width, channels)`, sides of 8 or more.
         width: channels of the finest map.
-        outputs: numbers per image; published CoopNets sum 100.
+        outputs: units of the dense layer, whose sum is `f(x)`; 100 in published CoopNets.
         kernel_size: of the convolutions.
         activation: of the convolutions: one of `SMOOTH`, "relu" or "leaky_relu" (slope 0.2).
-        scale: what the outputs are multiplied by; it sets the unit of `f` against the reference.
+        scale: what the sum is multiplied by; it sets the unit of `f` against the reference.
         initial_deviation: standard deviation of the initial weights; Keras's default if None.
         dtype: policy the convolutions compute in, "float32" or "mixed_bfloat16"; Keras's global one
             by default. The dense layer is float32 in any case.
 
     Returns:
-        A `keras.Model` from `[n, *shape]` to `[n, outputs]`.
+        A `keras.Model` from `[n, *shape]` to `[n, 1]`.
 
     Raises:
         ValueError: for a shape or a value out of its range.
@@ -85,6 +85,8 @@ def image_descriptor(
     x = keras.layers.Flatten(dtype=dtype, name="features")(x)
     # f is large beside the differences that samples and data make in it: float32 under every policy.
     x = keras.layers.Dense(outputs, kernel_initializer=initializer, dtype="float32", name="score")(x)
+    if outputs > 1:
+        x = keras.ops.sum(x, axis=-1, keepdims=True)
     if scale != 1:
         x = keras.layers.Rescaling(scale, dtype="float32", name="scale")(x)
     return keras.Model(image, x, name="image_descriptor")
