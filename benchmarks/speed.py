@@ -1,6 +1,8 @@
 """Speed of a training step, as a share of the machine's peak: python -m benchmarks.speed.
 
-A step is 10 Langevin steps and one learning step on 100 images of 28×28, through `model.fit`.
+A generator's step is 10 Langevin steps and one learning step on 100 images of 28×28, through
+`model.fit`; descriptor and CoopNets are those of `train.descriptor` and `train.coopnets`, with 20
+steps.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from abp_tf import Generator, Langevin, networks, programs
+from train import coopnets, descriptor
 
 from . import cells
 
@@ -69,6 +72,18 @@ def make(dtype: str = "float32", examples: int | None = None) -> Generator:
     return model
 
 
+def make_energy(program, dtype: str) -> tuple[keras.Model, float]:
+    """Make the model of a training program; return it and the operations of a step on one image."""
+    settings = program.settle({"data": "fashion_mnist", "precision": dtype})
+    model = program.build(settings, SHAPE, 1000)
+    # A Langevin step goes there and back, with respect to the image; learning, from data and samples,
+    # with respect to weights and layers' inputs.
+    work = (2 * settings["steps"] + 6) * forward_flops(model.network)
+    if program is coopnets:
+        work += 4 * forward_flops(model.generator.network)
+    return model, work
+
+
 def dataset(examples: int) -> tf.data.Dataset:
     """Batches of a few images under numbers spread over a table of any size."""
     images = tf.random.stateless_uniform([1000, *SHAPE], [0, 0], -1.0, 1.0)
@@ -80,7 +95,7 @@ def time_steps(model: Generator, steps: int, epochs: int = 1) -> list[float]:
     """Return the seconds of steps through `fit`; the first one, which warms caches, is left out."""
     times = StepTimes()
     model.fit(
-        dataset(model.table.examples),
+        dataset(max(getattr(model.table, "examples", 0), 1000)),
         steps_per_epoch=steps,
         epochs=epochs,
         verbose=0,
@@ -96,12 +111,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=8)
     arguments = parser.parse_args(argv)
 
+    first = "float32, 1 000 rows"
     models = {
-        "float32, 1 000 rows": make(examples=1000),
+        first: make(examples=1000),
         "float32, 1 000 000 rows": make(examples=1_000_000),
         "mixed_bfloat16, 1 000 rows": make("mixed_bfloat16", examples=1000),
     }
-    work = forward_flops(models["float32, 1 000 rows"].network) * BATCH * (2 * STEPS + 3) / 1e9
+    one = (2 * STEPS + 3) * forward_flops(models[first].network)
+    work = dict.fromkeys(models, one)
+    for name, program in (("descriptor", descriptor), ("CoopNets", coopnets)):
+        for dtype in ("float32", "mixed_bfloat16"):
+            models[f"{name}, {dtype}"], work[f"{name}, {dtype}"] = make_energy(program, dtype)
+    work = {name: BATCH * operations / 1e9 for name, operations in work.items()}
     for model in models.values():
         time_steps(model, 3)  # compile
     # Everything in turns, and ratios within a turn: a busy moment of the machine hits all alike.
@@ -111,10 +132,13 @@ def main(argv: list[str] | None = None) -> int:
         for name, model in models.items():
             seconds[name].append(np.median(time_steps(model, arguments.steps + 1)))
         print(f"round {number + 1} of {arguments.rounds}", flush=True)
-    base = np.array(seconds["float32, 1 000 rows"])
     rows = []
     for name, found in seconds.items():
-        rates = work / np.array(found)
+        rates = work[name] / np.array(found)
+        # Against float32: of the same model, or of the small table.
+        base = np.array(seconds.get(name.replace("mixed_bfloat16", "float32"), seconds[first]))
+        if "rows" in name:
+            base = np.array(seconds[first])
         share, speed = np.median(rates / peaks), np.median(base / found)
         rows.append(
             [
@@ -125,8 +149,8 @@ def main(argv: list[str] | None = None) -> int:
                 f"{speed:.2f}",
             ]
         )
-    print(f"\n{work:.1f} GFLOP a step; matrix products: float32 {np.median(peaks):.0f}, ", end="")
-    print(f"bfloat16 {peak(tf.bfloat16):.0f} GFLOP/s\n")
+    print(f"\n{work[first]:.1f} GFLOP a generator's step", end="; matrix products: ")
+    print(f"float32 {np.median(peaks):.0f}, bfloat16 {peak(tf.bfloat16):.0f} GFLOP/s\n")
     print(cells.table(["step", "median", "GFLOP/s", "of float32 peak", "speed"], rows))
     return 0
 
