@@ -22,8 +22,9 @@ from . import cells, fashion, reconstruction
 COUNT = 2000
 GENERATORS = {"plain ABP": reconstruction.PLAIN, "expanded ABP": reconstruction.EXPANDED}
 ENERGIES = {
-    "descriptor": (descriptor, {"epochs": 20}),
-    "CoopNets": (coopnets, {"epochs": 20}),
+    "descriptor": (descriptor, {"epochs": 12}),
+    "CoopNets": (coopnets, {"epochs": 12}),
+    "CoopNets with latent steps": (coopnets, {"epochs": 12, "latent_steps": 10}),
 }
 
 
@@ -44,7 +45,7 @@ def learn(name: str, settings: dict, data: fashion.Labelled) -> tuple[float, dic
     began = time.perf_counter()
     model.fit(data.train, batch_size=settings["batch_size"], epochs=settings["epochs"], verbose=2)
     seconds = time.perf_counter() - began
-    if name == "CoopNets":
+    if ENERGIES[name][0] is coopnets:
         return seconds, {
             "revised": model.synthesize,
             "generator": lambda count: model.synthesize(count, revised=False),
