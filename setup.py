@@ -68,7 +68,7 @@ setup(
     install_requires=REQUIRES,
     extras_require={
         "serving": SERVING,
-        "demo": DEMO,
+        "demo": [*DEMO, *SERVING],
         "benchmarks": BENCHMARKS,
         "dev": [*TOOLS, *DEMO, *SERVING, *BENCHMARKS],
     },

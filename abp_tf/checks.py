@@ -177,6 +177,17 @@ def network(model, owner: str) -> None:
             )
 
 
+def independent_rows(model: keras.Model) -> None:
+    """Refuse layers that are no pure function of an example: those an example's chain cannot have."""
+    tied = (keras.layers.BatchNormalization, keras.layers.Dropout, keras.layers.GaussianDropout)
+    for layer in model._flatten_layers():
+        if isinstance(layer, (*tied, keras.layers.GaussianNoise)):
+            raise ValueError(
+                f"The network has a layer {layer.name!r} of type {type(layer).__name__}, which ties an "
+                "example's chain to its batch, or to chance. Build the network without it."
+            )
+
+
 def _range_text(value_range) -> str:
     return "any range" if value_range is None else f"[{value_range[0]:g}, {value_range[1]:g}]"
 

@@ -188,6 +188,23 @@ class Client:
         """
         return self.ask("decode", latent=latents, verbose=verbose)["signal"]
 
+    def refine(self, signals: ArrayLike, seed: ArrayLike = 0, verbose: int = 0) -> np.ndarray:
+        """Revise signals by the energy of a descriptor or of CoopNets.
+
+        Args:
+            signals: float `[n, *signal_shape]`; they may lie outside the value range.
+            seed: an integer, for the seeds `seed + arange(n)`, or `n` integers.
+            verbose: 1 shows a progress bar.
+
+        Returns:
+            float32 `[n, *signal_shape]`.
+        """
+        return self.ask("refine", signal=signals, seed=seed, verbose=verbose)["signal"]
+
+    def score(self, signals: ArrayLike, verbose: int = 0) -> np.ndarray:
+        """Tell `f(x)` of signals, float32 `[n]`; arguments as for `refine`."""
+        return self.ask("score", signal=signals, verbose=verbose)["score"]
+
     def ask(
         self, name: str, *, samples: int | None = None, verbose: int = 0, **arrays: ArrayLike
     ) -> dict[str, np.ndarray]:
@@ -205,7 +222,7 @@ class Client:
             version of the model.
 
         Raises:
-            DivergenceError: latents came back that are not finite.
+            DivergenceError: numbers came back that are not finite.
         """
         signature = self._signature(name)
         value_range = None if name in UNBOUNDED else self.value_range
@@ -239,11 +256,12 @@ class Client:
                 grpc.StatusCode.ABORTED,
             )
         answer = {key: np.concatenate([part[key] for part in answers]) for key in answers[0]}
-        # Observed entries come back as they were, so only what was inferred can have gone wrong.
-        if "latent" in answer and not np.isfinite(answer["latent"]).all():
+        # Observed entries are finite, so only what chains made of the others can have gone wrong.
+        wrong = [key for key, part in answer.items() if not np.isfinite(part).all()]
+        if wrong:
             raise checks.DivergenceError(
-                "Latents left the finite numbers during inference on the server. Export the model "
-                "with a smaller step size of `inference`."
+                f"Chains left the finite numbers on the server: {', '.join(wrong)}. Export the model "
+                "with a smaller step size."
             )
         if samples is None:
             return answer
@@ -275,9 +293,9 @@ class Client:
 
     def _signature(self, name: str) -> Signature:
         # Asked anew after an error: the server may have gone over to a version of other shapes.
-        if self._known is None:
-            self._known = self.signatures()
-        known = self._known
+        # By way of a name of its own: other threads may forget theirs meanwhile.
+        known = self._known or self.signatures()
+        self._known = known
         if name not in known:
             self._known = None
             raise ValueError(

@@ -12,12 +12,19 @@ from abp_tf.answers import Exported, ask
 from abp_tf.descriptor import Descriptor
 from abp_tf.generator import Generator
 from abp_tf.langevin import sample
-from abp_tf.noise import CHAIN, DATA, PRIOR, row_normal, row_seeds, training_seeds
+from abp_tf.noise import (
+    CHAIN,
+    DATA,
+    LATENT,
+    PRIOR,
+    REVISION,
+    row_normal,
+    row_seeds,
+    training_seeds,
+)
 from abp_tf.signal_answers import checked, partial
 from abp_tf.training import SignalTraining, numbers
 from abp_tf.watch import ChainAlarm
-
-LATENT = 5  # the stream of the latents' noise
 
 
 @keras.saving.register_keras_serializable(package="abp_tf")
@@ -104,21 +111,22 @@ class CoopNets(SignalTraining, Exported, keras.Model):
 
     # Learning.
 
-    def compile(self, generator_optimizer="adam", descriptor_optimizer="adam", **kwargs):
+    def compile(self, generator_optimizer="adam", descriptor_optimizer="adam"):
         """Set the optimizers.
 
         Args:
             generator_optimizer: of the generator; published: Adam(1e-4, beta_1=0.5).
             descriptor_optimizer: of the descriptor; published: Adam(7e-3 … 1e-2, beta_1=0.5).
-            **kwargs: see `keras.Model.compile`.
         """
-        super().compile(optimizer=descriptor_optimizer, **kwargs)
+        super().compile(optimizer=descriptor_optimizer)
         self.generator_optimizer = keras.optimizers.get(generator_optimizer)
         for optimizer, variables in self._learners():
             optimizer.build(variables)
 
     def get_compile_config(self) -> dict:
         """Return both optimizers, so that a loaded model is compiled."""
+        if not self.compiled:
+            return {}
         serialize = keras.optimizers.serialize
         return {
             "generator_optimizer": serialize(self.generator_optimizer),
@@ -127,7 +135,8 @@ class CoopNets(SignalTraining, Exported, keras.Model):
 
     def compile_from_config(self, config: dict) -> None:
         """Compile as `get_compile_config` tells."""
-        self.compile(**{name: keras.optimizers.deserialize(each) for name, each in config.items()})
+        if config:
+            self.compile(**{name: keras.optimizers.deserialize(one) for name, one in config.items()})
 
     def call(self, latent):
         """Decode latents: `g(z)`, before any revision."""
@@ -267,6 +276,10 @@ class CoopNets(SignalTraining, Exported, keras.Model):
         """Infer the latents of signals and decode them; see `Generator.reconstruct`."""
         return self.generator.reconstruct(*args, **kwargs)
 
+    def interpolate(self, *args, **kwargs):
+        """Decode combinations of latents; see `Generator.interpolate`."""
+        return self.generator.interpolate(*args, **kwargs)
+
     def refine(self, *args, **kwargs):
         """Revise signals; see `Descriptor.refine`."""
         return self.descriptor.refine(*args, **kwargs)
@@ -299,7 +312,8 @@ class CoopNets(SignalTraining, Exported, keras.Model):
 
         def inpaint(signal, mask, seed):
             answer = complete[0](signal, mask, seed)
-            whole = self.descriptor.fill(answer["signal"], signal, mask, langevin, seed)
+            seeds = row_seeds(seed, REVISION)  # CHAIN is that of the latents
+            whole = self.descriptor.fill(answer["signal"], signal, mask, langevin, seeds)
             return {**answer, "signal": whole}
 
         return {synthesize: draft[1], inpaint: complete[1], **dict(parts.values())}

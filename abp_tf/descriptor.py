@@ -107,6 +107,7 @@ class Descriptor(SignalTraining, SignalAnswers, keras.Model):
         self.value_range = None if value_range is None else tuple(value_range)
         self.seed = seed
         checks.network(network, "Descriptor")
+        checks.independent_rows(network)
         _check_options(self, network)
         self.network = network
         self.signal_shape = tuple(network.input_shape[1:])

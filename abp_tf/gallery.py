@@ -22,7 +22,7 @@ def gallery(model, images: np.ndarray) -> dict[str, np.ndarray]:
         are latents.
     """
     shown = {}
-    if hasattr(model, "autoencode"):  # a descriptor
+    if not hasattr(model, "reconstruct"):  # a descriptor
         pool = model.chains == "persistent"
         drawn = model.synthesize(_COUNT, from_noise=not pool)
         if pool:

@@ -195,7 +195,7 @@ class SignalAnswers(Exported):
 
         def inpaint(signal, mask, seed):
             start = self.noise(row_seeds(seed, PRIOR))
-            return {"signal": self.fill(start, signal, mask, inference, seed)}
+            return {"signal": self.fill(start, signal, mask, inference, row_seeds(seed, CHAIN))}
 
         return {
             synthesize: [seeds],
@@ -204,7 +204,7 @@ class SignalAnswers(Exported):
             inpaint: [signals, masks, seeds],
         }
 
-    def fill(self, start, signal, mask, langevin: Langevin, seed) -> tf.Tensor:
+    def fill(self, start, signal, mask, langevin: Langevin, seeds) -> tf.Tensor:
         """Run Langevin dynamics on the hidden entries given the others.
 
         Args:
@@ -212,7 +212,7 @@ class SignalAnswers(Exported):
             signal: same shape; hidden entries may hold anything.
             mask: same shape, above 0.5 = observed.
             langevin: steps and step size.
-            seed: int64 `[n]`.
+            seeds: int64 `[n, 2]`, seed pairs of the noise.
 
         Returns:
             float32 `[n, *signal_shape]`, observed entries untouched.
@@ -222,7 +222,7 @@ class SignalAnswers(Exported):
         def energy(hidden):
             return self.energy(tf.where(mask > 0.5, seen, hidden))
 
-        filled, _ = sample(energy, start, langevin, row_seeds(seed, CHAIN))
+        filled, _ = sample(energy, start, langevin, seeds)
         return tf.where(mask > 0.5, signal, filled)
 
     def _ask(self, name: str, inputs: list, steps, batch_size: int, verbose: int) -> dict:

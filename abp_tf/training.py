@@ -205,12 +205,7 @@ class SignalTraining:
                 f"{type(self).__name__} has its own loss, the energy, and its own metrics: "
                 "call `compile(optimizer=...)` without `loss` and `metrics`."
             )
-        for layer in self.network._flatten_layers():
-            if isinstance(layer, (keras.layers.BatchNormalization, keras.layers.Dropout)):
-                raise ValueError(
-                    f"The network has a layer {layer.name!r} of type {type(layer).__name__}, which "
-                    "ties an example's chain to its batch. Build the network without it."
-                )
+        checks.independent_rows(self.network)
 
 
 def numbers(batch: dict) -> tf.Tensor:

@@ -51,7 +51,8 @@ def learn(name: str, settings: dict, data: fashion.Labelled) -> tuple[float, dic
             "generator": lambda count: model.synthesize(count, revised=False),
         }
     return seconds, {
-        "pool": lambda count: model.synthesize(count, from_noise=False),
+        # As many as there are chains, each once.
+        "pool": lambda count: model.synthesize(min(count, model.pool), from_noise=False),
         "from noise": model.synthesize,
     }
 
@@ -71,7 +72,7 @@ def measure(learned: tuple[float, dict], data: fashion.Labelled, extract, place:
             "distance": metrics.frechet_distance(features, target),
             "kernel": metrics.kernel_distance(features, target),
             "seconds": seconds,
-            "seconds_per_1000": 1000 * took / COUNT,
+            "seconds_per_1000": 1000 * took / len(drawn),
         }
         file = name.partition("N(")[0].strip().replace(" ", "_")
         pictures.save_png(place / f"{file}.png", pictures.grid(drawn[:96], columns=12))

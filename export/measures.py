@@ -54,7 +54,7 @@ class Measures:
 
     def seconds(self, model: str, signature: str, seconds: float) -> None:
         """Note how long an answer took."""
-        self._seconds.labels(model, signature or "serving_default").observe(seconds)
+        self._seconds.labels(model, signature).observe(seconds)
 
     def serve(self, host: str, port: int) -> None:
         """Answer Prometheus from now on; OSError if the port is taken."""

@@ -105,10 +105,12 @@ class Model:
         self._note(number, State.LOADING)
         try:
             servable = Servable(path)
-        except ValueError as error:
+        # Whatever a damaged version makes the loader raise: it is told, and others are served.
+        except Exception as error:
             self._broken[number] = stamp
-            self._note(number, State.END, str(error))
-            log.error("refused %s version %d: %s", self.name, number, error)
+            what = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            self._note(number, State.END, what)
+            log.error("refused %s version %d: %s", self.name, number, what)
             return None
         self._broken.pop(number, None)
         self._note(number, State.AVAILABLE)

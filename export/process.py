@@ -73,4 +73,8 @@ class ServerProcess:
         """Send a signal, if the process lives, wait for its end, and return its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(seconds)
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise

@@ -100,7 +100,7 @@ class Servable:
         """Answer one request.
 
         Args:
-            signature: its name; empty for the default.
+            signature: its name.
             inputs: `TensorProto`s by name.
             wanted: names of the outputs to return; none for all.
             max_rows: see `tensors.read`.
@@ -112,7 +112,6 @@ class Servable:
         Raises:
             RefusedError: FAILED_PRECONDITION for an unknown signature, INVALID_ARGUMENT for its inputs.
         """
-        signature = signature or DEFAULT
         if signature not in self.specs:
             raise RefusedError(
                 grpc.StatusCode.FAILED_PRECONDITION,

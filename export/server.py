@@ -30,7 +30,7 @@ _CONNECTIONS = [
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.max_connection_idle_ms", 600_000),
     ("grpc.server_handshake_timeout_ms", 10_000),
-    ("grpc.max_concurrent_streams", 256),
+    ("grpc.max_concurrent_streams", 128),
     # Or a second server would bind the same port without a word and take half of the connections.
     ("grpc.so_reuseport", 0),
     # No compressed messages: a small one can expand without bound.
@@ -50,7 +50,8 @@ def parser() -> argparse.ArgumentParser:
     add("--keep", type=_count, default=1, metavar="N", help="how many versions to have loaded")
     add("--poll", type=float, default=1.0, metavar="SECONDS", help="between looks for new versions")
     add("--max-rows", type=_count, default=limits.rows, help="of one request")
-    add("--max-message-mb", type=_count, default=limits.message // 2**20, help="of one request")
+    add("--max-message-mb", type=_count, default=limits.message // 2**20,
+        help="of one request; larger ones are refused by gRPC itself, uncounted")  # fmt: skip
     add("--max-requests", type=_count, default=limits.requests,
         help="worked on or waiting at a time; others are refused with RESOURCE_EXHAUSTED")  # fmt: skip
     add("--workers", type=_count, default=limits.workers, help="requests worked on at a time")

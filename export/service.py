@@ -26,6 +26,8 @@ from tensorflow_serving.apis import (
 )
 from tensorflow_serving.apis.get_model_metadata_pb2 import SignatureDefMap
 
+from abp_tf.signatures import DEFAULT
+
 from .measures import Measures
 from .model import Model
 from .refusal import RefusedError, invalid, quoted
@@ -44,7 +46,7 @@ class Limits(NamedTuple):
     """
 
     rows: int = 256
-    message: int = 64 * 2**20
+    message: int = 16 * 2**20
     requests: int = 32
     workers: int = 2
 
@@ -89,7 +91,7 @@ class Service:
     def predict(self, request: bytes) -> predict_pb2.PredictResponse:
         """Answer with the outputs of a signature."""
         message = _parsed(predict_pb2.PredictRequest, request)
-        name, signature = message.model_spec.name, message.model_spec.signature_name
+        name, signature = message.model_spec.name, message.model_spec.signature_name or DEFAULT
         version, servable = self._model(message.model_spec).find(_version(message.model_spec))
         started = time.perf_counter()
         outputs = servable.answer(
@@ -159,7 +161,10 @@ class Service:
         async def handle(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
             code = grpc.StatusCode.OK
             try:
-                return await self._worked_on(method, request)
+                # Questions about models cost nothing, and are answered however busy the workers are.
+                if method != self.predict:
+                    return method(request).SerializeToString()
+                return await self._worked_on(request)
             except RefusedError as refusal:
                 code = refusal.code
                 log.info("%s refused %s: %s", name, code.name, refusal)
@@ -176,13 +181,13 @@ class Service:
 
         return handle
 
-    async def _worked_on(self, method: Callable[[bytes], Message], request: bytes) -> bytes:
+    async def _worked_on(self, request: bytes) -> bytes:
         if not self._admitted.acquire(blocking=False):
             raise RefusedError(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 f"{self.limits.requests} requests are being worked on or wait. Try again later.",
             )
-        work = self._workers.submit(lambda: method(request).SerializeToString())
+        work = self._workers.submit(lambda: self.predict(request).SerializeToString())
         # Not when the client is gone but when the work is: until then it takes its share of the
         # processor. What waits for a worker when its client goes is cancelled, which also calls this.
         work.add_done_callback(lambda _: self._admitted.release())

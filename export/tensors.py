@@ -93,9 +93,10 @@ def _values(name: str, tensor, shape: tuple[int, ...], dtype: tf.DType) -> np.nd
         if received != expected:
             raise invalid(f"{name}: expected {expected} bytes for shape {shape}, received {received}.")
         return np.frombuffer(tensor.tensor_content, kind).reshape(shape)
-    values = np.asarray(getattr(tensor, _FIELDS[dtype]), kind)
-    if not 1 <= len(values) <= count:
-        raise invalid(f"{name}: expected {count} values for shape {shape}, received {len(values)}.")
+    field = getattr(tensor, _FIELDS[dtype])
+    if not 1 <= len(field) <= count:
+        raise invalid(f"{name}: expected {count} values for shape {shape}, received {len(field)}.")
+    values = np.asarray(field, kind)
     return np.pad(values, (0, count - len(values)), mode="edge").reshape(shape)
 
 

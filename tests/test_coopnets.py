@@ -48,6 +48,50 @@ def same_state(first, second):
         np.testing.assert_array_equal(one, other)
 
 
+def test_one_trace_over_epochs_with_a_smaller_last_batch_and_batch_norm(digits):
+    traces = []
+
+    class Counted(CoopNets):
+        def train_step(self, batch):
+            traces.append(batch["signal"].shape)
+            return super().train_step(batch)
+
+    top_down = abp_tf.networks.image_generator((8, 8, 1), 4, 4, kernel_size=3, batch_norm=True)
+    bottom_up = abp_tf.networks.image_descriptor((8, 8, 1), 4)
+    model = Counted(Generator(top_down), Descriptor(bottom_up, langevin=UNIT, chains="short-run"))
+    model.compile("adam", "adam")
+    moving = top_down.get_layer("norm_up1").moving_mean.numpy()
+    model.fit(digits[:110], batch_size=25, epochs=2, verbose=0)
+    assert len(traces) == 1
+    assert np.abs(top_down.get_layer("norm_up1").moving_mean.numpy() - moving).max() > 0
+    # In answers nothing depends on the batch.
+    drafts = model.synthesize(6, revised=False)
+    np.testing.assert_allclose(model.synthesize(1, seed=5, revised=False)[0], drafts[5], atol=1e-4)
+
+
+def test_answers_do_not_depend_on_the_batch(digits, learned):
+    mask = abp_tf.masks.block(40, (8, 8), 3, seed=0)
+    for ask in (
+        lambda rows, size: learned.synthesize(len(rows), seed=rows, batch_size=size),
+        lambda rows, size: learned.reconstruct(digits[rows], seed=rows, batch_size=size),
+        lambda rows, size: learned.inpaint(digits[rows], mask[rows], seed=rows, batch_size=size),
+        lambda rows, size: learned.refine(digits[rows], seed=rows, batch_size=size),
+        lambda rows, size: learned.score(digits[rows], batch_size=size).score,
+    ):
+        whole = ask(np.arange(40), 40)
+        for size in (1, 4, 8):
+            np.testing.assert_allclose(ask(np.arange(3, 11), size), whole[3:11], atol=1e-4)
+
+
+def test_a_model_that_is_not_compiled_is_saved_too(tmp_path):
+    made = make()
+    model = CoopNets(made.generator, made.descriptor)
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert not again.compiled
+    np.testing.assert_allclose(again.synthesize(2), model.synthesize(2), atol=1e-5)
+
+
 def test_without_revision_the_generator_stays_where_it_is(digits):
     model = make(langevin=Langevin(0, 1.0))
     before = [weights.copy() for weights in model.generator.network.get_weights()]

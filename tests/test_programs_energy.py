@@ -57,9 +57,10 @@ def test_evaluate_tells_scores_and_distances(finished, capsys):
     assert evaluate.main(["--run", str(path), "--count", "60"]) == 0
     found = json.loads((path / "evaluation.json").read_text())
     assert set(found["scores"]) == {"train", "test", "negative"}
-    assert 0 <= found["scores"]["test"]["auc"] <= 1
-    compared = {"syntheses", "test images"} | ({"drafts"} if name == "coopnets" else set())
-    assert set(found["distances"]) == compared
+    for key in ("auc", "auc_of_energy"):
+        assert 0 <= found["scores"]["test"][key] <= 1
+    own = {"descriptor": "pool", "coopnets": "drafts"}[name]
+    assert set(found["distances"]) == {"syntheses", "test images", own}
     assert ("errors" in found) == (name == "coopnets")
     assert "AUC" in capsys.readouterr().out
 
@@ -84,7 +85,8 @@ def test_the_export_is_served_and_answers_as_the_model_does(finished, start_serv
         same(score["energy"], model.score(images).energy)
         # Samples may lie outside the range of the data.
         samples = 1.2 * images
-        same(client.ask("refine", signal=samples)["signal"], model.refine(samples))
+        same(client.refine(samples), model.refine(samples))
+        same(client.score(samples), model.score(samples).score)
         if name == "coopnets":
             same(client.reconstruct(images, seed=7), model.reconstruct(images, seed=7))
             latents = model.infer(images, seed=7)

@@ -96,7 +96,7 @@ def test_a_row_is_answered_alike_in_any_batch(stub):
 def test_answer_names_model_version_and_signature(stub):
     spec = stub.Predict(request("decode", latent=np.zeros((1, 4), np.float32))).model_spec
     assert (spec.name, spec.version.value, spec.signature_name) == ("digits", 1, "decode")
-    assert stub.Predict(request(seed=[1])).model_spec.signature_name == ""
+    assert stub.Predict(request(seed=[1])).model_spec.signature_name == signatures.DEFAULT
 
 
 def test_output_filter(stub, refused):

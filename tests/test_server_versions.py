@@ -86,6 +86,11 @@ def test_a_broken_version_is_reported_and_the_good_one_kept(start_server, direct
     server.wait_for("now serving version 2")
     torn = directory / "3" / "saved_model.pb"
     shutil.copytree(directory / "1", directory / ".aside")
+    warmup = directory / ".aside" / "assets.extra" / "tf_serving_warmup_requests"
+    warmup.write_bytes(warmup.read_bytes()[:100])
+    (directory / ".aside").rename(directory / "4")
+    server.wait_for("refused digits version 4: .*truncated")
+    shutil.copytree(directory / "1", directory / ".aside")
     graph = (directory / ".aside" / "saved_model.pb").read_bytes()
     (directory / ".aside" / "saved_model.pb").write_bytes(graph[: len(graph) // 2])
     (directory / ".aside").rename(directory / "3")

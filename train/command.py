@@ -87,7 +87,8 @@ def main(argv: list[str] | None = None) -> int | None:
         message = f"abp-tf: no program is called {' '.join(argv[:2])!r}; see the list above"
         return _say(f"{usage()}\n\n{message}", sys.stderr, 2)
     program, rest = found
-    return programs.call(importlib.import_module(_installed_name(program.module)).main, rest)
+    name = _installed_name(program.module)
+    return programs.call(lambda words: importlib.import_module(name).main(words), rest)
 
 
 def _say(text: str, stream: TextIO, code: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 
 import keras
@@ -18,7 +17,12 @@ DEFAULTS = {
     "latent_dim": 100,
     "width": 16,
     "kernel_size": 5,
+    "hidden": 0,
     "descriptor_width": 32,
+    "descriptor_kernel_size": 4,
+    "descriptor_activation": "silu",
+    "outputs": 1,
+    "initial_deviation": None,
     "activation": "elu",
     "batch_norm": True,
     "precision": "float32",
@@ -43,6 +47,7 @@ DEFAULTS = {
     "steps_per_epoch": None,
     "batch_size": 100,
     "seed": 0,
+    "roll_back": False,
     "curve_every": 5,
     "picture_every": 5,
 }
@@ -73,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
     add("--latent-dim", type=positive(int), help="number of latent variables")
     add("--width", type=positive(int), help="channels of the generator's finest map")
     add("--kernel-size", type=positive(int), help="of the generator's transposed convolutions")
+    add("--hidden", type=at_least_zero(int), help="units of a hidden layer; 0 for none")
     add("--activation", choices=networks.SMOOTH, help="of the generator")
     add("--batch-norm", action=argparse.BooleanOptionalAction, help="in the generator")
     add("--sigma", type=positive(float), help="standard deviation of the noise on its signals")
@@ -85,6 +91,12 @@ def parser() -> argparse.ArgumentParser:
     add("--generator-beta-1", type=at_least_zero(float), help="of its Adam")
     add = result.add_argument_group("descriptor").add_argument
     add("--descriptor-width", type=positive(int), help="channels of the descriptor's finest map")
+    add("--descriptor-kernel-size", type=positive(int), help="of its convolutions")
+    add("--descriptor-activation", choices=[*networks.SMOOTH, "relu", "leaky_relu"],
+        help="of its convolutions")  # fmt: skip
+    add("--outputs", type=positive(int), help="units whose sum is the score; 100 as published")
+    add("--initial-deviation", type=positive(float),
+        help="standard deviation of its initial weights; 0.01 as published")  # fmt: skip
     add("--reference-sigma", type=positive(float), help="standard deviation of the reference")
     add("--steps", type=positive(int), help="of the revision")
     add("--step-size", type=positive(float), help="delta of the revision")
@@ -97,6 +109,7 @@ def parser() -> argparse.ArgumentParser:
     add("--descriptor-rate", type=positive(float), help="learning rate of its Adam")
     add("--descriptor-beta-1", type=at_least_zero(float), help="of its Adam")
     add = result.add_argument_group("watching").add_argument
+    options.add_roll_back(add)
     add("--negative", metavar="SOURCE", help="images of another kind, for the error curves")
     add("--curve-every", type=positive(int), help="epochs between points of the error curves")
     add("--picture-every", type=positive(int), help="epochs between pictures in TensorBoard")
@@ -107,6 +120,7 @@ def settle(given: dict) -> dict:
     """Return all settings of a run that was given some options."""
     source = given.get("data", DEFAULTS["data"])
     settings = {**DEFAULTS, **SOURCE_DEFAULTS.get(source, {}), **given}
+    options.check_roll_back(settings)
     if settings["score_scale"] is None:
         settings["score_scale"] = 2 / settings["step_size"] ** 2
     return settings
@@ -119,7 +133,7 @@ def build(settings: dict, shape: tuple[int, ...], examples: int) -> CoopNets:
         shape,
         settings["latent_dim"],
         settings["width"],
-        hidden=0,
+        hidden=settings["hidden"],
         kernel_size=settings["kernel_size"],
         activation=settings["activation"],
         batch_norm=settings["batch_norm"],
@@ -128,7 +142,11 @@ def build(settings: dict, shape: tuple[int, ...], examples: int) -> CoopNets:
     bottom_up = networks.image_descriptor(
         shape,
         settings["descriptor_width"],
+        outputs=settings["outputs"],
+        kernel_size=settings["descriptor_kernel_size"],
+        activation=settings["descriptor_activation"],
         scale=settings["score_scale"],
+        initial_deviation=settings["initial_deviation"],
         dtype=settings["precision"],
     )
     latent = settings["latent_step_size"]
@@ -142,7 +160,7 @@ def build(settings: dict, shape: tuple[int, ...], examples: int) -> CoopNets:
     )
     descriptor = Descriptor(
         bottom_up,
-        reference_sigma=settings["reference_sigma"] or math.inf,
+        reference_sigma=settings["reference_sigma"],
         langevin=Langevin(settings["steps"], settings["step_size"], settings["temperature"]),
         chains="short-run",
         data_noise=settings["data_noise"],
@@ -163,6 +181,7 @@ def build(settings: dict, shape: tuple[int, ...], examples: int) -> CoopNets:
 def watchers(model: CoopNets, settings: dict, images: data.Images, logs: Path) -> list:
     """Return the callbacks that show how learning goes."""
     return [
+        *options.roll_back(settings),
         report.curves(model, settings, images),
         callbacks.TensorBoardPictures(logs, images.train, settings["picture_every"]),
     ]

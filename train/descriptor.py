@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 from pathlib import Path
 
 import keras
 
-from abp_tf import Descriptor, Langevin, callbacks, data, networks, programs, runs, watch
+from abp_tf import Descriptor, Langevin, callbacks, data, networks, programs, runs
 
 from . import learning, options, report
 
@@ -20,7 +21,11 @@ DEFAULTS = {
     "activation": "silu",
     "precision": "float32",
     "reference_sigma": None,
+    "outputs": 1,
+    "initial_deviation": None,
     "chains": "persistent",
+    "start_sigma": None,
+    "inference_steps": None,
     "pool": 1000,
     "restart": 0.05,
     "steps": 20,
@@ -28,6 +33,7 @@ DEFAULTS = {
     "temperature": 0.01**2 / 2,
     "data_noise": 0.03,
     "energy_penalty": 0.0,
+    "penalized": "f",
     "learning_rate": 5e-4,
     "beta_1": 0.9,
     "schedule": "late-cosine",
@@ -57,10 +63,13 @@ def parser() -> argparse.ArgumentParser:
     add("--width", type=positive(int), help="channels of the finest map")
     add("--kernel-size", type=positive(int), help="of the convolutions")
     add("--activation", choices=[*networks.SMOOTH, "relu", "leaky_relu"], help="of the convolutions")
+    add("--outputs", type=positive(int), help="units whose sum is the score")
+    add("--initial-deviation", type=positive(float), help="standard deviation of initial weights")
     add("--reference-sigma", type=positive(float),
         help="standard deviation of the Gaussian reference; by default there is none")  # fmt: skip
     add("--data-noise", type=at_least_zero(float), help="standard deviation of noise added to images")
     add("--energy-penalty", type=at_least_zero(float), help="weight of the mean of f squared")
+    add("--penalized", choices=["f", "U"], help="what is squared there, score or energy")
     add("--learning-rate", type=positive(float), help="of Adam")
     add("--beta-1", type=at_least_zero(float), help="of Adam")
     add = result.add_argument_group("Langevin dynamics").add_argument
@@ -68,14 +77,16 @@ def parser() -> argparse.ArgumentParser:
         help="start from a pool of earlier samples, from noise, or from the images")  # fmt: skip
     add("--pool", type=positive(int), help="number of persistent chains")
     add("--restart", type=options.share, help="share of the chains drawn from the pool begun anew")
+    add("--start-sigma", type=positive(float),
+        help="chains start from Gaussian noise of this deviation, not from uniform noise")  # fmt: skip
+    add("--inference-steps", type=positive(int),
+        help="of new images from noise; 20 times --steps by default, where chains go on")  # fmt: skip
     add("--steps", type=positive(int), help="per iteration")
     add("--step-size", type=positive(float), help="delta; sqrt(2) is a unit gradient step")
     add("--temperature", type=at_least_zero(float), help="of the noise; 1 samples the model itself")
     add = result.add_argument_group("watching").add_argument
     add("--negative", metavar="SOURCE", help="images of another kind, for train.evaluate")
-    add("--roll-back", action="store_true",
-        help="at a sign of trouble go back to the last good epoch with half of the learning rate; "
-        "needs --schedule constant")  # fmt: skip
+    options.add_roll_back(add)
     add("--picture-every", type=positive(int), help="epochs between pictures in TensorBoard")
     return result
 
@@ -83,8 +94,7 @@ def parser() -> argparse.ArgumentParser:
 def settle(given: dict) -> dict:
     """Return all settings of a run that was given some options."""
     settings = {**DEFAULTS, **SOURCE_DEFAULTS.get(given.get("data", DEFAULTS["data"]), {}), **given}
-    if settings["roll_back"] and settings["schedule"] != "constant":
-        raise ValueError("--roll-back changes the learning rate itself: give --schedule constant.")
+    options.check_roll_back(settings)
     return settings
 
 
@@ -96,12 +106,21 @@ def build(settings: dict, shape: tuple[int, ...], examples: int) -> Descriptor:
         settings["width"],
         kernel_size=settings["kernel_size"],
         activation=settings["activation"],
+        outputs=settings["outputs"],
+        initial_deviation=settings["initial_deviation"],
         dtype=settings["precision"],
     )
+    langevin = Langevin(settings["steps"], settings["step_size"], settings["temperature"])
+    inference = None
+    if settings["inference_steps"]:
+        inference = dataclasses.replace(langevin, steps=settings["inference_steps"])
     model = Descriptor(
         network,
         reference_sigma=settings["reference_sigma"] or math.inf,
-        langevin=Langevin(settings["steps"], settings["step_size"], settings["temperature"]),
+        langevin=langevin,
+        inference=inference,
+        start_sigma=settings["start_sigma"],
+        penalized=settings["penalized"],
         chains=settings["chains"],
         pool=settings["pool"],
         restart=settings["restart"],
@@ -117,7 +136,7 @@ def build(settings: dict, shape: tuple[int, ...], examples: int) -> Descriptor:
 def watchers(model: Descriptor, settings: dict, images: data.Images, logs: Path) -> list:
     """Return the callbacks that show how learning goes."""
     pictures = callbacks.TensorBoardPictures(logs, images.train, settings["picture_every"])
-    return [*([watch.RollBack()] if settings["roll_back"] else []), pictures]
+    return [*options.roll_back(settings), pictures]
 
 
 def figures(model: Descriptor, settings: dict, images: data.Images, run: runs.Run) -> dict:

@@ -51,7 +51,10 @@ def main(argv: list[str] | None = None) -> int:
     if images.train_labels is None:
         print("no distances: a classifier gives the features, and these images have no labels")
     else:
-        result |= _distances(model, images, run)
+        try:
+            result |= _distances(model, images, run)
+        except ValueError as error:  # of labels or images too few; what was found so far stands
+            print(f"no distances: {error}")
     files.write_json(run.path / "evaluation.json", result)
     print(f"written: {run.path / 'evaluation.json'}")
     return 0
@@ -78,16 +81,20 @@ def _errors(model, sets: dict[str, np.ndarray]) -> dict:
 
 def _scores(model, sets: dict[str, np.ndarray]) -> dict:
     """Tell the scores `f(x)`, and how well they tell negatives from each other set."""
-    found = {name: model.score(part).score for name, part in sets.items()}
-    print(f"{'':10}{'score':>12}{'deviation':>12}{'negatives told, AUC':>22}")
+    found = {name: model.score(part) for name, part in sets.items()}
+    print(f"{'':10}{'score':>12}{'deviation':>12}{'AUC of score':>14}{'of energy':>11}")
     result = {}
-    for name, values in found.items():
-        row = {"mean": float(np.mean(values)), "deviation": float(np.std(values))}
+    for name, (score, energy) in found.items():
+        row = {"mean": float(np.mean(score)), "deviation": float(np.std(score))}
+        told = ""
         if "negative" in found and name != "negative":
-            row["auc"] = metrics.auc(found["negative"], values)
+            negative = found["negative"]
+            row["auc"] = metrics.auc(negative.score, score)
+            # With a reference, the energy tells how likely a signal is, and the score alone does not.
+            row["auc_of_energy"] = metrics.auc(-negative.energy, -energy)
+            told = f"{row['auc']:14.3f}{row['auc_of_energy']:11.3f}"
         result[name] = row
-        auc = f"{row['auc']:22.3f}" if "auc" in row else ""
-        print(f"{name:10}{row['mean']:12.4g}{row['deviation']:12.4g}{auc}")
+        print(f"{name:10}{row['mean']:12.4g}{row['deviation']:12.4g}{told}")
     return {"scores": result}
 
 
@@ -95,9 +102,12 @@ def _distances(model, images: data.Images, run: runs.Run) -> dict:
     """Compare syntheses with the training images by features of a classifier trained on the spot."""
     extract = features.classifier(images.train, images.train_labels, run.path)
     target = extract(images.train)
-    compared = {"syntheses": model.synthesize(min(len(images.train), 1000))}
+    count = min(len(images.train), 1000)
+    compared = {"syntheses": model.synthesize(count)}
+    if not hasattr(model, "reconstruct") and model.chains == "persistent":
+        compared["pool"] = model.synthesize(min(count, model.pool), from_noise=False)
     if hasattr(model, "generator"):
-        compared["drafts"] = model.synthesize(len(compared["syntheses"]), revised=False)
+        compared["drafts"] = model.synthesize(count, revised=False)
     if len(images.test) > 1:
         compared["test images"] = images.test
     print(f"distance from training images, by features of a classifier ({extract.accuracy:.0%} right)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from abp_tf import data, masks
+from abp_tf import data, masks, watch
 
 
 def positive(kind: type) -> Callable:
@@ -103,6 +103,24 @@ def add_learning(parser: argparse.ArgumentParser) -> None:
         "of the run")  # fmt: skip
     add("--precision", choices=["float32", "mixed_bfloat16"], help="that networks compute in")
     add("--seed", type=int, help="of weights, noise and order")
+
+
+def add_roll_back(add: Callable) -> None:
+    """Add the option of energies that goes back at signs of trouble."""
+    add("--roll-back", action="store_true",
+        help="at a sign of trouble go back to the last good epoch with half of the learning rate; "
+        "needs --schedule constant")  # fmt: skip
+
+
+def check_roll_back(settings: dict) -> None:
+    """Refuse it where a schedule sets the learning rate."""
+    if settings["roll_back"] and settings["schedule"] != "constant":
+        raise ValueError("--roll-back changes the learning rate itself: give --schedule constant.")
+
+
+def roll_back(settings: dict) -> list[watch.RollBack]:
+    """Return the callback, if it was asked for."""
+    return [watch.RollBack()] if settings["roll_back"] else []
 
 
 DATA_DEFAULTS = {
