@@ -1,4 +1,4 @@
-"""The functions that answer for a generator, in Python and as SavedModel signatures.
+"""The functions that answer for a model, in Python and as SavedModel signatures.
 
 There is one set of them: `model.infer` and its like run the very functions that are exported, so an
 exported model answers as the model in Python does.

@@ -150,7 +150,7 @@ def signs(logs: dict, langevin: Langevin, past_gaps=(0.0, 0.0)) -> dict[str, str
 
 
 class ChainAlarm(keras.callbacks.Callback):
-    """Warn, once of each, of the signs of trouble; `Descriptor.fit` adds it, before all others."""
+    """Warn, once of each, of the signs of trouble; `fit` of an energy adds it, before all others."""
 
     def __init__(self):
         super().__init__()
