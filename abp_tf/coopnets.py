@@ -343,16 +343,6 @@ class CoopNets(SignalTraining, Exported, keras.Model):
             "seed": self.seed,
         }
 
-    @classmethod
-    def from_config(cls, config: dict, custom_objects=None) -> CoopNets:
-        """Make `CoopNets` from what `get_config` returned."""
-        config = dict(config)
-        for name in ("generator", "descriptor"):
-            config[name] = keras.saving.deserialize_keras_object(
-                config[name], custom_objects=custom_objects
-            )
-        return cls(**config)
-
 
 def _check(generator, descriptor, latent_steps) -> None:
     """Refuse models that do not fit together."""

@@ -291,16 +291,6 @@ class Descriptor(SignalTraining, SignalAnswers, keras.Model):
             "seed": self.seed,
         }
 
-    @classmethod
-    def from_config(cls, config: dict, custom_objects=None) -> Descriptor:
-        """Make a `Descriptor` from what `get_config` returned."""
-        config = dict(config)
-        for name in ("network", "langevin", "inference"):
-            config[name] = keras.saving.deserialize_keras_object(
-                config[name], custom_objects=custom_objects
-            )
-        return cls(**config)
-
 
 def _check_options(model: Descriptor, network: keras.Model) -> None:
     """Refuse options that no training could run with."""

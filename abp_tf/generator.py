@@ -346,16 +346,6 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
             "seed": self.seed,
         }
 
-    @classmethod
-    def from_config(cls, config: dict, custom_objects=None) -> Generator:
-        """Make a `Generator` from what `get_config` returned."""
-        config = dict(config)
-        for name in ("network", "langevin", "inference"):
-            config[name] = keras.saving.deserialize_keras_object(
-                config[name], custom_objects=custom_objects
-            )
-        return cls(**config)
-
 
 def _unpack(batch: dict):
     """Return observed signal (hidden entries 0), float mask or None, and the examples' numbers."""

@@ -142,6 +142,17 @@ class SignalTraining:
             data = self._test_data(x, batch_size)
             return super().predict(data, verbose=verbose, steps=steps, **kwargs)
 
+    @classmethod
+    def from_config(cls, config: dict, custom_objects=None):
+        """Make a model from what `get_config` returned."""
+
+        def revived(value):
+            if isinstance(value, dict) and "class_name" in value:
+                return keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
+            return value
+
+        return cls(**{name: revived(value) for name, value in config.items()})
+
     def get_weights(self) -> list:
         """Return all weights, and last the chains: one without the other would be of no use."""
         return [*super().get_weights(), self.table.table.numpy()]
