@@ -1,0 +1,78 @@
+"""Distances of textures and sounds: what they tell apart, and what they do not."""
+
+import numpy as np
+import pytest
+
+from abp_tf.statistics import spectrogram_distance, spectrum_noise, texture_distance
+
+RATE = 8000
+
+
+def bricks(side: int = 128, shift: int = 0) -> np.ndarray:
+    """Rows of bricks with dark joints."""
+    down, right = np.mgrid[:side, shift : shift + side]
+    right = right + 16 * (down // 16 % 2)
+    joint = (down % 16 < 2) | (right % 32 < 2)
+    noise = 0.1 * np.random.default_rng(shift).normal(size=(side, side))
+    return (np.where(joint, -0.8, 0.4) + noise)[..., None].astype(np.float32)
+
+
+def clicks(seconds: float = 2.0, seed: int = 0) -> np.ndarray:
+    """A decaying tone now and then."""
+    random = np.random.default_rng(seed)
+    time = np.arange(int(0.1 * RATE)) / RATE
+    tone = np.exp(-40 * time) * np.sin(2 * np.pi * 900 * time)
+    sound = np.zeros(int(seconds * RATE))
+    for place in random.integers(0, len(sound) - len(tone), int(8 * seconds)):
+        sound[place : place + len(tone)] += 0.3 * tone
+    return sound + 0.001 * random.normal(size=len(sound))
+
+
+def test_of_a_texture_with_itself_is_zero():
+    assert texture_distance(bricks(), bricks()) == 0
+
+
+def test_another_part_of_a_texture_is_nearer_than_noise_of_its_spectrum():
+    another = texture_distance(bricks(shift=7), bricks())
+    noise = texture_distance(spectrum_noise(bricks()), bricks())
+    assert another < 0.3 * noise
+
+
+def test_a_texture_of_another_size_can_be_compared():
+    assert texture_distance(bricks(192), bricks(128)) < 0.05
+
+
+def test_another_part_of_a_sound_is_nearer_than_noise_of_its_spectrum():
+    another = spectrogram_distance(clicks(seed=1), clicks(), RATE)
+    noise = spectrogram_distance(spectrum_noise(clicks()[:, None]), clicks(), RATE)
+    assert spectrogram_distance(clicks(), clicks(), RATE) == 0
+    assert another < 0.3 * noise
+
+
+def test_a_louder_sound_is_as_far_as_it_is_louder():
+    # Levels differ by 6 dB, their changes by nothing: half of that.
+    noise = np.random.default_rng(0).normal(size=2 * RATE) * 0.1
+    assert spectrogram_distance(2 * noise, noise, RATE) == pytest.approx(3.01, abs=0.02)
+
+
+@pytest.mark.parametrize("shape", [(4000, 1), (32, 24, 3), (6, 8, 10, 3)])
+def test_noise_keeps_spectrum_mean_and_correlations_of_channels(shape):
+    random = np.random.default_rng(1)
+    signal = random.normal(size=shape).cumsum(0) + 2
+    noise = spectrum_noise(signal, seed=3)
+    axes = tuple(range(len(shape) - 1))
+    wanted, found = (np.abs(np.fft.fftn(x, axes=axes)) for x in (signal, noise))
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-2 * wanted.std())
+    np.testing.assert_allclose(noise.mean(axes), signal.mean(axes), rtol=1e-4)
+    flat, drawn = signal.reshape(-1, shape[-1]), noise.reshape(-1, shape[-1])
+    np.testing.assert_allclose(np.cov(drawn.T), np.cov(flat.T), rtol=1e-3)
+    assert not np.allclose(noise, signal, atol=0.1)
+
+
+def test_bad_input_is_refused():
+    with pytest.raises(ValueError, match="64 or more"):
+        texture_distance(np.zeros((32, 80, 3)), bricks())
+    with pytest.raises(ValueError, match="finite"):
+        texture_distance(np.full((64, 64, 3), np.nan), bricks())
+    with pytest.raises(ValueError, match="half a second"):
+        spectrogram_distance(np.zeros(1000), clicks(), RATE)
