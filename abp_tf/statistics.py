@@ -26,7 +26,7 @@ def texture_distance(texture: ArrayLike, reference: ArrayLike) -> float:
     brightness, smoothed to each scale, the skewness: blades are brighter than what lies between.
 
     Args:
-        texture: `[h, w, c]` in [-1, 1], sides of 64 or more; colours are averaged.
+        texture: `[h, w, c]` in [-1, 1], sides of 96 or more; colours are averaged.
         reference: `[h', w', c']`, what it is compared with.
 
     Returns:
@@ -54,7 +54,7 @@ def spectrogram_distance(sound: ArrayLike, reference: ArrayLike, rate: float) ->
 
     Args:
         sound: `[samples]` or `[samples, 1]`, in [-1, 1].
-        reference: the same, of any length of half a second or more.
+        reference: the same, of any length of 0.4 seconds or more.
         rate: samples per second of both.
 
     Returns:
@@ -62,7 +62,7 @@ def spectrogram_distance(sound: ArrayLike, reference: ArrayLike, rate: float) ->
         same recording, and with `spectrum_noise` of the reference.
 
     Raises:
-        ValueError: for sounds of another rank, or shorter than half a second.
+        ValueError: for sounds of another rank, or shorter than that.
     """
     levels, target = _levels(sound, rate), _levels(reference, rate)
     quantiles = np.linspace(0.02, 0.98, 49)
@@ -98,9 +98,9 @@ def spectrum_noise(signal: ArrayLike, seed: int = 0) -> np.ndarray:
 
 def _grey(texture: ArrayLike) -> np.ndarray:
     texture = np.asarray(texture, np.float64)
-    if texture.ndim != 3 or min(texture.shape[:2]) < 64:
+    if texture.ndim != 3 or min(texture.shape[:2]) < 96:
         raise ValueError(
-            f"Expected a texture [h, w, c] with sides of 64 or more, received shape {texture.shape}."
+            f"Expected a texture [h, w, c] with sides of 96 or more, received shape {texture.shape}."
         )
     if not np.isfinite(texture).all():
         raise ValueError("Expected finite values, received NaN or infinity.")
@@ -152,9 +152,9 @@ def _levels(sound: ArrayLike, rate: float) -> np.ndarray:
     """Levels in dB, `[bands, windows]`."""
     sound = np.asarray(sound, np.float64)
     sound = sound[:, 0] if sound.ndim == 2 and sound.shape[1] == 1 else sound
-    if sound.ndim != 1 or len(sound) < rate / 2:
+    if sound.ndim != 1 or len(sound) < 0.4 * rate:
         raise ValueError(
-            f"Expected a sound [samples] or [samples, 1] of half a second or more at {rate:g} Hz, "
+            f"Expected a sound [samples] or [samples, 1] of 0.4 seconds or more at {rate:g} Hz, "
             f"received shape {sound.shape}."
         )
     window = int(0.046 * rate)

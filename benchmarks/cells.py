@@ -10,6 +10,12 @@ from pathlib import Path
 from abp_tf import files
 
 
+def place_of(directory: Path, name: str, settings: dict) -> Path:
+    """Return the directory of a cell; arguments as for `cell`."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
+    return directory / f"{name}-{digest}"
+
+
 def cell(directory: Path, name: str, settings: dict, compute: Callable[[Path], dict]) -> dict:
     """Return the figures of a cell, computed once for its settings.
 
@@ -19,8 +25,7 @@ def cell(directory: Path, name: str, settings: dict, compute: Callable[[Path], d
         settings: all that the figures depend on; other settings are another cell.
         compute: takes a directory for pictures and models and returns the figures.
     """
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
-    place = directory / f"{name}-{digest}"
+    place = place_of(directory, name, settings)
     result = place / "result.json"
     if result.exists():
         return json.loads(result.read_text())["figures"]

@@ -1,0 +1,156 @@
+"""Recovery from projections and coarser grids, for `benchmarks.recovery`.
+
+ABP learns from the observations alone. PCA learns from complete images, which it is given besides:
+of observations by one fixed operator it could learn nothing outside the operator's range. Sparse
+recovery learns nothing; of its penalties that which does best on a few training images counts.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from scipy.fft import idctn
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import Lasso
+
+from abp_tf import metrics, pictures
+from train import options
+
+from . import cells, methods
+
+OPERATORS = (
+    "projection:50",
+    "projection:100",
+    "projection:200",
+    "projection:400",
+    "coarser:2",
+    "coarser:4",
+)
+PENALTIES = (1e-4, 3e-4, 1e-3, 3e-3)
+SPARSE = 200  # images recovered by sparse recovery, one at a time
+
+
+def matrix(operator, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a linear operator on signals of a shape as a matrix `[outputs, entries]`."""
+    count = int(np.prod(shape))
+    basis = np.eye(count, dtype=np.float32).reshape(count, *shape)
+    return np.asarray(operator(basis)).reshape(count, -1).T
+
+
+def abp(settings: dict, operator, data: methods.Data) -> dict:
+    """Learn a generator from observations; recover by the mean of posterior samples."""
+    seen = np.asarray(operator(data.train)), np.asarray(operator(data.test))
+    learn = partial(methods.learn_abp, observation=operator)
+    model, seconds = methods.timed(learn, settings, seen[0], None)
+
+    def recover(observed):
+        return model.reconstruct(observed, samples=settings["samples"]).mean
+
+    found, took = methods.timed(recover, seen[1])
+    train = recover(seen[0][: methods.TRAINING])
+    return {"train": train, "test": found, "seconds": seconds, "took": took / len(found)}
+
+
+def pca(settings: dict, operator, data: methods.Data) -> dict:
+    """Learn principal components; recover by the conditional mean of their Gaussian."""
+    shape = data.train.shape[1:]
+    flat = data.train.reshape(len(data.train), -1)
+    learned, seconds = methods.timed(PCA(settings["components"], random_state=0).fit, flat)
+    scores = matrix(operator, shape)
+    covariance = learned.get_covariance() @ scores.T
+    gain = covariance @ np.linalg.inv(scores @ covariance)
+
+    def recover(images):
+        observed = np.asarray(operator(images)).reshape(len(images), -1) - scores @ learned.mean_
+        return (learned.mean_ + observed @ gain.T).reshape(images.shape)
+
+    found, took = methods.timed(recover, data.test)
+    train = recover(data.train[: methods.TRAINING])
+    return {"train": train, "test": found, "seconds": seconds, "took": took / len(found)}
+
+
+def sparse(settings: dict, operator, data: methods.Data) -> dict:
+    """Recover the image whose discrete cosine transform is sparse (lasso)."""
+    shape = data.train.shape[1:]
+    scores = matrix(operator, shape)
+    count = scores.shape[1]
+    waves = idctn(np.eye(count).reshape(count, *shape), axes=(1, 2), norm="ortho").reshape(count, -1)
+    design = scores @ waves.T
+
+    def recover(images, penalty):
+        lasso = Lasso(penalty, fit_intercept=False, max_iter=2000)
+        observed = np.asarray(operator(images)).reshape(len(images), -1)
+        with warnings.catch_warnings():
+            # Where it has not converged after so many sweeps, what it has found counts.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            found = [lasso.fit(design, y).coef_ @ waves for y in observed.astype(np.float64)]
+        return np.reshape(found, images.shape)
+
+    few = data.train[:20]
+    tried = {p: metrics.absolute_error(few, np.clip(recover(few, p), -1, 1)) for p in PENALTIES}
+    best = min(tried, key=tried.get)
+    found, took = methods.timed(recover, data.test[:SPARSE], best)
+    train = recover(data.train[:SPARSE], best)
+    return {"train": train, "test": found, "seconds": 0.0, "took": took / len(found)}
+
+
+def table(data: methods.Data, directory: Path, specs: list[str], quick: bool) -> list[dict]:
+    """Compute or read the cells of all operators; return one row for each, and draw pictures."""
+    shape = list(data.train.shape[1:])
+    common = {"data": data.name, "images": len(data.train)}
+    ways = {
+        "ABP": (abp, {**methods.abp_settings(data.name), "shape": shape}),
+        "PCA": (pca, {"components": methods.SHARED[data.name]["latent_dim"]}),
+        "sparse DCT": (sparse, {"penalties": PENALTIES, "count": SPARSE}),
+    }
+    result = []
+    for spec in specs:
+        operator = options.operator(spec)
+        shown = {}
+        for name, (method, given) in ways.items():
+            settings = {**methods.shortened(given, quick), **common, "operator": spec}
+            label = f"{data.name}-{spec.replace(':', '')}-{name.replace(' ', '-')}"
+
+            def fill(place, method=method, settings=settings, operator=operator):
+                found = method(settings, operator, data)
+                np.savez_compressed(place / "recovered.npz", test=found["test"][: methods.FEW])
+                return {
+                    **{part: _errors(getattr(data, part), found[part]) for part in ("train", "test")},
+                    "seconds": found["seconds"],
+                    "seconds_per_1000": 1000 * found["took"],
+                }
+
+            figures = cells.cell(directory, label, settings, fill)
+            with np.load(cells.place_of(directory, label, settings) / "recovered.npz") as stored:
+                shown[name] = stored["test"]
+            result.append({"operator": spec, "method": name, **figures})
+        truth = data.test[: methods.FEW]
+        path = directory / f"{data.name}_{spec}.png".replace(":", "")
+        pictures.save_png(path, pictures.rows([truth, *shown.values()], ["truth", *shown]))
+    return result
+
+
+def _errors(truth: np.ndarray, found: np.ndarray) -> dict:
+    truth, found = truth[: len(found)], np.clip(found, -1, 1).astype(np.float32)
+    return {"mae": metrics.absolute_error(truth, found), "psnr": metrics.psnr(truth, found)}
+
+
+def shown(rows: list[dict]) -> str:
+    """Return the table of operators, errors on all pixels."""
+    listed = [
+        [
+            row["operator"],
+            row["method"],
+            f"{row['train']['mae']:.4f} / {row['test']['mae']:.4f}",
+            f"{row['train']['psnr']:.1f} / {row['test']['psnr']:.1f}",
+            f"{row['seconds']:.0f}",
+            f"{row['seconds_per_1000']:.1f}",
+        ]
+        for row in rows
+    ]
+    columns = ["observed", "method", "MAE/range", "PSNR", "training s", "s per 1 000"]
+    return "All pixels, training / unseen\n\n" + cells.table(columns, listed)

@@ -1,0 +1,113 @@
+"""Cells of `benchmarks.kinds`: sounds, each learned from one recording of a few seconds."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+from scipy.linalg import solve_toeplitz
+
+from abp_tf import Generator, Langevin, media, networks, pictures, statistics
+
+# By their numbers in the file, which names none.
+SUBJECTS = {"sound1": 0, "sound2": 1, "sound3": 2, "sound10": 9}
+TASKS = ("synthesis", "gap")
+SETTINGS = {
+    "samples": 60_000, "width": 32, "latent_channels": 4, "sigma": 0.1, "steps": 10,
+    "step_size": 0.05, "rate": 1e-3, "iterations": 400, "gap": 0.5, "order": 400, "seed": 0,
+}  # fmt: skip
+
+
+def settings(task: str, quick: bool) -> dict:
+    """Return the settings of a cell."""
+    small = {"samples": 20_000, "width": 4, "iterations": 10} if quick else {}
+    return {**SETTINGS, **small, "task": task}
+
+
+def compute(subject: str, task: str, settings: dict, data: Path, place: Path) -> dict:
+    """Learn one sound, whole or with a gap; synthesize it, or fill the gap."""
+    with np.load(data / "seed_audio.npz") as stored:
+        number = SUBJECTS[subject]
+        sound = stored["audio"][number][: settings["samples"]].astype(np.float32)
+        rate = float(np.broadcast_to(stored["rate"], len(stored["audio"]))[number])
+    sound = (0.95 * sound / np.abs(sound).max())[:, None]
+    mask = np.ones((1, len(sound)), bool)
+    start = len(sound) // 2
+    end = start + int(settings["gap"] * rate)
+    if task == "gap":
+        mask[:, start:end] = False
+    model, seconds = _learn(settings, sound, mask)
+    common = {
+        "training_seconds": round(seconds, 1),
+        "seconds_per_iteration": seconds / settings["iterations"],
+    }
+    media.save_wav(place / "recording.wav", sound, rate)
+    if task == "synthesis":
+        return {**_synthesis(model, sound, rate, place), **common}
+    filled = np.where(mask[0][:, None], sound, model(model.latents).numpy()[0])
+    return {**_gap(filled, sound, slice(start, end), settings["order"], rate, place), **common}
+
+
+def _learn(settings: dict, sound: np.ndarray, mask: np.ndarray) -> tuple[Generator, float]:
+    keras.utils.set_random_seed(settings["seed"])
+    network = networks.sound_generator(len(sound), settings["latent_channels"], settings["width"])
+    langevin = Langevin(settings["steps"], settings["step_size"])
+    model = Generator(network, settings["sigma"], langevin, expansion=1.0)
+    rate = keras.optimizers.schedules.CosineDecay(settings["rate"], settings["iterations"], 0.1)
+    model.compile(keras.optimizers.Adam(rate, beta_1=0.5))
+    began = time.perf_counter()
+    steps = max(settings["iterations"] // 10, 1)
+    data = {"signal": sound[None], "mask": mask}
+    model.fit(data, batch_size=1, steps_per_epoch=steps, epochs=10, verbose=2)
+    return model, time.perf_counter() - began
+
+
+def _synthesis(model: Generator, sound: np.ndarray, rate: float, place: Path) -> dict:
+    drawn = np.clip(model.synthesize(1, seed=1)[0], -1, 1)
+    media.save_wav(place / "synthesis.wav", drawn, rate)
+    for name, one in (("recording", sound), ("synthesis", drawn)):
+        pictures.save_png(place / f"{name}.png", media.spectrogram(one, rate, name))
+    half = len(sound) // 2
+    return {
+        "distance_dB": statistics.spectrogram_distance(drawn, sound, rate),
+        "another_window_dB": statistics.spectrogram_distance(sound[:half], sound[half:], rate),
+        "spectrum_noise_dB": statistics.spectrogram_distance(
+            statistics.spectrum_noise(sound), sound, rate
+        ),
+    }
+
+
+def _gap(filled, sound, gap: slice, order: int, rate: float, place: Path) -> dict:
+    """Compare what fills a gap with what was there, beside linear prediction and silence."""
+    predicted = sound.copy()
+    predicted[gap] = predict(sound[: gap.start, 0], sound[gap.stop :, 0], gap.stop - gap.start, order)
+    silent = sound.copy()
+    silent[gap] = 0
+    ways = {"model": filled, "linear_prediction": predicted, "silence": silent}
+    result = {}
+    for name, one in ways.items():
+        media.save_wav(place / f"{name}.wav", np.clip(one, -1, 1), rate)
+        pictures.save_png(place / f"{name}.png", media.spectrogram(one, rate, name))
+        result[f"{name}_MAE"] = float(np.mean(np.abs(one[gap] - sound[gap])) / 2)
+        result[f"{name}_dB"] = statistics.spectrogram_distance(one[gap], sound, rate)
+    return result
+
+
+def predict(before: np.ndarray, after: np.ndarray, length: int, order: int) -> np.ndarray:
+    """Fill a gap by linear prediction from both sides, faded into each other, `[length, 1]`."""
+
+    def onwards(past):
+        centred = past - past.mean()
+        transform = np.abs(np.fft.rfft(centred, 2 * len(past))) ** 2
+        correlation = np.fft.irfft(transform)[: order + 1]
+        correlation[0] *= 1 + 1e-6
+        weights = solve_toeplitz(correlation[:-1], correlation[1:])
+        known = list(centred[-order:])
+        for _ in range(length):
+            known.append(float(weights @ np.asarray(known[: -order - 1 : -1])))
+        return np.array(known[order:]) + past.mean()
+
+    fade = np.linspace(1, 0, length)
+    return (fade * onwards(before) + (1 - fade) * onwards(after[::-1])[::-1])[:, None]

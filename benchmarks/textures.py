@@ -1,0 +1,137 @@
+"""Cells of `benchmarks.kinds`: textures of 224×224 pixels, each learned from one photograph."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import abp_tf
+from abp_tf import CoopNets, Descriptor, Generator, Langevin, networks, pictures, statistics
+
+SUBJECTS = ("brick1", "grass1", "ivy", "pave5", "beehive")
+TASKS = ("generator", "descriptor", "CoopNets")
+SIZE = 224
+SETTINGS = {
+    "generator": {
+        "size": SIZE, "width": 32, "latent_channels": 1, "sigma": 0.3, "steps": 10, "step_size": 0.1,
+        "rate": 1e-3, "iterations": 400,
+    },
+    "descriptor": {
+        "size": SIZE, "crop": 64, "width": 48, "crops": 400, "start": 0.3, "steps": 60,
+        "noise": 0.01, "rate": 5e-4, "batch": 8, "iterations": 250,
+    },
+    "CoopNets": {
+        "size": SIZE, "crop": 96, "width": 24, "latent_channels": 5, "crops": 400, "steps": 20,
+        "step_size": 0.01, "reference": 0.1, "descriptor_width": 48, "rate": 6e-4,
+        "generator_rate": 3e-4, "batch": 6, "iterations": 500,
+    },
+}  # fmt: skip
+
+
+def settings(task: str, quick: bool) -> dict:
+    """Return the settings of a cell."""
+    found = {**SETTINGS[task], "seed": 0}
+    if quick:
+        found |= {"iterations": 10, "width": 8}
+    return found
+
+
+def compute(subject: str, task: str, settings: dict, data: Path, place: Path) -> dict:
+    """Learn one texture by one model; synthesize it at its size and at twice its size."""
+    with np.load(data / "seed_textures_224.npz") as stored:
+        photo = stored["images"][list(stored["names"]).index(subject)]
+    photo = (photo[: settings["size"], : settings["size"]] / 127.5 - 1).astype(np.float32)
+    keras.utils.set_random_seed(settings["seed"])
+    model, seconds = LEARN[task](settings, photo)
+    same, double = (_synthesize(model, settings, scale) for scale in (1, 2))
+    noise = statistics.spectrum_noise(photo)
+    half = len(photo) // 2
+    pictures.save_png(place / "synthesis.png", pictures.rows([[photo], [same]], ["photo", "synthesis"]))
+    pictures.save_png(place / "double.png", pictures.grid(double[None], 1, scale=1))
+
+    def distance(texture):
+        return statistics.texture_distance(np.clip(texture, -1, 1), photo)
+
+    return {
+        "distance": distance(same),
+        "at_double_size": distance(double),
+        "another_crop": statistics.texture_distance(photo[:, :half], photo[:, half:]),
+        "spectrum_noise": distance(noise),
+        "iterations": settings["iterations"],
+        "training_seconds": round(seconds, 1),
+        "seconds_per_iteration": seconds / settings["iterations"],
+    }
+
+
+def _crops(settings: dict, photo: np.ndarray) -> np.ndarray:
+    random, side = np.random.default_rng(0), settings["crop"]
+    places = random.integers(0, len(photo) - side + 1, (settings["crops"], 2))
+    return np.stack([photo[top : top + side, left : left + side] for top, left in places])
+
+
+def _fit(model, signals: np.ndarray, batch: int, iterations: int) -> float:
+    began = time.perf_counter()
+    model.fit(signals, batch_size=batch, steps_per_epoch=max(iterations // 10, 1), epochs=10, verbose=2)
+    return time.perf_counter() - began
+
+
+def _generator(settings: dict, photo: np.ndarray) -> tuple[Generator, float]:
+    network = networks.texture_generator(photo.shape, settings["latent_channels"], settings["width"])
+    langevin = Langevin(settings["steps"], settings["step_size"])
+    model = Generator(network, settings["sigma"], langevin, expansion=1.0)
+    rate = keras.optimizers.schedules.CosineDecay(settings["rate"], settings["iterations"], 0.1)
+    model.compile(keras.optimizers.Adam(rate, beta_1=0.5))
+    return model, _fit(model, photo[None], 1, settings["iterations"])
+
+
+def _descriptor(settings: dict, photo: np.ndarray) -> tuple[Descriptor, float]:
+    side = settings["crop"]
+    network = networks.texture_descriptor((side, side, 3), settings["width"], activation="leaky_relu")
+    # A step moves by the gradient of f, with noise of a given deviation.
+    langevin = Langevin(settings["steps"], 2**0.5, temperature=settings["noise"] ** 2 / 2)
+    model = Descriptor(
+        network,
+        reference_sigma=float("inf"),
+        langevin=langevin,
+        chains="short-run",
+        start_sigma=settings["start"],
+        inference=langevin,
+    )
+    model.compile(keras.optimizers.Adam(settings["rate"]))
+    return model, _fit(model, _crops(settings, photo), settings["batch"], settings["iterations"])
+
+
+def _coopnets(settings: dict, photo: np.ndarray) -> tuple[CoopNets, float]:
+    shape = (settings["crop"], settings["crop"], 3)
+    drafts = networks.texture_generator(shape, settings["latent_channels"], settings["width"])
+    scale = 2 / settings["step_size"] ** 2
+    judge = networks.texture_descriptor(
+        shape, settings["descriptor_width"], activation="leaky_relu", scale=scale
+    )
+    revises = Descriptor(
+        judge,
+        reference_sigma=settings["reference"],
+        langevin=Langevin(settings["steps"], settings["step_size"]),
+        chains="short-run",
+    )
+    model = CoopNets(Generator(drafts), revises)
+    model.compile(
+        keras.optimizers.Adam(settings["generator_rate"], beta_1=0.5),
+        keras.optimizers.Adam(settings["rate"]),
+    )
+    return model, _fit(model, _crops(settings, photo), settings["batch"], settings["iterations"])
+
+
+LEARN = {"generator": _generator, "descriptor": _descriptor, "CoopNets": _coopnets}
+
+
+def _synthesize(model, settings: dict, scale: int) -> np.ndarray:
+    """Draw one texture, `scale` times as large as the photograph."""
+    side = settings["size"] * scale
+    shape = (side, side, 3)
+    if not isinstance(model, Descriptor):
+        shape = (side // 32, side // 32, settings["latent_channels"])
+    return abp_tf.resized(model, shape).synthesize(1, seed=1)[0]

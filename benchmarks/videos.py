@@ -1,0 +1,107 @@
+"""Cells of `benchmarks.kinds`: clips of 64×64 pixels, each learned from one recording."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from abp_tf import Generator, Langevin, media, metrics, networks, pictures
+
+SUBJECTS = {"fire": "video_fire_pot_64.npz", "flashing light": "video_flashing_light_64.npz"}
+TASKS = ("synthesis", "missing frames", "moving block")
+SETTINGS = {
+    "frames": 96, "size": 64, "width": 16, "latent_channels": 20, "sigma": 0.3, "steps": 10,
+    "step_size": 0.1, "rate": 1e-3, "iterations": 300, "share": 0.5, "block": 20, "seed": 0,
+}  # fmt: skip
+
+
+def settings(task: str, quick: bool) -> dict:
+    """Return the settings of a cell."""
+    small = {"frames": 16, "width": 4, "iterations": 10} if quick else {}
+    return {**SETTINGS, **small, "task": task}
+
+
+def compute(subject: str, task: str, settings: dict, data: Path, place: Path) -> dict:
+    """Learn one clip, whole or as it is seen; synthesize it, or recover what is hidden."""
+    with np.load(data / SUBJECTS[subject]) as stored:
+        clip = (stored["frames"][: settings["frames"]] / 127.5 - 1).astype(np.float32)
+        fps = float(stored["fps"])
+    mask = hidden(task, clip.shape[:3], settings)
+    model, seconds = _learn(settings, clip, mask)
+    found = model(model.latents).numpy()[0]
+    whole = np.where(mask[..., None], clip, found)
+    common = {
+        "training_seconds": round(seconds, 1),
+        "seconds_per_iteration": seconds / settings["iterations"],
+    }
+    media.save_gif(place / "recording.gif", clip, fps)
+    if task == "synthesis":
+        drawn = model.synthesize(1, seed=1)
+        media.save_gif(place / "synthesis.gif", drawn[0], fps)
+        media.save_gif(place / "reconstruction.gif", found, fps)
+        rows = [media.tiles(one[None]) for one in (clip, found, drawn[0])]
+        labels = ["recording", "reconstructed", "synthesis"]
+        pictures.save_png(place / "frames.png", pictures.rows(rows, labels))
+        return {
+            "psnr": metrics.psnr(clip[None], found[None]),
+            "ssim": metrics.ssim(clip, found),
+            **common,
+        }
+    between = interpolated(clip, mask)
+    media.save_gif(place / "recovered.gif", whole, fps)
+    seen = np.where(mask[..., None], clip, 0)
+    rows = [media.tiles(one[None]) for one in (clip, seen, whole, between)]
+    labels = ["recording", "seen", "recovered", "interpolated"]
+    pictures.save_png(place / "frames.png", pictures.rows(rows, labels))
+    return {
+        "hidden_MAE": metrics.recovery_error(clip[None], whole[None], mask[None]),
+        "interpolation_MAE": metrics.recovery_error(clip[None], between[None], mask[None]),
+        **common,
+    }
+
+
+def hidden(task: str, shape: tuple[int, int, int], settings: dict) -> np.ndarray:
+    """Return the mask of a task, `[frames, h, w]`, 1 = observed."""
+    mask = np.ones(shape, bool)
+    frames, height, width = shape
+    if task == "missing frames":
+        random = np.random.default_rng(0)
+        # First and last stay, so that interpolation has both sides.
+        gone = 1 + random.permutation(frames - 2)[: int(settings["share"] * frames)]
+        mask[gone] = False
+    if task == "moving block":
+        side, turn = settings["block"], 2 * np.pi * np.arange(frames) / 30
+        tops = ((height - side) / 2 * (1 + np.sin(turn))).astype(int)
+        lefts = ((width - side) / 2 * (1 + np.cos(turn))).astype(int)
+        for frame, (top, left) in enumerate(zip(tops, lefts, strict=True)):
+            mask[frame, top : top + side, left : left + side] = False
+    return mask
+
+
+def interpolated(clip: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Fill each pixel by linear interpolation in time between the frames that show it."""
+    frames = np.arange(len(clip))
+    result = clip.copy()
+    for place in np.ndindex(clip.shape[1:3]):
+        seen = mask[(slice(None), *place)]
+        for channel in range(clip.shape[-1]):
+            line = (slice(None), *place, channel)
+            result[line] = np.interp(frames, frames[seen], clip[line][seen])
+    return result
+
+
+def _learn(settings: dict, clip: np.ndarray, mask: np.ndarray) -> tuple[Generator, float]:
+    keras.utils.set_random_seed(settings["seed"])
+    network = networks.video_generator(clip.shape, settings["latent_channels"], settings["width"])
+    langevin = Langevin(settings["steps"], settings["step_size"])
+    model = Generator(network, settings["sigma"], langevin, expansion=1.0)
+    rate = keras.optimizers.schedules.CosineDecay(settings["rate"], settings["iterations"], 0.1)
+    model.compile(keras.optimizers.Adam(rate, beta_1=0.5))
+    began = time.perf_counter()
+    steps = max(settings["iterations"] // 10, 1)
+    data = {"signal": clip[None], "mask": mask[None]}
+    model.fit(data, batch_size=1, steps_per_epoch=steps, epochs=10, verbose=2)
+    return model, time.perf_counter() - began
