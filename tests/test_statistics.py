@@ -74,5 +74,5 @@ def test_bad_input_is_refused():
         texture_distance(np.zeros((32, 80, 3)), bricks())
     with pytest.raises(ValueError, match="finite"):
         texture_distance(np.full((96, 96, 3), np.nan), bricks())
-    with pytest.raises(ValueError, match="0.4 seconds"):
+    with pytest.raises(ValueError, match="seconds or more"):
         spectrogram_distance(np.zeros(1000), clicks(), RATE)
