@@ -16,6 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from abp_tf import networks
 from abp_tf._version import __version__
 from abp_tf.noise import PRIOR, row_seeds
 
@@ -50,12 +51,16 @@ def of_latents(model) -> dict:
     """Return the signatures of a model with latents: functions, and the specs of their inputs.
 
     They are `synthesize(seed)`, `reconstruct(signal, seed)`, `inpaint(signal, mask, seed)` and
-    `decode(latent)`.
+    `decode(latent)`, which takes grids of any size where the network is fully convolutional.
     """
     seeds = tf.TensorSpec([None], tf.int64, name="seed")
     signals = tf.TensorSpec([None, *model.signal_shape], tf.float32, name="signal")
     masks = tf.TensorSpec([None, *model.signal_shape], tf.float32, name="mask")
-    latents = tf.TensorSpec([None, *model.latent_shape], tf.float32, name="latent")
+    network, grid = model.network, model.latent_shape
+    if networks.resizable(network):  # `decode` then takes a grid of any size
+        grid = (*[None] * (len(grid) - 1), grid[-1])
+        network = networks.resized(network, grid)
+    latents = tf.TensorSpec([None, *grid], tf.float32, name="latent")
 
     def synthesize(seed):
         latent = model.prior.draw(row_seeds(seed, PRIOR))
@@ -72,7 +77,8 @@ def of_latents(model) -> dict:
         return {"signal": whole, "latent": latent, "error": error}
 
     def decode(latent):
-        return {"signal": model.decode(latent)}
+        decoded = network(model.prior(latent), training=False)
+        return {"signal": tf.cast(decoded, tf.float32)}
 
     return {
         synthesize: [seeds],
@@ -148,7 +154,9 @@ def _write_extra(model, directory: Path, name: str) -> None:
                 request.model_spec.name = name
                 request.model_spec.signature_name = signature
                 for spec in function.input_signature:
-                    value = np.zeros((rows, *spec.shape[1:]), spec.dtype.as_numpy_dtype)
+                    # Latents may be of any size: those of a signal of the trained size.
+                    shape = model.latent_shape if spec.name == "latent" else spec.shape[1:]
+                    value = np.zeros((rows, *shape), spec.dtype.as_numpy_dtype)
                     if spec.name == "seed":
                         value += np.arange(rows)
                     elif spec.name == "mask":
