@@ -53,7 +53,7 @@ def read(argument: str, request: collect.Request) -> collect.Pixels:
     pixels, skipped = _stacked(folder, names, request, f" in {str(folder)!r}")
     if skipped:
         # Attributed to whoever called `load`.
-        warnings.warn(_warning(skipped, f" in {str(folder)!r}"), stacklevel=3)
+        warnings.warn(warning("image", skipped, f" in {str(folder)!r}"), stacklevel=3)
     labels = _labels(names, skipped, len(pixels))
     return collect.Pixels(pixels, skipped=tuple(skipped), by_class=True, labels=labels)
 
@@ -86,7 +86,7 @@ def read_named(
         named |= {str(path): path.name} if below is None else {str(path / n): n for n in below}
     pixels, skipped = _stacked(Path(), list(named), request, "")
     if skipped:
-        warnings.warn(_warning(skipped, ""), stacklevel=2)
+        warnings.warn(warning("image", skipped, ""), stacklevel=2)
     return [name for path, name in named.items() if path not in skipped], pixels
 
 
@@ -99,14 +99,26 @@ def _stacked(
     except ValueError as error:
         if len(skipped) == len(names):
             raise ValueError(
-                f"None of the {len(names)} image files{where} can be read: {_listed(skipped)}."
+                f"None of the {len(names)} image files{where} can be read: {listed(skipped)}."
             ) from error
         raise
 
 
 def _image_names(folder: Path) -> list[str]:
     formats = Image.registered_extensions()  # also those Pillow can only write
-    extensions = {extension for extension, name in formats.items() if name in Image.OPEN}
+    return names_below(folder, {end for end, name in formats.items() if name in Image.OPEN})
+
+
+def names_below(folder: Path, extensions: Container[str]) -> list[str]:
+    """Lists the files below a folder that have one of the extensions, in natural order.
+
+    Args:
+        folder: That exists.
+        extensions: In lower case, with the dot.
+
+    Returns:
+        Paths relative to the folder; hidden ones are left out.
+    """
     found = (
         path.relative_to(folder)
         for path in folder.rglob("*")
@@ -153,12 +165,14 @@ def _readable(
         yield name, pixels
 
 
-def _warning(skipped: dict[str, str], where: str) -> str:
+def warning(kind: str, skipped: dict[str, str], where: str) -> str:
+    """Says which files of a kind were skipped, and why."""
     return (
-        f"Skipped {len(skipped)} of the image files{where}, which cannot be read: {_listed(skipped)}."
+        f"Skipped {len(skipped)} of the {kind} files{where}, which cannot be read: {listed(skipped)}."
     )
 
 
-def _listed(skipped: dict[str, str]) -> str:
-    listed = "; ".join(f"{name} ({why})" for name, why in list(skipped.items())[:_NAMED])
-    return listed + (f"; and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else "")
+def listed(skipped: dict[str, str]) -> str:
+    """Lists the first of the files that were skipped."""
+    first = "; ".join(f"{name} ({why})" for name, why in list(skipped.items())[:_NAMED])
+    return first + (f"; and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else "")
