@@ -23,6 +23,7 @@ from abp_tf import (
     interpolation,
     likelihood,
     masks,
+    media,
     metrics,
     networks,
     pictures,
@@ -35,6 +36,7 @@ from abp_tf.coopnets import CoopNets
 from abp_tf.descriptor import Descriptor
 from abp_tf.generator import Generator
 from abp_tf.langevin import Langevin
+from abp_tf.sizes import resized
 from abp_tf.wire import ServingError
 
 __all__ = [
@@ -52,8 +54,10 @@ __all__ = [
     "interpolation",
     "likelihood",
     "masks",
+    "media",
     "metrics",
     "networks",
     "pictures",
+    "resized",
     "watch",
 ]

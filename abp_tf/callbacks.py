@@ -11,9 +11,12 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorboard.plugins.image import metadata
 
-from abp_tf import files, pictures
-from abp_tf.gallery import gallery
+from abp_tf import files, media, pictures
+from abp_tf.gallery import show
+
+DEFAULT_RATE = 16_000  # samples per second of sounds whose rate nobody told
 
 
 class ExpandLatents(keras.callbacks.Callback):
@@ -215,34 +218,48 @@ class HistoryFile(keras.callbacks.Callback):
 class TensorBoardPictures(keras.callbacks.Callback):
     """What the model shows of itself (`abp_tf.gallery`), and the latents, in TensorBoard.
 
-    At the end of training the latents of the training examples also go to the projector, each with
-    its picture.
+    Images as pictures; sounds as audio and spectrograms; clips as animations and strips of frames. At
+    the end of training the latents of the training examples also go to the projector, each with its
+    picture.
 
     Args:
         log_dir: where TensorBoard looks.
-        images: float32 `[n, h, w, c]` in [-1, 1], training images by number; the first 16 are shown
-            reconstructed, up to 500 in the projector.
+        signals: float32 `[n, *signal_shape]` in [-1, 1], training examples by number; up to 16 of the
+            first are shown reconstructed, up to 500 in the projector.
         every: number of epochs from one look to the next; the last epoch is always shown.
+        rate: samples or frames per second, of sounds and clips.
     """
 
-    def __init__(self, log_dir: str | os.PathLike, images: np.ndarray, every: int = 5):
+    def __init__(
+        self,
+        log_dir: str | os.PathLike,
+        signals: np.ndarray,
+        every: int = 5,
+        rate: float | None = None,
+    ):
         super().__init__()
         self.log_dir = Path(log_dir) / "pictures"
-        self.images = images
+        self.signals = signals
         self.every = every
+        self.rate = rate
 
     def on_train_begin(self, logs=None) -> None:
         """Open the log."""
         self._writer = tf.summary.create_file_writer(str(self.log_dir))
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
-        """Write pictures and a histogram of the latents."""
+        """Write what the model shows, and a histogram of the latents."""
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
-        shown = gallery(self.model, self.images)
         with self._writer.as_default(step=epoch + 1):
-            for name, picture in shown.items():
-                tf.summary.image(name, picture[None])
+            for name, part in show(self.model, self.signals).items():
+                tf.summary.image(name, part.picture()[None])
+                if part.signals.ndim == 3:
+                    sounds = np.clip(part.signals, -1, 1)
+                    rate = round(self.rate or DEFAULT_RATE)
+                    tf.summary.audio(name, sounds, rate, max_outputs=len(sounds))
+                elif part.signals.ndim == 5:
+                    _animate(f"{name}/animated", media.frames(*part), self.rate)
             if self._has_latents():
                 tf.summary.histogram("latents", self.model.latents)
 
@@ -250,7 +267,7 @@ class TensorBoardPictures(keras.callbacks.Callback):
         """Write the projector's files and close the log."""
         self._writer.close()
         if self._has_latents() and self.model.latents.ndim == 2:
-            self._write_projector(self.model.latents[:500], self.images[:500])
+            self._write_projector(self.model.latents[:500], media.tiles(self.signals[:500]))
 
     def _has_latents(self) -> bool:
         """Whether training examples have latents that are kept."""
@@ -273,3 +290,11 @@ class TensorBoardPictures(keras.callbacks.Callback):
             f"    single_image_dim: {images.shape[2]}\n    single_image_dim: {images.shape[1]}\n"
             "  }\n}\n"
         )
+
+
+def _animate(name: str, frames: np.ndarray, fps: float | None) -> None:
+    """Write an animation to TensorBoard, which shows whatever a browser can as an image."""
+    height, width = frames.shape[1:3]
+    encoded = [str(width), str(height), media.gif(frames, fps)]
+    plugin = metadata.create_summary_metadata(display_name=None, description="")
+    tf.summary.write(name, tf.constant(encoded), metadata=plugin)

@@ -32,3 +32,11 @@ def write_json(path: str | os.PathLike, value) -> None:
     """Write `value` as indented JSON, aside and renamed."""
     with aside(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def replace(path: str | os.PathLike, content: bytes) -> None:
+    """Write `content`, aside and renamed; missing folders are made."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with aside(path) as temporary:
+        temporary.write_bytes(content)
