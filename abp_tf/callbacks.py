@@ -13,7 +13,8 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.image import metadata
 
-from abp_tf import files, media, pictures
+from abp_tf import files, media, metrics, pictures
+from abp_tf.data.pipeline import Examples
 from abp_tf.gallery import show
 
 DEFAULT_RATE = 16_000  # samples per second of sounds whose rate nobody told
@@ -172,28 +173,33 @@ class ErrorCurves(keras.callbacks.Callback):
     the history find them.
 
     Args:
-        sets: signals by name, e.g. `{"train": ..., "test": ..., "negative": ...}`.
+        sets: signals by name, e.g. `{"train": ..., "test": ..., "negative": ...}`; where only a part
+            is known of them, `Examples` with a mask, 1 = observed: the error is that of observed
+            entries.
         every: number of epochs from one look to the next; the last epoch is always looked at.
         count: examples of each set.
     """
 
-    def __init__(self, sets: dict[str, np.ndarray], every: int = 5, count: int = 200):
+    def __init__(self, sets: dict[str, np.ndarray | Examples], every: int = 5, count: int = 200):
         super().__init__()
         if every < 1 or count < 1:
             raise ValueError(
                 f"ErrorCurves expected `every` and `count` of 1 or more, received {every} and {count}."
             )
-        self.sets = {name: signals[:count] for name, signals in sets.items() if len(signals)}
+        parts = {
+            name: part if isinstance(part, Examples) else Examples(part) for name, part in sets.items()
+        }
+        self.sets = {name: part.rows(0, count) for name, part in parts.items() if len(part.signal)}
         self.every = every
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
         """Measure, where it is time."""
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
-        for name, signals in self.sets.items():
-            error = np.mean((self.model.reconstruct(signals) - signals) ** 2, dtype=np.float64)
+        for name, (signal, mask, _) in self.sets.items():
+            found = self.model.reconstruct(signal, mask)
             if logs is not None:
-                logs[f"{name}_error"] = float(error)
+                logs[f"{name}_error"] = metrics.reconstruction_error(signal, found, mask)
 
 
 class HistoryFile(keras.callbacks.Callback):
@@ -228,6 +234,7 @@ class TensorBoardPictures(keras.callbacks.Callback):
             first are shown reconstructed, up to 500 in the projector.
         every: number of epochs from one look to the next; the last epoch is always shown.
         rate: samples or frames per second, of sounds and clips.
+        mask: what is known of the signals, bool, 1 = observed; None: all of it.
     """
 
     def __init__(
@@ -236,12 +243,14 @@ class TensorBoardPictures(keras.callbacks.Callback):
         signals: np.ndarray,
         every: int = 5,
         rate: float | None = None,
+        mask: np.ndarray | None = None,
     ):
         super().__init__()
         self.log_dir = Path(log_dir) / "pictures"
         self.signals = signals
         self.every = every
         self.rate = rate
+        self.mask = mask
 
     def on_train_begin(self, logs=None) -> None:
         """Open the log."""
@@ -252,7 +261,7 @@ class TensorBoardPictures(keras.callbacks.Callback):
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
         with self._writer.as_default(step=epoch + 1):
-            for name, part in show(self.model, self.signals).items():
+            for name, part in show(self.model, self.signals, self.mask).items():
                 tf.summary.image(name, part.picture()[None])
                 if part.signals.ndim == 3:
                     sounds = np.clip(part.signals, -1, 1)

@@ -24,12 +24,13 @@ class Shown(NamedTuple):
         return pictures.grid(media.tiles(self.signals), columns=self.columns)
 
 
-def show(model, signals: np.ndarray) -> dict[str, Shown]:
+def show(model, signals: np.ndarray, mask: np.ndarray | None = None) -> dict[str, Shown]:
     """Let a model show what it can do.
 
     Args:
         model: a `Generator`, `Descriptor` or `CoopNets` of images, textures, sounds or clips.
         signals: float32 `[n, *signal_shape]` in [-1, 1]; up to 16 of the first are reconstructed.
+        mask: what is known of them, bool, 1 = observed; None: all of it.
 
     Returns:
         Signals by name: "synthesis"; "from_noise" if chains of a pool were shown as synthesis;
@@ -53,20 +54,23 @@ def show(model, signals: np.ndarray) -> dict[str, Shown]:
         drafts = model.synthesize(few, revised=False)
         shown["revision"] = Shown(np.concatenate([drafts, drawn[:few]]), few)
     if hasattr(latents, "interpolate"):
-        given = signals[:few]
-        pairs = np.concatenate([given, latents.reconstruct(given)])
-        shown["reconstruction"] = Shown(pairs, len(given))
+        given, mask = signals[:few], None if mask is None else mask[:few]
+        found = latents.reconstruct(given, mask)
+        shown["reconstruction"] = Shown(
+            np.concatenate([pictures.visible(given, mask), found]), len(given)
+        )
         if len(given) >= 4:
             side = min(_COLUMNS, int(affordable**0.5))
-            corners = latents.interpolate(given[:4], interpolation.square(side))
-            shown["interpolation"] = Shown(corners, side)
+            known = None if mask is None else mask[:4]
+            mixed = latents.interpolate(given[:4], interpolation.square(side), known)
+            shown["interpolation"] = Shown(mixed, side)
     return shown
 
 
-def gallery(model, signals: np.ndarray) -> dict[str, np.ndarray]:
+def gallery(model, signals: np.ndarray, mask: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """Draw what a model shows of itself; arguments are those of `show`.
 
     Returns:
         uint8 pictures `[H, W, 3]` by name.
     """
-    return {name: part.picture() for name, part in show(model, signals).items()}
+    return {name: part.picture() for name, part in show(model, signals, mask).items()}

@@ -106,6 +106,21 @@ def rows(batches: Sequence[ArrayLike], labels: Sequence[str] | None = None, gap:
     return np.concatenate([_margin(labels, middles, len(stacked)), stacked], axis=1)
 
 
+def visible(images: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    """Puts NaN, which is drawn as mid-grey, where nothing is observed.
+
+    Args:
+        images: `[n, ..., c]`.
+        mask: Bool of the same shape, or without the channel axis, True where observed; None: all is.
+
+    Returns:
+        Floats `[n, ..., c]`.
+    """
+    if mask is None:
+        return images
+    return np.where(mask[..., None] if mask.ndim < images.ndim else mask, images, np.nan)
+
+
 def save_png(path: str | os.PathLike, picture: np.ndarray) -> None:
     """Writes a picture as PNG; a file of that name is replaced whole or not at all.
 

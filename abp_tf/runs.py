@@ -16,8 +16,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from abp_tf import data, files
+from abp_tf import data, files, masks
 from abp_tf._version import __version__
+from abp_tf.data import mask_files
 
 
 class Run:
@@ -50,7 +51,7 @@ class Run:
             FileExistsError: something is there; it is left as it is.
         """
         path = Path(path)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if files.taken(path):
             raise FileExistsError(
                 f"Expected a new run directory, but {path} exists. Choose another name, or continue "
                 "it with --resume. Nothing was changed."
@@ -115,9 +116,10 @@ class Run:
 
 
 def load_images(settings: dict) -> data.Images:
-    """Load images as a program's settings say."""
-    size = settings["size"]
-    return data.load(
+    """Load images, and their masks if these are stored, as a program's settings say."""
+    size, mask = settings["size"], settings.get("mask")
+    stored = mask_files.is_stored(mask)
+    images = data.load(
         settings["data"],
         size=tuple(size) if isinstance(size, (list, tuple)) else size,
         crop=settings["crop"],
@@ -125,17 +127,46 @@ def load_images(settings: dict) -> data.Images:
         limit=settings["limit"],
         test_share=settings["test_share"],
         data_dir=settings["data_dir"],
+        missing=stored,
     )
+    if not stored:
+        return images
+    limited = settings["limit"] is not None
+    return mask_files.attach(images, mask, crop=settings["crop"], limited=limited)
+
+
+def training_mask(settings: dict, images: data.Images) -> np.ndarray | None:
+    """Return what a run shows its model of the training images: their own masks, or drawn ones.
+
+    Args:
+        settings: of the run.
+        images: as `load_images` returned them.
+
+    Returns:
+        bool, 1 = observed, `[n, h, w]`; None: all is observed.
+    """
+    if images.train_mask is not None or not settings.get("mask"):
+        return images.train_mask
+    shape = images.train.shape[1:-1]
+    return masks.parse(settings["mask"])(len(images.train), shape, settings["seed"])
 
 
 def describe(images: data.Images) -> dict:
-    """Tell data from other data: counts, shape, and a digest of every value."""
-    digest = hashlib.sha256()
-    for part in (images.train, images.test):
-        digest.update(np.ascontiguousarray(part))
-    return {
+    """Tell data from other data: counts, shape, and digests of all values and of stored masks."""
+    found = {
         "train": len(images.train),
         "test": len(images.test),
         "shape": list(images.train.shape[1:]),
-        "sha256": digest.hexdigest(),
+        "sha256": _digest(images.train, images.test),
     }
+    if images.train_mask is not None:
+        found["masks"] = _digest(images.train_mask, images.test_mask)
+    return found
+
+
+def _digest(*parts: np.ndarray | None) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        if part is not None:
+            digest.update(np.ascontiguousarray(part))
+    return digest.hexdigest()

@@ -5,19 +5,16 @@ from __future__ import annotations
 import argparse
 import zipfile
 import zlib
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from abp_tf import Client, checks, files, masks, pictures, programs
-from abp_tf.data import collect, convert, folder, npz
+from abp_tf.data import collect, convert, folder, mask_files, npz
 
 # The grid is for a first look: so many images in a row, samples below each other, and images in all.
 _COLUMNS, _SHOWN = 10, 100
-
-# What a mask in grey counts as: a scan of black and white has greys at its edges.
-_WHITE = 128
 
 
 class Answer(NamedTuple):
@@ -137,7 +134,7 @@ def inpaint(client: Client, arguments: argparse.Namespace) -> Answer:
     signal = answer["signal"]
     seeds = arguments.seed + np.arange(signal[..., 0, 0, 0].size).reshape(signal.shape[:-3])
     arrays = {**answer, "seed": seeds, "mask": mask, "name": np.array(names)}
-    rows = {"images": images, "observed": np.where(mask[..., None], images, np.nan)}
+    rows = {"images": images, "observed": pictures.visible(images, mask)}
     if arguments.samples is None:
         return Answer(arrays, {"images": signal}, names, {**rows, "inpaint": signal})
     mean, deviation = signal.mean(axis=0), signal.std(axis=0)
@@ -172,19 +169,10 @@ def _images(client: Client, name: str, paths: list[str]) -> tuple[list[str], np.
 
 def _masks(path: str, names: list[str], size: tuple[int, int]) -> np.ndarray:
     """Read masks for images of these names; return bool `[n, h, w]`, True where observed."""
-    found, pixels = folder.read_named([path], collect.Request(size, grey=True))
-    observed = pixels[..., 0] >= _WHITE
-    if not Path(path).is_dir():
-        return np.repeat(observed, len(names), axis=0)
-    places = {PurePath(name).with_suffix(""): place for place, name in enumerate(found)}
-    missing = [name for name in names if PurePath(name).with_suffix("") not in places]
-    if missing:
-        raise ValueError(
-            f"--masks: expected a mask for each of {len(names)} images by their names in {path!r}, "
-            f"found none for {len(missing)}, the first of them {missing[0]!r}. One mask for all is "
-            "given as a file."
-        )
-    return observed[[places[PurePath(name).with_suffix("")] for name in names]]
+    if Path(path).is_dir():
+        return mask_files.by_name(path, names, size)
+    _, pixels = folder.read_named([path], collect.Request(size, grey=True))
+    return np.repeat(pixels[..., 0] >= mask_files.WHITE, len(names), axis=0)
 
 
 def _latents(argument: str) -> np.ndarray:
@@ -213,7 +201,7 @@ def fresh(text: str) -> Path:
         FileExistsError: something is there.
     """
     path = Path(text)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if files.taken(path):
         raise FileExistsError(
             f"--to: expected a directory that is new or empty, but {text!r} is not. Nothing was "
             "changed."
@@ -232,7 +220,7 @@ def write(directory: Path, answer: Answer) -> None:
         return
     names = answer.names or [f"{number:0{len(str(len(first) - 1))}}" for number in range(len(first))]
     for name, signals in answer.folders.items():
-        for stem, pixels in zip(_distinct(names), convert.to_uint8(signals), strict=True):
+        for stem, pixels in zip(files.stems(names), convert.to_uint8(signals), strict=True):
             pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
             pictures.save_png(directory / name / f"{stem}.png", pixels)
     if answer.rows is None:
@@ -242,21 +230,6 @@ def write(directory: Path, answer: Answer) -> None:
     pictures.save_png(directory / "grid.png", grid)
     print(f"wrote {', '.join(f'{name}/' for name in answer.folders)}, grid.png and answers.npz "
           f"into {directory}")  # fmt: skip
-
-
-def _distinct(names: list[str]) -> list[str]:
-    """Return names without suffixes, numbered where two would be one file."""
-    taken: set[str] = set()
-    stems = []
-    for name in names:
-        stem, number = PurePath(name).with_suffix("").as_posix(), 1
-        candidate = stem
-        while candidate.lower() in taken:
-            number += 1
-            candidate = f"{stem}-{number}"
-        taken.add(candidate.lower())
-        stems.append(candidate)
-    return stems
 
 
 COMMANDS = {

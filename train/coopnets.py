@@ -14,6 +14,7 @@ from . import learning, options, report
 DEFAULTS = {
     **options.DATA_DEFAULTS,
     "negative": None,
+    "mask": None,
     "latent_dim": 100,
     "width": 16,
     "kernel_size": 5,
@@ -24,7 +25,7 @@ DEFAULTS = {
     "outputs": 1,
     "initial_deviation": None,
     "activation": "elu",
-    "batch_norm": True,
+    "batch_norm": None,
     "precision": "float32",
     "sigma": 0.3,
     "latent_steps": 0,
@@ -75,12 +76,14 @@ def parser() -> argparse.ArgumentParser:
     options.add_learning(result)
     positive, at_least_zero = options.positive, options.at_least_zero
     add = result.add_argument_group("generator").add_argument
+    options.add_mask(add, "hide parts of the training images, or say which are")
     add("--latent-dim", type=positive(int), help="number of latent variables")
     add("--width", type=positive(int), help="channels of the generator's finest map")
     add("--kernel-size", type=positive(int), help="of the generator's transposed convolutions")
     add("--hidden", type=at_least_zero(int), help="units of a hidden layer; 0 for none")
     add("--activation", choices=networks.SMOOTH, help="of the generator")
-    add("--batch-norm", action=argparse.BooleanOptionalAction, help="in the generator")
+    add("--batch-norm", action=argparse.BooleanOptionalAction,
+        help="in the generator; by default, unless images are incomplete")  # fmt: skip
     add("--sigma", type=positive(float), help="standard deviation of the noise on its signals")
     add("--latent-steps", type=at_least_zero(int),
         help="Langevin steps of latents towards the revision; 0 in the released codes")  # fmt: skip
@@ -123,6 +126,9 @@ def settle(given: dict) -> dict:
     options.check_roll_back(settings)
     if settings["score_scale"] is None:
         settings["score_scale"] = 2 / settings["step_size"] ** 2
+    if settings["batch_norm"] is None:
+        # It would tie the chain of an incomplete example to its batch.
+        settings["batch_norm"] = settings["mask"] is None
     return settings
 
 
@@ -183,18 +189,16 @@ def watchers(model: CoopNets, settings: dict, images: data.Images, logs: Path) -
     return [
         *options.roll_back(settings),
         report.curves(model, settings, images),
-        callbacks.TensorBoardPictures(logs, images.train, settings["picture_every"]),
+        callbacks.TensorBoardPictures(
+            logs, images.train, settings["picture_every"], images.rate, images.train_mask
+        ),
     ]
 
 
 def figures(model: CoopNets, settings: dict, images: data.Images, run: runs.Run) -> dict:
     """Write pictures of what was learned and return its errors and scores."""
-    report.write_pictures(model, images, run.pictures, "pepper:0.5")
-    sets = {"train": images.train, "test": images.test}
-    return {
-        **{name: report.errors(model, part) if len(part) else None for name, part in sets.items()},
-        **report.scores(model, sets),
-    }
+    report.write_pictures(model, images, run.pictures, settings["mask"])
+    return {**report.all_errors(model, images), **report.scores(model, report.sets(images))}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -141,8 +141,8 @@ def watchers(model: Descriptor, settings: dict, images: data.Images, logs: Path)
 
 def figures(model: Descriptor, settings: dict, images: data.Images, run: runs.Run) -> dict:
     """Write pictures of what was learned and return its scores."""
-    report.write_pictures(model, images, run.pictures, "pepper:0.5")
-    return report.scores(model, {"train": images.train, "test": images.test})
+    report.write_pictures(model, images, run.pictures)
+    return report.scores(model, report.sets(images))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -64,12 +64,7 @@ def parser() -> argparse.ArgumentParser:
     positive, at_least_zero = options.positive, options.at_least_zero
     group = result.add_argument_group("model")
     add = group.add_argument
-    add(
-        "--mask",
-        type=options.mask,
-        help="hide parts of the training images: pepper:0.5 hides half "
-        "of the pixels, squares:0.5:3 squares of 3x3, block:9 one square of 9x9",
-    )
+    options.add_mask(add, "hide parts of the training images, or say which are")
     add("--latent-dim", type=positive(int), help="number of latent variables")
     add("--width", type=positive(int), help="channels of the finest map")
     add("--hidden", type=at_least_zero(int), help="units of the hidden layer; 8 * width by default")
@@ -159,16 +154,17 @@ def watchers(model: Generator, settings: dict, images: data.Images, logs: Path) 
     """Return the callbacks that show how learning goes."""
     return [
         report.curves(model, settings, images),
-        callbacks.TensorBoardPictures(logs, images.train, settings["picture_every"]),
+        callbacks.TensorBoardPictures(
+            logs, images.train, settings["picture_every"], images.rate, images.train_mask
+        ),
     ]
 
 
 def figures(model: Generator, settings: dict, images: data.Images, run: runs.Run) -> dict:
     """Write pictures of what was learned and return its errors."""
-    report.write_pictures(model, images, run.pictures, settings["mask"] or "pepper:0.5")
+    report.write_pictures(model, images, run.pictures, settings["mask"])
     return {
-        "train": report.errors(model, images.train),
-        "test": report.errors(model, images.test) if len(images.test) else None,
+        **report.all_errors(model, images),
         "learned_latent_norm": report.latent_norm(model),
     }
 

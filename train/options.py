@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 
 from abp_tf import data, masks, watch
+from abp_tf.data import mask_files
 
 
 def positive(kind: type) -> Callable:
@@ -34,6 +35,19 @@ def at_least_zero(kind: type) -> Callable:
     return parse
 
 
+def at_least(least: int) -> Callable:
+    """Return a parser of integers of `least` or more."""
+
+    def parse(text):
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"expected {least} or more, received {text}")
+        return value
+
+    parse.__name__ = "int"
+    return parse
+
+
 def share(text: str) -> float:
     """Parse a number in [0, 1]."""
     value = float(text)
@@ -57,10 +71,13 @@ def size(text: str) -> int | list[int]:
 
 def mask(text: str) -> str:
     """Check a mask specification; settings keep its text."""
+    if mask_files.is_stored(text):
+        return text
     try:
         return str(masks.parse(text))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        stored = " or ".join(map(repr, mask_files.FORMS.values()))
+        raise argparse.ArgumentTypeError(f"{error} Masks in files are given as {stored}.") from None
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -89,6 +106,15 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--limit", type=positive(int), help="use the first so many images")
     group.add_argument("--test-share", type=share, help="share of the images held out for testing")
     group.add_argument("--data-dir", help="where tensorflow-datasets keeps its data")
+
+
+def add_mask(add: Callable, purpose: str) -> None:
+    """Add the option that says what is observed of images."""
+    add("--mask", type=mask, metavar="SPEC",
+        help=f"{purpose}: pepper:0.5 hides half of the pixels, squares:0.5:3 squares of 3x3, block:9 "
+        "one square of 9x9; folder:PATH reads masks of the names of the image files, white where a "
+        "pixel is observed and black where it is hidden; npz:PATH[:KEY] an array [n, h, w] of them, "
+        "1 = observed, 0 = hidden, in the order of the images")  # fmt: skip
 
 
 def add_learning(parser: argparse.ArgumentParser) -> None:

@@ -7,25 +7,42 @@ from pathlib import Path
 import numpy as np
 
 from abp_tf import callbacks, data, interpolation, masks, metrics, pictures
+from abp_tf.data import mask_files
+from abp_tf.data.pipeline import Examples
 from abp_tf.gallery import gallery
 
 
-def negatives(source: str, shape: tuple[int, ...], data_dir: str | None = None) -> np.ndarray:
+def sets(images: data.Images) -> dict[str, Examples]:
+    """Return training images, and test images if there are any, with what is known of them."""
+    found = {
+        "train": Examples(images.train, images.train_mask),
+        "test": Examples(images.test, images.test_mask),
+    }
+    return {name: part for name, part in found.items() if len(part.signal)}
+
+
+def negatives(source: str, shape: tuple[int, ...], data_dir: str | None = None) -> Examples:
     """Load images of another kind, brought to the size and colour of the run's own."""
     images = data.load(source, test_share=0.0, data_dir=data_dir)
-    return data.fit_to(images.train, shape)
+    return Examples(data.fit_to(images.train, shape))
 
 
-def errors(model, images: np.ndarray, count: int = 500) -> dict:
-    """Measure how well fresh inference reconstructs up to `count` images."""
-    images = images[:count]
-    found = model.reconstruct(images)
+def errors(model, part: Examples, count: int = 500) -> dict:
+    """Measure how well fresh inference reconstructs what is known of up to `count` images."""
+    signal, mask, _ = part.rows(0, count)
+    found = model.reconstruct(signal, mask)
     return {
-        "images": len(images),
-        "reconstruction_error": metrics.reconstruction_error(images, found),
-        "mae_per_range": metrics.absolute_error(images, found),
-        "psnr": metrics.psnr(images, found),
+        "images": len(signal),
+        "reconstruction_error": metrics.reconstruction_error(signal, found, mask),
+        "mae_per_range": metrics.absolute_error(signal, found, mask),
+        "psnr": metrics.psnr(signal, found, mask),
     }
+
+
+def all_errors(model, images: data.Images) -> dict:
+    """Measure the errors of training and test images; None stands for those there are none of."""
+    found = {name: errors(model, part) for name, part in sets(images).items()}
+    return {"train": found["train"], "test": found.get("test")}
 
 
 def latent_norm(model) -> float | None:
@@ -37,59 +54,78 @@ def latent_norm(model) -> float | None:
 
 def curves(model, settings: dict, images: data.Images) -> callbacks.ErrorCurves:
     """Return the callback that follows the errors of training, test and negative images."""
-    watched = {"train": images.train, "test": images.test}
+    watched = sets(images)
     if settings["negative"]:
         watched["negative"] = negatives(settings["negative"], model.signal_shape, settings["data_dir"])
     return callbacks.ErrorCurves(watched, every=settings["curve_every"])
 
 
-def scores(model, sets: dict[str, np.ndarray], count: int = 500) -> dict:
-    """Tell mean and spread of `f(x)` of up to `count` images of each set that is not empty."""
-    found = {name: model.score(part[:count]).score for name, part in sets.items() if len(part)}
-    return {
-        f"{name}_score": {"mean": float(np.mean(score)), "deviation": float(np.std(score))}
-        for name, score in found.items()
-    }
+def completed(model, part: Examples) -> np.ndarray:
+    """Return images as they are, or completed by the model where only a part is known."""
+    return part.signal if part.mask is None else model.inpaint(part.signal, part.mask)
 
 
-def write_pictures(model, images: data.Images, directory: Path, mask: str) -> list[Path]:
+def scores(model, sets: dict[str, Examples], count: int = 500) -> dict:
+    """Tell mean and spread of `f(x)` of up to `count` images of each set, completed."""
+    result = {}
+    for name, part in sets.items():
+        score = model.score(completed(model, part.rows(0, count))).score
+        result[f"{name}_score"] = {"mean": float(np.mean(score)), "deviation": float(np.std(score))}
+    return result
+
+
+def write_pictures(model, images: data.Images, directory: Path, mask: str | None = None) -> list[Path]:
     """Write what the model shows of itself, and inpaintings, as PNG files.
 
     Args:
         model: a `Generator`, `Descriptor` or `CoopNets`.
         images: what it learned from, and test images.
         directory: to write to; it exists.
-        mask: specification of what to hide for inpainting, see `abp_tf.masks.parse`.
+        mask: specification of what to hide of complete images for inpainting, see
+            `abp_tf.masks.parse`; half of the pixels by default.
 
     Returns:
         The paths.
     """
     few = 10
-    source = images.test if len(images.test) >= few else images.train
-    shown = gallery(model, source)
+    parts = sets(images)
+    source = parts.get("test", parts["train"])
+    source = source if len(source.signal) >= few else parts["train"]
+    shown = gallery(model, source.signal, source.mask)
     if hasattr(model, "reconstruct"):
-        parts = {"training": images.train[:few], "test": images.test[:few]}
         labelled = []
         for name, part in parts.items():
-            if len(part):
-                labelled += [(name, part), ("reconstructed", model.reconstruct(part))]
+            signal, seen, _ = part.rows(0, few)
+            labelled += [(name, pictures.visible(signal, seen))]
+            labelled += [("reconstructed", model.reconstruct(signal, seen))]
         labels, batches = zip(*labelled, strict=True)
         shown["reconstruction"] = pictures.rows(batches, labels)
-    if hasattr(model, "interpolate") and len(source) >= 2:
-        shown["line_and_arc"] = pictures.rows(
-            [
-                model.interpolate(source[:2], way(few))
-                for way in (interpolation.line, interpolation.arc)
-            ],
-            ["line", "arc"],
-        )
-    truth = source[:few]
-    seen = masks.parse(mask)(len(truth), truth.shape[1:3], 0)
-    damaged = np.where(seen[..., None], truth, 0.0).astype(np.float32)
-    recovered = model.inpaint(damaged, seen)
-    shown["inpainting"] = pictures.rows([damaged, recovered, truth], ["observed", "inpainted", "truth"])
+    if hasattr(model, "interpolate") and len(source.signal) >= 2:
+        pair = source.rows(0, 2)
+        ways = [
+            model.interpolate(pair.signal, way(few), pair.mask)
+            for way in (interpolation.line, interpolation.arc)
+        ]
+        shown["line_and_arc"] = pictures.rows(ways, ["line", "arc"])
+    shown["inpainting"] = _inpainting(model, source.rows(0, few), mask)
     paths = []
     for name, picture in shown.items():
         paths.append(directory / f"{name}.png")
         pictures.save_png(paths[-1], picture)
     return paths
+
+
+def _inpainting(model, part: Examples, mask: str | None) -> np.ndarray:
+    """Draw what is observed, inpainted, and, where it is known, the truth."""
+    signal, seen, _ = part
+    truth = {}
+    if seen is None:
+        # Of images with masks of their own there are some that are complete, those for testing.
+        spec = "pepper:0.5" if mask is None or mask_files.is_stored(mask) else mask
+        seen, truth = masks.parse(spec)(len(signal), signal.shape[1:-1], 0), {"truth": signal}
+    rows = {
+        "observed": pictures.visible(signal, seen),
+        "inpainted": model.inpaint(signal, seen),
+        **truth,
+    }
+    return pictures.rows(list(rows.values()), list(rows))

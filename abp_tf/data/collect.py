@@ -21,6 +21,7 @@ class Request(NamedTuple):
     limit: int | None = None
     test: bool = True  # whether a test set is wanted at all
     data_dir: str | None = None
+    missing: bool = False  # whether NaN is let pass, for entries that a mask hides
 
 
 class Signals(NamedTuple):
@@ -35,6 +36,13 @@ class Signals(NamedTuple):
         train_labels: int32 `[n]`, the class of each training example; None if the source has none.
         test_labels: int32 `[m]`, those of the test examples.
         rate: Samples, or frames, per second; None for images, and where nothing tells.
+        names: Of the files of all examples, those for testing included, in the order of the source;
+            None if it has no files.
+        places: Where in that order each training and each test example stood, int64 `[n]` and `[m]`;
+            None: the test examples are the last ones.
+        train_mask: bool `[n, *signal_shape]` without channels, True where a training example is
+            observed; None: all of it is.
+        test_mask: Likewise of the test examples.
     """
 
     train: np.ndarray
@@ -44,6 +52,10 @@ class Signals(NamedTuple):
     train_labels: np.ndarray | None = None
     test_labels: np.ndarray | None = None
     rate: float | None = None
+    names: tuple[str, ...] | None = None
+    places: tuple[np.ndarray, np.ndarray] | None = None
+    train_mask: np.ndarray | None = None
+    test_mask: np.ndarray | None = None
 
 
 class Pixels(NamedTuple):
@@ -55,6 +67,8 @@ class Pixels(NamedTuple):
     by_class: bool = False  # the order may mean classes, so the test set must not be its end
     labels: np.ndarray | None = None  # of the images of `train`; None: there are none
     test_labels: np.ndarray | None = None  # of those of `test`
+    names: tuple[str, ...] | None = None  # of the files of `train`; None: there are none
+    places: tuple[np.ndarray, np.ndarray] | None = None  # of `train` and `test` before a cut
 
 
 def stack(
@@ -119,7 +133,10 @@ def cut(pixels: Pixels, share: float, spec: str) -> Pixels:
         order = np.random.RandomState(_SPLIT_SEED).permutation(count)
         train, test = np.sort(order[train]), np.sort(order[test])
     images, labels = pixels.train, pixels.labels
-    pixels = pixels._replace(train=images[train], test=images[test])
+    places = np.arange(count)
+    pixels = pixels._replace(
+        train=images[train], test=images[test], places=(places[train], places[test])
+    )
     if labels is None:
         return pixels
     return pixels._replace(labels=labels[train], test_labels=labels[test])

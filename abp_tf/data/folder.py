@@ -28,7 +28,8 @@ def read(argument: str, request: collect.Request) -> collect.Pixels:
         request: What was asked for; no file beyond its limit is opened.
 
     Returns:
-        uint8 `[n, h, w, c]`, the paths of skipped files, relative to the folder, and labels.
+        uint8 `[n, h, w, c]`; the paths of images and of skipped files, relative to the folder; and
+        labels.
 
     Raises:
         FileNotFoundError: If there is no such folder, or no image in it.
@@ -54,8 +55,10 @@ def read(argument: str, request: collect.Request) -> collect.Pixels:
     if skipped:
         # Attributed to whoever called `load`.
         warnings.warn(warning("image", skipped, f" in {str(folder)!r}"), stacklevel=3)
-    labels = _labels(names, skipped, len(pixels))
-    return collect.Pixels(pixels, skipped=tuple(skipped), by_class=True, labels=labels)
+    read = tuple(name for name in names if name not in skipped)[: len(pixels)]
+    return collect.Pixels(
+        pixels, skipped=tuple(skipped), by_class=True, labels=_labels(names, read), names=read
+    )
 
 
 def read_named(
@@ -128,14 +131,13 @@ def names_below(folder: Path, extensions: Container[str]) -> list[str]:
     return sorted(names, key=_natural)
 
 
-def _labels(names: list[str], skipped: Container[str], count: int) -> np.ndarray | None:
+def _labels(names: list[str], read: Sequence[str]) -> np.ndarray | None:
     """Numbers the sub-folders; also of images beyond the limit, which must not change the numbers."""
     if not all("/" in name for name in names):
         return None
     classes = sorted({name.split("/")[0] for name in names}, key=_natural)
     if len(classes) < 2:
         return None
-    read = [name for name in names if name not in skipped][:count]
     numbers = {name: number for number, name in enumerate(classes)}
     return np.array([numbers[name.split("/")[0]] for name in read], np.int32)
 

@@ -39,7 +39,7 @@ def read(argument: str, request: collect.Request) -> collect.Pixels:
     labels = None
     if _LABELS in beside:
         labels = checks.labels(beside[_LABELS], len(array), f" of {name}")[: request.limit]
-    array = checked(array[: request.limit], name)
+    array = checked(array[: request.limit], name, request.missing)
     if array.ndim == 3:
         array = array[..., None]
     images = ((f"image {place}", image) for place, image in enumerate(array))
@@ -158,8 +158,11 @@ def _beside(archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
         raise ValueError(f"{error} Save {key} as integers, or leave them out.") from error
 
 
-def checked(array: np.ndarray, name: str) -> np.ndarray:
-    """Passes 8-bit values and floats in [-1, 1]; for others it says how to scale them."""
+def checked(array: np.ndarray, name: str, missing: bool = False) -> np.ndarray:
+    """Passes 8-bit values and floats in [-1, 1], NaN too where values may be missing.
+
+    For others it says how to scale them.
+    """
     if array.dtype == np.uint8:
         return array
     if not np.issubdtype(array.dtype, np.floating):
@@ -170,9 +173,13 @@ def checked(array: np.ndarray, name: str) -> np.ndarray:
         raise ValueError(
             f"Expected uint8 or floats in [-1, 1], received {array.dtype} in {name}. {remedy}"
         )
-    if not np.isfinite(array).all():
-        raise ValueError(f"Expected finite values, received NaN or infinity in {name}.")
-    low, high = float(array.min()), float(array.max())
+    values = array[~np.isnan(array)] if missing else array
+    if not np.isfinite(values).all() or not values.size:
+        raise ValueError(
+            f"Expected finite values, received NaN or infinity in {name}. A mask of what is observed "
+            "makes NaN possible in all other entries."
+        )
+    low, high = float(values.min()), float(values.max())
     if low < -1 or high > 1:
         scaling = "x / 127.5 - 1"
         if low < 0 or high > 255:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import numpy as np
+
 from abp_tf.data import collect, convert, digits, faces, folder, npz, tfds
 
 # Each reads what follows its name and a colon.
@@ -35,6 +37,7 @@ def load(
     limit: int | None = None,
     test_share: float = 0.1,
     data_dir: str | None = None,
+    missing: bool = False,
 ) -> collect.Signals:
     """Loads images by name as float32 `[n, h, w, c]` in [-1, 1], split for training and testing.
 
@@ -59,6 +62,7 @@ def load(
         test_share: Share in [0, 1) of the images to keep for testing, rounded to whole images; 0
             for none. A test set of the source's own is taken whole.
         data_dir: Where TensorFlow Datasets keeps its files; None for its default.
+        missing: Whether arrays of floats may hold NaN, where masks will tell what is observed.
 
     Returns:
         The images, with the files that were skipped and with labels where there are any.
@@ -78,10 +82,14 @@ def load(
     read, argument = collect.find(spec, SOURCES, SOURCES_HELP)
     collect.check_limit(limit)
     collect.check_share(test_share)
-    request = collect.Request(collect.pair(size), crop, grey, limit, test_share > 0, data_dir)
+    sides = collect.pair(size)
+    request = collect.Request(sides, crop, grey, limit, test_share > 0, data_dir, missing)
     pixels = read(argument, request)
     if pixels.test is None:
         pixels = collect.cut(pixels, test_share, spec)
+    else:
+        count = len(pixels.train)
+        pixels = pixels._replace(places=(np.arange(count), count + np.arange(len(pixels.test))))
     return collect.Signals(
         convert.to_signals(pixels.train),
         convert.to_signals(pixels.test),
@@ -89,4 +97,6 @@ def load(
         pixels.skipped,
         pixels.labels,
         pixels.test_labels,
+        names=pixels.names,
+        places=pixels.places,
     )
