@@ -15,7 +15,7 @@ from tensorboard.plugins.image import metadata
 
 from abp_tf import files, media, metrics, pictures
 from abp_tf.data.pipeline import Examples
-from abp_tf.gallery import show
+from abp_tf.gallery import seen, show
 
 DEFAULT_RATE = 16_000  # samples per second of sounds whose rate nobody told
 
@@ -173,9 +173,9 @@ class ErrorCurves(keras.callbacks.Callback):
     the history find them.
 
     Args:
-        sets: signals by name, e.g. `{"train": ..., "test": ..., "negative": ...}`; where only a part
-            is known of them, `Examples` with a mask, 1 = observed: the error is that of observed
-            entries.
+        sets: whole signals by name, e.g. `{"train": ..., "test": ..., "negative": ...}`, which a model
+            with an `observation` sees through it; or `Examples` with a mask, 1 = observed, where only
+            a part is known: then the error is that of observed entries.
         every: number of epochs from one look to the next; the last epoch is always looked at.
         count: examples of each set.
     """
@@ -197,7 +197,7 @@ class ErrorCurves(keras.callbacks.Callback):
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
         for name, (signal, mask, _) in self.sets.items():
-            found = self.model.reconstruct(signal, mask)
+            found = self.model.reconstruct(seen(self.model, signal), mask)
             if logs is not None:
                 logs[f"{name}_error"] = metrics.reconstruction_error(signal, found, mask)
 

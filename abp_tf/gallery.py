@@ -24,6 +24,11 @@ class Shown(NamedTuple):
         return pictures.grid(media.tiles(self.signals), columns=self.columns)
 
 
+def seen(model, signals: np.ndarray) -> np.ndarray:
+    """Return what a model sees of whole signals: the signals, or what its operator gives."""
+    return signals if model.observation is None else model.observe(signals)
+
+
 def show(model, signals: np.ndarray, mask: np.ndarray | None = None) -> dict[str, Shown]:
     """Let a model show what it can do.
 
@@ -55,14 +60,15 @@ def show(model, signals: np.ndarray, mask: np.ndarray | None = None) -> dict[str
         shown["revision"] = Shown(np.concatenate([drafts, drawn[:few]]), few)
     if hasattr(latents, "interpolate"):
         given, mask = signals[:few], None if mask is None else mask[:few]
-        found = latents.reconstruct(given, mask)
+        found = latents.reconstruct(seen(latents, given), mask)
         shown["reconstruction"] = Shown(
             np.concatenate([pictures.visible(given, mask), found]), len(given)
         )
         if len(given) >= 4:
             side = min(_COLUMNS, int(affordable**0.5))
             known = None if mask is None else mask[:4]
-            mixed = latents.interpolate(given[:4], interpolation.square(side), known)
+            corners = seen(latents, given[:4])
+            mixed = latents.interpolate(corners, interpolation.square(side), known)
             shown["interpolation"] = Shown(mixed, side)
     return shown
 

@@ -45,7 +45,7 @@ class Run:
             path: must not exist, or be an empty directory.
             program: that is going to write it.
             settings: all options of the program, in JSON's types.
-            images: the `data.Images` it learns from.
+            images: the `data.Signals` it learns from.
 
         Raises:
             FileExistsError: something is there; it is left as it is.
@@ -87,7 +87,7 @@ class Run:
             ) from None
         return cls(path, config)
 
-    def load_images(self) -> data.Images:
+    def load_images(self) -> data.Signals:
         """Load the images the run learned from.
 
         Raises:
@@ -115,27 +115,71 @@ class Run:
         return keras.models.load_model(self.model_path)
 
 
-def load_images(settings: dict) -> data.Images:
-    """Load images, and their masks if these are stored, as a program's settings say."""
-    size, mask = settings["size"], settings.get("mask")
-    stored = mask_files.is_stored(mask)
-    images = data.load(
-        settings["data"],
-        size=tuple(size) if isinstance(size, (list, tuple)) else size,
-        crop=settings["crop"],
-        grey=settings["grey"],
-        limit=settings["limit"],
-        test_share=settings["test_share"],
-        data_dir=settings["data_dir"],
-        missing=stored,
-    )
+# How the data of each kind are loaded, and the keywords by the settings that tell them.
+LOADERS = {
+    "image": (
+        data.load,
+        {name: name for name in ("size", "crop", "grey", "limit", "test_share", "data_dir")},
+    ),
+    "texture": (
+        data.load_texture,
+        {"size": "size", "patch": "crop", "patches": "count", "grey": "grey", "item": "item"},
+    ),
+    "sound": (
+        data.load_sound,
+        {n: n for n in ("length", "hop", "rate", "peak", "item", "limit", "test_share")},
+    ),
+    "video": (
+        data.load_video,
+        {n: n for n in ("length", "hop", "size", "crop", "grey", "fps", "item", "limit", "test_share")},
+    ),
+}
+
+
+def load_images(settings: dict) -> data.Signals:
+    """Load signals, and their masks if these are stored, as a program's settings say."""
+    loader, keywords = LOADERS[settings["kind"]]
+    given = {keyword: settings[name] for name, keyword in keywords.items()}
+    given = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+    spec = settings.get("mask")
+    stored = mask_files.is_stored(spec)
+    if stored and settings["kind"] == "image":
+        given["missing"] = True
+    images = loader(settings["data"], **given)
     if not stored:
         return images
     limited = settings["limit"] is not None
-    return mask_files.attach(images, mask, crop=settings["crop"], limited=limited)
+    return mask_files.attach(images, spec, crop=settings["crop"], limited=limited)
 
 
-def training_mask(settings: dict, images: data.Images) -> np.ndarray | None:
+def load_like(
+    source: str,
+    settings: dict,
+    shape: tuple[int, ...],
+    rate: float | None = None,
+    limit: int | None = None,
+    mask: str | None = None,
+) -> data.Signals:
+    """Load other signals, brought to the form of those of a run, all of them as training examples.
+
+    Args:
+        source: their name.
+        settings: of the run.
+        shape: of a signal of the run.
+        rate: samples or frames per second of the run's own.
+        limit: their number at most.
+        mask: "folder:PATH" or "npz:PATH[:KEY]", if they have masks of their own.
+    """
+    changes = {"data": source, "mask": mask, "limit": limit, "test_share": 0.0}
+    kind = settings["kind"]
+    if kind in ("image", "video"):
+        changes |= {"size": shape[-3:-1], "grey": shape[-1] == 1}
+    if kind in ("sound", "video"):
+        changes |= {"length": shape[0], "rate" if kind == "sound" else "fps": rate, "item": None}
+    return load_images({**settings, **changes})
+
+
+def training_mask(settings: dict, images: data.Signals) -> np.ndarray | None:
     """Return what a run shows its model of the training images: their own masks, or drawn ones.
 
     Args:
@@ -143,7 +187,7 @@ def training_mask(settings: dict, images: data.Images) -> np.ndarray | None:
         images: as `load_images` returned them.
 
     Returns:
-        bool, 1 = observed, `[n, h, w]`; None: all is observed.
+        bool, 1 = observed, `[n, h, w]` for images; None: all is observed.
     """
     if images.train_mask is not None or not settings.get("mask"):
         return images.train_mask
@@ -151,7 +195,7 @@ def training_mask(settings: dict, images: data.Images) -> np.ndarray | None:
     return masks.parse(settings["mask"])(len(images.train), shape, settings["seed"])
 
 
-def describe(images: data.Images) -> dict:
+def describe(images: data.Signals) -> dict:
     """Tell data from other data: counts, shape, and digests of all values and of stored masks."""
     found = {
         "train": len(images.train),
@@ -159,6 +203,8 @@ def describe(images: data.Images) -> dict:
         "shape": list(images.train.shape[1:]),
         "sha256": _digest(images.train, images.test),
     }
+    if images.rate is not None:
+        found["rate"] = images.rate
     if images.train_mask is not None:
         found["masks"] = _digest(images.train_mask, images.test_mask)
     return found

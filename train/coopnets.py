@@ -9,10 +9,10 @@ import keras
 
 from abp_tf import CoopNets, Descriptor, Generator, Langevin, callbacks, data, networks, programs, runs
 
-from . import learning, options, report
+from . import kinds, learning, options, report
 
 DEFAULTS = {
-    **options.DATA_DEFAULTS,
+    **kinds.DEFAULTS,
     "negative": None,
     "mask": None,
     "latent_dim": 100,
@@ -72,12 +72,13 @@ def parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
     )
     options.add_run(result)
-    options.add_data(result)
+    kinds.add_options(result)
     options.add_learning(result)
     positive, at_least_zero = options.positive, options.at_least_zero
     add = result.add_argument_group("generator").add_argument
     options.add_mask(add, "hide parts of the training images, or say which are")
-    add("--latent-dim", type=positive(int), help="number of latent variables")
+    add("--latent-dim", type=positive(int),
+        help="number of latent variables, at each place of their grid if there is one")  # fmt: skip
     add("--width", type=positive(int), help="channels of the generator's finest map")
     add("--kernel-size", type=positive(int), help="of the generator's transposed convolutions")
     add("--hidden", type=at_least_zero(int), help="units of a hidden layer; 0 for none")
@@ -121,40 +122,21 @@ def parser() -> argparse.ArgumentParser:
 
 def settle(given: dict) -> dict:
     """Return all settings of a run that was given some options."""
-    source = given.get("data", DEFAULTS["data"])
-    settings = {**DEFAULTS, **SOURCE_DEFAULTS.get(source, {}), **given}
+    settings = kinds.settle(given, DEFAULTS, SOURCE_DEFAULTS, "generator", "descriptor")
     options.check_roll_back(settings)
     if settings["score_scale"] is None:
         settings["score_scale"] = 2 / settings["step_size"] ** 2
     if settings["batch_norm"] is None:
         # It would tie the chain of an incomplete example to its batch.
-        settings["batch_norm"] = settings["mask"] is None
+        settings["batch_norm"] = settings["mask"] is None and settings["kind"] == "image"
     return settings
 
 
 def build(settings: dict, shape: tuple[int, ...], examples: int) -> CoopNets:
     """Make and compile the models that the settings describe."""
     keras.utils.set_random_seed(settings["seed"])
-    top_down = networks.image_generator(
-        shape,
-        settings["latent_dim"],
-        settings["width"],
-        hidden=settings["hidden"],
-        kernel_size=settings["kernel_size"],
-        activation=settings["activation"],
-        batch_norm=settings["batch_norm"],
-        dtype=settings["precision"],
-    )
-    bottom_up = networks.image_descriptor(
-        shape,
-        settings["descriptor_width"],
-        outputs=settings["outputs"],
-        kernel_size=settings["descriptor_kernel_size"],
-        activation=settings["descriptor_activation"],
-        scale=settings["score_scale"],
-        initial_deviation=settings["initial_deviation"],
-        dtype=settings["precision"],
-    )
+    top_down = kinds.generator(shape, settings)
+    bottom_up = kinds.descriptor(shape, settings, settings["score_scale"])
     latent = settings["latent_step_size"]
     generator = Generator(
         top_down,

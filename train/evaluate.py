@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     sets = report.sets(images)
     negative = arguments.negative or settings["negative"]
     if negative:
-        sets["negative"] = report.negatives(negative, model.signal_shape, settings["data_dir"])
+        sets["negative"] = report.negatives(negative, settings, images)
 
     sets = {name: part.rows(0, arguments.count) for name, part in sets.items()}
     result: dict = {"negative": negative}

@@ -12,6 +12,7 @@ import keras
 
 from abp_tf import callbacks, data, files, runs
 from abp_tf.data.pipeline import Examples
+from abp_tf.gallery import seen
 
 # What a resumed run may be given anew.
 CHANGEABLE = {"epochs"}
@@ -52,12 +53,13 @@ def learn(recipe: Recipe, argv: list[str] | None) -> int:
         images = runs.load_images(settings)
     shape = images.train.shape[1:]
     model = recipe.build(settings, shape, len(images.train))
-    training = Examples(images.train, runs.training_mask(settings, images))
+    training = Examples(seen(model, images.train), runs.training_mask(settings, images))
     watchers = recipe.watchers(model, settings, images, Path(path) / "logs")
     # Nothing is written before all of the above has succeeded.
     if not resume:
         run = runs.Run.create(path, recipe.name, settings, images)
-    print(f"{len(images.train)} training and {len(images.test)} test images of {shape}")
+    counts = f"{len(images.train)} training and {len(images.test)} test"
+    print(f"{counts} {settings['kind']}s of {shape}")
 
     began = time.perf_counter()
     try:

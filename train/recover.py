@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import numpy as np
 
 from abp_tf import Generator, checks, data, files, masks, metrics, pictures, programs, runs
-from abp_tf.data import convert, mask_files
+from abp_tf.data import mask_files
 
 from . import options, report
 
@@ -25,12 +26,14 @@ class Damaged(NamedTuple):
         mask: bool `[n, h, w]`, 1 = observed; None: the operator of the run observes the images.
         truth: the whole images; None: it is not known.
         names: of the files to write, without suffixes.
+        rate: samples or frames per second, of sounds and clips.
     """
 
     signal: np.ndarray
     mask: np.ndarray | None
     truth: np.ndarray | None
     names: list[str]
+    rate: float | None = None
 
 
 class Recovered(NamedTuple):
@@ -107,13 +110,14 @@ def load(run: runs.Run, model, arguments: argparse.Namespace) -> Damaged:
     observed = settings.get("observe")
     if observed and spec:
         raise ValueError(f"--mask: images are observed by the run's own {observed!r}. Leave it out.")
-    stored = mask_files.is_stored(spec)
+    stored, rate = mask_files.is_stored(spec), run.config["data"].get("rate")
+    like = functools.partial(runs.load_like, settings=settings, shape=model.signal_shape, rate=rate)
     if own:
         images = run.load_images()
     else:
-        images = _source(arguments.data, model, settings, count, missing=stored)
-    if stored:
-        images = mask_files.attach(images, spec, crop=settings["crop"], limited=not own)
+        images = like(arguments.data, limit=count, mask=spec if stored else None)
+    if stored and own:
+        images = mask_files.attach(images, spec, crop=settings["crop"])
     part = report.sets(images).get(arguments.data if own else "train")
     if part is None:
         raise ValueError("--data: the run has no test images. Give train, or another source.")
@@ -127,30 +131,14 @@ def load(run: runs.Run, model, arguments: argparse.Namespace) -> Damaged:
     elif not observed:
         mask = _drawn(arguments, settings if own else {}, len(truth), truth.shape[1:-1])
     if arguments.truth:
-        complete = _source(arguments.truth, model, settings, None if own else count)
+        complete = like(arguments.truth, limit=None if own else count)
         truth = complete.train[_matching(complete, names, places, arguments.truth)]
     return Damaged(
         part.signal[:count],
         None if mask is None else mask[:count],
         None if truth is None else truth[:count],
         files.stems(names or [f"{place:05}" for place in places])[:count],
-    )
-
-
-def _source(
-    source: str, model, settings: dict, limit: int | None, missing: bool = False
-) -> data.Images:
-    """Load images, brought to the size and colour of the run's own."""
-    *size, channels = model.signal_shape
-    return data.load(
-        source,
-        size=tuple(size),
-        crop=settings["crop"],
-        grey=channels == 1,
-        limit=limit,
-        test_share=0.0,
-        data_dir=settings["data_dir"],
-        missing=missing,
+        rate,
     )
 
 
@@ -164,7 +152,7 @@ def _drawn(arguments, settings: dict, count: int, shape: tuple[int, ...]) -> np.
     return masks.parse(spec)(count, shape, settings["seed"])
 
 
-def _matching(complete: data.Images, names: list[str] | None, places: np.ndarray, source: str):
+def _matching(complete: data.Signals, names: list[str] | None, places: np.ndarray, source: str):
     """Return where the images of these names, or else of these places, are among complete ones."""
     if names and complete.names:
         found = {PurePath(name).with_suffix(""): place for place, name in enumerate(complete.names)}
@@ -236,31 +224,21 @@ def write(out: Path, model, damaged: Damaged, found: Recovered) -> None:
         arrays["mask"] = damaged.mask
     else:
         arrays["observed"] = model.observe(damaged.signal)
-        if arrays["observed"].ndim == damaged.signal.ndim:
-            shown["observed"] = _enlarged(arrays["observed"], model.signal_shape)
+        observed = report.observed_images(model, damaged.signal)
+        shown |= {} if observed is None else {"observed": observed}
     shown["recovered"] = found.signal
     if found.deviation is not None:
         # Values in [-1, 1] have a standard deviation in [0, 1]: black to white.
         shown["deviation"] = 2 * found.deviation - 1
         arrays["deviation"] = found.deviation
-    for folder, images in shown.items():
-        for name, image in zip(damaged.names, convert.to_uint8(np.nan_to_num(images)), strict=True):
-            pictures.save_png(
-                out / folder / f"{name}.png", image[..., 0] if image.shape[-1] == 1 else image
-            )
+    for folder, signals in shown.items():
+        for name, signal in zip(damaged.names, signals, strict=True):
+            report.save(out / folder / name, signal, damaged.rate)
     if damaged.truth is not None:
         shown["truth"] = damaged.truth
-    rows = [images[:_SHOWN] for images in shown.values()]
-    pictures.save_png(out / "grid.png", pictures.rows(rows, list(shown)))
+    report.save_rows(out / "grid.png", {key: part[:_SHOWN] for key, part in shown.items()})
     with files.aside(out / "recovery.npz") as path:
         np.savez_compressed(path, name=np.array(damaged.names), **arrays)
-
-
-def _enlarged(observed: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Repeat the entries of coarser images, so that they have the size of whole ones."""
-    for axis, length in enumerate(shape, start=1):
-        observed = observed.repeat(length // observed.shape[axis], axis)
-    return observed
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from abp_tf import callbacks, data, interpolation, masks, metrics, pictures
+from abp_tf import callbacks, data, interpolation, masks, media, metrics, pictures, runs
 from abp_tf.data import mask_files
 from abp_tf.data.pipeline import Examples
-from abp_tf.gallery import gallery
+from abp_tf.gallery import seen, show
 
 
-def sets(images: data.Images) -> dict[str, Examples]:
+def sets(images: data.Signals) -> dict[str, Examples]:
     """Return training images, and test images if there are any, with what is known of them."""
     found = {
         "train": Examples(images.train, images.train_mask),
@@ -21,16 +21,16 @@ def sets(images: data.Images) -> dict[str, Examples]:
     return {name: part for name, part in found.items() if len(part.signal)}
 
 
-def negatives(source: str, shape: tuple[int, ...], data_dir: str | None = None) -> Examples:
-    """Load images of another kind, brought to the size and colour of the run's own."""
-    images = data.load(source, test_share=0.0, data_dir=data_dir)
-    return Examples(data.fit_to(images.train, shape))
+def negatives(source: str, settings: dict, images: data.Signals) -> Examples:
+    """Load signals of another sort, brought to the form of the run's own."""
+    shape = images.train.shape[1:]
+    return Examples(runs.load_like(source, settings, shape, images.rate).train)
 
 
 def errors(model, part: Examples, count: int = 500) -> dict:
     """Measure how well fresh inference reconstructs what is known of up to `count` images."""
     signal, mask, _ = part.rows(0, count)
-    found = model.reconstruct(signal, mask)
+    found = model.reconstruct(seen(model, signal), mask)
     return {
         "images": len(signal),
         "reconstruction_error": metrics.reconstruction_error(signal, found, mask),
@@ -39,7 +39,7 @@ def errors(model, part: Examples, count: int = 500) -> dict:
     }
 
 
-def all_errors(model, images: data.Images) -> dict:
+def all_errors(model, images: data.Signals) -> dict:
     """Measure the errors of training and test images; None stands for those there are none of."""
     found = {name: errors(model, part) for name, part in sets(images).items()}
     return {"train": found["train"], "test": found.get("test")}
@@ -52,11 +52,11 @@ def latent_norm(model) -> float | None:
     return float(np.mean(model.latents**2, dtype=np.float64))
 
 
-def curves(model, settings: dict, images: data.Images) -> callbacks.ErrorCurves:
+def curves(model, settings: dict, images: data.Signals) -> callbacks.ErrorCurves:
     """Return the callback that follows the errors of training, test and negative images."""
     watched = sets(images)
     if settings["negative"]:
-        watched["negative"] = negatives(settings["negative"], model.signal_shape, settings["data_dir"])
+        watched["negative"] = negatives(settings["negative"], settings, images)
     return callbacks.ErrorCurves(watched, every=settings["curve_every"])
 
 
@@ -74,7 +74,7 @@ def scores(model, sets: dict[str, Examples], count: int = 500) -> dict:
     return result
 
 
-def write_pictures(model, images: data.Images, directory: Path, mask: str | None = None) -> list[Path]:
+def write_pictures(model, images: data.Signals, directory: Path, mask: str | None = None) -> list[Path]:
     """Write what the model shows of itself, and inpaintings, as PNG files.
 
     Args:
@@ -82,7 +82,7 @@ def write_pictures(model, images: data.Images, directory: Path, mask: str | None
         images: what it learned from, and test images.
         directory: to write to; it exists.
         mask: specification of what to hide of complete images for inpainting, see
-            `abp_tf.masks.parse`; half of the pixels by default.
+            `abp_tf.masks.parse`; that of `default_mask` by default.
 
     Returns:
         The paths.
@@ -91,23 +91,31 @@ def write_pictures(model, images: data.Images, directory: Path, mask: str | None
     parts = sets(images)
     source = parts.get("test", parts["train"])
     source = source if len(source.signal) >= few else parts["train"]
-    shown = gallery(model, source.signal, source.mask)
+    drawn = show(model, source.signal, source.mask)
+    shown = {name: part.picture() for name, part in drawn.items()}
+    if source.signal.ndim != 4:  # a picture does not tell all of a sound or a clip
+        for number, signal in enumerate(drawn["synthesis"].signals[:4]):
+            save(directory / f"synthesis-{number}", signal, images.rate)
     if hasattr(model, "reconstruct"):
         labelled = []
         for name, part in parts.items():
-            signal, seen, _ = part.rows(0, few)
-            labelled += [(name, pictures.visible(signal, seen))]
-            labelled += [("reconstructed", model.reconstruct(signal, seen))]
-        labels, batches = zip(*labelled, strict=True)
-        shown["reconstruction"] = pictures.rows(batches, labels)
+            signal, known, _ = part.rows(0, few)
+            labelled += [(name, pictures.visible(signal, known))]
+            labelled += [("reconstructed", model.reconstruct(seen(model, signal), known))]
+        shown["reconstruction"] = _rows(labelled)
     if hasattr(model, "interpolate") and len(source.signal) >= 2:
         pair = source.rows(0, 2)
         ways = [
-            model.interpolate(pair.signal, way(few), pair.mask)
+            model.interpolate(seen(model, pair.signal), way(few), pair.mask)
             for way in (interpolation.line, interpolation.arc)
         ]
-        shown["line_and_arc"] = pictures.rows(ways, ["line", "arc"])
-    shown["inpainting"] = _inpainting(model, source.rows(0, few), mask)
+        shown["line_and_arc"] = _rows(zip(["line", "arc"], ways, strict=True))
+    if model.observation is None:
+        shown["inpainting"] = _inpainting(model, source.rows(0, few), mask)
+    elif (observed := observed_images(model, source.signal[:few])) is not None:
+        truth = source.signal[:few]
+        found = model.reconstruct(seen(model, truth))
+        shown["recovery"] = _rows([("observed", observed), ("recovered", found), ("truth", truth)])
     paths = []
     for name, picture in shown.items():
         paths.append(directory / f"{name}.png")
@@ -115,17 +123,57 @@ def write_pictures(model, images: data.Images, directory: Path, mask: str | None
     return paths
 
 
+def default_mask(shape: tuple[int, ...]) -> str:
+    """Return what to hide of a signal: half of the pixels or frames, or a tenth of a sound."""
+    return {2: f"gap:{-(-shape[0] // 10)}", 3: "pepper:0.5", 4: "frames:0.5"}[len(shape)]
+
+
+def _rows(labelled) -> np.ndarray:
+    """Draw pairs of a label and signals of any kind, a row each."""
+    labels, batches = zip(*labelled, strict=True)
+    return pictures.rows([media.tiles(batch) for batch in batches], labels)
+
+
+def save_rows(path: Path, rows: dict[str, np.ndarray]) -> None:
+    """Write a picture of signals of any kind, a labelled row each."""
+    pictures.save_png(path, _rows(rows.items()))
+
+
+def save(stem: Path, signal: np.ndarray, rate: float | None) -> None:
+    """Write one signal under its kind's suffix: an image as PNG, a sound as WAV, a clip as GIF."""
+    if signal.ndim == 2:
+        media.save_wav(f"{stem}.wav", np.nan_to_num(signal), rate or callbacks.DEFAULT_RATE)
+    elif signal.ndim == 4:
+        media.save_gif(f"{stem}.gif", np.nan_to_num(signal), rate)
+    else:
+        pixels = data.to_uint8(np.nan_to_num(signal))
+        pictures.save_png(f"{stem}.png", pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def observed_images(model, images: np.ndarray) -> np.ndarray | None:
+    """Return what the operator of a model gives as images of the same size; None: it gives no images.
+
+    Entries of coarser images are repeated.
+    """
+    observed = seen(model, images)
+    if observed.ndim != images.ndim:
+        return None
+    for axis in range(1, images.ndim):
+        observed = observed.repeat(images.shape[axis] // observed.shape[axis], axis)
+    return observed
+
+
 def _inpainting(model, part: Examples, mask: str | None) -> np.ndarray:
     """Draw what is observed, inpainted, and, where it is known, the truth."""
-    signal, seen, _ = part
+    signal, known, _ = part
     truth = {}
-    if seen is None:
+    if known is None:
         # Of images with masks of their own there are some that are complete, those for testing.
-        spec = "pepper:0.5" if mask is None or mask_files.is_stored(mask) else mask
-        seen, truth = masks.parse(spec)(len(signal), signal.shape[1:-1], 0), {"truth": signal}
+        spec = default_mask(signal.shape[1:]) if mask is None or mask_files.is_stored(mask) else mask
+        known, truth = masks.parse(spec)(len(signal), signal.shape[1:-1], 0), {"truth": signal}
     rows = {
-        "observed": pictures.visible(signal, seen),
-        "inpainted": model.inpaint(signal, seen),
+        "observed": pictures.visible(signal, known),
+        "inpainted": model.inpaint(signal, known),
         **truth,
     }
-    return pictures.rows(list(rows.values()), list(rows))
+    return _rows(rows.items())
