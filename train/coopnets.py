@@ -51,6 +51,8 @@ DEFAULTS = {
     "curve_every": 5,
     "picture_every": 5,
 }
+# What incomplete images want besides: each has a chain, which BatchNorm would tie to its batch.
+INCOMPLETE = {"batch_norm": False, "chain_steps": 10}
 # What suits a source better than the defaults above.
 SOURCE_DEFAULTS = {
     "digits": {
@@ -75,15 +77,21 @@ def parser() -> argparse.ArgumentParser:
     options.add_learning(result)
     positive, at_least_zero = options.positive, options.at_least_zero
     add = result.add_argument_group("generator").add_argument
+    add("--mask", type=options.mask,
+        help="hide parts of the training images: pepper:0.5 hides half of the pixels, squares:0.5:3 "
+        "squares of 3x3, block:9 one square of 9x9")  # fmt: skip
     add("--latent-dim", type=positive(int), help="number of latent variables")
     add("--width", type=positive(int), help="channels of the generator's finest map")
     add("--kernel-size", type=positive(int), help="of the generator's transposed convolutions")
     add("--hidden", type=at_least_zero(int), help="units of a hidden layer; 0 for none")
     add("--activation", choices=networks.SMOOTH, help="of the generator")
-    add("--batch-norm", action=argparse.BooleanOptionalAction, help="in the generator")
+    add("--batch-norm", action=argparse.BooleanOptionalAction,
+        help="in the generator; by default if no --mask is given, with which it cannot be")  # fmt: skip
     add("--sigma", type=positive(float), help="standard deviation of the noise on its signals")
     add("--latent-steps", type=at_least_zero(int),
         help="Langevin steps of latents towards the revision; 0 in the released codes")  # fmt: skip
+    add("--chain-steps", type=positive(int),
+        help="with --mask: Langevin steps of each image's latents per iteration")  # fmt: skip
     add("--latent-step-size", type=positive(float), help="delta of these, and of inference")
     add("--inference-steps", type=at_least_zero(int), help="noisy steps for new images")
     add("--inference-cool", type=at_least_zero(int), help="noise-free steps after them")
@@ -119,7 +127,10 @@ def parser() -> argparse.ArgumentParser:
 def settle(given: dict) -> dict:
     """Return all settings of a run that was given some options."""
     source = given.get("data", DEFAULTS["data"])
-    settings = {**DEFAULTS, **SOURCE_DEFAULTS.get(source, {}), **given}
+    incomplete = INCOMPLETE if "mask" in given else {}
+    settings = {**DEFAULTS, **SOURCE_DEFAULTS.get(source, {}), **incomplete, **given}
+    if "chain_steps" in settings and not incomplete:
+        raise ValueError("--chain-steps is about the chains of incomplete images: give --mask.")
     options.check_roll_back(settings)
     if settings["score_scale"] is None:
         settings["score_scale"] = 2 / settings["step_size"] ** 2
@@ -153,9 +164,9 @@ def build(settings: dict, shape: tuple[int, ...], examples: int) -> CoopNets:
     generator = Generator(
         top_down,
         sigma=settings["sigma"],
-        langevin=Langevin(settings["latent_steps"], latent),
+        langevin=Langevin(settings.get("chain_steps", settings["latent_steps"]), latent),
         inference=Langevin(settings["inference_steps"], latent, cool=settings["inference_cool"]),
-        chains="fresh",
+        chains="persistent" if "mask" in settings else "fresh",
         seed=settings["seed"],
     )
     descriptor = Descriptor(
@@ -189,7 +200,7 @@ def watchers(model: CoopNets, settings: dict, images: data.Images, logs: Path) -
 
 def figures(model: CoopNets, settings: dict, images: data.Images, run: runs.Run) -> dict:
     """Write pictures of what was learned and return its errors and scores."""
-    report.write_pictures(model, images, run.pictures, "pepper:0.5")
+    report.write_pictures(model, images, run.pictures, settings.get("mask", "pepper:0.5"))
     sets = {"train": images.train, "test": images.test}
     return {
         **{name: report.errors(model, part) if len(part) else None for name, part in sets.items()},
