@@ -95,7 +95,8 @@ class StabilityAlarm(keras.callbacks.Callback):
         found = (logs or {}).get("stability", 0.0)
         if found >= 1 and not self._warned:
             self._warned = True
-            step_size = self.model.langevin.step_size
+            # In CoopNets the chains of latents are the generator's.
+            step_size = getattr(self.model, "generator", self.model).langevin.step_size
             warnings.warn(
                 f"Langevin steps are too long: stability δ²λmax/4 is {found:.2f} after epoch "
                 f"{epoch + 1}, and must stay below 1. Lower the step size from {step_size:g} to "

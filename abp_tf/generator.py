@@ -13,7 +13,7 @@ from abp_tf.langevin import Langevin, sample, stability
 from abp_tf.latents import LatentTable, Prior
 from abp_tf.noise import CHAIN, PRIOR, row_seeds, training_seeds
 from abp_tf.preconditioner import Preconditioner
-from abp_tf.training import SignalTraining, numbers
+from abp_tf.training import SignalTraining, unpack
 
 PROBE_EVERY, PROBE_ROWS = 50, 16  # how often the stability of the chains is looked at, on how many
 
@@ -214,7 +214,7 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
             `latent_norm` (mean `‖z‖²/d`, near 1 when posterior and prior agree), `gradient_norm` (of
             the Langevin steps) and `stability` (`δ² λmax / 4`, to stay below 1).
         """
-        signal, mask, index = _unpack(batch)
+        signal, mask, index = unpack(batch)
 
         def seeds(stream):
             return training_seeds(self.seed, stream, self.iteration.value, index)
@@ -270,7 +270,7 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
 
     def test_step(self, batch: dict) -> dict:
         """Infer the latents of a batch anew; return `loss`, `reconstruction_error`, `latent_norm`."""
-        signal, mask, index = _unpack(batch)
+        signal, mask, index = unpack(batch)
         latent, _, _ = self.posterior(signal, mask, index)
         misfit = self._misfit(latent, signal, mask)
         loss = tf.reduce_mean(self._energy_of(misfit, latent))
@@ -278,7 +278,7 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
 
     def predict_step(self, batch: dict) -> tf.Tensor:
         """Reconstruct a batch."""
-        signal, mask, index = _unpack(batch)
+        signal, mask, index = unpack(batch)
         return self.posterior(signal, mask, index)[1]
 
     @property
@@ -345,15 +345,6 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
             "value_range": self.value_range,
             "seed": self.seed,
         }
-
-
-def _unpack(batch: dict):
-    """Return observed signal (hidden entries 0), float mask or None, and the examples' numbers."""
-    signal, mask = batch["signal"], batch.get("mask")
-    if mask is not None:
-        mask = tf.cast(mask, tf.float32)
-        signal = observation.hide(signal, mask)
-    return signal, mask, numbers(batch)
 
 
 def _check_options(sigma, chains, expansion, examples) -> None:

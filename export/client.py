@@ -1,4 +1,4 @@
-"""Ask a served model for images: python -m export.client --help."""
+"""Ask a served model for images, and of them: python -m export.client --help."""
 
 from __future__ import annotations
 
@@ -77,6 +77,13 @@ def parser() -> argparse.ArgumentParser:
     one = commands.add_parser("decode", parents=[server, answer], help="decode latents")
     one.add_argument("--latents", required=True, metavar="FILE",
         help="FILE.npy or FILE.npz[:KEY], answers.npz of another command for one")  # fmt: skip
+    commands.add_parser(
+        "refine", parents=[server, answer, seed, images], help="revise by the energy of a descriptor"
+    )
+    one = commands.add_parser(
+        "score", parents=[server, images], help="print f(x) and the energy, the likeliest image first"
+    )
+    one.add_argument("--json", metavar="FILE", help="write them there instead, in the images' order")
     commands.add_parser("status", parents=[server], help="list the versions of the model")
     return result
 
@@ -85,7 +92,7 @@ def _version(text: str) -> int | str:
     return int(text) if text.isdecimal() else text
 
 
-def status(client: Client) -> None:
+def status(client: Client, arguments: argparse.Namespace) -> None:
     """Print the versions of the model and their states."""
     versions = client.status()
     print(f"{'version':>7}  {'state':<9}  error")
@@ -151,6 +158,40 @@ def decode(client: Client, arguments: argparse.Namespace) -> Answer:
     latents = _latents(arguments.latents)
     answer = client.ask("decode", latent=latents, verbose=1)
     return Answer({**answer, "latent": latents}, {"images": answer["signal"]})
+
+
+def refine(client: Client, arguments: argparse.Namespace) -> Answer:
+    """Revise images by the energy of a descriptor or of CoopNets."""
+    names, images = _images(client, "refine", arguments.images)
+    seeds = checks.seeds(arguments.seed, len(images))
+    answer = client.ask("refine", signal=images, seed=seeds, verbose=1)
+    return Answer(
+        {**answer, "seed": seeds, "name": np.array(names)},
+        {"images": answer["signal"]},
+        names,
+        {"images": images, "refine": answer["signal"]},
+    )
+
+
+def score(client: Client, arguments: argparse.Namespace) -> None:
+    """Print, or write, how likely images are."""
+    if arguments.json and Path(arguments.json).exists():
+        raise FileExistsError(
+            f"--json: expected a file that does not exist, but {arguments.json!r} does. Nothing was "
+            "changed."
+        )
+    names, images = _images(client, "score", arguments.images)
+    answer = client.ask("score", signal=images)
+    rows = [
+        {"name": name, "score": float(f), "energy": float(energy)}
+        for name, f, energy in zip(names, answer["score"], answer["energy"], strict=True)
+    ]
+    if arguments.json:
+        files.write_json(Path(arguments.json), rows)
+        return
+    print(f"{'score':>12}  {'energy':>12}  image")
+    for row in sorted(rows, key=lambda row: row["energy"]):
+        print(f"{row['score']:>12.6g}  {row['energy']:>12.6g}  {row['name']}")
 
 
 def _images(client: Client, name: str, paths: list[str]) -> tuple[list[str], np.ndarray]:
@@ -232,18 +273,21 @@ def write(directory: Path, answer: Answer) -> None:
           f"into {directory}")  # fmt: skip
 
 
-COMMANDS = {
+# Those whose answers are written into a directory; and those that tell something.
+WRITING = {
     "synthesize": synthesize,
     "reconstruct": reconstruct,
     "inpaint": inpaint,
     "decode": decode,
+    "refine": refine,
 }
+TELLING = {"score": score, "status": status}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the program; return its exit code."""
     arguments = parser().parse_args(argv)
-    directory = None if arguments.command == "status" else fresh(arguments.to)
+    directory = fresh(arguments.to) if arguments.command in WRITING else None
     with Client(
         arguments.server,
         arguments.model,
@@ -253,9 +297,9 @@ def main(argv: list[str] | None = None) -> int:
         batch_size=arguments.batch_size,
     ) as client:
         if directory is None:
-            status(client)
+            TELLING[arguments.command](client, arguments)
         else:
-            write(directory, COMMANDS[arguments.command](client, arguments))
+            write(directory, WRITING[arguments.command](client, arguments))
     return 0
 
 

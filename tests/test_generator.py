@@ -1,5 +1,3 @@
-import json
-
 import keras
 import numpy as np
 import pytest
@@ -135,22 +133,6 @@ def test_reported_numbers_are_those_of_the_definitions(digits, learned):
     np.testing.assert_allclose(learned.energy(latent, digits), energy, rtol=1e-3)
 
 
-@pytest.mark.parametrize("masked", [False, True])
-def test_answers_do_not_depend_on_the_batch(digits, learned, masks_of_digits, masked):
-    signals, mask = digits[:100], masks_of_digits[:100] if masked else None
-    learned.inference = Langevin(30, 0.1, cool=10)
-    whole = learned.infer(signals, mask, seed=5, batch_size=100)
-    for batch_size in (1, 4, 8):
-        some = slice(0, 8)
-        found = learned.infer(
-            signals[some], None if mask is None else mask[some], seed=5, batch_size=batch_size
-        )
-        np.testing.assert_allclose(found, whole[some], atol=1e-4)
-    order = np.random.default_rng(0).permutation(100)
-    shuffled = learned.infer(signals[order], None if mask is None else mask[order], seed=5 + order)
-    np.testing.assert_allclose(shuffled, whole[order], atol=1e-4)
-
-
 def test_chains_follow_their_examples_through_shuffling(digits, make_model):
     # Without learning, a chain depends on its example and the iteration alone. With all examples
     # in one batch every order has the same iterations.
@@ -254,22 +236,6 @@ def test_syntheses_belong_to_their_seeds(learned):
     assert np.abs(whole[0] - whole[1]).max() > 1e-3
 
 
-def test_one_trace_over_epochs_with_a_smaller_last_batch(digits):
-    traces = []
-
-    class Counted(Generator):
-        def train_step(self, batch):
-            traces.append(batch["signal"].shape)
-            return super().train_step(batch)
-
-    network = abp_tf.networks.image_generator((8, 8, 1), 4, 4)
-    model = Counted(network, langevin=Langevin(2, 0.1))
-    model.compile(optimizer="adam")
-    model.fit(digits[:110], batch_size=25, epochs=3, verbose=0)
-    model.fit(digits[:110], batch_size=25, epochs=2, verbose=0)
-    assert len(traces) == 1
-
-
 def test_fresh_chains_need_no_table_and_no_index(digits, make_model):
     model = make_model(chains="fresh")
     model.fit(digits, batch_size=40, epochs=2, verbose=0)
@@ -289,24 +255,6 @@ def test_after_a_reset_other_data_have_chains_of_their_own(digits, make_model):
     start = abp_tf.latents.LatentTable((4,), 50).table.numpy()
     assert model.latents.shape == (50, 4)
     assert (model.latents != start).all()
-
-
-def test_keras_round_trips(digits, learned, tmp_path):
-    def text(config):
-        return json.dumps(config, sort_keys=True)  # tuples come back as lists
-
-    again = Generator.from_config(learned.get_config())
-    assert text(again.get_config()) == text(learned.get_config())
-    path = tmp_path / "model.keras"
-    learned.save(path)
-    loaded = keras.models.load_model(path)
-    assert text(loaded.get_config()) == text(learned.get_config())
-    np.testing.assert_array_equal(loaded.latents, learned.latents)
-    np.testing.assert_array_equal(loaded.infer(digits, seed=3), learned.infer(digits, seed=3))
-    assert int(loaded.iteration.value) == int(learned.iteration.value) == 6
-    assert loaded.optimizer.get_config() == learned.optimizer.get_config()
-    for one, other in zip(loaded.optimizer.variables, learned.optimizer.variables, strict=True):
-        np.testing.assert_array_equal(one, other)
 
 
 def test_saved_and_loaded_training_goes_on_as_the_one_that_did_not_stop(

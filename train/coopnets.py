@@ -29,6 +29,7 @@ DEFAULTS = {
     "precision": "float32",
     "sigma": 0.3,
     "latent_steps": 0,
+    "chain_steps": None,
     "latent_step_size": 0.1,
     "inference_steps": 200,
     "inference_cool": 100,
@@ -84,10 +85,12 @@ def parser() -> argparse.ArgumentParser:
     add("--hidden", type=at_least_zero(int), help="units of a hidden layer; 0 for none")
     add("--activation", choices=networks.SMOOTH, help="of the generator")
     add("--batch-norm", action=argparse.BooleanOptionalAction,
-        help="in the generator; by default, unless images are incomplete")  # fmt: skip
+        help="in the generator; by default if no --mask is given, with which it cannot be")  # fmt: skip
     add("--sigma", type=positive(float), help="standard deviation of the noise on its signals")
     add("--latent-steps", type=at_least_zero(int),
         help="Langevin steps of latents towards the revision; 0 in the released codes")  # fmt: skip
+    add("--chain-steps", type=positive(int),
+        help="with --mask: steps of each image's latents per iteration; 10 by default")  # fmt: skip
     add("--latent-step-size", type=positive(float), help="delta of these, and of inference")
     add("--inference-steps", type=at_least_zero(int), help="noisy steps for new images")
     add("--inference-cool", type=at_least_zero(int), help="noise-free steps after them")
@@ -126,9 +129,14 @@ def settle(given: dict) -> dict:
     options.check_roll_back(settings)
     if settings["score_scale"] is None:
         settings["score_scale"] = 2 / settings["step_size"] ** 2
+    incomplete = settings["mask"] is not None
     if settings["batch_norm"] is None:
         # It would tie the chain of an incomplete example to its batch.
-        settings["batch_norm"] = settings["mask"] is None and settings["kind"] == "image"
+        settings["batch_norm"] = not incomplete and settings["kind"] == "image"
+    if incomplete:
+        settings["chain_steps"] = settings["chain_steps"] or 10
+    elif settings["chain_steps"]:
+        raise ValueError("--chain-steps is about the chains of incomplete images: give --mask.")
     return settings
 
 
@@ -141,9 +149,9 @@ def build(settings: dict, shape: tuple[int, ...], examples: int) -> CoopNets:
     generator = Generator(
         top_down,
         sigma=settings["sigma"],
-        langevin=Langevin(settings["latent_steps"], latent),
+        langevin=Langevin(settings["chain_steps"] or settings["latent_steps"], latent),
         inference=Langevin(settings["inference_steps"], latent, cool=settings["inference_cool"]),
-        chains="fresh",
+        chains="persistent" if settings["mask"] else "fresh",
         seed=settings["seed"],
     )
     descriptor = Descriptor(

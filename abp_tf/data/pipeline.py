@@ -174,6 +174,13 @@ def stream(
     return dataset.map(lambda batch: _checked(batch, len(shape), value_range, rows))
 
 
+def has_masks(dataset: tf.data.Dataset) -> bool:
+    """Whether the elements of a user's dataset come with masks."""
+    spec = dataset.element_spec
+    spec = spec[0] if isinstance(spec, tuple) and len(spec) == 1 else spec
+    return isinstance(spec, dict) and "mask" in spec
+
+
 def count_examples(dataset: tf.data.Dataset) -> int | None:
     """Return the number of examples in a batched dataset if it is known without reading it."""
     count = int(dataset.unbatch().cardinality())
