@@ -81,6 +81,7 @@ def parser() -> argparse.ArgumentParser:
     add("--latent-dim", type=positive(int),
         help="number of latent variables, at each place of their grid if there is one")  # fmt: skip
     add("--width", type=positive(int), help="channels of the generator's finest map")
+    kinds.add_network(add)
     add("--kernel-size", type=positive(int), help="of the generator's transposed convolutions")
     add("--hidden", type=at_least_zero(int), help="units of a hidden layer; 0 for none")
     add("--activation", choices=networks.SMOOTH, help="of the generator")

@@ -61,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     positive, at_least_zero = options.positive, options.at_least_zero
     add = result.add_argument_group("model").add_argument
     add("--width", type=positive(int), help="channels of the finest map")
+    kinds.add_stationary(add)
     add("--kernel-size", type=positive(int), help="of the convolutions")
     add("--activation", choices=[*networks.SMOOTH, "relu", "leaky_relu"], help="of the convolutions")
     add("--outputs", type=positive(int), help="units whose sum is the score")

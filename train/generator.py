@@ -73,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
         help="number of latent variables, at each place of their grid if there is one")  # fmt: skip
     add("--width", type=positive(int), help="channels of the finest map")
     add("--hidden", type=at_least_zero(int), help="units of the hidden layer; 8 * width by default")
+    kinds.add_network(add)
     add("--kernel-size", type=positive(int), help="of the transposed convolutions")
     add("--activation", choices=networks.SMOOTH, help="of all layers but the last")
     add("--sigma", type=positive(float), help="standard deviation of the noise on signals in [-1, 1]")
