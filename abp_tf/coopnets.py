@@ -332,6 +332,11 @@ def _check(generator, descriptor, latent_steps) -> None:
             f"{generator.signal_shape} and a descriptor of {descriptor.signal_shape}. Build both "
             "networks for one shape."
         )
+    if generator.observation is not None:
+        raise ValueError(
+            "CoopNets compare drafts with whole signals, but the generator observes them through "
+            f"{generator.observation}. Build it without an observation."
+        )
     if descriptor.chains != "short-run":
         raise ValueError(
             "In CoopNets the generator starts the descriptor's chains, anew each time: expected a "

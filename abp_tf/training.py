@@ -7,9 +7,10 @@ import tensorflow as tf
 
 from abp_tf import checks, observation
 from abp_tf.data import pipeline
+from abp_tf.operators import Observed
 
 
-class SignalTraining:
+class SignalTraining(Observed):
     """Keras's training methods, on signals without labels, each example with its number.
 
     A mixin for `keras.Model`s that have `signal_shape`, `value_range`, `seed` and `iteration`. What a
@@ -62,7 +63,8 @@ class SignalTraining:
         """Learn from signals; the arguments of `keras.Model.fit`, but for labels.
 
         Args:
-            x: float array `[n, *signal_shape]`; or a dict of arrays "signal" and "mask" (1 = observed,
+            x: float array `[n, *observed_shape]`, which is the shape of the signals unless the model
+                has an `observation`; or a dict of arrays "signal" and "mask" (1 = observed,
                 0 = hidden); or a batched `tf.data.Dataset` of signals or dicts "signal", "index"
                 (the example's number, given before any shuffle) and perhaps "mask".
             y: must be None, as must `class_weight` and `sample_weight`: there are no labels.
@@ -177,7 +179,7 @@ class SignalTraining:
             )
         if not 0 < share < 1:
             raise ValueError(f"`validation_split` expected a share in (0, 1), received {share}.")
-        data = pipeline.examples(x, self.signal_shape, self.value_range)
+        data = pipeline.examples(x, self.observed_shape, self.observed_range)
         cut = int(len(data.signal) * (1 - share))
         if cut in (0, len(data.signal)):
             raise ValueError(f"`validation_split={share}` leaves one side of {cut} examples empty.")
@@ -186,7 +188,7 @@ class SignalTraining:
     def _training_data(self, x, batch_size, shuffle, steps_per_epoch):
         """Return the dataset of an epoch, and the steps Keras is to count in it."""
         if not isinstance(x, tf.data.Dataset):
-            data = pipeline.examples(x, self.signal_shape, self.value_range)
+            data = pipeline.examples(x, self.observed_shape, self.observed_range)
             dataset = pipeline.shuffled(
                 data,
                 batch_size or 32,
@@ -202,16 +204,16 @@ class SignalTraining:
             raise ValueError("`batch_size` was given with a dataset, which has batches of its own.")
         numbered = self._numbered(pipeline.has_masks(x))
         rows = (self.table.rows or pipeline.count_examples(x)) if numbered else None
-        dataset = pipeline.stream(x, self.signal_shape, self.value_range, rows=rows)
+        dataset = pipeline.stream(x, self.observed_shape, self.observed_range, rows=rows)
         self._inspect(dataset, "fit")
         self._accept(dataset, rows)
         return dataset, steps_per_epoch
 
     def _test_data(self, x, batch_size, method) -> tf.data.Dataset:
         if isinstance(x, tf.data.Dataset):
-            dataset = pipeline.stream(x, self.signal_shape, self.value_range, number=True)
+            dataset = pipeline.stream(x, self.observed_shape, self.observed_range, number=True)
         else:
-            data = pipeline.examples(x, self.signal_shape, self.value_range)
+            data = pipeline.examples(x, self.observed_shape, self.observed_range)
             dataset = pipeline.in_order(data, batch_size or 32)
         self._inspect(dataset, method)
         return dataset

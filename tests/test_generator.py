@@ -76,16 +76,52 @@ def test_preconditioned_chains_have_the_same_posterior_at_one_pace():
     assert np.linalg.cond(precision) > 3
     model.table.allocate(50)
     model.precondition()
-    np.testing.assert_allclose(
-        np.linalg.inv(model.preconditioner.root.numpy()) @ np.linalg.inv(model.preconditioner.root),
-        precision,
-        rtol=1e-3,
-    )
+    root = model.preconditioner(np.eye(3, dtype=np.float32)).numpy()
+    np.testing.assert_allclose(np.linalg.inv(root @ root), precision, rtol=1e-3)
     found = model.infer(signals, batch_size=4000)
     # In the chain's own coordinates the precision is I: the exact inflation is 1 / (1 − δ²/4).
     exact = np.linalg.inv(precision) / (1 - 0.25 / 4)
     np.testing.assert_allclose(found.mean(0), mean, atol=0.03)
     np.testing.assert_allclose(np.cov(found.T), exact, atol=0.03)
+
+
+def test_the_metric_of_masked_data_is_that_of_the_share_observed():
+    # Two copies of six entries, one of them hidden: what is seen has half the curvature exactly.
+    network = abp_tf.networks.linear((12,), latent_dim=3)
+    half = np.random.default_rng(4).normal(size=(3, 6)).astype(np.float32) * [[4.0], [1.0], [0.5]]
+    network.set_weights([np.tile(half, 2), np.zeros(12)])
+    model = Generator(network, sigma=0.5, value_range=None, inference=Langevin(40, 0.5))
+    model.table.allocate(50)
+    model.precondition()
+    mask = np.tile(np.arange(12) < 6, (4000, 1))
+    signals = np.tile(factor_data(1, seed=3), (4000, 1))
+    found = model.infer(signals, mask, batch_size=4000)
+    precision = half @ half.T / 0.25 + np.eye(3)
+    mean = np.linalg.solve(precision, half @ signals[0, :6] / 0.25)
+    # The chain's own coordinates are round again, so the inflation is 1 / (1 − δ²/4); with the metric
+    # of complete data it would be less than half of that.
+    exact = np.linalg.inv(precision) / (1 - 0.25 / 4)
+    np.testing.assert_allclose(found.mean(0), mean, atol=0.03)
+    np.testing.assert_allclose(np.cov(found.T), exact, rtol=0.05, atol=0.01)
+    # So is their stability, whatever is hidden.
+    chart = {}
+    for share in (1.0, 0.5):
+        seen = tf.constant(np.tile(np.arange(12) < 12 * share, (2, 1)), tf.float32)
+        _, energy = model._chart(tf.zeros([2, 3]), tf.zeros([2, 12]), seen)
+        chart[share] = abp_tf.langevin.stability(energy, tf.zeros([2, 3]), 0.5)
+    np.testing.assert_allclose(chart[0.5], chart[1.0], rtol=1e-3)
+    np.testing.assert_allclose(chart[1.0], 0.25 / 4, rtol=1e-3)
+
+
+def test_evaluate_knows_of_new_settings_of_inference():
+    model = linear_model(inference=Langevin(1, 0.2))
+    model.compile(optimizer="adam")
+    signals = factor_data(50)
+    before = model.evaluate(signals, verbose=0, return_dict=True)["loss"]
+    reconstructed = model.predict(signals, verbose=0)
+    model.inference = Langevin(300, 0.2, temperature=0.0)
+    assert model.evaluate(signals, verbose=0, return_dict=True)["loss"] < 0.9 * before
+    assert np.abs(model.predict(signals, verbose=0) - reconstructed).max() > 0.1
 
 
 def test_posterior_of_a_linear_generator():
