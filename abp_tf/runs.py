@@ -172,8 +172,10 @@ def load_like(
     """
     changes = {"data": source, "mask": mask, "limit": limit, "test_share": 0.0}
     kind = settings["kind"]
+    if kind != "sound":
+        changes["grey"] = shape[-1] == 1
     if kind in ("image", "video"):
-        changes |= {"size": shape[-3:-1], "grey": shape[-1] == 1}
+        changes["size"] = shape[-3:-1]
     if kind in ("sound", "video"):
         changes |= {"length": shape[0], "rate" if kind == "sound" else "fps": rate, "item": None}
     return load_images({**settings, **changes})

@@ -117,7 +117,8 @@ def load(run: runs.Run, model, arguments: argparse.Namespace) -> Damaged:
     else:
         images = like(arguments.data, limit=count, mask=spec if stored else None)
     if stored and own:
-        images = mask_files.attach(images, spec, crop=settings["crop"])
+        limited = settings["limit"] is not None
+        images = mask_files.attach(images, spec, crop=settings["crop"], limited=limited)
     part = report.sets(images).get(arguments.data if own else "train")
     if part is None:
         raise ValueError("--data: the run has no test images. Give train, or another source.")
