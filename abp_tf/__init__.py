@@ -23,6 +23,7 @@ from abp_tf import (
     interpolation,
     likelihood,
     masks,
+    media,
     metrics,
     networks,
     pictures,
@@ -35,15 +36,21 @@ from abp_tf.coopnets import CoopNets
 from abp_tf.descriptor import Descriptor
 from abp_tf.generator import Generator
 from abp_tf.langevin import Langevin
+from abp_tf.operators import Blur, Coarser, Observation, Projection
+from abp_tf.sizes import resized
 from abp_tf.wire import ServingError
 
 __all__ = [
+    "Blur",
     "Client",
+    "Coarser",
     "CoopNets",
     "Descriptor",
     "DivergenceError",
     "Generator",
     "Langevin",
+    "Observation",
+    "Projection",
     "ServingError",
     "__version__",
     "callbacks",
@@ -52,8 +59,10 @@ __all__ = [
     "interpolation",
     "likelihood",
     "masks",
+    "media",
     "metrics",
     "networks",
     "pictures",
+    "resized",
     "watch",
 ]

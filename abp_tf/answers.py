@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import NamedTuple
+
 import keras
 import numpy as np
+import tensorflow as tf
 
 from abp_tf import checks, signatures
 from abp_tf.data import pipeline
+from abp_tf.langevin import Langevin
+from abp_tf.operators import Observed
+
+# Chain s of a row with the seed i has the seed i + s · 2⁴⁰, which no other row is likely to have.
+APART = 2**40
 
 
-class Exported:
+class Completions(NamedTuple):
+    """Draws from the posterior of whole signals, and what they agree on.
+
+    A draw is `g(z)` with `z` drawn from the posterior, without the noise `σ ε` of single entries:
+    `√(deviation² + σ²)` is how far the signal itself is expected from the mean.
+
+    Attributes:
+        samples: float32 `[n, k, *signal_shape]`.
+        mean: over the k samples, `[n, *signal_shape]`.
+        deviation: standard deviation over the k samples, same shape.
+    """
+
+    samples: np.ndarray
+    mean: np.ndarray
+    deviation: np.ndarray
+
+
+class Exported(Observed):
     """`export`, for models with `signatures` and `exported_layers`."""
 
     def export(self, filepath, **kwargs):
@@ -37,17 +63,39 @@ class LatentAnswers(Exported):
     and its seed, not on the batch.
     """
 
-    def infer(self, signals, mask=None, seed=0, batch_size: int = 100, verbose: int = 0):
+    def observe(self, signals, batch_size: int = 100) -> np.ndarray:
+        """Return what the model would see of whole signals: `S x` without noise.
+
+        Args:
+            signals: float `[n, *signal_shape]` in the model's value range.
+            batch_size: rows at a time.
+
+        Returns:
+            float32 `[n, *observed_shape]`; the signals themselves without an `observation`.
+        """
+        signals = checks.signals(signals, self.signal_shape, self.value_range)
+        if self.observation is None:
+            return signals
+        parts = range(0, len(signals), batch_size)
+        seen = (self.observation(tf.constant(signals[at : at + batch_size])) for at in parts)
+        return np.concatenate(list(seen))
+
+    def infer(
+        self, signals, mask=None, seed=0, batch_size: int = 100, verbose: int = 0, restarts: int = 1
+    ) -> np.ndarray:
         """Infer the latents of signals by test-time Langevin dynamics from the prior.
 
         Args:
-            signals: float `[n, *signal_shape]` in the model's value range; hidden entries may hold
-                anything, NaN included.
-            mask: bool or 0/1, `[n, *signal_shape]` or without the channel axis; 1 = observed,
+            signals: float `[n, *observed_shape]`, which is the shape of the signals unless the model
+                has an `observation`, in the range of the data; hidden entries may hold anything, NaN
+                included.
+            mask: bool or 0/1, `[n, *observed_shape]` or without the channel axis; 1 = observed,
                 0 = hidden. None: all is observed.
             seed: an integer, for the seeds `seed + arange(n)`, or `n` integers.
             batch_size: rows at a time; it bounds memory and does not change the answer.
             verbose: 1 shows a progress bar.
+            restarts: number of chains of each row, of which the one of least energy is kept; the
+                first is that of restarts=1. More help where chains get stuck in a mode.
 
         Returns:
             float32 `[n, *latent_shape]`.
@@ -56,27 +104,74 @@ class LatentAnswers(Exported):
             ValueError: for signals or a mask of another shape, dtype or range.
             DivergenceError: the chains left the finite numbers.
         """
-        return self._posterior(signals, mask, seed, batch_size, verbose)["latent"]
+        data = self._data(signals, mask)
+        return self._best(data, seed, batch_size, verbose, restarts)
 
-    def reconstruct(self, signals, mask=None, seed=0, batch_size: int = 100, verbose: int = 0):
+    def reconstruct(
+        self,
+        signals,
+        mask=None,
+        seed=0,
+        batch_size: int = 100,
+        verbose: int = 0,
+        samples: int | None = None,
+        restarts: int = 1,
+    ) -> np.ndarray | Completions:
         """Infer the latents of signals and decode them; arguments as for `infer`.
 
-        Returns:
-            float32 `[n, *signal_shape]`, all entries decoded, observed ones too (see `inpaint`).
-        """
-        answer = self._posterior(signals, mask, seed, batch_size, verbose)
-        return answer["signal"] if mask is None else self._ask("decode", [answer["latent"]])["signal"]
+        Args:
+            signals: see `infer`, as for all arguments not listed here.
+            mask: see above.
+            seed: see above.
+            batch_size: see above.
+            verbose: see above.
+            samples: k for k draws from the posterior, by chains of as many noisy steps as
+                `inference` has and none without noise; None for one answer, whose chain cools down.
+            restarts: see above; not with samples, of which none is better than another.
 
-    def inpaint(self, signals, mask, seed=0, batch_size: int = 100, verbose: int = 0):
-        """Fill in what is hidden; arguments as for `infer`.
+        Returns:
+            float32 `[n, *signal_shape]`, all entries decoded, observed ones too (see `inpaint`); or
+            `Completions`, with samples.
+        """
+        data = self._data(signals, mask)
+        return self._whole(data, seed, batch_size, verbose, samples, restarts)
+
+    def inpaint(
+        self,
+        signals,
+        mask,
+        seed=0,
+        batch_size: int = 100,
+        verbose: int = 0,
+        samples: int | None = None,
+        restarts: int = 1,
+    ) -> np.ndarray | Completions:
+        """Fill in what is hidden, once or with several draws; arguments as for `reconstruct`.
 
         Returns:
             float32 `[n, *signal_shape]`: observed entries untouched, hidden ones decoded from the
-            latents inferred from what is observed.
+            latents inferred from what is observed; or such `Completions`, with samples: where an entry
+            is observed, all samples are alike and the deviation is 0.
+
+        Raises:
+            ValueError: as for `infer`; for a model with an `observation`.
         """
+        if self.observation is not None:
+            raise ValueError(
+                "inpaint keeps observed entries of the signals, but this model sees none of them: it "
+                f"observes signals through {self.observation}. Use `reconstruct(signals, mask)`."
+            )
         if mask is None:
             raise ValueError(f"inpaint expected a mask, received None. {checks.POLARITY}")
-        return self._posterior(signals, mask, seed, batch_size, verbose)["signal"]
+        data = self._data(signals, mask)
+        seen, whole = data.mask, self._whole(data, seed, batch_size, verbose, samples, restarts)
+        if samples is None:
+            return np.where(seen, data.signal, whole)
+        return Completions(
+            np.where(seen[:, None], data.signal[:, None], whole.samples),
+            np.where(seen, data.signal, whole.mean),
+            np.where(seen, np.float32(0), whole.deviation),
+        )
 
     def synthesize(self, count: int, seed=0, batch_size: int = 100, verbose: int = 0):
         """Decode draws from the prior, `z ~ N(0, I)`.
@@ -99,7 +194,7 @@ class LatentAnswers(Exported):
         """Decode combinations of the latents of signals.
 
         Args:
-            signals: float `[m, *signal_shape]`.
+            signals: float `[m, *observed_shape]`.
             weights: float `[r, m]`; each row combines the `m` latents into one. `line`, `arc` and
                 `square` of `abp_tf.interpolation` make such rows for two or four signals.
             mask: as for `infer`.
@@ -115,55 +210,105 @@ class LatentAnswers(Exported):
                 f"received {weights.shape}."
             )
         latents = self.infer(signals, mask, seed)
-        return self._ask("decode", [np.tensordot(weights, latents, axes=1)])["signal"]
+        return self._decoded(np.tensordot(weights, latents, axes=1))
 
-    def signatures(self) -> dict:
-        """Return the functions that answer; see `signatures.of_latents`."""
-        return signatures.of_latents(self)
+    def signatures(self, **options) -> dict:
+        """Return the functions that answer; see `signatures.of_latents`, for options too."""
+        return signatures.of_latents(self, **options)
 
-    def _posterior(self, signals, mask, seed, batch_size, verbose) -> dict:
+    def _data(self, signals, mask) -> pipeline.Examples:
         parts = {"signal": signals} if mask is None else {"signal": signals, "mask": mask}
-        data = pipeline.examples(parts, self.signal_shape, self.value_range)
-        inputs = [data.signal, checks.seeds(seed, len(data.signal))]
-        if mask is None:
-            return self._ask("reconstruct", inputs, batch_size, verbose)
-        full = np.broadcast_to(data.mask, data.signal.shape)
-        return self._ask("inpaint", [inputs[0], full, inputs[1]], batch_size, verbose)
+        return pipeline.examples(parts, self.observed_shape, self.observed_range)
 
-    def _ask(self, name: str, inputs: list, batch_size: int = 100, verbose: int = 0) -> dict:
-        """Run one signature over rows of `inputs`, `batch_size` at a time."""
-        if self._functions is None:
-            self._functions = signatures.functions(self)
-        answer = ask(self._functions[name], inputs, batch_size, verbose)
+    def _whole(self, data, seed, batch_size, verbose, samples, restarts) -> np.ndarray | Completions:
+        """Decode the best latents of each row, or draws from their posterior."""
+        if samples is None:
+            return self._decoded(self._best(data, seed, batch_size, verbose, restarts), batch_size)
+        if restarts != 1:
+            raise ValueError(
+                f"`samples` are draws from the posterior, of which none is better than another: "
+                f"expected restarts=1 with them, received {restarts}."
+            )
+        _check_count("samples", samples)
+        langevin = dataclasses.replace(self.inference, temperature=1.0, cool=0)
+        latents = self._chains(data, seed, samples, batch_size, verbose, langevin)["latent"]
+        whole = self._decoded(latents.reshape(-1, *self.latent_shape), batch_size)
+        whole = whole.reshape(-1, samples, *self.signal_shape)
+        return Completions(whole, whole.mean(axis=1), whole.std(axis=1))
+
+    def _best(self, data, seed, batch_size, verbose, restarts) -> np.ndarray:
+        """Return the latents of least energy of each row, `[n, *latent_shape]`."""
+        _check_count("restarts", restarts)
+        found = self._chains(data, seed, restarts, batch_size, verbose)
+        latents = found["latent"]
+        if restarts == 1:
+            return latents[:, 0]
+        shape = data.signal.shape
+        seen = np.ones(shape, bool) if data.mask is None else np.broadcast_to(data.mask, shape)
+        entries = seen.reshape(len(seen), -1).sum(axis=1)
+        misfit = found["error"] * entries[:, None] / (2 * self.sigma**2)
+        prior = np.square(latents).reshape(*latents.shape[:2], -1).sum(axis=2) / 2
+        return latents[np.arange(len(latents)), np.argmin(misfit + prior, axis=1)]
+
+    def _chains(self, data, seed, count, batch_size, verbose, langevin: Langevin | None = None):
+        """Run `count` chains for each row; return "latent" and "error", `[n, count, ...]`."""
+        seeds = checks.seeds(seed, len(data.signal))[:, None] + np.arange(count) * APART
+        inputs, name = [data.signal, seeds.reshape(-1)], "reconstruct"
+        if data.mask is not None:
+            inputs.insert(1, np.broadcast_to(data.mask, data.signal.shape))
+            name = "infer"
+        answer = self._ask(name, inputs, batch_size, verbose, langevin, ("latent", "error"))
         # Observed entries are returned as they came, so only what was inferred can have gone wrong.
-        if "latent" in answer and not np.isfinite(answer["latent"]).all():
+        if not np.isfinite(answer["latent"]).all():
             raise checks.DivergenceError(
                 "Latents left the finite numbers during inference. Lower the step size: "
                 f"`model.inference` is {self.inference}."
             )
-        return answer
+        return {key: part.reshape(-1, count, *part.shape[1:]) for key, part in answer.items()}
+
+    def _decoded(self, latents, batch_size: int = 100) -> np.ndarray:
+        return self._ask("decode", [latents], batch_size)["signal"]
+
+    def _ask(self, name, inputs, batch_size=100, verbose=0, langevin=None, outputs=None) -> dict:
+        """Run one signature over rows of `inputs`, `batch_size` at a time."""
+        if self._functions is None:
+            self._functions = {}
+        if langevin not in self._functions:
+            functions = signatures.functions(self, langevin=langevin, exported=False)
+            self._functions[langevin] = functions
+        return ask(self._functions[langevin][name], inputs, batch_size, verbose, outputs)
 
 
-def ask(function, inputs: list, batch_size: int = 100, verbose: int = 0) -> dict:
+def ask(function, inputs: list, batch_size: int = 100, verbose: int = 0, outputs=None) -> dict:
     """Run a function over rows of arrays, some at a time.
 
     Args:
         function: a `tf.function` with an input signature that returns a dict of tensors; all inputs
             and outputs have the batch axis first.
-        inputs: one array per input, of `n` rows each.
+        inputs: one array per input, of `n` rows each; or of `n / k`, each of which stands for k rows.
         batch_size: rows at a time.
         verbose: 1 shows a progress bar.
+        outputs: names of those to return, all by default.
 
     Returns:
         NumPy arrays of `n` rows by name.
     """
     dtypes = [spec.dtype.as_numpy_dtype for spec in function.input_signature]
-    count = len(inputs[0])
+    count = max(len(part) for part in inputs)
     progress = keras.utils.Progbar(count, verbose=verbose, unit_name="row")
     answers = []
     for start in range(0, count, batch_size):
-        rows = slice(start, start + batch_size)
-        batch = [part[rows].astype(dtype) for part, dtype in zip(inputs, dtypes, strict=True)]
-        answers.append({key: value.numpy() for key, value in function(*batch).items()})
-        progress.update(min(start + batch_size, count))
+        rows = np.arange(start, min(start + batch_size, count))
+        batch = [
+            part[rows * len(part) // count].astype(dtype)
+            for part, dtype in zip(inputs, dtypes, strict=True)
+        ]
+        found = function(*batch)
+        answers.append({key: found[key].numpy() for key in outputs or found})
+        progress.update(int(rows[-1]) + 1)
     return {key: np.concatenate([part[key] for part in answers]) for key in answers[0]}
+
+
+def _check_count(name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"`{name}` expected an integer of 1 or more, received {value!r}.")

@@ -11,9 +11,13 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorboard.plugins.image import metadata
 
-from abp_tf import files, pictures
-from abp_tf.gallery import gallery
+from abp_tf import files, media, metrics, pictures
+from abp_tf.data.pipeline import Examples
+from abp_tf.gallery import seen, show
+
+DEFAULT_RATE = 16_000  # samples per second of sounds whose rate nobody told
 
 
 class ExpandLatents(keras.callbacks.Callback):
@@ -91,7 +95,8 @@ class StabilityAlarm(keras.callbacks.Callback):
         found = (logs or {}).get("stability", 0.0)
         if found >= 1 and not self._warned:
             self._warned = True
-            step_size = self.model.langevin.step_size
+            # In CoopNets the chains of latents are the generator's.
+            step_size = getattr(self.model, "generator", self.model).langevin.step_size
             warnings.warn(
                 f"Langevin steps are too long: stability δ²λmax/4 is {found:.2f} after epoch "
                 f"{epoch + 1}, and must stay below 1. Lower the step size from {step_size:g} to "
@@ -169,28 +174,33 @@ class ErrorCurves(keras.callbacks.Callback):
     the history find them.
 
     Args:
-        sets: signals by name, e.g. `{"train": ..., "test": ..., "negative": ...}`.
+        sets: whole signals by name, e.g. `{"train": ..., "test": ..., "negative": ...}`, which a model
+            with an `observation` sees through it; or `Examples` with a mask, 1 = observed, where only
+            a part is known: then the error is that of observed entries.
         every: number of epochs from one look to the next; the last epoch is always looked at.
         count: examples of each set.
     """
 
-    def __init__(self, sets: dict[str, np.ndarray], every: int = 5, count: int = 200):
+    def __init__(self, sets: dict[str, np.ndarray | Examples], every: int = 5, count: int = 200):
         super().__init__()
         if every < 1 or count < 1:
             raise ValueError(
                 f"ErrorCurves expected `every` and `count` of 1 or more, received {every} and {count}."
             )
-        self.sets = {name: signals[:count] for name, signals in sets.items() if len(signals)}
+        parts = {
+            name: part if isinstance(part, Examples) else Examples(part) for name, part in sets.items()
+        }
+        self.sets = {name: part.rows(0, count) for name, part in parts.items() if len(part.signal)}
         self.every = every
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
         """Measure, where it is time."""
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
-        for name, signals in self.sets.items():
-            error = np.mean((self.model.reconstruct(signals) - signals) ** 2, dtype=np.float64)
+        for name, (signal, mask, _) in self.sets.items():
+            found = self.model.reconstruct(seen(self.model, signal), mask)
             if logs is not None:
-                logs[f"{name}_error"] = float(error)
+                logs[f"{name}_error"] = metrics.reconstruction_error(signal, found, mask)
 
 
 class HistoryFile(keras.callbacks.Callback):
@@ -215,34 +225,51 @@ class HistoryFile(keras.callbacks.Callback):
 class TensorBoardPictures(keras.callbacks.Callback):
     """What the model shows of itself (`abp_tf.gallery`), and the latents, in TensorBoard.
 
-    At the end of training the latents of the training examples also go to the projector, each with
-    its picture.
+    Images as pictures; sounds as audio and spectrograms; clips as animations and strips of frames. At
+    the end of training the latents of the training examples also go to the projector, each with its
+    picture.
 
     Args:
         log_dir: where TensorBoard looks.
-        images: float32 `[n, h, w, c]` in [-1, 1], training images by number; the first 16 are shown
-            reconstructed, up to 500 in the projector.
+        signals: float32 `[n, *signal_shape]` in [-1, 1], training examples by number; up to 16 of the
+            first are shown reconstructed, up to 500 in the projector.
         every: number of epochs from one look to the next; the last epoch is always shown.
+        rate: samples or frames per second, of sounds and clips.
+        mask: what is known of the signals, bool, 1 = observed; None: all of it.
     """
 
-    def __init__(self, log_dir: str | os.PathLike, images: np.ndarray, every: int = 5):
+    def __init__(
+        self,
+        log_dir: str | os.PathLike,
+        signals: np.ndarray,
+        every: int = 5,
+        rate: float | None = None,
+        mask: np.ndarray | None = None,
+    ):
         super().__init__()
         self.log_dir = Path(log_dir) / "pictures"
-        self.images = images
+        self.signals = signals
         self.every = every
+        self.rate = rate
+        self.mask = mask
 
     def on_train_begin(self, logs=None) -> None:
         """Open the log."""
         self._writer = tf.summary.create_file_writer(str(self.log_dir))
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
-        """Write pictures and a histogram of the latents."""
+        """Write what the model shows, and a histogram of the latents."""
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
-        shown = gallery(self.model, self.images)
         with self._writer.as_default(step=epoch + 1):
-            for name, picture in shown.items():
-                tf.summary.image(name, picture[None])
+            for name, part in show(self.model, self.signals, self.mask).items():
+                tf.summary.image(name, part.picture()[None])
+                if part.signals.ndim == 3:
+                    sounds = np.clip(part.signals, -1, 1)
+                    rate = round(self.rate or DEFAULT_RATE)
+                    tf.summary.audio(name, sounds, rate, max_outputs=len(sounds))
+                elif part.signals.ndim == 5:
+                    _animate(f"{name}/animated", media.frames(*part), self.rate)
             if self._has_latents():
                 tf.summary.histogram("latents", self.model.latents)
 
@@ -250,7 +277,7 @@ class TensorBoardPictures(keras.callbacks.Callback):
         """Write the projector's files and close the log."""
         self._writer.close()
         if self._has_latents() and self.model.latents.ndim == 2:
-            self._write_projector(self.model.latents[:500], self.images[:500])
+            self._write_projector(self.model.latents[:500], media.tiles(self.signals[:500]))
 
     def _has_latents(self) -> bool:
         """Whether training examples have latents that are kept."""
@@ -273,3 +300,11 @@ class TensorBoardPictures(keras.callbacks.Callback):
             f"    single_image_dim: {images.shape[2]}\n    single_image_dim: {images.shape[1]}\n"
             "  }\n}\n"
         )
+
+
+def _animate(name: str, frames: np.ndarray, fps: float | None) -> None:
+    """Write an animation to TensorBoard, which shows whatever a browser can as an image."""
+    height, width = frames.shape[1:3]
+    encoded = [str(width), str(height), media.gif(frames, fps)]
+    plugin = metadata.create_summary_metadata(display_name=None, description="")
+    tf.summary.write(name, tf.constant(encoded), metadata=plugin)

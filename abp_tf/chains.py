@@ -98,6 +98,30 @@ class Pool(ChainTable):
         self.seed = seed
         super().__init__(shape, rows, **kwargs)
 
+    def some(
+        self, count: tf.Tensor, restart: float, seeds: tf.Tensor, begin: Callable
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Choose some chains to go on with.
+
+        Args:
+            count: how many; all, where there are fewer.
+            restart: probability that a chain begins anew.
+            seeds: two seed pairs, `[2, 2]`: of the choice, and of who begins anew.
+            begin: maps numbers of chains `[m]` to the seed pairs `[m, 2]` of those that do.
+
+        Returns:
+            their numbers, int64 `[n]`, and where they are, `[n, *shape]`.
+        """
+        everyone = tf.range(self.rows, dtype=tf.int64)
+        chain = tf.random.experimental.stateless_shuffle(everyone, seeds[0])[:count]
+        state = self.read(chain)
+        if restart:
+            lots = tf.random.stateless_uniform([self.rows], seeds[1])
+            again = tf.where(tf.gather(lots, chain) < restart)
+            begun = self.start(begin(tf.gather_nd(chain, again)))
+            state = tf.tensor_scatter_nd_update(state, again, begun)
+        return chain, state
+
     @tf.function
     def draw(self, rows: int) -> tf.Tensor:
         """Draw from where chains start."""

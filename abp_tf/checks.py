@@ -43,7 +43,10 @@ def signals(
             f"{values.dtype}. {SCALING}"
         )
     if values.shape[1:] != shape:
-        remedy = "Give the signals the shape the network decodes to."
+        remedy = (
+            "Give them the shape the model learns from; where it has an observation, "
+            "`model.observe(signals)` makes that of whole signals."
+        )
         if (*values.shape[1:], 1) == shape:
             remedy = "Add the channel axis: `images[..., None]`."
         elif values.shape == shape:

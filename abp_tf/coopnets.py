@@ -7,28 +7,19 @@ import dataclasses
 import keras
 import tensorflow as tf
 
-from abp_tf import checks, observation, signatures
-from abp_tf.answers import Exported, ask
+from abp_tf import checks, observation
+from abp_tf.callbacks import StabilityAlarm
+from abp_tf.coop_answers import CoopAnswers
 from abp_tf.descriptor import Descriptor
 from abp_tf.generator import Generator
 from abp_tf.langevin import sample
-from abp_tf.noise import (
-    CHAIN,
-    DATA,
-    LATENT,
-    PRIOR,
-    REVISION,
-    row_normal,
-    row_seeds,
-    training_seeds,
-)
-from abp_tf.signal_answers import checked, partial
-from abp_tf.training import SignalTraining, numbers
+from abp_tf.noise import CHAIN, DATA, INFERENCE, LATENT, PRIOR, REVISION, START, training_seeds
+from abp_tf.training import SignalTraining, unpack
 from abp_tf.watch import ChainAlarm
 
 
 @keras.saving.register_keras_serializable(package="abp_tf")
-class CoopNets(SignalTraining, Exported, keras.Model):
+class CoopNets(SignalTraining, CoopAnswers, keras.Model):
     """Cooperative learning: the generator drafts, the descriptor revises, the generator learns.
 
     The generator jump-starts the Langevin dynamics of the descriptor; the descriptor learns from the
@@ -36,11 +27,21 @@ class CoopNets(SignalTraining, Exported, keras.Model):
     are known, were revised (Xie, Lu, Gao, Zhu, Wu, "Cooperative Training of Descriptor and Generator
     Networks", AAAI 2018 and PAMI 2018, arXiv 1609.09408, algorithm 3).
 
-    BatchNorm is allowed in the generator's network: no chain of an example runs through it while it
-    is in training mode.
+    *Incomplete data*, examples `x` of which a mask `M` tells what is observed (1) and what is hidden
+    (0), teach both as well. Each has a chain of latents, which goes on by Langevin steps along
+    `−∂U/∂z` of the generator's `U(z; x, θ) = ‖M ⊙ (x − g(z))‖²/(2σ²) + ‖z‖²/2`; what is hidden starts
+    as `(1 − M) ⊙ g(z)` and is revised by the descriptor's Langevin dynamics given what is observed.
+    The result stands for the data in the descriptor's contrast, and the generator goes down the mean
+    of `U` with `z` held, alternating back-propagation, together with its regression on revisions.
+
+    BatchNorm is allowed in the generator's network with complete data: no chain of an example runs
+    through it while it is in training mode. It takes the statistics of each batch, in both passes of
+    a step, and its moving statistics, which answers take, move once.
 
     Args:
-        generator: a `Generator`; of its options `sigma` counts, and `langevin` with latent steps.
+        generator: a `Generator`; of its options `sigma` counts, `langevin` with latent steps and, with
+            incomplete data, `langevin` and `chains` of the examples. Its prior and preconditioner
+            stay as they are.
         descriptor: a `Descriptor` with chains="short-run", whose `langevin` revises.
         latent_steps: Langevin steps of a sample's latents towards its revision before the generator
             learns; the paper has them, the released codes do not.
@@ -76,6 +77,10 @@ class CoopNets(SignalTraining, Exported, keras.Model):
         self.iteration = self.add_weight(
             shape=(), dtype="int64", initializer="zeros", trainable=False, name="iteration"
         )
+        self._means = {
+            name: keras.metrics.Mean(name=name)
+            for name in ("revision_error", "reconstruction_error", "latent_norm")
+        }
         self.signs = {}  # of trouble, that the last epoch showed
         self._functions = {}  # that answer, by their settings
         # Keras compiles with XLA where it can; on a CPU that is several times slower.
@@ -95,19 +100,28 @@ class CoopNets(SignalTraining, Exported, keras.Model):
         return self.descriptor.langevin
 
     @property
-    def table(self):
-        """Where the fingerprint of the data is kept; there are no chains."""
-        return self.descriptor.table
+    def past(self):
+        """What watching remembers of earlier epochs."""
+        return self.descriptor.past
 
     @property
-    def past_gaps(self):
-        """Energy gaps of the last two epochs."""
-        return self.descriptor.past_gaps
+    def table(self):
+        """The chains of incomplete examples, and the fingerprint of the data."""
+        return self.generator.table
+
+    @property
+    def latents(self):
+        """Learned latents of incomplete training examples; see `Generator.latents`."""
+        return self.generator.latents
+
+    def reset_chains(self, examples: int = 0) -> None:
+        """Forget the latents of the training examples; see `Generator.reset_chains`."""
+        self.generator.reset_chains(examples)
 
     @property
     def metrics(self) -> list:
         """The means that `fit` and `evaluate` report."""
-        return [*self.descriptor.metrics, *self.generator.metrics[1:2]]
+        return [*self.descriptor.metrics, *self._means.values()]
 
     # Learning.
 
@@ -146,21 +160,29 @@ class CoopNets(SignalTraining, Exported, keras.Model):
         """One iteration of cooperative learning on a batch of examples.
 
         Returns:
-            `loss` of the descriptor, what `abp_tf.watch.ChainWatch` sees, and
-            `reconstruction_error`, the mean squared error of the drafts against their revisions.
+            `loss` of the descriptor, what `abp_tf.watch.ChainWatch` sees, and `revision_error`, the
+            mean squared error of the drafts against their revisions; of incomplete data also
+            `reconstruction_error`, the mean squared error of inferred latents per observed entry,
+            their `latent_norm`, mean `‖z‖²/d`, and the `stability` of their chains.
         """
         generator, descriptor = self.generator, self.descriptor
-        signal, index = batch["signal"], numbers(batch)
+        observed, mask, index = unpack(batch)
 
         def seeds(stream):
             return training_seeds(self.seed, stream, self.iteration.value, index)
 
-        if descriptor.data_noise:
-            signal += descriptor.data_noise * row_normal(seeds(DATA), list(self.signal_shape))
+        # 0. What is hidden of the data is decoded from inferred latents, and revised.
+        signal = descriptor.noisy(observed, seeds(DATA))
+        if mask is not None:
+            kept = generator.example_chains
+            start = generator.table.read(index) if kept else generator.prior.draw(seeds(START))
+            inferred, _ = generator._sample(start, observed, mask, generator.langevin, seeds(INFERENCE))
+            decoded = generator.decode(inferred)
+            signal = descriptor.fill(decoded, signal, mask, descriptor.langevin, seeds(REVISION))
 
         # 1. The generator drafts.
         latent = generator.prior.draw(seeds(PRIOR))
-        draft = self._draft(latent)
+        draft, _ = self._draft(latent)
 
         # 2. The descriptor revises.
         revised, info = sample(descriptor.energy, draft, descriptor.langevin, seeds(CHAIN))
@@ -175,10 +197,14 @@ class CoopNets(SignalTraining, Exported, keras.Model):
             loss, seen, drawn = descriptor.contrast(signal, revised)
         of_descriptor = tape.gradient(loss, descriptor.network.trainable_variables)
 
-        # 5. The generator learns to draft the revisions.
+        # 5. The generator learns to draft the revisions, and to decode what is observed.
         with tf.GradientTape() as tape:
-            misfit = observation.square(revised - self._draft(latent))
+            draft, moving = self._draft(latent)
+            misfit = observation.square(revised - draft)
             regression = tf.reduce_mean(misfit) / (2 * generator.sigma**2)
+            if mask is not None:
+                energy = generator.energy(inferred, observed, mask)
+                regression += tf.reduce_mean(energy)
         of_generator = tape.gradient(regression, generator.network.trainable_variables)
 
         # Nothing is written unless all of it is finite: what was learned so far stays good.
@@ -189,25 +215,63 @@ class CoopNets(SignalTraining, Exported, keras.Model):
                 self._learners(), (of_generator, of_descriptor), strict=True
             ):
                 optimizer.apply_gradients(zip(gradients, variables, strict=True))
-            self.iteration.assign_add(1)
+            fixed = generator.network.non_trainable_variables
+            for variable, value in zip(fixed, moving, strict=True):
+                variable.assign(value)
             logs = descriptor.watch.report(loss, signal, revised, seen, drawn, info)
-            entries = tf.cast(tf.size(signal[0]), tf.float32)
-            error = generator.metrics[1]
-            error.update_state(misfit / entries)
-            return {**logs, "reconstruction_error": error.result()}
+            error = misfit / signal[0].shape.num_elements()
+            logs["revision_error"] = self._mean("revision_error", error)
+            if mask is not None:
+                if kept:
+                    generator.table.write(index, inferred)
+                misfit = 2 * generator.sigma**2 * (energy - observation.square(inferred) / 2)
+                logs |= self._recovery(inferred, misfit / observation.entries(observed, mask))
+                generator._probe_stability(inferred, observed, mask)
+                generator.iteration.assign_add(1)
+                logs["stability"] = tf.identity(generator._stability.value)
+            self.iteration.assign_add(1)
+            return logs
 
-    def _draft(self, latent):
-        """`g(z)` as the generator's network gives it in training."""
+    def _draft(self, latent) -> tuple[tf.Tensor, list]:
+        """`g(z)` as the network gives it in training, and the moving statistics that would follow."""
+        network = self.generator.network
+        variables = network.trainable_variables, network.non_trainable_variables
         latent = self.generator.prior(latent)
-        return tf.cast(self.generator.network(latent, training=True), tf.float32)
+        draft, moving = network.stateless_call(*variables, latent, training=True)
+        return tf.cast(draft, tf.float32), moving
+
+    def _recovery(self, latent, error) -> dict:
+        """Take in inferred latents and how they explain what is observed; return the means so far."""
+        norm = observation.square(latent) / latent[0].shape.num_elements()
+        values = {"reconstruction_error": error, "latent_norm": norm}
+        return {name: self._mean(name, value) for name, value in values.items()}
+
+    def _mean(self, name, values):
+        self._means[name].update_state(values)
+        return self._means[name].result()
 
     def test_step(self, batch: dict) -> dict:
-        """Report the mean `score`, `f(x)`, and the mean `energy` of a batch."""
-        return self.descriptor.test_step(batch)
+        """Report the mean `score`, `f(x)`, and the mean `energy` of a batch.
+
+        Of incomplete signals they are those of the signals as `inpaint` completes them, and the mean
+        `reconstruction_error` per observed entry and the `latent_norm` are reported too.
+        """
+        signal, mask, index = unpack(batch)
+        if mask is None:
+            return self.descriptor.test_step(batch)
+        whole, latent, error = self.complete(signal, mask, index, self.langevin)
+        return {**self.descriptor.test_step({"signal": whole}), **self._recovery(latent, error)}
 
     def predict_step(self, batch: dict) -> tf.Tensor:
         """`f(x)` of a batch."""
         return self.descriptor.predict_step(batch)
+
+    # What becomes of data, and who learns.
+
+    masked = ("fit", "evaluate")  # f of what is hidden cannot be predicted
+
+    def _numbered(self, masked: bool) -> bool:
+        return masked and self.generator.example_chains
 
     def _learners(self) -> list:
         return [
@@ -216,114 +280,25 @@ class CoopNets(SignalTraining, Exported, keras.Model):
         ]
 
     def _watchers(self) -> list:
-        return [ChainAlarm()]
+        return [ChainAlarm(), StabilityAlarm()]
 
     def _accept(self, dataset, examples=None, fingerprint=0, index=None) -> None:
-        self.descriptor._accept(dataset, examples, fingerprint, index)
+        if "mask" in dataset.element_spec:
+            checks.independent_rows(self.generator.network)
+            if not self.generator.langevin.total_steps:
+                raise ValueError(
+                    "Latents of incomplete examples are inferred with `generator.langevin`, which has "
+                    "no steps. Build the Generator with some: langevin=Langevin(steps=10, "
+                    "step_size=0.1)."
+                )
+            if self.generator.example_chains:
+                self.table.claim(examples, fingerprint, index)
+                return
+        # No example has a chain, so other data are welcome; a backup tells by it what it is of.
+        self.table.fingerprint = fingerprint or self.table.fingerprint
 
     def _remedy(self) -> str:
         return f"{self.descriptor._remedy()} The generator's learning rate may be too high as well."
-
-    # Answers.
-
-    def synthesize(
-        self, count: int, seed=0, revised=True, steps=None, batch_size: int = 100, verbose: int = 0
-    ):
-        """Draw signals: the generator's, revised by the descriptor.
-
-        Args:
-            count: number of signals.
-            seed: an integer, for the seeds `seed + arange(count)`, or `count` integers.
-            revised: False returns the generator's drafts.
-            steps: of the revision, those of training by default.
-            batch_size: rows at a time.
-            verbose: 1 shows a progress bar.
-
-        Returns:
-            float32 `[count, *signal_shape]`.
-        """
-        if not revised:
-            return self.generator.synthesize(count, seed, batch_size, verbose)
-        if count < 1:
-            raise ValueError(f"synthesize expected a count of 1 or more, received {count}.")
-        return self._ask("synthesize", [checks.seeds(seed, count)], steps, batch_size, verbose)
-
-    def inpaint(self, signals, mask, seed=0, steps=None, batch_size: int = 100, verbose: int = 0):
-        """Fill in what is hidden: by the generator, then revised by the descriptor.
-
-        Latents are inferred from what is observed, as `Generator.inpaint` does; the hidden entries
-        they decode to are revised given the observed ones.
-
-        Args:
-            signals: see `Generator.infer`, as for `mask`, `seed`, `batch_size` and `verbose`.
-            mask: see above.
-            seed: see above.
-            steps: of the revision, those of training by default.
-            batch_size: see above.
-            verbose: see above.
-
-        Returns:
-            float32 `[n, *signal_shape]`, observed entries untouched.
-        """
-        inputs = partial(self, signals, mask, seed)
-        return self._ask("inpaint", inputs, steps, batch_size, verbose)
-
-    def infer(self, *args, **kwargs):
-        """Infer the latents of signals; see `Generator.infer`."""
-        return self.generator.infer(*args, **kwargs)
-
-    def reconstruct(self, *args, **kwargs):
-        """Infer the latents of signals and decode them; see `Generator.reconstruct`."""
-        return self.generator.reconstruct(*args, **kwargs)
-
-    def interpolate(self, *args, **kwargs):
-        """Decode combinations of latents; see `Generator.interpolate`."""
-        return self.generator.interpolate(*args, **kwargs)
-
-    def refine(self, *args, **kwargs):
-        """Revise signals; see `Descriptor.refine`."""
-        return self.descriptor.refine(*args, **kwargs)
-
-    def score(self, *args, **kwargs):
-        """Tell `f(x)` and the energy; see `Descriptor.score`."""
-        return self.descriptor.score(*args, **kwargs)
-
-    def signatures(self, steps: int | None = None) -> dict:
-        """Return the functions that answer, and the specs of their inputs.
-
-        They are `synthesize(seed)`, `reconstruct(signal, seed)`, `inpaint(signal, mask, seed)`,
-        `decode(latent)`, `refine(signal, seed)` and `score(signal)`.
-
-        Args:
-            steps: of revisions, in the place of those of training.
-        """
-        change = {} if steps is None else {"steps": steps}
-        langevin = dataclasses.replace(self.langevin, **change)
-        parts = [*self.generator.signatures().items(), *self.descriptor.signatures(steps).items()]
-        # By name; of those that both have, the generator's.
-        parts = {function.__name__: (function, specs) for function, specs in reversed(parts)}
-        draft, complete = parts.pop("synthesize"), parts.pop("inpaint")
-
-        def synthesize(seed):
-            answer = draft[0](seed)
-            seeds = row_seeds(seed, CHAIN)
-            revised, _ = sample(self.descriptor.energy, answer["signal"], langevin, seeds)
-            return {**answer, "signal": revised}
-
-        def inpaint(signal, mask, seed):
-            answer = complete[0](signal, mask, seed)
-            seeds = row_seeds(seed, REVISION)  # CHAIN is that of the latents
-            whole = self.descriptor.fill(answer["signal"], signal, mask, langevin, seeds)
-            return {**answer, "signal": whole}
-
-        return {synthesize: draft[1], inpaint: complete[1], **dict(parts.values())}
-
-    def _ask(self, name: str, inputs: list, steps, batch_size: int, verbose: int):
-        key = (steps, self.langevin, self.generator.inference)
-        if key not in self._functions:
-            self._functions[key] = signatures.functions(self, steps=steps)
-        answer = ask(self._functions[key][name], inputs, batch_size, verbose)
-        return checked(answer, self.langevin)["signal"]
 
     # Saving, export.
 
@@ -356,6 +331,11 @@ def _check(generator, descriptor, latent_steps) -> None:
             f"CoopNets expected models of the same signals, received a generator of "
             f"{generator.signal_shape} and a descriptor of {descriptor.signal_shape}. Build both "
             "networks for one shape."
+        )
+    if generator.observation is not None:
+        raise ValueError(
+            "CoopNets compare drafts with whole signals, but the generator observes them through "
+            f"{generator.observation}. Build it without an observation."
         )
     if descriptor.chains != "short-run":
         raise ValueError(

@@ -13,8 +13,8 @@ from abp_tf.chains import Pool
 from abp_tf.langevin import Langevin, sample
 from abp_tf.noise import CHAIN, DATA, POOL, PRIOR, row_normal, row_uniform, training_seeds
 from abp_tf.signal_answers import SignalAnswers
-from abp_tf.training import SignalTraining, numbers
-from abp_tf.watch import ChainAlarm, ChainWatch
+from abp_tf.training import SignalTraining, unpack
+from abp_tf.watch import ChainAlarm, ChainWatch, Past
 
 CHAINS = ("persistent", "short-run", "data")
 
@@ -117,10 +117,8 @@ class Descriptor(SignalTraining, SignalAnswers, keras.Model):
         self.iteration = self.add_weight(
             shape=(), dtype="int64", initializer="zeros", trainable=False, name="iteration"
         )
-        self.past_gaps = self.add_weight(
-            shape=(2,), initializer="zeros", trainable=False, name="past_gaps"
-        )
         self.watch = ChainWatch(self.langevin, self.value_range)
+        self.past = Past(name="past")
         self.signs = {}  # of trouble, that the last epoch showed
         self._functions = {}  # that answer, by their settings
         # Keras compiles with XLA where it can; on a CPU that is several times slower.
@@ -156,6 +154,14 @@ class Descriptor(SignalTraining, SignalAnswers, keras.Model):
 
     # Learning.
 
+    masked = ()  # it knows no latents that could tell what is hidden
+
+    def noisy(self, signal: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
+        """Add the data noise to data `[n, *signal_shape]`, from the seed pairs `[n, 2]`."""
+        if not self.data_noise:
+            return signal
+        return signal + self.data_noise * row_normal(seeds, list(self.signal_shape))
+
     def contrast(self, signal: tf.Tensor, samples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """What a learning step goes down, `mean f(samples) − mean f(data)`, and the penalty.
 
@@ -181,10 +187,8 @@ class Descriptor(SignalTraining, SignalAnswers, keras.Model):
         Returns:
             `loss`, and what `abp_tf.watch.ChainWatch` sees.
         """
-        signal, index = batch["signal"], numbers(batch)
-        if self.data_noise:
-            noise = row_normal(self._seeds(DATA, index), list(self.signal_shape))
-            signal += self.data_noise * noise
+        signal, _, index = unpack(batch)
+        signal = self.noisy(signal, self._seeds(DATA, index))
 
         # Synthesis: go on with some chains.
         chain, start = self._start(signal, index)
@@ -212,17 +216,10 @@ class Descriptor(SignalTraining, SignalAnswers, keras.Model):
             return index, signal
         if self.chains == "short-run":
             return index, self.noise(self._seeds(PRIOR, index))
-        choice, lot = tf.unstack(self._seeds(POOL, tf.range(2)))
-        everyone = tf.range(self.table.rows, dtype=tf.int64)
-        order = tf.random.experimental.stateless_shuffle(everyone, choice)
-        chain = order[: tf.shape(signal)[0]]
-        start = self.table.read(chain)
-        if self.restart:
-            lots = tf.random.stateless_uniform([self.table.rows], lot)
-            again = tf.where(tf.gather(lots, chain) < self.restart)
-            begun = self.noise(self._seeds(PRIOR, tf.gather_nd(chain, again)))
-            start = tf.tensor_scatter_nd_update(start, again, begun)
-        return chain, start
+        count = tf.shape(signal)[0]
+        return self.table.some(
+            count, self.restart, self._seeds(POOL, tf.range(2)), lambda chain: self._seeds(PRIOR, chain)
+        )
 
     def _seeds(self, stream, index):
         return training_seeds(self.seed, stream, self.iteration.value, index)
@@ -244,11 +241,6 @@ class Descriptor(SignalTraining, SignalAnswers, keras.Model):
         return [ChainAlarm()]
 
     def _accept(self, dataset, examples=None, fingerprint=0, index=None) -> None:
-        if "mask" in dataset.element_spec:
-            raise ValueError(
-                "A descriptor learns from whole signals, received a mask. Fill in what is hidden "
-                "first, for instance with `Generator.inpaint`, or leave out the mask."
-            )
         # Chains are the model's, so other data are welcome; a backup tells by it what it is of.
         self.table.fingerprint = fingerprint or self.table.fingerprint
 

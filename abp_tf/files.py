@@ -5,8 +5,33 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePath
+
+
+def taken(path: Path) -> bool:
+    """Tell whether something is at a path that is to be a new directory; an empty one may be there."""
+    return path.exists() and (not path.is_dir() or any(path.iterdir()))
+
+
+def stems(names: Sequence[str]) -> list[str]:
+    """Return the names of files without suffixes, numbered where two would be one file.
+
+    Example:
+        >>> stems(["a.png", "b.png", "more/a.png", "a.bmp"])
+        ['a', 'b', 'more/a', 'a-2']
+    """
+    used: set[str] = set()
+    result = []
+    for name in names:
+        stem, number = PurePath(name).with_suffix("").as_posix(), 1
+        candidate = stem
+        while candidate.lower() in used:
+            number += 1
+            candidate = f"{stem}-{number}"
+        used.add(candidate.lower())
+        result.append(candidate)
+    return result
 
 
 @contextlib.contextmanager
@@ -32,3 +57,11 @@ def write_json(path: str | os.PathLike, value) -> None:
     """Write `value` as indented JSON, aside and renamed."""
     with aside(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def replace(path: str | os.PathLike, content: bytes) -> None:
+    """Write `content`, aside and renamed; missing folders are made."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with aside(path) as temporary:
+        temporary.write_bytes(content)

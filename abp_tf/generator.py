@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from abp_tf import checks, observation
+from abp_tf import checks, observation, operators
 from abp_tf.answers import LatentAnswers
 from abp_tf.callbacks import AdaptPreconditioner, ExpandLatents, StabilityAlarm
-from abp_tf.langevin import Langevin, sample, stability
+from abp_tf.langevin import Langevin
+from abp_tf.latent_chains import LatentChains
+from abp_tf.latent_watch import LatentWatch
 from abp_tf.latents import LatentTable, Prior
-from abp_tf.noise import CHAIN, PRIOR, row_seeds, training_seeds
+from abp_tf.noise import CHAIN, PRIOR, training_seeds
 from abp_tf.preconditioner import Preconditioner
-from abp_tf.training import SignalTraining, numbers
-
-PROBE_EVERY, PROBE_ROWS = 50, 16  # how often the stability of the chains is looked at, on how many
+from abp_tf.training import SignalTraining, unpack
 
 
 @keras.saving.register_keras_serializable(package="abp_tf")
-class Generator(SignalTraining, LatentAnswers, keras.Model):
+class Generator(SignalTraining, LatentChains, LatentAnswers, keras.Model):
     """`x = g(z; θ) + σ ε`, `z ~ N(0, I)`, learned by alternating back-propagation.
 
     Each step of `fit` goes down one energy, `U(z; x, θ) = ‖M ⊙ (x − g(z))‖² / (2σ²) + ‖z‖² / 2`,
@@ -27,6 +26,10 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
     optimizer step along `−∂U/∂θ` with the latents held (Han, Lu, Zhu, Wu, "Alternating
     Back-Propagation for Generator Network", AAAI 2017, arXiv 1606.08571). With a linear network it
     is factor analysis.
+
+    With an `observation` `S` data are `y = S g(z) + σ ε`, the misfit is `‖M ⊙ (y − S g(z))‖²`, and
+    wherever signals are given, to `fit` and all other methods, they are `y`; signals that are
+    returned are whole ones, `g(z)`.
 
     Args:
         network: a built `keras.Model` from latents `[n, *latent_shape]` to signals
@@ -44,11 +47,14 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
             as training goes on (see `abp_tf.preconditioner.Preconditioner`). It wants longer steps,
             about 0.5. False is the paper's algorithm to the letter.
         examples: number of training examples, where data do not tell.
-        value_range: what signals must lie in; None lifts the check.
+        value_range: what whole signals must lie in; None lifts the check.
         seed: of all noise and of the order of examples.
+        observation: the operator through which all data are seen, such as `abp_tf.Projection(200)`,
+            `Coarser(4)`, `Blur(2.0)`; None: data are whole signals. Masks come with the data.
 
     Raises:
-        ValueError: for an argument out of its range, or a network that cannot be used.
+        ValueError: for an argument out of its range, or a network or an observation that cannot be
+            used.
 
     Example:
         >>> network = abp_tf.networks.image_generator((16, 16, 1), latent_dim=10, width=8)
@@ -71,6 +77,7 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
         examples: int | None = None,
         value_range: tuple[float, float] | None = (-1.0, 1.0),
         seed: int = 0,
+        observation: operators.Observation | None = None,
         **kwargs,
     ):
         # Chains and energies are float32 under every policy; the network keeps its own.
@@ -80,6 +87,9 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
         self.network = network
         self.latent_shape = tuple(network.input_shape[1:])
         self.signal_shape = tuple(network.output_shape[1:])
+        if observation is not None:
+            operators.check(observation, self.signal_shape)
+        self.observation = observation
         self.sigma = float(sigma)
         self.langevin = langevin or Langevin(steps=10, step_size=0.1)
         self.inference = inference or Langevin(200, self.langevin.step_size, cool=100)
@@ -98,26 +108,13 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
         self._stability = self.add_weight(
             shape=(), initializer="zeros", trainable=False, name="stability"
         )
-        self._means = {
-            name: keras.metrics.Mean(name=name)
-            for name in ("loss", "reconstruction_error", "latent_norm", "gradient_norm")
-        }
+        self.watch = LatentWatch()
         self._estimate = None  # the compiled estimate of the preconditioner
         # Keras compiles with XLA where it can; on a CPU that is several times slower.
         self.supports_jit = bool(tf.config.list_physical_devices("GPU"))
         self.built = True
 
     # The model: energy, decoding, inference.
-
-    @property
-    def inference(self) -> Langevin:
-        """Inference for new signals."""
-        return self._inference
-
-    @inference.setter
-    def inference(self, langevin: Langevin) -> None:
-        self._inference = langevin
-        self._functions = None  # they hold the settings they were traced with
 
     def call(self, latent):
         """Decode latents: `g(z)`."""
@@ -128,57 +125,27 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
         return tf.cast(self.network(self.prior(latent), training=False), tf.float32)
 
     def energy(self, latent: tf.Tensor, signal: tf.Tensor, mask=None) -> tf.Tensor:
-        """`U(z; x, θ)` of each example; both back-propagations go down this one function.
+        """`U(z; y, θ)` of each example; both back-propagations go down this one function.
 
         Args:
             latent: float32 `[n, *latent_shape]`.
-            signal: float32 `[n, *signal_shape]`, finite in every entry (`observation.hide`).
+            signal: float32 `[n, *observed_shape]`, finite in every entry (`observation.hide`).
             mask: float32 of 0 and 1 that broadcasts against `signal`; 1 = observed.
 
         Returns:
             float32 `[n]`, summed over observed entries.
         """
         latent, signal = tf.convert_to_tensor(latent), tf.convert_to_tensor(signal)
-        return self._energy_of(self._misfit(latent, signal, mask), latent)
+        return self._energy_of(self._misfit(self.decode(latent), signal, mask), latent)
 
-    def _misfit(self, latent, signal, mask):
-        return observation.square(observation.residual(signal, self.decode(latent), mask))
+    def _misfit(self, decoded, signal, mask):
+        return observation.square(observation.residual(signal, self._seen(decoded), mask))
 
     def _energy_of(self, misfit, latent):
         return misfit / (2 * self.sigma**2) + observation.square(latent) / 2
 
-    def posterior(self, signal, mask, seed) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Infer latents from the prior, as `infer` and the exported signatures do.
-
-        Args:
-            signal: float32 `[n, *signal_shape]`.
-            mask: float32 of 0 and 1 that broadcasts against `signal`, or None.
-            seed: int64 `[n]`, one per row.
-
-        Returns:
-            latents, their decoded signals, and the mean squared error per observed entry `[n]`.
-        """
-        signal = observation.hide(signal, mask)
-        latent, _ = self._sample(
-            self.prior.draw(row_seeds(seed, PRIOR)),
-            signal,
-            mask,
-            self.inference,
-            row_seeds(seed, CHAIN),
-        )
-        decoded = self.decode(latent)
-        misfit = observation.square(observation.residual(signal, decoded, mask))
-        error = tf.math.divide_no_nan(misfit, observation.entries(signal, mask))
-        return latent, decoded, error
-
-    def _sample(self, start, signal, mask, langevin, seeds):
-        """Run chains of latents from `start`; return where they end, and a `LangevinInfo`."""
-
-        def energy(displacement):
-            return self.energy(start + self.preconditioner(displacement), signal, mask)
-
-        displacement, info = sample(energy, tf.zeros_like(start), langevin, seeds)
-        return start + self.preconditioner(displacement), info
+    def _seen(self, decoded):
+        return decoded if self.observation is None else self.observation(decoded)
 
     # Learning.
 
@@ -210,11 +177,10 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
         """One iteration of alternating back-propagation on a batch of examples.
 
         Returns:
-            `loss` (mean energy), `reconstruction_error` (mean squared error per observed entry),
-            `latent_norm` (mean `‖z‖²/d`, near 1 when posterior and prior agree), `gradient_norm` (of
-            the Langevin steps) and `stability` (`δ² λmax / 4`, to stay below 1).
+            what `abp_tf.latent_watch.LatentWatch` sees, and `stability` (`δ² λmax / 4`, to stay
+            below 1).
         """
-        signal, mask, index = _unpack(batch)
+        signal, mask, index = unpack(batch)
 
         def seeds(stream):
             return training_seeds(self.seed, stream, self.iteration.value, index)
@@ -225,7 +191,7 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
 
         # Learning back-propagation: the same energy, latents held.
         with tf.GradientTape() as tape:
-            misfit = self._misfit(latent, signal, mask)
+            misfit = self._misfit(self.decode(latent), signal, mask)
             loss = tf.reduce_mean(self._energy_of(misfit, latent))
         gradients = tape.gradient(loss, self.network.trainable_variables)
 
@@ -238,53 +204,26 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
                 self.table.write(index, latent)
             self._probe_stability(latent, signal, mask)
             self.iteration.assign_add(1)
-            norm = self._mean("gradient_norm", tf.reduce_mean(info.gradient_norm), index)
-            logs = self._report(loss, misfit, signal, mask, latent)
-            return {**logs, "gradient_norm": norm, "stability": tf.identity(self._stability.value)}
-
-    def _probe_stability(self, latent, signal, mask) -> None:
-        """Every now and then, look at `δ² λmax / 4`, the mean over a few chains."""
-
-        def probe():
-            seen, hidden = (None if x is None else x[:PROBE_ROWS] for x in (signal, mask))
-            few = latent[:PROBE_ROWS]
-
-            def energy(displacement):
-                return self.energy(few + self.preconditioner(displacement), seen, hidden)
-
-            return tf.reduce_mean(stability(energy, tf.zeros_like(few), self.langevin.step_size))
-
-        due = self.iteration.value % PROBE_EVERY == 0
-        self._stability.assign(tf.cond(due, probe, lambda: self._stability.value))
-
-    def _report(self, loss, misfit, signal, mask, latent) -> dict:
-        """Update the means every step reports; return them so far."""
-        error = misfit / observation.entries(signal, mask)
-        square = observation.square(latent) / tf.cast(tf.size(latent[0]), tf.float32)
-        values = {"loss": loss, "reconstruction_error": error, "latent_norm": square}
-        return {name: self._mean(name, tf.reduce_mean(value), latent) for name, value in values.items()}
-
-    def _mean(self, name, value, rows):
-        self._means[name].update_state(value, sample_weight=tf.shape(rows)[0])
-        return self._means[name].result()
+            energy = self._energy_of(misfit, latent)
+            logs = self.watch.report(energy, misfit, signal, mask, latent, info)
+            return {**logs, "stability": tf.identity(self._stability.value)}
 
     def test_step(self, batch: dict) -> dict:
         """Infer the latents of a batch anew; return `loss`, `reconstruction_error`, `latent_norm`."""
-        signal, mask, index = _unpack(batch)
-        latent, _, _ = self.posterior(signal, mask, index)
-        misfit = self._misfit(latent, signal, mask)
-        loss = tf.reduce_mean(self._energy_of(misfit, latent))
-        return self._report(loss, misfit, signal, mask, latent)
+        signal, mask, index = unpack(batch)
+        latent, decoded, _ = self.posterior(signal, mask, index)
+        misfit = self._misfit(decoded, signal, mask)
+        return self.watch.report(self._energy_of(misfit, latent), misfit, signal, mask, latent)
 
     def predict_step(self, batch: dict) -> tf.Tensor:
         """Reconstruct a batch."""
-        signal, mask, index = _unpack(batch)
+        signal, mask, index = unpack(batch)
         return self.posterior(signal, mask, index)[1]
 
     @property
     def metrics(self) -> list:
         """The means that `fit` and `evaluate` report."""
-        return list(self._means.values())
+        return self.watch.metrics
 
     # Chains, saving, export.
 
@@ -300,21 +239,6 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
     def expand(self) -> None:
         """Absorb mean and covariance of the chains into the prior; decoded chains do not change."""
         self.table.table.assign(self.prior.absorb(self.table.table))
-
-    def precondition(self, rows: int = 64) -> None:
-        """Adapt the preconditioner to the network and `rows` chains as they are now."""
-        if self.chains == "persistent":
-            # Spread over the table: examples next to each other are often alike.
-            count = self.table.rows
-            chosen = np.linspace(0, count - 1, min(rows, count)).astype(np.int64)
-            latents = self.table.read(chosen)
-        else:
-            latents = self.prior.draw(row_seeds(tf.range(rows, dtype=tf.int64), PRIOR))
-        if self._estimate is None:
-            self._estimate = tf.function(
-                lambda few: self.preconditioner.estimate(self.decode, few, self.sigma)
-            )
-        self._estimate(latents)
 
     def reset_chains(self, examples: int = 0) -> None:
         """Forget the training examples' chains, so that `fit` can begin with other data.
@@ -344,16 +268,8 @@ class Generator(SignalTraining, LatentAnswers, keras.Model):
             "examples": self.table.rows or None,
             "value_range": self.value_range,
             "seed": self.seed,
+            "observation": self.observation and serialize(self.observation),
         }
-
-
-def _unpack(batch: dict):
-    """Return observed signal (hidden entries 0), float mask or None, and the examples' numbers."""
-    signal, mask = batch["signal"], batch.get("mask")
-    if mask is not None:
-        mask = tf.cast(mask, tf.float32)
-        signal = observation.hide(signal, mask)
-    return signal, mask, numbers(batch)
 
 
 def _check_options(sigma, chains, expansion, examples) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -77,7 +79,8 @@ def log_normalizer(
             f"{distributions!r} and {chains!r}."
         )
     seeds = seed + np.arange(chains, dtype=np.int64)
-    weight, accepted = _anneal(energy, list(shape), base_sigma, distributions, step_size, seeds)
+    anneal = _annealing(energy, tuple(shape))
+    weight, accepted = anneal(base_sigma, distributions, step_size, seeds)
     weight = weight.numpy().astype(np.float64)
     top = weight.max()
     scaled = np.exp(weight - top)
@@ -89,10 +92,23 @@ def log_normalizer(
     )
 
 
-@tf.function(autograph=False)
+@functools.lru_cache(maxsize=1)  # an energy that is asked again, as training goes on, traces once
+def _annealing(energy: Energy, shape: tuple[int, ...]) -> Callable:
+    """Compile the chains of an energy, for any numbers and seeds."""
+    number = tf.TensorSpec([], tf.float32)
+    specs = [number, tf.TensorSpec([], tf.int32), number, tf.TensorSpec([None], tf.int64)]
+
+    @tf.function(input_signature=specs, autograph=False)
+    def anneal(base_sigma, distributions, step_size, seeds):
+        return _anneal(energy, list(shape), base_sigma, distributions, step_size, seeds)
+
+    return anneal
+
+
 def _anneal(energy, shape, base_sigma, distributions, step_size, seeds):
     """Return the logs of the chains' weights `[n]`, and the share of accepted proposals."""
     starts, moves = row_seeds(seeds, PRIOR), row_seeds(seeds, CHAIN)
+    count = tf.cast(distributions, tf.float32)
 
     def look(x, beta):
         """`U_β` and its gradient, and `U − U_0`."""
@@ -108,9 +124,9 @@ def _anneal(energy, shape, base_sigma, distributions, step_size, seeds):
         return -observation.square(other - update(x, gradient, step_size)) / (2 * step_size**2)
 
     def body(number, x, weight, accepted):
-        beta = tf.cast(number, tf.float32) / distributions
+        beta = tf.cast(number, tf.float32) / count
         here, gradient, excess = look(x, beta)
-        weight -= excess / distributions
+        weight -= excess / count
         proposal = update(x, gradient, step_size, row_normal(later(moves, number), shape))
         there, back, _ = look(proposal, beta)
         ratio = here - there + flow(proposal, back, x) - flow(x, gradient, proposal)
@@ -130,7 +146,7 @@ def _anneal(energy, shape, base_sigma, distributions, step_size, seeds):
         ),
         parallel_iterations=1,
     )
-    return weight, accepted / distributions
+    return weight, accepted / count
 
 
 def annealed_log_likelihood(model, signals: ArrayLike, normalizer: Normalizer) -> np.ndarray:

@@ -14,11 +14,19 @@ import numpy as np
 # practically never show anything.
 _REDRAWS = 1000
 
-_FORMS = {"pepper": "pepper:p", "squares": "squares:p:side", "block": "block:size"}
+_FORMS = {
+    "pepper": "pepper:p",
+    "squares": "squares:p:side",
+    "block": "block:size",
+    "frames": "frames:p",
+    "gap": "gap:size",
+}
 _PARAMETERS = {
     "pepper": {"p": float},
     "squares": {"p": float, "size": int},
     "block": {"size": int},
+    "frames": {"p": float},
+    "gap": {"size": int},
 }
 
 
@@ -91,15 +99,18 @@ def squares(n: int, shape: Sequence[int], p: float, side: int, seed: int = 0) ->
 def block(n: int, shape: Sequence[int], size: int, seed: int = 0) -> np.ndarray:
     """Hides one square per image, at a place drawn uniformly among those inside the image.
 
+    In a clip the square moves at a constant pace from such a place to another, from the first
+    frame to the last.
+
     Args:
         n: Number of masks.
-        shape: Spatial shape `(h, w)`.
+        shape: Spatial shape `(h, w)` of images, or `(frames, h, w)` of clips.
         size: Side of the square in pixels, from 1 to the shorter side of the image; not so
             large that it covers a square image.
         seed: Non-negative integer.
 
     Returns:
-        Bool array `[n, h, w]`, True where observed.
+        Bool array `[n, *shape]`, True where observed.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -108,7 +119,11 @@ def block(n: int, shape: Sequence[int], size: int, seed: int = 0) -> np.ndarray:
         >>> int((~block(1, (28, 28), size=13)).sum())
         169
     """
-    height, width = _checked_plane(shape, "block")
+    shape = _checked_shape(shape)
+    if len(shape) == 3:
+        frames, (height, width) = shape[0], _checked_plane(shape[1:], "block")
+    else:
+        frames, (height, width) = 1, _checked_plane(shape, "block")
     _check_size("size", size, height, width)
     if size == height == width:
         raise ValueError(
@@ -117,12 +132,82 @@ def block(n: int, shape: Sequence[int], size: int, seed: int = 0) -> np.ndarray:
         )
 
     def one(rng: np.random.Generator) -> np.ndarray:
-        top, left = rng.integers(height - size + 1), rng.integers(width - size + 1)
-        mask = np.ones((height, width), bool)
-        mask[top : top + size, left : left + size] = False
+        places = height - size + 1, width - size + 1
+        ends = [[rng.integers(side) for side in places] for _ in range(min(frames, 2))]
+        corners = np.rint(np.linspace(ends[0], ends[-1], frames)).astype(int)
+        mask = np.ones((frames, height, width), bool)
+        for frame, (top, left) in zip(mask, corners, strict=True):
+            frame[top : top + size, left : left + size] = False
+        return mask.reshape(shape)
+
+    return _draw(n, shape, seed, one)
+
+
+def frames(n: int, shape: Sequence[int], p: float, seed: int = 0) -> np.ndarray:
+    """Hides each frame of a clip independently with probability `p`.
+
+    A mask on which every frame came out hidden is drawn again, as in `pepper`.
+
+    Args:
+        n: Number of masks.
+        shape: Spatial shape, time first: `(frames, h, w)` for clips.
+        p: Probability that a frame is hidden, strictly between 0 and 1.
+        seed: Non-negative integer.
+
+    Returns:
+        Bool array `[n, *shape]`, True where observed.
+
+    Raises:
+        ValueError: If an argument is out of range, or `p` so near 1 that 1000 redraws showed
+            nothing.
+
+    Example:
+        >>> frames(2, (16, 64, 64), p=0.5).shape
+        (2, 16, 64, 64)
+    """
+    shape = _checked_shape(shape)
+    _check_probability(p)
+
+    def one(rng: np.random.Generator) -> np.ndarray:
+        seen = rng.random(shape[0]) >= p
+        return np.broadcast_to(seen.reshape(-1, *[1] * (len(shape) - 1)), shape)
+
+    return _draw(n, shape, seed, one)
+
+
+def gap(n: int, shape: Sequence[int], size: int, seed: int = 0) -> np.ndarray:
+    """Hides `size` successive samples of a sound, or frames of a clip, at a place drawn uniformly.
+
+    Args:
+        n: Number of masks.
+        shape: Spatial shape, time first: `(samples,)` for sounds.
+        size: Length of the gap, from 1 to one less than the signal has.
+        seed: Non-negative integer.
+
+    Returns:
+        Bool array `[n, *shape]`, True where observed.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> int((~gap(1, (60_000,), size=5512)).sum())
+        5512
+    """
+    shape = _checked_shape(shape)
+    if not 1 <= size < shape[0]:
+        raise ValueError(
+            f"Expected a gap of 1 to {shape[0] - 1}, so that something of {shape[0]} is observed, "
+            f"received {size}."
+        )
+
+    def one(rng: np.random.Generator) -> np.ndarray:
+        start = rng.integers(shape[0] - size + 1)
+        mask = np.ones(shape, bool)
+        mask[start : start + size] = False
         return mask
 
-    return _draw(n, (height, width), seed, one)
+    return _draw(n, shape, seed, one)
 
 
 @dataclass(frozen=True)
@@ -132,9 +217,10 @@ class MaskSpec:
     `str()` gives back the text that `parse` reads.
 
     Args:
-        kind: "pepper", "squares" or "block".
-        p: Probability that a pixel or a cell is hidden; None for "block".
-        size: Side of a cell or of the block in pixels; None for "pepper".
+        kind: "pepper", "squares", "block", "frames" or "gap".
+        p: Probability that a pixel, a cell or a frame is hidden; None for "block" and "gap".
+        size: Side of a cell or of the block in pixels, or length of the gap; None for "pepper"
+            and "frames".
 
     Example:
         >>> spec = MaskSpec("block", size=13)
@@ -163,24 +249,25 @@ class MaskSpec:
             _check_positive("size", self.size)
 
     def __call__(self, n: int, shape: Sequence[int], seed: int = 0) -> np.ndarray:
-        """Draws `n` masks of spatial shape `shape`; see `pepper`, `squares` and `block`."""
-        if self.kind == "pepper":
-            return pepper(n, shape, self.p, seed)
-        if self.kind == "squares":
-            return squares(n, shape, self.p, self.size, seed)
-        return block(n, shape, self.size, seed)
+        """Draws `n` masks of spatial shape `shape`; see the functions of the kinds' names."""
+        given = (value for value in (self.p, self.size) if value is not None)
+        return _KINDS[self.kind](n, shape, *given, seed)
 
     def __str__(self) -> str:
         values = (value for value in (self.p, self.size) if value is not None)
         return ":".join([self.kind, *map(str, values)])
 
 
+_KINDS = {"pepper": pepper, "squares": squares, "block": block, "frames": frames, "gap": gap}
+
+
 def parse(spec: str) -> MaskSpec:
     """Reads a kind of mask from text, as programs take it.
 
     Args:
-        spec: "pepper:0.9", "squares:0.9:3" or "block:13": the kind, the probability of being
-            hidden where there is one, and the side in pixels where there is one.
+        spec: "pepper:0.9", "squares:0.9:3", "block:13", "frames:0.5" or "gap:5000": the kind, the
+            probability of being hidden where there is one, and the side in pixels, or the length
+            in samples or frames, where there is one.
 
     Returns:
         The `MaskSpec`.
@@ -251,8 +338,8 @@ def _checked_plane(shape: Sequence[int], kind: str) -> tuple[int, int]:
     shape = _checked_shape(shape)
     if len(shape) != 2:
         raise ValueError(
-            f"Expected a spatial shape (h, w) for {kind!r} masks, received {shape}; 'pepper' "
-            "masks work for any rank."
+            f"Expected a spatial shape (h, w) for {kind!r} masks, received {shape}; 'pepper', "
+            "'frames' and 'gap' masks work for any rank."
         )
     return shape
 
@@ -267,7 +354,7 @@ def _check_probability(p: float) -> None:
 
 def _check_positive(name: str, value: int) -> None:
     if value < 1:
-        raise ValueError(f"Expected {name} of at least 1 pixel, received {value}.")
+        raise ValueError(f"Expected {name} of at least 1, received {value}.")
 
 
 def _check_size(name: str, value: int, height: int, width: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 # Streams keep the different uses of one row's seed independent of each other.
-PRIOR, CHAIN, DATA, POOL, LATENT, REVISION = 0, 1, 2, 3, 4, 5
+PRIOR, CHAIN, DATA, POOL, LATENT, REVISION, START, INFERENCE = range(8)
 
 
 def row_seeds(seed: tf.Tensor, stream: int) -> tf.Tensor:

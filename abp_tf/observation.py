@@ -1,4 +1,7 @@
-"""What is seen of a signal: a mask that tells observed entries (1) from hidden ones (0)."""
+"""What is seen of a signal: a mask that tells observed entries (1) from hidden ones (0).
+
+Where a model has an operator (`abp_tf.operators`), "signal" here is what the operator gives.
+"""
 
 from __future__ import annotations
 

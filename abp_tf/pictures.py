@@ -8,13 +8,14 @@ arrays themselves are never changed. A picture is uint8 RGB `[H, W, 3]`.
 import io
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFont
+
+from abp_tf import files
 
 # A person sees a tile of this many pixels well, and a screen shows a picture of this width.
 _TILE = 64
@@ -105,6 +106,21 @@ def rows(batches: Sequence[ArrayLike], labels: Sequence[str] | None = None, gap:
     return np.concatenate([_margin(labels, middles, len(stacked)), stacked], axis=1)
 
 
+def visible(images: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    """Puts NaN, which is drawn as mid-grey, where nothing is observed.
+
+    Args:
+        images: `[n, ..., c]`.
+        mask: Bool of the same shape, or without the channel axis, True where observed; None: all is.
+
+    Returns:
+        Floats `[n, ..., c]`.
+    """
+    if mask is None:
+        return images
+    return np.where(mask[..., None] if mask.ndim < images.ndim else mask, images, np.nan)
+
+
 def save_png(path: str | os.PathLike, picture: np.ndarray) -> None:
     """Writes a picture as PNG; a file of that name is replaced whole or not at all.
 
@@ -126,7 +142,7 @@ def save_png(path: str | os.PathLike, picture: np.ndarray) -> None:
         )
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="png")
-    _replace(path, buffer.getvalue())
+    files.replace(path, buffer.getvalue())
 
 
 def curves(
@@ -167,7 +183,7 @@ def curves(
     axes.legend()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    _replace(path, buffer.getvalue())
+    files.replace(path, buffer.getvalue())
 
 
 def _displayed(images: ArrayLike) -> np.ndarray:
@@ -202,16 +218,3 @@ def _margin(labels: Sequence[str], middles: Sequence[int], height: int) -> np.nd
     for label, middle in zip(labels, middles, strict=True):
         draw.text((8, middle), label, fill="black", font=font, anchor="lm")
     return np.asarray(margin)
-
-
-def _replace(path: str | os.PathLike, content: bytes) -> None:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder, where renaming is one step; with the process in its name, so that two
-    # programs that draw the same picture do not write into each other's file.
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        aside.write_bytes(content)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)

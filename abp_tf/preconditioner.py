@@ -16,10 +16,11 @@ class Preconditioner(keras.layers.Layer):
 
     With `R Rᵀ = P` a step of `w` is a step `u ← u − (δ²/2) P ∇U(u) + δ √T R ε`: Langevin dynamics
     with the fixed metric `P⁻¹` (Roberts and Stramer 2002; Girolami and Calderhead 2011), which has
-    the same equilibrium. `P` is the inverse of the mean over examples of `JᵀJ/σ² + I`, `J` the
-    derivative of the decoded signal, so that stiff and slack directions of the posterior are
-    explored at one pace, whatever the network and σ; 0.5 is a step size to begin with.
-    With `R = I`, where it starts, this is the plain algorithm. `R` acts on the last axis,
+    the same equilibrium. `P` is the inverse of `s G + I`, `G` the mean over examples of `JᵀJ/σ²`, `J`
+    the derivative of what is observed of the decoded signal, and `s` the share of its entries that
+    the mask of the example shows. So stiff and slack directions of the posterior are explored at one
+    pace, whatever the network, σ and the mask; 0.5 is a step size to begin with.
+    With `G = 0`, where it starts, `R = I` and this is the plain algorithm. `R` acts on the last axis,
     as `Prior` does.
 
     Args:
@@ -30,24 +31,37 @@ class Preconditioner(keras.layers.Layer):
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.latent_shape = tuple(latent_shape)
         size = self.latent_shape[-1]
-        self.root = self.add_weight(
-            shape=(size, size), initializer="identity", trainable=False, name="root"
+        # G by its eigenvectors, columns, and eigenvalues: any share then has its root at once.
+        self.vectors = self.add_weight(
+            shape=(size, size), initializer="identity", trainable=False, name="vectors"
+        )
+        self.values = self.add_weight(
+            shape=(size,), initializer="zeros", trainable=False, name="values"
         )
         self.built = True
 
-    def call(self, displacement):
-        """Return `R w`, `[n, *latent_shape]`."""
-        return tf.tensordot(displacement, tf.transpose(self.root), axes=1)
+    def call(self, displacement, share=None):
+        """Return `R w`, `[n, *latent_shape]`.
 
-    def compute_output_shape(self, input_shape):
+        Args:
+            displacement: `w`, float32 `[n, *latent_shape]`.
+            share: s of each example, float32 `[n]`; None: 1.
+        """
+        values = tf.convert_to_tensor(self.values)
+        if share is not None:
+            values *= tf.reshape(share, [-1, *[1] * len(self.latent_shape)])
+        along = tf.tensordot(displacement, self.vectors, axes=1) * tf.math.rsqrt(values + 1.0)
+        return tf.tensordot(along, tf.transpose(self.vectors), axes=1)
+
+    def compute_output_shape(self, input_shape, share_shape=None):
         """Return `input_shape`."""
         return input_shape
 
     def estimate(self, decode: Callable, latents: tf.Tensor, sigma: float) -> None:
-        """Set `R` to the symmetric root of the inverse of the mean of `JᵀJ/σ² + I` at `latents`.
+        """Set `G` to the mean of `JᵀJ/σ²` at `latents`.
 
         Args:
-            decode: maps latents `[n, *latent_shape]` to signals `[n, ...]`.
+            decode: maps latents `[n, *latent_shape]` to what is observed of their signals `[n, ...]`.
             latents: float32 `[n, *latent_shape]`; some chains.
             sigma: σ of the model.
         """
@@ -55,9 +69,9 @@ class Preconditioner(keras.layers.Layer):
         parts = [_gram(decode, latents[at : at + CHUNK]) for at in range(0, len(latents), CHUNK)]
         positions = tf.size(latents[0]) // size
         mean = tf.add_n(parts) / tf.cast(len(latents) * positions, tf.float64)
-        values, vectors = tf.linalg.eigh(mean / sigma**2 + tf.eye(size, dtype=tf.float64))
-        root = tf.matmul(vectors / tf.sqrt(values), vectors, transpose_b=True)
-        self.root.assign(tf.cast(root, tf.float32))
+        values, vectors = tf.linalg.eigh(mean / sigma**2)
+        self.values.assign(tf.cast(tf.maximum(values, 0.0), tf.float32))
+        self.vectors.assign(tf.cast(vectors, tf.float32))
 
     def get_config(self) -> dict:
         """Return the arguments of the constructor."""

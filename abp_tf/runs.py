@@ -16,8 +16,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from abp_tf import data, files
+from abp_tf import data, files, masks
 from abp_tf._version import __version__
+from abp_tf.data import mask_files
 
 
 class Run:
@@ -44,13 +45,13 @@ class Run:
             path: must not exist, or be an empty directory.
             program: that is going to write it.
             settings: all options of the program, in JSON's types.
-            images: the `data.Images` it learns from.
+            images: the `data.Signals` it learns from.
 
         Raises:
             FileExistsError: something is there; it is left as it is.
         """
         path = Path(path)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if files.taken(path):
             raise FileExistsError(
                 f"Expected a new run directory, but {path} exists. Choose another name, or continue "
                 "it with --resume. Nothing was changed."
@@ -86,7 +87,7 @@ class Run:
             ) from None
         return cls(path, config)
 
-    def load_images(self) -> data.Images:
+    def load_images(self) -> data.Signals:
         """Load the images the run learned from.
 
         Raises:
@@ -114,28 +115,106 @@ class Run:
         return keras.models.load_model(self.model_path)
 
 
-def load_images(settings: dict) -> data.Images:
-    """Load images as a program's settings say."""
-    size = settings["size"]
-    return data.load(
-        settings["data"],
-        size=tuple(size) if isinstance(size, (list, tuple)) else size,
-        crop=settings["crop"],
-        grey=settings["grey"],
-        limit=settings["limit"],
-        test_share=settings["test_share"],
-        data_dir=settings["data_dir"],
-    )
+# How the data of each kind are loaded, and the keywords by the settings that tell them.
+LOADERS = {
+    "image": (
+        data.load,
+        {name: name for name in ("size", "crop", "grey", "limit", "test_share", "data_dir")},
+    ),
+    "texture": (
+        data.load_texture,
+        {"size": "size", "patch": "crop", "patches": "count", "grey": "grey", "item": "item"},
+    ),
+    "sound": (
+        data.load_sound,
+        {n: n for n in ("length", "hop", "rate", "peak", "item", "limit", "test_share")},
+    ),
+    "video": (
+        data.load_video,
+        {n: n for n in ("length", "hop", "size", "crop", "grey", "fps", "item", "limit", "test_share")},
+    ),
+}
 
 
-def describe(images: data.Images) -> dict:
-    """Tell data from other data: counts, shape, and a digest of every value."""
-    digest = hashlib.sha256()
-    for part in (images.train, images.test):
-        digest.update(np.ascontiguousarray(part))
-    return {
+def load_images(settings: dict) -> data.Signals:
+    """Load signals, and their masks if these are stored, as a program's settings say."""
+    loader, keywords = LOADERS[settings["kind"]]
+    given = {keyword: settings[name] for name, keyword in keywords.items()}
+    given = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+    spec = settings.get("mask")
+    stored = mask_files.is_stored(spec)
+    if stored and settings["kind"] == "image":
+        given["missing"] = True
+    images = loader(settings["data"], **given)
+    if not stored:
+        return images
+    limited = settings["limit"] is not None
+    return mask_files.attach(images, spec, crop=settings["crop"], limited=limited)
+
+
+def load_like(
+    source: str,
+    settings: dict,
+    shape: tuple[int, ...],
+    rate: float | None = None,
+    limit: int | None = None,
+    mask: str | None = None,
+) -> data.Signals:
+    """Load other signals, brought to the form of those of a run, all of them as training examples.
+
+    Args:
+        source: their name.
+        settings: of the run.
+        shape: of a signal of the run.
+        rate: samples or frames per second of the run's own.
+        limit: their number at most.
+        mask: "folder:PATH" or "npz:PATH[:KEY]", if they have masks of their own.
+    """
+    changes = {"data": source, "mask": mask, "limit": limit, "test_share": 0.0}
+    kind = settings["kind"]
+    if kind != "sound":
+        changes["grey"] = shape[-1] == 1
+    if kind in ("image", "video"):
+        changes["size"] = shape[-3:-1]
+    if kind in ("sound", "video"):
+        changes |= {"length": shape[0], "rate" if kind == "sound" else "fps": rate, "item": None}
+    return load_images({**settings, **changes})
+
+
+def training_mask(settings: dict, images: data.Signals) -> np.ndarray | None:
+    """Return what a run shows its model of the training images: their own masks, or drawn ones.
+
+    Args:
+        settings: of the run.
+        images: as `load_images` returned them.
+
+    Returns:
+        bool, 1 = observed, `[n, h, w]` for images; None: all is observed.
+    """
+    if images.train_mask is not None or not settings.get("mask"):
+        return images.train_mask
+    shape = images.train.shape[1:-1]
+    return masks.parse(settings["mask"])(len(images.train), shape, settings["seed"])
+
+
+def describe(images: data.Signals) -> dict:
+    """Tell data from other data: counts, shape, and digests of all values and of stored masks."""
+    found = {
         "train": len(images.train),
         "test": len(images.test),
         "shape": list(images.train.shape[1:]),
-        "sha256": digest.hexdigest(),
+        "sha256": _digest(images.train, images.test),
     }
+    if images.rate is not None:
+        found["rate"] = images.rate
+    if images.train_mask is not None:
+        found["masks"] = _digest(images.train_mask, images.test_mask)
+    return found
+
+
+def _digest(*parts: np.ndarray | None) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        if part is not None:
+            digest.update(np.ascontiguousarray(part))
+    return digest.hexdigest()

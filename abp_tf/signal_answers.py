@@ -29,7 +29,23 @@ class AutoEncoding(NamedTuple):
     residual: np.ndarray
 
 
-class SignalAnswers(Exported):
+class RevisedAnswers(Exported):
+    """Running the signatures of models whose answers come from Langevin dynamics of signals."""
+
+    def _dynamics(self) -> tuple[Langevin, ...]:
+        """Return what the signatures depend on; the last revises signals."""
+        raise NotImplementedError
+
+    def _ask(self, name: str, inputs: list, steps, batch_size: int, verbose: int) -> dict:
+        """Run one signature over rows of `inputs`, `batch_size` at a time."""
+        key = (steps, *self._dynamics())
+        if key not in self._functions:
+            self._functions[key] = signatures.functions(self, steps=steps)
+        answer = ask(self._functions[key][name], inputs, batch_size, verbose)
+        return checked(answer, key[-1])
+
+
+class SignalAnswers(RevisedAnswers):
     """Methods, for models with an energy of signals, that take and return arrays.
 
     They run the functions of `signatures`, a batch of rows at a time. An answer depends on the row
@@ -225,13 +241,8 @@ class SignalAnswers(Exported):
         filled, _ = sample(energy, start, langevin, seeds)
         return tf.where(mask > 0.5, signal, filled)
 
-    def _ask(self, name: str, inputs: list, steps, batch_size: int, verbose: int) -> dict:
-        """Run one signature over rows of `inputs`, `batch_size` at a time."""
-        key = (steps, self.langevin, self.inference)
-        if key not in self._functions:
-            self._functions[key] = signatures.functions(self, steps=steps)
-        answer = ask(self._functions[key][name], inputs, batch_size, verbose)
-        return checked(answer, self.inference)
+    def _dynamics(self) -> tuple[Langevin, ...]:
+        return self.langevin, self.inference
 
 
 def partial(model, signals, mask, seed) -> list:

@@ -6,6 +6,7 @@ exported model answers as the model in Python does.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from abp_tf import networks
 from abp_tf._version import __version__
 from abp_tf.noise import PRIOR, row_seeds
 
@@ -46,40 +48,60 @@ def functions(model, **options) -> dict:
     }
 
 
-def of_latents(model) -> dict:
+def of_latents(model, langevin=None, exported=True) -> dict:
     """Return the signatures of a model with latents: functions, and the specs of their inputs.
 
     They are `synthesize(seed)`, `reconstruct(signal, seed)`, `inpaint(signal, mask, seed)` and
-    `decode(latent)`.
+    `decode(latent)`, which takes grids of any size where the network is fully convolutional. A model
+    with an observation does not inpaint: no entry of its signals is observed.
+
+    Args:
+        model: a `Generator`.
+        langevin: infers latents; `model.inference` by default.
+        exported: False for `infer(signal, mask, seed)`, which any model can do, in the place of
+            `inpaint`.
     """
     seeds = tf.TensorSpec([None], tf.int64, name="seed")
-    signals = tf.TensorSpec([None, *model.signal_shape], tf.float32, name="signal")
-    masks = tf.TensorSpec([None, *model.signal_shape], tf.float32, name="mask")
-    latents = tf.TensorSpec([None, *model.latent_shape], tf.float32, name="latent")
+    signals = tf.TensorSpec([None, *model.observed_shape], tf.float32, name="signal")
+    masks = tf.TensorSpec([None, *model.observed_shape], tf.float32, name="mask")
+    network, grid = model.network, model.latent_shape
+    if networks.resizable(network):  # `decode` then takes a grid of any size
+        grid = (*[None] * (len(grid) - 1), grid[-1])
+        network = networks.resized(network, grid)
+    latents = tf.TensorSpec([None, *grid], tf.float32, name="latent")
+
+    posterior = model.posterior
+    if langevin is not None:
+        posterior = functools.partial(posterior, langevin=langevin)
 
     def synthesize(seed):
         latent = model.prior.draw(row_seeds(seed, PRIOR))
         return {"signal": model.decode(latent), "latent": latent}
 
     def reconstruct(signal, seed):
-        latent, decoded, error = model.posterior(signal, None, seed)
+        latent, decoded, error = posterior(signal, None, seed)
         return {"signal": decoded, "latent": latent, "error": error}
+
+    def infer(signal, mask, seed):
+        latent, _, error = posterior(signal, mask, seed)
+        return {"latent": latent, "error": error}
 
     def inpaint(signal, mask, seed):
         mask = tf.cast(mask > 0.5, tf.float32)
-        latent, decoded, error = model.posterior(signal, mask, seed)
+        latent, decoded, error = posterior(signal, mask, seed)
         whole = tf.where(mask > 0.5, signal, decoded)
         return {"signal": whole, "latent": latent, "error": error}
 
     def decode(latent):
-        return {"signal": model.decode(latent)}
+        decoded = network(model.prior(latent), training=False)
+        return {"signal": tf.cast(decoded, tf.float32)}
 
-    return {
-        synthesize: [seeds],
-        reconstruct: [signals, seeds],
-        inpaint: [signals, masks, seeds],
-        decode: [latents],
-    }
+    found = {synthesize: [seeds], reconstruct: [signals, seeds]}
+    if not exported:
+        found[infer] = [signals, masks, seeds]
+    elif model.observation is None:
+        found[inpaint] = [signals, masks, seeds]
+    return {**found, decode: [latents]}
 
 
 def export(model, path: str | os.PathLike) -> Path:
@@ -129,7 +151,7 @@ def export(model, path: str | os.PathLike) -> Path:
 
 
 def _write_extra(model, directory: Path, name: str) -> None:
-    """Write what stands beside a SavedModel: the value range, and the warm-up records.
+    """Write what stands beside a SavedModel: the value range of data, and the warm-up records.
 
     The records are one request per signature and batch size, which a server replays as it loads.
     """
@@ -139,7 +161,7 @@ def _write_extra(model, directory: Path, name: str) -> None:
     recorded = functions(model)
     # Keras exports the first function once more, under the default name.
     recorded[DEFAULT] = next(iter(recorded.values()))
-    about = {"abp_tf": __version__, "value_range": model.value_range}
+    about = {"abp_tf": __version__, "value_range": model.observed_range}
     (directory / ABOUT).write_text(json.dumps(about) + "\n", encoding="utf-8")
     with tf.io.TFRecordWriter(str(directory / "tf_serving_warmup_requests")) as writer:
         for rows in WARMUP_ROWS:
@@ -148,7 +170,9 @@ def _write_extra(model, directory: Path, name: str) -> None:
                 request.model_spec.name = name
                 request.model_spec.signature_name = signature
                 for spec in function.input_signature:
-                    value = np.zeros((rows, *spec.shape[1:]), spec.dtype.as_numpy_dtype)
+                    # Latents may be of any size: those of a signal of the trained size.
+                    shape = model.latent_shape if spec.name == "latent" else spec.shape[1:]
+                    value = np.zeros((rows, *shape), spec.dtype.as_numpy_dtype)
                     if spec.name == "seed":
                         value += np.arange(rows)
                     elif spec.name == "mask":

@@ -5,11 +5,12 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from abp_tf import checks
+from abp_tf import checks, observation
 from abp_tf.data import pipeline
+from abp_tf.operators import Observed
 
 
-class SignalTraining:
+class SignalTraining(Observed):
     """Keras's training methods, on signals without labels, each example with its number.
 
     A mixin for `keras.Model`s that have `signal_shape`, `value_range`, `seed` and `iteration`. What a
@@ -18,6 +19,12 @@ class SignalTraining:
 
     # Whether every training example has a chain of its own in `table`, and thus needs a number.
     example_chains = False
+    # The methods that take masks.
+    masked = ("fit", "evaluate", "predict")
+
+    def _numbered(self, masked: bool) -> bool:
+        """Whether every example of data with or without masks has a chain of its own in `table`."""
+        return self.example_chains
 
     def _watchers(self) -> list:
         """Return callbacks that `fit` adds before all others."""
@@ -56,7 +63,8 @@ class SignalTraining:
         """Learn from signals; the arguments of `keras.Model.fit`, but for labels.
 
         Args:
-            x: float array `[n, *signal_shape]`; or a dict of arrays "signal" and "mask" (1 = observed,
+            x: float array `[n, *observed_shape]`, which is the shape of the signals unless the model
+                has an `observation`; or a dict of arrays "signal" and "mask" (1 = observed,
                 0 = hidden); or a batched `tf.data.Dataset` of signals or dicts "signal", "index"
                 (the example's number, given before any shuffle) and perhaps "mask".
             y: must be None, as must `class_weight` and `sample_weight`: there are no labels.
@@ -86,7 +94,8 @@ class SignalTraining:
         if validation_split:
             x, validation_data = self._split(x, validation_split, validation_data)
         if validation_data is not None:
-            validation_data = self._test_data(validation_data, validation_batch_size or batch_size)
+            size = validation_batch_size or batch_size
+            validation_data = self._test_data(validation_data, size, "evaluate")
         dataset, steps_per_epoch = self._training_data(x, batch_size, shuffle, steps_per_epoch)
         for optimizer, variables in self._learners():
             optimizer.build(variables)
@@ -130,7 +139,7 @@ class SignalTraining:
         """
         _refuse(y=y, sample_weight=sample_weight)
         with checks.readable_errors():
-            data = self._test_data(x, batch_size)
+            data = self._test_data(x, batch_size, "evaluate")
             return super().evaluate(data, verbose=verbose, steps=steps, **kwargs)
 
     def predict(self, x, batch_size=None, verbose="auto", steps=None, **kwargs):
@@ -139,7 +148,7 @@ class SignalTraining:
         Arguments are those of `keras.Model.predict`; `x` as for `evaluate`.
         """
         with checks.readable_errors():
-            data = self._test_data(x, batch_size)
+            data = self._test_data(x, batch_size, "predict")
             return super().predict(data, verbose=verbose, steps=steps, **kwargs)
 
     @classmethod
@@ -170,7 +179,7 @@ class SignalTraining:
             )
         if not 0 < share < 1:
             raise ValueError(f"`validation_split` expected a share in (0, 1), received {share}.")
-        data = pipeline.examples(x, self.signal_shape, self.value_range)
+        data = pipeline.examples(x, self.observed_shape, self.observed_range)
         cut = int(len(data.signal) * (1 - share))
         if cut in (0, len(data.signal)):
             raise ValueError(f"`validation_split={share}` leaves one side of {cut} examples empty.")
@@ -179,7 +188,7 @@ class SignalTraining:
     def _training_data(self, x, batch_size, shuffle, steps_per_epoch):
         """Return the dataset of an epoch, and the steps Keras is to count in it."""
         if not isinstance(x, tf.data.Dataset):
-            data = pipeline.examples(x, self.signal_shape, self.value_range)
+            data = pipeline.examples(x, self.observed_shape, self.observed_range)
             dataset = pipeline.shuffled(
                 data,
                 batch_size or 32,
@@ -188,20 +197,33 @@ class SignalTraining:
                 steps_per_epoch=steps_per_epoch,
                 shuffle=shuffle,
             )
+            self._inspect(dataset, "fit")
             self._accept(dataset, len(data.signal), data.fingerprint(), data.index)
             return dataset, None
         if batch_size is not None:
             raise ValueError("`batch_size` was given with a dataset, which has batches of its own.")
-        rows = (self.table.rows or pipeline.count_examples(x)) if self.example_chains else None
-        dataset = pipeline.stream(x, self.signal_shape, self.value_range, rows=rows)
+        numbered = self._numbered(pipeline.has_masks(x))
+        rows = (self.table.rows or pipeline.count_examples(x)) if numbered else None
+        dataset = pipeline.stream(x, self.observed_shape, self.observed_range, rows=rows)
+        self._inspect(dataset, "fit")
         self._accept(dataset, rows)
         return dataset, steps_per_epoch
 
-    def _test_data(self, x, batch_size) -> tf.data.Dataset:
+    def _test_data(self, x, batch_size, method) -> tf.data.Dataset:
         if isinstance(x, tf.data.Dataset):
-            return pipeline.stream(x, self.signal_shape, self.value_range, number=True)
-        data = pipeline.examples(x, self.signal_shape, self.value_range)
-        return pipeline.in_order(data, batch_size or 32)
+            dataset = pipeline.stream(x, self.observed_shape, self.observed_range, number=True)
+        else:
+            data = pipeline.examples(x, self.observed_shape, self.observed_range)
+            dataset = pipeline.in_order(data, batch_size or 32)
+        self._inspect(dataset, method)
+        return dataset
+
+    def _inspect(self, dataset, method) -> None:
+        if "mask" in dataset.element_spec and method not in self.masked:
+            raise ValueError(
+                f"{type(self).__name__}.{method} takes whole signals, received a mask. Fill in what "
+                "is hidden first, for instance with `Generator.inpaint`, or leave out the mask."
+            )
 
     def _check_ready(self, y, class_weight, sample_weight) -> None:
         _refuse(y=y, class_weight=class_weight, sample_weight=sample_weight)
@@ -219,10 +241,21 @@ class SignalTraining:
         checks.independent_rows(self.network)
 
 
-def numbers(batch: dict) -> tf.Tensor:
-    """Return the numbers of a batch's examples, int64 `[n]`; without any, their places in it."""
-    index = batch.get("index")
-    return tf.range(tf.shape(batch["signal"], tf.int64)[0]) if index is None else index
+def unpack(batch: dict) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor]:
+    """Take a batch apart.
+
+    Returns:
+        the signals, float32 `[n, *signal_shape]`, with 0 where an entry is hidden; the mask as float32
+        of 1 (observed) and 0 (hidden), or None; and the examples' numbers, int64 `[n]`, which are
+        their places in the batch where it has none.
+    """
+    signal, mask, index = batch["signal"], batch.get("mask"), batch.get("index")
+    if index is None:
+        index = tf.range(tf.shape(signal, tf.int64)[0])
+    if mask is not None:
+        mask = tf.cast(mask, tf.float32)
+        signal = observation.hide(signal, mask)
+    return signal, mask, index
 
 
 def _refuse(**arguments) -> None:

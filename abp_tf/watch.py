@@ -20,6 +20,8 @@ STIFF = 0.08  # drift of a step over the standard deviation of the data
 SATURATED = 0.75  # share of entries out of range
 RUNAWAY = 2.0  # energy gap over its spread, while it grows ...
 GROWTH = 1.3  # ... by this factor, two epochs in a row
+FLIGHT = 4.0  # growth of the mean of |f|, which is beyond its spread, two epochs in a row
+IDLE = 0.12  # way of a whole revision over the standard deviation of the data
 
 
 class ChainWatch:
@@ -29,6 +31,7 @@ class ChainWatch:
     `energy_gap_spread`: its standard deviation over pairs of data and samples.
     `drift`: root mean square over entries of what a Langevin step does without its noise.
     `data_deviation`, `sample_deviation`: standard deviation over a batch, mean over entries.
+    `score_size`: mean of `|f|` over data and samples.
     `saturation`: share of the samples' entries that are out of the value range by more than 5 % of
     its width; 0 without a range.
 
@@ -40,8 +43,10 @@ class ChainWatch:
     def __init__(self, langevin: Langevin, value_range):
         self.langevin = langevin
         self.value_range = value_range
-        reported = ("loss", "energy_gap", "drift", "data_deviation", "sample_deviation", "saturation")
-        names = (*reported, "square", "score", "energy")
+        names = (
+            *("loss", "energy_gap", "square", "score_size", "drift", "data_deviation"),
+            *("sample_deviation", "saturation", "score", "energy"),
+        )
         self._means = {name: keras.metrics.Mean(name=name) for name in names}
 
     @property
@@ -76,6 +81,7 @@ class ChainWatch:
             "loss": loss,
             "energy_gap": gap,
             "square": gap**2 + variance,
+            "score_size": 0.5 * (tf.reduce_mean(tf.abs(seen)) + tf.reduce_mean(tf.abs(drawn))),
             "drift": 0.5 * self.langevin.step_size**2 * norm / tf.sqrt(entries),
             "data_deviation": tf.reduce_mean(tf.math.reduce_std(signal, axis=0)),
             "sample_deviation": tf.reduce_mean(tf.math.reduce_std(samples, axis=0)),
@@ -102,17 +108,44 @@ class ChainWatch:
         return tf.reduce_mean(tf.cast(out, tf.float32))
 
 
-def signs(logs: dict, langevin: Langevin, past_gaps=(0.0, 0.0)) -> dict[str, str]:
+class Past(keras.layers.Layer):
+    """What watching remembers of earlier epochs, kept with the model, and so in its backups.
+
+    Attributes:
+        gaps: energy gaps of the last epoch but one, and of the last, `[2]`.
+        sizes: means of `|f|`, likewise; 0 of epochs that do not count.
+        taken_back: epochs in a row that `RollBack` has taken back, a scalar.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        options = {"initializer": "zeros", "trainable": False}
+        self.gaps = self.add_weight(shape=(2,), name="gaps", **options)
+        self.sizes = self.add_weight(shape=(2,), name="sizes", **options)
+        self.taken_back = self.add_weight(shape=(), dtype="int64", name="taken_back", **options)
+        self.built = True
+
+    def note(self, gap: float, size: float) -> None:
+        """Go on to the next epoch."""
+        for pair, value in ((self.gaps, gap), (self.sizes, size)):
+            pair.assign([pair.numpy()[1], value])
+
+
+def signs(
+    logs: dict, langevin: Langevin, past_gaps=(0.0, 0.0), past_sizes=(0.0, 0.0)
+) -> dict[str, str]:
     """Read the logs of an epoch for signs of trouble.
 
     Args:
         logs: what `ChainWatch.report` returned at the end of the epoch.
         langevin: of the training.
         past_gaps: energy gaps of the last epoch but one, and of the last.
+        past_sizes: means of `|f|`, likewise.
 
     Returns:
         What is wrong, with cause and remedy, by the name of the sign: "collapse", "stiff chain",
-        "runaway energy", "saturation". Empty where all is well.
+        "runaway energy", "runaway f", "saturation", "generator too fast" (of CoopNets). Empty where
+        all is well.
     """
     gap, spread = abs(logs["energy_gap"]), logs["energy_gap_spread"]
     deviation, drawn = logs["data_deviation"], logs["sample_deviation"]
@@ -140,6 +173,20 @@ def signs(logs: dict, langevin: Langevin, past_gaps=(0.0, 0.0)) -> dict[str, str
             "not follow. Raise the number of Langevin steps or the step size, lower the learning rate, "
             "or set an energy_penalty"
         )
+    size, (smaller, small) = logs["score_size"], past_sizes
+    if size > max(FLIGHT * small, spread) and small > FLIGHT * smaller > 0:
+        found["runaway f"] = (
+            f"the mean of |f| grows, from {smaller:.3g} by {small:.3g} to {size:.3g}, far beyond what "
+            f"tells signals apart, {spread:.3g}. Lower the learning rate, or set an energy_penalty"
+        )
+    way = langevin.steps * logs["drift"]
+    if "revision_error" in logs and langevin.steps and way < IDLE * deviation:
+        found["generator too fast"] = (
+            f"a revision of {langevin.steps} steps moves an entry by no more than {way:.2g} without "
+            f"its noise, where data have a standard deviation of {deviation:.2g}: drafts are hardly "
+            "revised, and nothing is left to learn from. Lower the generator's learning rate, raise "
+            "the descriptor's, or give the revision more or longer steps"
+        )
     if logs["saturation"] > SATURATED:
         found["saturation"] = (
             f"{100 * logs['saturation']:.0f} % of the samples' entries are out of the value range. "
@@ -163,9 +210,9 @@ class ChainAlarm(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs=None) -> None:
         """Look at the logs of the epoch."""
         model = self.model
-        past = model.past_gaps.numpy()
-        model.signs = signs(logs, model.langevin, past) if self._warm else {}
-        model.past_gaps.assign([past[1], logs["energy_gap"]])
+        past = (model.past.gaps.numpy(), model.past.sizes.numpy())
+        model.signs = signs(logs, model.langevin, *past) if self._warm else {}
+        model.past.note(logs["energy_gap"], logs["score_size"] if self._warm else 0.0)
         for name, text in model.signs.items():
             if name not in self._told:
                 self._told.add(name)
@@ -197,7 +244,6 @@ class RollBack(keras.callbacks.Callback):
         self.factor = factor
         self.times = times
         self._good = None
-        self._count = 0
 
     def on_train_begin(self, logs=None) -> None:
         """Refuse learning rates that cannot be lowered."""
@@ -216,11 +262,13 @@ class RollBack(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
         """Keep this epoch, or go back."""
+        taken_back = self.model.past.taken_back
         if not self.model.signs:
-            self._good, self._count = self._state(), 0
+            taken_back.assign(0)
+            self._good = self._state()
             return
-        self._count += 1
-        if self._count > self.times:
+        count = int(taken_back.value) + 1
+        if count > self.times:
             raise checks.DivergenceError(
                 f"rolling back {self.times} times in a row did not help against "
                 f"{', '.join(self.model.signs)}: {next(iter(self.model.signs.values()))}."
@@ -229,6 +277,7 @@ class RollBack(keras.callbacks.Callback):
         weights, chains = self._good
         for variable, value in zip(self._variables(), weights, strict=True):
             variable.assign(value)
+        taken_back.assign(count)
         self.model.table.put(chains)
         for optimizer, rate in zip(self._optimizers(), rates, strict=True):
             optimizer.learning_rate = rate

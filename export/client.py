@@ -1,23 +1,20 @@
-"""Ask a served model for images: python -m export.client --help."""
+"""Ask a served model for images, and of them: python -m export.client --help."""
 
 from __future__ import annotations
 
 import argparse
 import zipfile
 import zlib
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from abp_tf import Client, checks, files, masks, pictures, programs
-from abp_tf.data import collect, convert, folder, npz
+from abp_tf.data import collect, convert, folder, mask_files, npz
 
 # The grid is for a first look: so many images in a row, samples below each other, and images in all.
 _COLUMNS, _SHOWN = 10, 100
-
-# What a mask in grey counts as: a scan of black and white has greys at its edges.
-_WHITE = 128
 
 
 class Answer(NamedTuple):
@@ -80,6 +77,13 @@ def parser() -> argparse.ArgumentParser:
     one = commands.add_parser("decode", parents=[server, answer], help="decode latents")
     one.add_argument("--latents", required=True, metavar="FILE",
         help="FILE.npy or FILE.npz[:KEY], answers.npz of another command for one")  # fmt: skip
+    commands.add_parser(
+        "refine", parents=[server, answer, seed, images], help="revise by the energy of a descriptor"
+    )
+    one = commands.add_parser(
+        "score", parents=[server, images], help="print f(x) and the energy, the likeliest image first"
+    )
+    one.add_argument("--json", metavar="FILE", help="write them there instead, in the images' order")
     commands.add_parser("status", parents=[server], help="list the versions of the model")
     return result
 
@@ -88,7 +92,7 @@ def _version(text: str) -> int | str:
     return int(text) if text.isdecimal() else text
 
 
-def status(client: Client) -> None:
+def status(client: Client, arguments: argparse.Namespace) -> None:
     """Print the versions of the model and their states."""
     versions = client.status()
     print(f"{'version':>7}  {'state':<9}  error")
@@ -137,7 +141,7 @@ def inpaint(client: Client, arguments: argparse.Namespace) -> Answer:
     signal = answer["signal"]
     seeds = arguments.seed + np.arange(signal[..., 0, 0, 0].size).reshape(signal.shape[:-3])
     arrays = {**answer, "seed": seeds, "mask": mask, "name": np.array(names)}
-    rows = {"images": images, "observed": np.where(mask[..., None], images, np.nan)}
+    rows = {"images": images, "observed": pictures.visible(images, mask)}
     if arguments.samples is None:
         return Answer(arrays, {"images": signal}, names, {**rows, "inpaint": signal})
     mean, deviation = signal.mean(axis=0), signal.std(axis=0)
@@ -156,6 +160,40 @@ def decode(client: Client, arguments: argparse.Namespace) -> Answer:
     return Answer({**answer, "latent": latents}, {"images": answer["signal"]})
 
 
+def refine(client: Client, arguments: argparse.Namespace) -> Answer:
+    """Revise images by the energy of a descriptor or of CoopNets."""
+    names, images = _images(client, "refine", arguments.images)
+    seeds = checks.seeds(arguments.seed, len(images))
+    answer = client.ask("refine", signal=images, seed=seeds, verbose=1)
+    return Answer(
+        {**answer, "seed": seeds, "name": np.array(names)},
+        {"images": answer["signal"]},
+        names,
+        {"images": images, "refine": answer["signal"]},
+    )
+
+
+def score(client: Client, arguments: argparse.Namespace) -> None:
+    """Print, or write, how likely images are."""
+    if arguments.json and Path(arguments.json).exists():
+        raise FileExistsError(
+            f"--json: expected a file that does not exist, but {arguments.json!r} does. Nothing was "
+            "changed."
+        )
+    names, images = _images(client, "score", arguments.images)
+    answer = client.ask("score", signal=images)
+    rows = [
+        {"name": name, "score": float(f), "energy": float(energy)}
+        for name, f, energy in zip(names, answer["score"], answer["energy"], strict=True)
+    ]
+    if arguments.json:
+        files.write_json(Path(arguments.json), rows)
+        return
+    print(f"{'score':>12}  {'energy':>12}  image")
+    for row in sorted(rows, key=lambda row: row["energy"]):
+        print(f"{row['score']:>12.6g}  {row['energy']:>12.6g}  {row['name']}")
+
+
 def _images(client: Client, name: str, paths: list[str]) -> tuple[list[str], np.ndarray]:
     """Read images as the signals that a function of the model takes; return names and signals."""
     known = client.signatures()
@@ -172,19 +210,10 @@ def _images(client: Client, name: str, paths: list[str]) -> tuple[list[str], np.
 
 def _masks(path: str, names: list[str], size: tuple[int, int]) -> np.ndarray:
     """Read masks for images of these names; return bool `[n, h, w]`, True where observed."""
-    found, pixels = folder.read_named([path], collect.Request(size, grey=True))
-    observed = pixels[..., 0] >= _WHITE
-    if not Path(path).is_dir():
-        return np.repeat(observed, len(names), axis=0)
-    places = {PurePath(name).with_suffix(""): place for place, name in enumerate(found)}
-    missing = [name for name in names if PurePath(name).with_suffix("") not in places]
-    if missing:
-        raise ValueError(
-            f"--masks: expected a mask for each of {len(names)} images by their names in {path!r}, "
-            f"found none for {len(missing)}, the first of them {missing[0]!r}. One mask for all is "
-            "given as a file."
-        )
-    return observed[[places[PurePath(name).with_suffix("")] for name in names]]
+    if Path(path).is_dir():
+        return mask_files.by_name(path, names, size)
+    _, pixels = folder.read_named([path], collect.Request(size, grey=True))
+    return np.repeat(pixels[..., 0] >= mask_files.WHITE, len(names), axis=0)
 
 
 def _latents(argument: str) -> np.ndarray:
@@ -213,7 +242,7 @@ def fresh(text: str) -> Path:
         FileExistsError: something is there.
     """
     path = Path(text)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if files.taken(path):
         raise FileExistsError(
             f"--to: expected a directory that is new or empty, but {text!r} is not. Nothing was "
             "changed."
@@ -232,7 +261,7 @@ def write(directory: Path, answer: Answer) -> None:
         return
     names = answer.names or [f"{number:0{len(str(len(first) - 1))}}" for number in range(len(first))]
     for name, signals in answer.folders.items():
-        for stem, pixels in zip(_distinct(names), convert.to_uint8(signals), strict=True):
+        for stem, pixels in zip(files.stems(names), convert.to_uint8(signals), strict=True):
             pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
             pictures.save_png(directory / name / f"{stem}.png", pixels)
     if answer.rows is None:
@@ -244,33 +273,21 @@ def write(directory: Path, answer: Answer) -> None:
           f"into {directory}")  # fmt: skip
 
 
-def _distinct(names: list[str]) -> list[str]:
-    """Return names without suffixes, numbered where two would be one file."""
-    taken: set[str] = set()
-    stems = []
-    for name in names:
-        stem, number = PurePath(name).with_suffix("").as_posix(), 1
-        candidate = stem
-        while candidate.lower() in taken:
-            number += 1
-            candidate = f"{stem}-{number}"
-        taken.add(candidate.lower())
-        stems.append(candidate)
-    return stems
-
-
-COMMANDS = {
+# Those whose answers are written into a directory; and those that tell something.
+WRITING = {
     "synthesize": synthesize,
     "reconstruct": reconstruct,
     "inpaint": inpaint,
     "decode": decode,
+    "refine": refine,
 }
+TELLING = {"score": score, "status": status}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the program; return its exit code."""
     arguments = parser().parse_args(argv)
-    directory = None if arguments.command == "status" else fresh(arguments.to)
+    directory = fresh(arguments.to) if arguments.command in WRITING else None
     with Client(
         arguments.server,
         arguments.model,
@@ -280,9 +297,9 @@ def main(argv: list[str] | None = None) -> int:
         batch_size=arguments.batch_size,
     ) as client:
         if directory is None:
-            status(client)
+            TELLING[arguments.command](client, arguments)
         else:
-            write(directory, COMMANDS[arguments.command](client, arguments))
+            write(directory, WRITING[arguments.command](client, arguments))
     return 0
 
 

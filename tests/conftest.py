@@ -55,10 +55,10 @@ def masks_of_digits(digits):
 
 def state(model):
     """Everything a resumed training must have in common with one left alone."""
-    parts = [np.asarray(weight) for weight in model.weights]
-    parts += [np.asarray(value) for value in model.optimizer.variables]
-    if model.chains == "persistent":
-        parts.append(model.latents)
+    optimizers = [optimizer for optimizer, _ in model._learners()] if model.compiled else []
+    variables = [*model.weights, *(value for one in optimizers for value in one.variables)]
+    parts = [np.asarray(variable) for variable in variables]
+    parts.append(model.table.table.numpy())
     return parts
 
 

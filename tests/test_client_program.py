@@ -1,11 +1,13 @@
 """The client as a program, against the real server."""
 
+import json
 import os
 import subprocess
 import sys
 import warnings
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -25,11 +27,28 @@ def inside(*words):
     return ending.value.code
 
 
+@pytest.fixture(scope="module")
+def energy():
+    """A descriptor that has learned nothing."""
+    keras.utils.set_random_seed(0)
+    network = abp_tf.networks.image_descriptor((8, 8, 1), 4)
+    return abp_tf.Descriptor(network, langevin=abp_tf.Langevin(5, 0.3), pool=2)
+
+
+@pytest.fixture(scope="module")
+def energy_server(energy, start_server, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("models") / "energy"
+    energy.export(directory / "1")
+    result = start_server("--model", f"digits={directory}")
+    assert result.address
+    return result
+
+
 @pytest.fixture
 def ask(server, tmp_path):
     """Return a function that runs a command into a new directory and returns that and the arrays."""
 
-    def run(command, *words):
+    def run(command, *words, server=server):
         directory = tmp_path / f"answers-{len(list(tmp_path.glob('answers-*')))}"
         named = ["--server", server.address, "--model", "digits", "--to", directory]
         assert inside(command, *named, *words) == 0
@@ -172,6 +191,39 @@ def test_decode_what_another_command_wrote(ask, tmp_path):
     assert len(answer["signal"]) == 2
 
 
+def test_refine(ask, energy, energy_server, digits, tmp_path):
+    place, signals = digit_files(tmp_path / "digits", digits[:12])
+    directory, answer = ask("refine", "--images", place, "--seed", 3, server=energy_server)
+    np.testing.assert_allclose(answer["signal"], energy.refine(signals, seed=3), atol=1e-4)
+    assert np.abs(answer["signal"] - signals).max() > 0.1
+    assert answer["seed"].tolist() == list(range(3, 15))
+    images = {f"images/{number}.png" for number in range(12)}
+    assert files(directory) == images | {"grid.png", "answers.npz"}
+    stored = pixels(directory / "images" / "11.png")
+    assert (stored == convert.to_uint8(answer["signal"][11, ..., 0])).all()
+
+
+def test_score(energy, energy_server, digits, tmp_path, capsys):
+    place, signals = digit_files(tmp_path / "digits", digits[:12])
+    expected = energy.score(signals)
+    words = ["score", "--server", energy_server.address, "--model", "digits", "--images", place]
+    assert inside(*words) == 0
+    title, *lines = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert title == ["score", "energy", "image"]
+    order = np.argsort(expected.energy)
+    assert [name for *_, name in lines] == [f"{number}.png" for number in order]
+    told = [[float(value) for value in line[:2]] for line in lines]
+    np.testing.assert_allclose(told, np.transpose(expected)[order], atol=1e-4)
+
+    file = tmp_path / "scores.json"
+    assert inside(*words, "--json", file) == 0
+    rows = json.loads(file.read_text())
+    assert [row["name"] for row in rows] == [f"{number}.png" for number in range(12)]
+    np.testing.assert_allclose([row["score"] for row in rows], expected.score, atol=1e-4)
+    np.testing.assert_allclose([row["energy"] for row in rows], expected.energy, atol=1e-4)
+    assert "--json: expected a file that does not exist" in inside(*words, "--json", file)
+
+
 def test_status(server, capsys):
     assert inside("status", "--server", server.address, "--model", "digits") == 0
     lines = capsys.readouterr().out.splitlines()
@@ -199,6 +251,7 @@ def test_nothing_is_overwritten_and_the_server_not_even_asked(tmp_path):
         (["synthesize", "--tls-root", "PLACE/none.pem"], "none.pem"),
         (["synthesize", "--version", 9], "NOT_FOUND"),
         (["reconstruct", "--images", "PLACE/none"], "there is no"),
+        (["refine", "--images", "PLACE/good.png"], "a model that can refine images"),
         (["reconstruct", "--images", "PLACE/empty"], "found none"),
         (["reconstruct", "--images", "PLACE/broken.png"], "None of the 1 image files can be read"),
         (["inpaint", "--images", "PLACE/good.png", "--mask", "dots:3"], "'dots:3'"),

@@ -1,10 +1,3 @@
-import json
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
@@ -12,16 +5,19 @@ import tensorflow as tf
 
 import abp_tf
 from abp_tf import CoopNets, Descriptor, Generator, Langevin
+from abp_tf.noise import PRIOR, training_seeds
 
 UNIT = Langevin(5, 2**0.5, temperature=0.01**2 / 2)
 
 
-def make(langevin=UNIT, generator_rate=1e-3, descriptor_rate=1e-3, seed=3, **options):
+def top_down(**options):
+    return abp_tf.networks.image_generator((8, 8, 1), latent_dim=4, width=4, kernel_size=3, **options)
+
+
+def make(langevin=UNIT, generator_rate=1e-3, descriptor_rate=1e-3, seed=3, latent=None, **options):
     keras.utils.set_random_seed(1)
-    generator = Generator(
-        abp_tf.networks.image_generator((8, 8, 1), latent_dim=4, width=4, kernel_size=3),
-        inference=Langevin(8, 0.1, cool=4),
-    )
+    latent = {"inference": Langevin(8, 0.1, cool=4), "langevin": Langevin(5, 0.1), **(latent or {})}
+    generator = Generator(top_down(), **latent)
     network = abp_tf.networks.image_descriptor((8, 8, 1), width=4, kernel_size=3, activation="elu")
     descriptor = Descriptor(network, langevin=langevin, chains="short-run")
     model = CoopNets(generator, descriptor, seed=seed, **options)
@@ -36,60 +32,6 @@ def learned(digits):
     model = make()
     model.fit(digits, batch_size=40, epochs=2, verbose=0)
     return model
-
-
-def all_of(model):
-    parts = [model.weights, model.optimizer.variables, model.generator_optimizer.variables]
-    return [np.asarray(variable) for part in parts for variable in part]
-
-
-def same_state(first, second):
-    for one, other in zip(all_of(first), all_of(second), strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-def test_one_trace_over_epochs_with_a_smaller_last_batch_and_batch_norm(digits):
-    traces = []
-
-    class Counted(CoopNets):
-        def train_step(self, batch):
-            traces.append(batch["signal"].shape)
-            return super().train_step(batch)
-
-    top_down = abp_tf.networks.image_generator((8, 8, 1), 4, 4, kernel_size=3, batch_norm=True)
-    bottom_up = abp_tf.networks.image_descriptor((8, 8, 1), 4)
-    model = Counted(Generator(top_down), Descriptor(bottom_up, langevin=UNIT, chains="short-run"))
-    model.compile("adam", "adam")
-    moving = top_down.get_layer("norm_up1").moving_mean.numpy()
-    model.fit(digits[:110], batch_size=25, epochs=2, verbose=0)
-    assert len(traces) == 1
-    assert np.abs(top_down.get_layer("norm_up1").moving_mean.numpy() - moving).max() > 0
-    # In answers nothing depends on the batch.
-    drafts = model.synthesize(6, revised=False)
-    np.testing.assert_allclose(model.synthesize(1, seed=5, revised=False)[0], drafts[5], atol=1e-4)
-
-
-def test_answers_do_not_depend_on_the_batch(digits, learned):
-    mask = abp_tf.masks.block(40, (8, 8), 3, seed=0)
-    for ask in (
-        lambda rows, size: learned.synthesize(len(rows), seed=rows, batch_size=size),
-        lambda rows, size: learned.reconstruct(digits[rows], seed=rows, batch_size=size),
-        lambda rows, size: learned.inpaint(digits[rows], mask[rows], seed=rows, batch_size=size),
-        lambda rows, size: learned.refine(digits[rows], seed=rows, batch_size=size),
-        lambda rows, size: learned.score(digits[rows], batch_size=size).score,
-    ):
-        whole = ask(np.arange(40), 40)
-        for size in (1, 4, 8):
-            np.testing.assert_allclose(ask(np.arange(3, 11), size), whole[3:11], atol=1e-4)
-
-
-def test_a_model_that_is_not_compiled_is_saved_too(tmp_path):
-    made = make()
-    model = CoopNets(made.generator, made.descriptor)
-    model.save(tmp_path / "model.keras")
-    again = keras.models.load_model(tmp_path / "model.keras")
-    assert not again.compiled
-    np.testing.assert_allclose(again.synthesize(2), model.synthesize(2), atol=1e-5)
 
 
 def test_without_revision_the_generator_stays_where_it_is(digits):
@@ -109,20 +51,18 @@ def test_both_learn_and_report(digits, latent_steps):
     history = model.fit(digits, batch_size=40, epochs=2, verbose=0).history
     assert set(history) == {
         "loss", "energy_gap", "energy_gap_spread", "drift", "data_deviation", "sample_deviation",
-        "saturation", "reconstruction_error",
+        "saturation", "score_size", "revision_error",
     }  # fmt: skip
     for weights, network in zip(before, (model.generator.network, model.network), strict=True):
         assert np.abs(weights - network.get_weights()[0]).max() > 1e-4
     assert int(model.iteration.value) == 6
 
 
-def test_a_linear_generator_and_a_quadratic_descriptor_find_the_gaussian_of_the_data():
-    rng = np.random.default_rng(0)
-    mixing = np.array([[1.0, 0.0], [0.6, 0.7]])
-    data = (rng.normal(size=(4000, 2)) @ mixing.T + [0.8, -0.4]).astype(np.float32)
+def gaussian(latent_steps, chains="persistent"):
+    """A linear generator and a quadratic descriptor in two dimensions."""
     keras.utils.set_random_seed(0)
     network = abp_tf.networks.linear((2,), 2)
-    generator = Generator(network, sigma=0.3, langevin=Langevin(1, 0.2), value_range=None)
+    generator = Generator(network, 0.3, Langevin(10, 0.2), chains=chains, value_range=None)
     x = keras.Input((2,))
     square = keras.layers.Dot(1)([x, keras.layers.Dense(2, use_bias=False, name="product")(x)])
     network = keras.Model(x, keras.layers.Add()([square, keras.layers.Dense(1)(x)]))
@@ -135,10 +75,24 @@ def test_a_linear_generator_and_a_quadratic_descriptor_find_the_gaussian_of_the_
         data_noise=0.0,
         value_range=None,
     )
-    # Without latent steps the regression on mixing chains has one fixed point: the mean alone.
-    model = CoopNets(generator, descriptor, latent_steps=15)
+    model = CoopNets(generator, descriptor, latent_steps)
     model.compile(keras.optimizers.SGD(0.02), keras.optimizers.SGD(0.1))
-    model.fit(data, batch_size=200, epochs=15, verbose=0)
+    return model
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_linear_generator_and_a_quadratic_descriptor_find_the_gaussian_of_the_data(masked):
+    rng = np.random.default_rng(0)
+    mixing = np.array([[1.0, 0.0], [0.6, 0.7]])
+    data = (rng.normal(size=(4000, 2)) @ mixing.T + [0.8, -0.4]).astype(np.float32)
+    given = data
+    if masked:
+        mask = np.ones((4000, 2), bool)
+        mask[np.arange(2400), rng.integers(2, size=2400)] = False
+        given = {"signal": np.where(mask, data, np.float32(np.nan)), "mask": mask}
+    # Without latent steps the regression on mixing chains has one fixed point: the mean alone.
+    model = gaussian(latent_steps=15)
+    model.fit(given, batch_size=200, epochs=15, verbose=0)
     # The generator explains all but σ² of the variance.
     for revised, missing in ((True, 0.0), (False, 0.09)):
         found = model.synthesize(4000, revised=revised, batch_size=4000)
@@ -168,49 +122,6 @@ def test_inpaint_revises_what_the_generator_fills_in(digits, learned):
     filled = learned.generator.inpaint(damaged, mask, seed=2)
     np.testing.assert_allclose(learned.inpaint(damaged, mask, seed=2, steps=0), filled, atol=1e-5)
     assert np.abs(found[~mask] - filled[~mask]).max() > 1e-3
-    for size in (1, 8):
-        part = learned.inpaint(damaged[:8], mask[:8], seed=2, batch_size=size)
-        np.testing.assert_allclose(part, found[:8], atol=1e-4)
-
-
-def test_keras_round_trips_with_both_optimizers(digits, learned, tmp_path):
-    def text(config):
-        return json.dumps(config, sort_keys=True)
-
-    learned.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    assert text(loaded.get_config()) == text(learned.get_config())
-    assert loaded.generator_optimizer.get_config() == learned.generator_optimizer.get_config()
-    same_state(loaded, learned)
-    np.testing.assert_array_equal(loaded.synthesize(3), learned.synthesize(3))
-
-
-def test_the_export_answers_as_the_model_does(digits, learned, tmp_path):
-    path = learned.export(tmp_path / "digits" / "1")
-    signatures = tf.saved_model.load(str(path)).signatures
-    names = {"synthesize", "reconstruct", "inpaint", "decode", "refine", "score", "serving_default"}
-    assert set(signatures) == names
-    seed = tf.range(50, 54, dtype=tf.int64)
-    new = learned.synthesize(4, seed=50)
-    for name in ("synthesize", "serving_default"):
-        answer = signatures[name](seed=seed)
-        np.testing.assert_allclose(answer["signal"], new, atol=1e-4)
-        np.testing.assert_allclose(
-            learned(answer["latent"]), learned.synthesize(4, seed=50, revised=False), atol=1e-4
-        )
-    mask = abp_tf.masks.block(4, (8, 8), 4, seed=0)[..., None]
-    damaged = np.where(mask, digits[:4], np.float32(np.nan))
-    full = tf.constant(np.broadcast_to(mask, damaged.shape).astype(np.float32))
-    answer = signatures["inpaint"](signal=tf.constant(damaged), mask=full, seed=seed)
-    whole = learned.inpaint(damaged, mask[..., 0], seed=50)
-    np.testing.assert_allclose(answer["signal"], whole, atol=1e-4)
-    score = signatures["score"](signal=tf.constant(digits[:4]))["score"]
-    np.testing.assert_allclose(score, learned.score(digits[:4]).score, atol=1e-4)
-    variables = tf.train.list_variables(str(path / "variables" / "variables"))
-    # Each is listed under two names: both networks, and the generator's prior and preconditioner.
-    layers = learned.exported_layers
-    count = sum(len(layer.weights) for layer in layers)
-    assert len([name for name, _ in variables if "OBJECT_GRAPH" not in name]) in (count, 2 * count)
 
 
 @pytest.mark.parametrize(
@@ -231,36 +142,139 @@ def test_models_that_do_not_fit_are_refused(change, message):
         CoopNets(generator, Descriptor(network, chains=chains, pool=2), **change)
 
 
-# Run as a program this file is a training that kills itself: the test starts it as a child.
+# BatchNorm: a step takes the statistics of its batch and leaves moving ones.
 
 
-class Killer(keras.callbacks.Callback):
-    def on_train_batch_end(self, batch, logs=None):
-        if int(self.model.iteration.value) == 8:
-            os.kill(os.getpid(), signal.SIGKILL)
+def test_moving_statistics_move_once_a_step_and_only_if_it_is_finite(digits):
+    def norm_model(step_size):
+        descriptor = make(langevin=Langevin(30, step_size)).descriptor
+        model = CoopNets(Generator(top_down(batch_norm=True)), descriptor)
+        model.compile(keras.optimizers.SGD(0.0), keras.optimizers.SGD(0.0))
+        layer = model.generator.network.get_layer("norm_hidden")
+        seen = keras.Model(model.generator.network.input, layer.input)
+        return model, layer, seen
+
+    model, layer, seen = norm_model(0.001)
+    seeds = training_seeds(0, PRIOR, 0, np.arange(40))
+    entering = seen(model.generator.prior.draw(seeds)).numpy()
+    model.fit(digits[:40], batch_size=40, shuffle=False, verbose=0)
+    np.testing.assert_allclose(layer.moving_mean, 0.1 * entering.mean(0), atol=1e-6)
+    np.testing.assert_allclose(layer.moving_variance, 0.9 + 0.1 * entering.var(0), rtol=1e-4)
+
+    model, layer, _ = norm_model(1e10)
+    before = [np.array(weight) for weight in model.weights]
+    with pytest.raises(abp_tf.DivergenceError, match="The generator's learning rate may be too high"):
+        model.fit(digits[:40], batch_size=40, verbose=0)
+    for one, other in zip(before, model.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
-def train(path=None, callbacks=()):
-    model = make(latent_steps=2)
-    backup = [] if path is None else [abp_tf.callbacks.Backup(path)]
-    data = abp_tf.data.load("digits", size=8, limit=120, test_share=0.0).train
-    model.fit(data, batch_size=40, epochs=4, verbose=0, callbacks=[*backup, *callbacks])
-    return model
+# Incomplete data.
 
 
-def test_a_killed_training_ends_as_one_left_alone(tmp_path):
-    path = tmp_path / "model.keras"
-    child = subprocess.run(
-        [sys.executable, __file__, str(path)],
-        env={**os.environ, "PYTHONPATH": str(Path(abp_tf.__file__).parents[1])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert child.returncode == -signal.SIGKILL, child.stderr
-    assert int(keras.models.load_model(path).iteration.value) == 6
-    same_state(train(path), train())
+@pytest.fixture(scope="module")
+def incomplete(digits):
+    """Digits of which 40 % of the pixels are hidden, holding NaN."""
+    mask = abp_tf.masks.pepper(len(digits), (8, 8), 0.4, seed=3)
+    return {"signal": np.where(mask[..., None], digits, np.float32(np.nan)), "mask": mask}
 
 
-if __name__ == "__main__":
-    train(sys.argv[1], [Killer()])
+@pytest.fixture(scope="module")
+def recovered(incomplete):
+    """CoopNets learned from incomplete digits; tests do not train it further."""
+    model = make(latent={"inference": Langevin(60, 0.1, cool=30)}, generator_rate=5e-3)
+    history = model.fit(incomplete, batch_size=40, epochs=40, verbose=0).history
+    return model, history
+
+
+def test_without_revision_incomplete_data_are_learned_by_alternating_back_propagation(incomplete):
+    # Without noise both have the same chains; drafts that stay as they are teach nothing.
+    latent = {"langevin": Langevin(4, 0.1, temperature=0.0), "seed": 7}
+    model = make(langevin=Langevin(0, 1.0), seed=7, latent=latent)
+    alone = make(latent=latent).generator
+    alone.compile(keras.optimizers.Adam(1e-3))
+    model.fit(incomplete, batch_size=50, epochs=3, verbose=0)
+    alone.fit(incomplete, batch_size=50, epochs=3, verbose=0)
+    np.testing.assert_allclose(model.latents, alone.latents, atol=1e-4)
+    for one, other in zip(model.generator.weights, alone.weights, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    assert np.abs(alone.network.get_weights()[0] - top_down().get_weights()[0]).max() > 1e-3
+
+
+def test_incomplete_data_are_recovered(digits, incomplete, recovered):
+    model, history = recovered
+    assert {"revision_error", "reconstruction_error", "latent_norm", "stability"} <= set(history)
+    assert history["reconstruction_error"][-1] < 0.5 * history["reconstruction_error"][0]
+    assert 0 < history["stability"][-1] < 1
+    assert model.latents.shape == (120, 4)
+    found = model.inpaint(**{"signals": incomplete["signal"], "mask": incomplete["mask"]})
+    seen = np.broadcast_to(incomplete["mask"][..., None], digits.shape)
+    np.testing.assert_array_equal(found[seen], digits[seen])
+    mean = np.nanmean(incomplete["signal"], axis=0, keepdims=True)
+    hidden = ~seen
+    error = np.mean((found - digits)[hidden] ** 2)
+    assert error < 0.7 * np.mean((mean - digits)[hidden] ** 2)
+
+
+def test_evaluating_incomplete_signals_scores_what_inpaint_makes_of_them(incomplete, recovered):
+    model, _ = recovered
+    told = model.evaluate(incomplete, verbose=0, return_dict=True)
+    assert set(told) == {"score", "energy", "reconstruction_error", "latent_norm"}
+    whole = model.inpaint(incomplete["signal"], incomplete["mask"], seed=0)
+    score = model.score(whole)
+    np.testing.assert_allclose(told["score"], score.score.mean(), rtol=1e-3)
+    np.testing.assert_allclose(told["energy"], score.energy.mean(), rtol=1e-3)
+    latent = model.infer(incomplete["signal"], incomplete["mask"], seed=0)
+    residual = (model(latent).numpy() - incomplete["signal"])[incomplete["mask"]]
+    seen = incomplete["mask"].sum((1, 2))
+    errors = np.split(residual[:, 0] ** 2, np.cumsum(seen)[:-1])
+    error = np.mean([part.mean() for part in errors])
+    np.testing.assert_allclose(told["reconstruction_error"], error, rtol=1e-3)
+    np.testing.assert_allclose(told["latent_norm"], (latent**2).mean(), rtol=1e-3)
+
+
+@pytest.mark.parametrize("chains", ["persistent", "fresh"])
+def test_hidden_entries_have_no_influence(incomplete, chains, assert_same_state):
+    models = []
+    for filling in (0.0, 0.7, np.nan):
+        signal = np.where(incomplete["mask"][..., None], incomplete["signal"], np.float32(filling))
+        models.append(make(latent={"chains": chains}))
+        models[-1].fit({"signal": signal, "mask": incomplete["mask"]}, batch_size=50, verbose=0)
+    assert_same_state(models[0], models[1])
+    assert_same_state(models[0], models[2])
+    assert models[0].table.rows == (120 if chains == "persistent" else 0)
+
+
+def test_chains_follow_incomplete_examples_and_other_data_need_a_reset(incomplete, assert_same_state):
+    model = make()
+    model.fit(incomplete, batch_size=120, shuffle=False, epochs=2, verbose=0)
+    dataset = tf.data.Dataset.from_tensor_slices({**incomplete, "index": np.arange(120)})
+    streamed = make()
+    streamed.fit(dataset.batch(120), epochs=2, verbose=0)
+    np.testing.assert_array_equal(streamed.latents, model.latents)
+    dataset = tf.data.Dataset.from_tensor_slices(incomplete).batch(40)
+    with pytest.raises(ValueError, match='expected an "index" with every example'):
+        make().fit(dataset, verbose=0)
+    make(latent={"chains": "fresh"}).fit(dataset, verbose=0)
+
+    others = {key: value[:60] for key, value in incomplete.items()}
+    with pytest.raises(ValueError, match=r"chains belong to 120 other .* model\.reset_chains"):
+        model.fit(others, verbose=0)
+    model.reset_chains()
+    model.fit(others, batch_size=60, verbose=0)
+    assert model.latents.shape == (60, 4)
+
+
+def test_incomplete_data_that_cannot_be_used_are_refused(incomplete, digits):
+    model = make()
+    norm = CoopNets(Generator(top_down(batch_norm=True)), model.descriptor)
+    norm.compile("adam", "adam")
+    with pytest.raises(ValueError, match=r"layer 'norm_hidden' .*ties an example's chain to its batch"):
+        norm.fit(incomplete, verbose=0)
+    still = make(latent={"langevin": Langevin(0, 0.1)})
+    with pytest.raises(ValueError, match=r"no steps\. Build the Generator with some"):
+        still.fit(incomplete, verbose=0)
+    for one in (norm, still):
+        assert one.table.rows == int(one.iteration.value) == 0
+    with pytest.raises(ValueError, match=r"CoopNets\.predict takes whole signals, received a mask"):
+        model.predict(incomplete, verbose=0)

@@ -142,7 +142,7 @@ def test_size_that_is_none(size):
 
 
 def test_split_without_a_training_image():
-    with pytest.raises(ValueError, match=r"test_share=0.9 of the 2 image\(s\) of 'digits'"):
+    with pytest.raises(ValueError, match=r"test_share=0.9 of the 2 example\(s\) of 'digits'"):
         load("digits", limit=2, test_share=0.9)
 
 

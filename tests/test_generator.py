@@ -1,5 +1,3 @@
-import json
-
 import keras
 import numpy as np
 import pytest
@@ -78,16 +76,52 @@ def test_preconditioned_chains_have_the_same_posterior_at_one_pace():
     assert np.linalg.cond(precision) > 3
     model.table.allocate(50)
     model.precondition()
-    np.testing.assert_allclose(
-        np.linalg.inv(model.preconditioner.root.numpy()) @ np.linalg.inv(model.preconditioner.root),
-        precision,
-        rtol=1e-3,
-    )
+    root = model.preconditioner(np.eye(3, dtype=np.float32)).numpy()
+    np.testing.assert_allclose(np.linalg.inv(root @ root), precision, rtol=1e-3)
     found = model.infer(signals, batch_size=4000)
     # In the chain's own coordinates the precision is I: the exact inflation is 1 / (1 − δ²/4).
     exact = np.linalg.inv(precision) / (1 - 0.25 / 4)
     np.testing.assert_allclose(found.mean(0), mean, atol=0.03)
     np.testing.assert_allclose(np.cov(found.T), exact, atol=0.03)
+
+
+def test_the_metric_of_masked_data_is_that_of_the_share_observed():
+    # Two copies of six entries, one of them hidden: what is seen has half the curvature exactly.
+    network = abp_tf.networks.linear((12,), latent_dim=3)
+    half = np.random.default_rng(4).normal(size=(3, 6)).astype(np.float32) * [[4.0], [1.0], [0.5]]
+    network.set_weights([np.tile(half, 2), np.zeros(12)])
+    model = Generator(network, sigma=0.5, value_range=None, inference=Langevin(40, 0.5))
+    model.table.allocate(50)
+    model.precondition()
+    mask = np.tile(np.arange(12) < 6, (4000, 1))
+    signals = np.tile(factor_data(1, seed=3), (4000, 1))
+    found = model.infer(signals, mask, batch_size=4000)
+    precision = half @ half.T / 0.25 + np.eye(3)
+    mean = np.linalg.solve(precision, half @ signals[0, :6] / 0.25)
+    # The chain's own coordinates are round again, so the inflation is 1 / (1 − δ²/4); with the metric
+    # of complete data it would be less than half of that.
+    exact = np.linalg.inv(precision) / (1 - 0.25 / 4)
+    np.testing.assert_allclose(found.mean(0), mean, atol=0.03)
+    np.testing.assert_allclose(np.cov(found.T), exact, rtol=0.05, atol=0.01)
+    # So is their stability, whatever is hidden.
+    chart = {}
+    for share in (1.0, 0.5):
+        seen = tf.constant(np.tile(np.arange(12) < 12 * share, (2, 1)), tf.float32)
+        _, energy = model._chart(tf.zeros([2, 3]), tf.zeros([2, 12]), seen)
+        chart[share] = abp_tf.langevin.stability(energy, tf.zeros([2, 3]), 0.5)
+    np.testing.assert_allclose(chart[0.5], chart[1.0], rtol=1e-3)
+    np.testing.assert_allclose(chart[1.0], 0.25 / 4, rtol=1e-3)
+
+
+def test_evaluate_knows_of_new_settings_of_inference():
+    model = linear_model(inference=Langevin(1, 0.2))
+    model.compile(optimizer="adam")
+    signals = factor_data(50)
+    before = model.evaluate(signals, verbose=0, return_dict=True)["loss"]
+    reconstructed = model.predict(signals, verbose=0)
+    model.inference = Langevin(300, 0.2, temperature=0.0)
+    assert model.evaluate(signals, verbose=0, return_dict=True)["loss"] < 0.9 * before
+    assert np.abs(model.predict(signals, verbose=0) - reconstructed).max() > 0.1
 
 
 def test_posterior_of_a_linear_generator():
@@ -133,22 +167,6 @@ def test_reported_numbers_are_those_of_the_definitions(digits, learned):
     np.testing.assert_allclose(reported["loss"], energy.mean(), rtol=1e-3)
     np.testing.assert_allclose(reported["latent_norm"], (latent**2).mean(), rtol=1e-3)
     np.testing.assert_allclose(learned.energy(latent, digits), energy, rtol=1e-3)
-
-
-@pytest.mark.parametrize("masked", [False, True])
-def test_answers_do_not_depend_on_the_batch(digits, learned, masks_of_digits, masked):
-    signals, mask = digits[:100], masks_of_digits[:100] if masked else None
-    learned.inference = Langevin(30, 0.1, cool=10)
-    whole = learned.infer(signals, mask, seed=5, batch_size=100)
-    for batch_size in (1, 4, 8):
-        some = slice(0, 8)
-        found = learned.infer(
-            signals[some], None if mask is None else mask[some], seed=5, batch_size=batch_size
-        )
-        np.testing.assert_allclose(found, whole[some], atol=1e-4)
-    order = np.random.default_rng(0).permutation(100)
-    shuffled = learned.infer(signals[order], None if mask is None else mask[order], seed=5 + order)
-    np.testing.assert_allclose(shuffled, whole[order], atol=1e-4)
 
 
 def test_chains_follow_their_examples_through_shuffling(digits, make_model):
@@ -254,22 +272,6 @@ def test_syntheses_belong_to_their_seeds(learned):
     assert np.abs(whole[0] - whole[1]).max() > 1e-3
 
 
-def test_one_trace_over_epochs_with_a_smaller_last_batch(digits):
-    traces = []
-
-    class Counted(Generator):
-        def train_step(self, batch):
-            traces.append(batch["signal"].shape)
-            return super().train_step(batch)
-
-    network = abp_tf.networks.image_generator((8, 8, 1), 4, 4)
-    model = Counted(network, langevin=Langevin(2, 0.1))
-    model.compile(optimizer="adam")
-    model.fit(digits[:110], batch_size=25, epochs=3, verbose=0)
-    model.fit(digits[:110], batch_size=25, epochs=2, verbose=0)
-    assert len(traces) == 1
-
-
 def test_fresh_chains_need_no_table_and_no_index(digits, make_model):
     model = make_model(chains="fresh")
     model.fit(digits, batch_size=40, epochs=2, verbose=0)
@@ -289,24 +291,6 @@ def test_after_a_reset_other_data_have_chains_of_their_own(digits, make_model):
     start = abp_tf.latents.LatentTable((4,), 50).table.numpy()
     assert model.latents.shape == (50, 4)
     assert (model.latents != start).all()
-
-
-def test_keras_round_trips(digits, learned, tmp_path):
-    def text(config):
-        return json.dumps(config, sort_keys=True)  # tuples come back as lists
-
-    again = Generator.from_config(learned.get_config())
-    assert text(again.get_config()) == text(learned.get_config())
-    path = tmp_path / "model.keras"
-    learned.save(path)
-    loaded = keras.models.load_model(path)
-    assert text(loaded.get_config()) == text(learned.get_config())
-    np.testing.assert_array_equal(loaded.latents, learned.latents)
-    np.testing.assert_array_equal(loaded.infer(digits, seed=3), learned.infer(digits, seed=3))
-    assert int(loaded.iteration.value) == int(learned.iteration.value) == 6
-    assert loaded.optimizer.get_config() == learned.optimizer.get_config()
-    for one, other in zip(loaded.optimizer.variables, learned.optimizer.variables, strict=True):
-        np.testing.assert_array_equal(one, other)
 
 
 def test_saved_and_loaded_training_goes_on_as_the_one_that_did_not_stop(

@@ -41,6 +41,37 @@ def test_the_estimate_holds_where_steps_are_long_and_distributions_few():
     assert abs(found.log_normalizer - EXACT) < max(0.05, 3 * found.deviation)
 
 
+def test_an_energy_that_is_asked_again_is_traced_once():
+    traces = []
+
+    class Model:
+        def energy(self, x):
+            traces.append(1)
+            return tilted(x)
+
+    model, found, counts = Model(), [], []
+    for seed, base_sigma, step_size, distributions, chains in (
+        (0, 2.0, 0.6, 100, 50),
+        (1, 3.0, 0.5, 200, 80),
+        (1, 3.0, 0.5, 200, 80),
+    ):
+        found.append(
+            likelihood.log_normalizer(
+                model.energy,
+                (3,),
+                base_sigma,
+                distributions=distributions,
+                step_size=step_size,
+                chains=chains,
+                seed=seed,
+            ).log_normalizer
+        )
+        counts.append(len(traces))
+    assert counts[0] > 0
+    assert counts == counts[:1] * 3
+    assert found[0] != found[1] == found[2]
+
+
 def test_log_likelihood_of_a_descriptor_is_that_of_its_gaussian():
     x = keras.Input((3,))
     network = keras.Model(x, keras.layers.Dense(1, use_bias=False)(x))

@@ -3,7 +3,7 @@ import pytest
 
 from abp_tf import masks
 
-SPECS = ["pepper:0.9", "squares:0.7:3", "block:13"]
+SPECS = ["pepper:0.9", "squares:0.7:3", "block:13", "frames:0.5", "gap:7"]
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -87,6 +87,48 @@ def test_a_block_as_high_as_the_image_fits():
     assert (~masks.block(1, (4, 6), 4)).sum() == 16
 
 
+def test_a_block_moves_through_a_clip_at_one_pace():
+    drawn, travelled = masks.block(40, (9, 20, 16), 4, seed=2), []
+    for mask in drawn:
+        corners = []
+        for frame in mask:
+            rows, columns = np.nonzero(~frame)
+            assert len(rows) == 16
+            assert np.ptp(rows) == np.ptp(columns) == 3
+            corners.append((rows.min(), columns.min()))
+        steps = np.diff(corners, axis=0)
+        pace = (np.array(corners[-1]) - corners[0]) / 8
+        assert np.abs(steps - pace).max() <= 1
+        travelled.append(pace)
+    assert np.abs(travelled).max(axis=0).min() > 0.5
+    # Of one frame it is the block of an image.
+    np.testing.assert_array_equal(masks.block(3, (1, 9, 8), 3)[:, 0], masks.block(3, (9, 8), 3))
+
+
+@pytest.mark.parametrize("shape", [(12,), (12, 6, 5)])
+def test_frames_are_hidden_whole(shape):
+    drawn = masks.frames(300, shape, 0.7, seed=1).reshape(300, 12, -1)
+    assert (drawn == drawn[:, :, :1]).all()
+    assert abs((~drawn[:, :, 0]).mean() - 0.7) < 0.04
+    assert drawn.any(axis=(1, 2)).all()
+
+
+@pytest.mark.parametrize("shape", [(12,), (12, 6, 5)])
+def test_a_gap_is_in_one_piece_at_a_uniform_place(shape):
+    drawn = masks.gap(900, shape, 10, seed=1).reshape(900, 12, -1)
+    assert (drawn == drawn[:, :, :1]).all()
+    starts = drawn[:, :, 0].argmin(axis=1)
+    for mask, start in zip(drawn[:, :, 0], starts, strict=True):
+        np.testing.assert_array_equal(np.flatnonzero(~mask), np.arange(start, start + 10))
+    assert abs(np.bincount(starts, minlength=3) - 300).max() < 70
+
+
+@pytest.mark.parametrize("size", [0, 12, 13])
+def test_a_gap_leaves_something_observed(size):
+    with pytest.raises(ValueError, match=rf"gap of 1 to 11, .* of 12 is observed, received {size}"):
+        masks.gap(1, (12,), size)
+
+
 def test_something_is_always_observed():
     # With p = 0.9 the first draw hides both pixels in four examples of five.
     pepper = masks.pepper(100, (1, 2), 0.9)
@@ -119,7 +161,7 @@ def test_sizes_must_fit_the_image():
         masks.block(1, (8, 8), 8)
 
 
-@pytest.mark.parametrize("shape", [(), (0, 4), (8,), (8, 8, 1)])
+@pytest.mark.parametrize("shape", [(), (0, 4), (8,), (2, 8, 8, 1)])
 def test_planes_only(shape):
     with pytest.raises(ValueError, match="spatial shape"):
         masks.block(1, shape, 2)
@@ -147,6 +189,8 @@ def test_an_unknown_kind_lists_the_choices(text):
         ("pepper:much", "with a number for 'much'"),
         ("block:2.5", "with an integer for '2.5'"),
         ("block:0", "size of at least 1"),
+        ("frames:0.5:3", "'frames:p', received"),
+        ("gap:0.5", "'gap:size' with an integer"),
         ("pepper:1", "0 < p < 1"),
     ],
 )

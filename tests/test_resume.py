@@ -18,17 +18,6 @@ import tensorflow as tf
 
 import abp_tf
 
-CASES = {
-    "expanded": {"expansion": 0.5, "preconditioning": True, "step_size": 0.5, "sigma": 0.5},
-    "masked": {
-        "expansion": 0.5,
-        "preconditioning": True,
-        "step_size": 0.5,
-        "sigma": 0.5,
-        "masked": True,
-    },
-    "paper": {"expansion": 0.0, "preconditioning": False, "step_size": 0.1},
-}
 EPOCHS, BATCH = 6, 50
 
 
@@ -36,45 +25,92 @@ def images(count=230):
     return abp_tf.data.load("digits", size=8, limit=count, test_share=0.0).train
 
 
-def build(step_size, masked=False, **options):
-    """A tiny model, the same in every process, and the data it learns from."""
-    keras.utils.set_random_seed(7)
-    network = abp_tf.networks.image_generator((8, 8, 1), latent_dim=4, width=4, kernel_size=3)
-    langevin = abp_tf.Langevin(3, step_size)
-    model = abp_tf.Generator(network, langevin=langevin, seed=5, **options)
+def top_down(**options):
+    return abp_tf.networks.image_generator((8, 8, 1), latent_dim=4, width=4, kernel_size=3, **options)
+
+
+def make_generator(step_size, **options):
+    model = abp_tf.Generator(top_down(), langevin=abp_tf.Langevin(3, step_size), seed=5, **options)
     rate = keras.optimizers.schedules.CosineDecay(1e-2, EPOCHS * 5, alpha=0.05)
     model.compile(optimizer=keras.optimizers.Adam(rate))
+    return model
+
+
+def make_descriptor(**options):
+    network = abp_tf.networks.image_descriptor((8, 8, 1), width=4, kernel_size=3, activation="elu")
+    unit = abp_tf.Langevin(5, 2**0.5, temperature=0.01**2 / 2)
+    model = abp_tf.Descriptor(network, langevin=unit, **{"pool": 60, "restart": 0.2, **options})
+    model.compile(keras.optimizers.Adam(1e-3))
+    return model
+
+
+def make_coopnets(**options):
+    generator = abp_tf.Generator(top_down(**options), langevin=abp_tf.Langevin(3, 0.1))
+    descriptor = make_descriptor(chains="short-run")
+    model = abp_tf.CoopNets(generator, descriptor, latent_steps=2, seed=5)
+    rate = keras.optimizers.schedules.CosineDecay(1e-2, EPOCHS * 5, alpha=0.05)
+    model.compile(keras.optimizers.Adam(rate), keras.optimizers.Adam(1e-3, beta_1=0.5))
+    return model
+
+
+EXPANDED = {"expansion": 0.5, "preconditioning": True, "step_size": 0.5, "sigma": 0.5}
+# How to make the model, with what options.
+CASES = {
+    "expanded": (make_generator, EXPANDED),
+    "masked": (make_generator, EXPANDED),
+    "paper": (make_generator, {"step_size": 0.1}),
+    "pool": (make_descriptor, {}),
+    "pool, rolled back": (make_descriptor, {}),
+    "coopnets": (make_coopnets, {"batch_norm": True}),
+    "coopnets, masked": (make_coopnets, {}),
+}
+
+
+def build(case):
+    """A tiny model, the same in every process, and the data it learns from."""
+    keras.utils.set_random_seed(7)
+    make, options = CASES[case]
     data = images()
-    if masked:
+    if "masked" in case:
         data = {"signal": data, "mask": abp_tf.masks.pepper(len(data), (8, 8), 0.4, seed=3)}
-    return model, data
+    return make(**options), data
 
 
 def train(case, path=None, killer=None, epochs=EPOCHS):
-    model, data = build(**CASES[case])
+    model, data = build(case)
     callbacks = [] if path is None else [abp_tf.callbacks.Backup(path)]
     if killer is not None:
         callbacks.insert(0, killer)
+    if "rolled back" in case:
+        callbacks = [Troubled(), abp_tf.watch.RollBack(factor=0.3), *callbacks]
     history = model.fit(data, batch_size=BATCH, epochs=epochs, verbose=0, callbacks=callbacks)
     return model, history
 
 
+class Troubled(keras.callbacks.Callback):
+    """Show a sign of trouble after the third epoch."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.signs = {"collapse": "for a test"} if epoch == 2 else {}
+
+
 class Killer(keras.callbacks.Callback):
-    """Kill the process at the end of batch `at`, or so many seconds into the backup that follows.
+    """Kill the process at the end of its batch `at`, or so many seconds into the backup that follows.
 
     A delay of −1 is the moment when the backup is whole, and not yet in its place.
     """
 
     def __init__(self, at, delay):
         super().__init__()
-        self.at, self.delay = at, delay
+        self.left, self.delay = at, delay
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.delay is None and int(self.model.iteration.value) == self.at:
+        self.left -= 1
+        if self.delay is None and self.left == 0:
             self.kill()
 
     def on_epoch_end(self, epoch, logs=None):
-        if self.delay is None or int(self.model.iteration.value) < self.at:
+        if self.delay is None or self.left > 0:
             return
         if self.delay < 0:
             os.replace = self.kill
@@ -109,8 +145,13 @@ RANDOM = np.random.default_rng(2024)
         ("masked", int(RANDOM.integers(6, 30)), None),
         ("paper", int(RANDOM.integers(1, 6)), None),
         ("paper", 10, float(RANDOM.uniform(0.0, 0.1))),
+        ("pool", 13, None),
+        ("pool, rolled back", 17, None),
+        ("coopnets", 17, None),
+        ("coopnets, masked", 13, None),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Epoch 3 is taken back")
 def test_a_killed_training_ends_as_one_left_alone(
     case, at, delay, tmp_path, left_alone, assert_same_state
 ):
@@ -133,9 +174,10 @@ def test_a_killed_training_ends_as_one_left_alone(
     assert history.epoch[-1] == EPOCHS - 1
     assert history.epoch[0] in ((done,) if delay is None or delay < 0 else (done - 1, done))
     assert_same_state(resumed, left_alone(case))
-    if CASES[case]["preconditioning"]:
-        for part in (resumed.prior.scale, resumed.preconditioner.root):
-            assert np.abs(part.numpy() - np.eye(4)).max() > 0.05
+    assert int(resumed.iteration.value) == (25 if "rolled back" in case else 30)
+    if CASES[case][1] is EXPANDED:
+        assert np.abs(resumed.prior.scale.numpy() - np.eye(4)).max() > 0.05
+        assert resumed.preconditioner.values.numpy().max() > 0.05
 
 
 def test_a_finished_training_stays_as_it_is_and_later_fits_run(tmp_path, left_alone, assert_same_state):
@@ -165,10 +207,20 @@ def test_a_backup_of_other_data_is_refused(tmp_path):
     train("paper", path, epochs=1)
     content = path.read_bytes()
     for other in (images()[::-1], images()[:200]):
-        model, _ = build(**CASES["paper"])
+        model, _ = build("paper")
         with pytest.raises(ValueError, match="other"):
             model.fit(other, epochs=2, verbose=0, callbacks=[abp_tf.callbacks.Backup(path)])
         assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("case", ["pool", "coopnets"])
+def test_a_backup_of_other_data_is_refused_without_chains_of_examples_too(case, tmp_path):
+    backup = abp_tf.callbacks.Backup(tmp_path / "model.keras")
+    model, data = build(case)
+    model.fit(data[:60], batch_size=30, epochs=1, verbose=0, callbacks=[backup])
+    model, data = build(case)
+    with pytest.raises(ValueError, match="of a training on other data"):
+        model.fit(data[60:120], batch_size=30, epochs=2, verbose=0, callbacks=[backup])
 
 
 def test_a_backup_wants_a_keras_file():
@@ -184,10 +236,10 @@ class Stop(keras.callbacks.Callback):
 
 def test_keras_backup_and_restore(tmp_path, left_alone, assert_same_state):
     backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
-    model, data = build(**CASES["expanded"])
+    model, data = build("expanded")
     with pytest.raises(KeyboardInterrupt):
         model.fit(data, batch_size=BATCH, epochs=EPOCHS, verbose=0, callbacks=[backup, Stop()])
-    model, data = build(**CASES["expanded"])
+    model, data = build("expanded")
     backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
     history = model.fit(data, batch_size=BATCH, epochs=EPOCHS, verbose=0, callbacks=[backup])
     assert history.epoch == [1, 2, 3, 4, 5]

@@ -16,6 +16,7 @@ GOOD = {
     "data_deviation": 0.5,
     "sample_deviation": 0.45,
     "saturation": 0.1,
+    "score_size": 3.0,
 }
 
 
@@ -74,12 +75,20 @@ def test_each_alarm_fires_within_the_first_epochs_of_a_training_gone_wrong(digit
         ("collapse", {"sample_deviation": 0.09}, (0, 0), r"0\.09 against 0\.5 of the data"),
         ("stiff chain", {"drift": 0.05}, (0, 0), "step size 1.41421. Lower it or the learning rate"),
         ("runaway energy", {"energy_gap": -9.0}, (-2, -4), "from 2 by 4 to 9, .* Raise the number"),
+        ("runaway f", {"score_size": 90.0}, (0, 0, 4.0, 20.0), "from 4 by 20 to 90, far beyond .* 1"),
         ("saturation", {"saturation": 0.8}, (0, 0), "80 % of the samples' entries"),
+        (
+            "generator too fast",
+            {"revision_error": 0.01, "drift": 0.005},
+            (0, 0),
+            "8 steps moves an entry by no more than 0.04 .* Lower the generator's learning rate",
+        ),
     ],
 )
 def test_signs_name_the_cause_and_the_remedy(name, change, past, text):
-    assert watch.signs(GOOD, UNIT, past) == {}
-    found = watch.signs({**GOOD, **change}, UNIT, past)
+    past = past[:2], past[2:] or (0.0, 0.0)
+    assert watch.signs(GOOD, UNIT, *past) == {}
+    found = watch.signs({**GOOD, **change}, UNIT, *past)
     assert list(found) == [name]
     assert re.search(text, found[name])
 
@@ -91,6 +100,14 @@ def test_a_gap_that_swings_or_settles_is_no_runaway():
     assert watch.signs({**wide, "energy_gap_spread": 6.0}, UNIT, (2.0, 5.0)) == {}
     # At equilibrium at temperature 1 steps may move as far as their noise.
     assert watch.signs({**GOOD, "drift": 0.09}, Langevin(5, 0.1)) == {}
+
+
+def test_a_level_of_f_that_rises_once_or_within_its_spread_is_no_runaway():
+    high = {**GOOD, "score_size": 90.0}
+    for sizes in ((0.0, 20.0), (4.0, 10.0), (4.0, 30.0)):
+        assert watch.signs(high, UNIT, past_sizes=sizes) == {}
+    wide = {**high, "energy_gap_spread": 100.0}
+    assert watch.signs(wide, UNIT, past_sizes=(4.0, 20.0)) == {}
 
 
 def test_logs_are_what_they_are_defined_to_be():
@@ -114,6 +131,7 @@ def test_logs_are_what_they_are_defined_to_be():
         "data_deviation": data.std(0).mean(),
         "sample_deviation": samples.std(0).mean(),
         "saturation": (np.abs(samples) > 1.1).mean(),
+        "score_size": np.abs(f).mean(),
     }
     assert set(logs) == set(expected)
     for name, value in expected.items():
@@ -158,6 +176,19 @@ def model_state(model):
 def test_rolling_back_gives_up_in_the_end(digits):
     with pytest.raises(abp_tf.DivergenceError, match="rolling back 2 times in a row did not help"):
         train(digits, callbacks=[Show(0, 1, 2, 3), watch.RollBack(times=2)])
+
+
+@pytest.mark.filterwarnings("ignore:Epoch")
+def test_a_resumed_training_remembers_how_often_it_was_rolled_back(digits, tmp_path):
+    def resume(epochs):
+        backup = abp_tf.callbacks.Backup(tmp_path / "model.keras")
+        callbacks = [Show(1, 2), watch.RollBack(times=1), backup]
+        return train(digits, epochs=epochs, callbacks=callbacks)[0]
+
+    assert int(resume(1).past.taken_back.value) == 0
+    assert int(resume(2).past.taken_back.value) == 1
+    with pytest.raises(abp_tf.DivergenceError, match="rolling back 1 times in a row did not help"):
+        resume(3)
 
 
 def test_rolling_back_refuses_what_it_cannot_lower(digits):

@@ -21,6 +21,7 @@ PROGRAMS = {
     "train generator": Program("train.generator", "learn a generator from signals, damaged or not"),
     "train descriptor": Program("train.descriptor", "learn an energy of signals, by Langevin samples"),
     "train coopnets": Program("train.coopnets", "learn a generator and a descriptor together"),
+    "recover": Program("train.recover", "fill in what is hidden, or was never seen, of images"),
     "evaluate": Program("train.evaluate", "measure a trained model on signals it has not seen"),
     "export": Program("export.saved_model", "turn a trained model into a SavedModel for serving"),
     "serve": Program("export.server", "answer for exported models over the network"),

@@ -9,11 +9,12 @@ import keras
 
 from abp_tf import CoopNets, Descriptor, Generator, Langevin, callbacks, data, networks, programs, runs
 
-from . import learning, options, report
+from . import kinds, learning, options, report
 
 DEFAULTS = {
-    **options.DATA_DEFAULTS,
+    **kinds.DEFAULTS,
     "negative": None,
+    "mask": None,
     "latent_dim": 100,
     "width": 16,
     "kernel_size": 5,
@@ -24,10 +25,11 @@ DEFAULTS = {
     "outputs": 1,
     "initial_deviation": None,
     "activation": "elu",
-    "batch_norm": True,
+    "batch_norm": None,
     "precision": "float32",
     "sigma": 0.3,
     "latent_steps": 0,
+    "chain_steps": None,
     "latent_step_size": 0.1,
     "inference_steps": 200,
     "inference_cool": 100,
@@ -71,19 +73,25 @@ def parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
     )
     options.add_run(result)
-    options.add_data(result)
+    kinds.add_options(result)
     options.add_learning(result)
     positive, at_least_zero = options.positive, options.at_least_zero
     add = result.add_argument_group("generator").add_argument
-    add("--latent-dim", type=positive(int), help="number of latent variables")
+    options.add_mask(add, "hide parts of the training images, or say which are")
+    add("--latent-dim", type=positive(int),
+        help="number of latent variables, at each place of their grid if there is one")  # fmt: skip
     add("--width", type=positive(int), help="channels of the generator's finest map")
+    kinds.add_network(add)
     add("--kernel-size", type=positive(int), help="of the generator's transposed convolutions")
     add("--hidden", type=at_least_zero(int), help="units of a hidden layer; 0 for none")
     add("--activation", choices=networks.SMOOTH, help="of the generator")
-    add("--batch-norm", action=argparse.BooleanOptionalAction, help="in the generator")
+    add("--batch-norm", action=argparse.BooleanOptionalAction,
+        help="in the generator; by default if no --mask is given, with which it cannot be")  # fmt: skip
     add("--sigma", type=positive(float), help="standard deviation of the noise on its signals")
     add("--latent-steps", type=at_least_zero(int),
         help="Langevin steps of latents towards the revision; 0 in the released codes")  # fmt: skip
+    add("--chain-steps", type=positive(int),
+        help="with --mask: steps of each image's latents per iteration; 10 by default")  # fmt: skip
     add("--latent-step-size", type=positive(float), help="delta of these, and of inference")
     add("--inference-steps", type=at_least_zero(int), help="noisy steps for new images")
     add("--inference-cool", type=at_least_zero(int), help="noise-free steps after them")
@@ -118,44 +126,33 @@ def parser() -> argparse.ArgumentParser:
 
 def settle(given: dict) -> dict:
     """Return all settings of a run that was given some options."""
-    source = given.get("data", DEFAULTS["data"])
-    settings = {**DEFAULTS, **SOURCE_DEFAULTS.get(source, {}), **given}
+    settings = kinds.settle(given, DEFAULTS, SOURCE_DEFAULTS, "generator", "descriptor")
     options.check_roll_back(settings)
     if settings["score_scale"] is None:
         settings["score_scale"] = 2 / settings["step_size"] ** 2
+    incomplete = settings["mask"] is not None
+    if settings["batch_norm"] is None:
+        # It would tie the chain of an incomplete example to its batch.
+        settings["batch_norm"] = not incomplete and settings["kind"] == "image"
+    if incomplete:
+        settings["chain_steps"] = settings["chain_steps"] or 10
+    elif settings["chain_steps"]:
+        raise ValueError("--chain-steps is about the chains of incomplete images: give --mask.")
     return settings
 
 
 def build(settings: dict, shape: tuple[int, ...], examples: int) -> CoopNets:
     """Make and compile the models that the settings describe."""
     keras.utils.set_random_seed(settings["seed"])
-    top_down = networks.image_generator(
-        shape,
-        settings["latent_dim"],
-        settings["width"],
-        hidden=settings["hidden"],
-        kernel_size=settings["kernel_size"],
-        activation=settings["activation"],
-        batch_norm=settings["batch_norm"],
-        dtype=settings["precision"],
-    )
-    bottom_up = networks.image_descriptor(
-        shape,
-        settings["descriptor_width"],
-        outputs=settings["outputs"],
-        kernel_size=settings["descriptor_kernel_size"],
-        activation=settings["descriptor_activation"],
-        scale=settings["score_scale"],
-        initial_deviation=settings["initial_deviation"],
-        dtype=settings["precision"],
-    )
+    top_down = kinds.generator(shape, settings)
+    bottom_up = kinds.descriptor(shape, settings, settings["score_scale"])
     latent = settings["latent_step_size"]
     generator = Generator(
         top_down,
         sigma=settings["sigma"],
-        langevin=Langevin(settings["latent_steps"], latent),
+        langevin=Langevin(settings["chain_steps"] or settings["latent_steps"], latent),
         inference=Langevin(settings["inference_steps"], latent, cool=settings["inference_cool"]),
-        chains="fresh",
+        chains="persistent" if settings["mask"] else "fresh",
         seed=settings["seed"],
     )
     descriptor = Descriptor(
@@ -183,18 +180,16 @@ def watchers(model: CoopNets, settings: dict, images: data.Images, logs: Path) -
     return [
         *options.roll_back(settings),
         report.curves(model, settings, images),
-        callbacks.TensorBoardPictures(logs, images.train, settings["picture_every"]),
+        callbacks.TensorBoardPictures(
+            logs, images.train, settings["picture_every"], images.rate, images.train_mask
+        ),
     ]
 
 
 def figures(model: CoopNets, settings: dict, images: data.Images, run: runs.Run) -> dict:
     """Write pictures of what was learned and return its errors and scores."""
-    report.write_pictures(model, images, run.pictures, "pepper:0.5")
-    sets = {"train": images.train, "test": images.test}
-    return {
-        **{name: report.errors(model, part) if len(part) else None for name, part in sets.items()},
-        **report.scores(model, sets),
-    }
+    report.write_pictures(model, images, run.pictures, settings["mask"])
+    return {**report.all_errors(model, images), **report.scores(model, report.sets(images))}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -11,10 +11,10 @@ import keras
 
 from abp_tf import Descriptor, Langevin, callbacks, data, networks, programs, runs
 
-from . import learning, options, report
+from . import kinds, learning, options, report
 
 DEFAULTS = {
-    **options.DATA_DEFAULTS,
+    **kinds.DEFAULTS,
     "negative": None,
     "width": 32,
     "kernel_size": 4,
@@ -56,11 +56,12 @@ def parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
     )
     options.add_run(result)
-    options.add_data(result)
+    kinds.add_options(result)
     options.add_learning(result)
     positive, at_least_zero = options.positive, options.at_least_zero
     add = result.add_argument_group("model").add_argument
     add("--width", type=positive(int), help="channels of the finest map")
+    kinds.add_stationary(add)
     add("--kernel-size", type=positive(int), help="of the convolutions")
     add("--activation", choices=[*networks.SMOOTH, "relu", "leaky_relu"], help="of the convolutions")
     add("--outputs", type=positive(int), help="units whose sum is the score")
@@ -93,7 +94,7 @@ def parser() -> argparse.ArgumentParser:
 
 def settle(given: dict) -> dict:
     """Return all settings of a run that was given some options."""
-    settings = {**DEFAULTS, **SOURCE_DEFAULTS.get(given.get("data", DEFAULTS["data"]), {}), **given}
+    settings = kinds.settle(given, DEFAULTS, SOURCE_DEFAULTS, "descriptor")
     options.check_roll_back(settings)
     return settings
 
@@ -101,15 +102,7 @@ def settle(given: dict) -> dict:
 def build(settings: dict, shape: tuple[int, ...], examples: int) -> Descriptor:
     """Make and compile the model that the settings describe."""
     keras.utils.set_random_seed(settings["seed"])
-    network = networks.image_descriptor(
-        shape,
-        settings["width"],
-        kernel_size=settings["kernel_size"],
-        activation=settings["activation"],
-        outputs=settings["outputs"],
-        initial_deviation=settings["initial_deviation"],
-        dtype=settings["precision"],
-    )
+    network = kinds.descriptor(shape, settings)
     langevin = Langevin(settings["steps"], settings["step_size"], settings["temperature"])
     inference = None
     if settings["inference_steps"]:
@@ -135,14 +128,15 @@ def build(settings: dict, shape: tuple[int, ...], examples: int) -> Descriptor:
 
 def watchers(model: Descriptor, settings: dict, images: data.Images, logs: Path) -> list:
     """Return the callbacks that show how learning goes."""
-    pictures = callbacks.TensorBoardPictures(logs, images.train, settings["picture_every"])
+    every = settings["picture_every"]
+    pictures = callbacks.TensorBoardPictures(logs, images.train, every, images.rate)
     return [*options.roll_back(settings), pictures]
 
 
 def figures(model: Descriptor, settings: dict, images: data.Images, run: runs.Run) -> dict:
     """Write pictures of what was learned and return its scores."""
-    report.write_pictures(model, images, run.pictures, "pepper:0.5")
-    return report.scores(model, {"train": images.train, "test": images.test})
+    report.write_pictures(model, images, run.pictures)
+    return report.scores(model, report.sets(images))
 
 
 def main(argv: list[str] | None = None) -> int:

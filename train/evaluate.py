@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 from abp_tf import data, features, files, metrics, pictures, programs, runs
+from abp_tf.data.pipeline import Examples
 
 from . import options, report
 
@@ -36,20 +37,20 @@ def main(argv: list[str] | None = None) -> int:
     settings = run.config["settings"]
     images = run.load_images()
     model = run.load_model()
-    sets = {"train": images.train, "test": images.test}
+    sets = report.sets(images)
     negative = arguments.negative or settings["negative"]
     if negative:
-        sets["negative"] = report.negatives(negative, model.signal_shape, settings["data_dir"])
+        sets["negative"] = report.negatives(negative, settings, images)
 
-    sets = {name: part[: arguments.count] for name, part in sets.items() if len(part)}
+    sets = {name: part.rows(0, arguments.count) for name, part in sets.items()}
     result: dict = {"negative": negative}
     if hasattr(model, "reconstruct"):
         result |= _errors(model, sets)
         _write_curves(run, result["errors"])
     if hasattr(model, "score"):
         result |= _scores(model, sets)
-    if images.train_labels is None:
-        print("no distances: a classifier gives the features, and these images have no labels")
+    if images.train_labels is None or images.train_mask is not None:
+        print("no distances: a classifier gives the features, of complete images with labels")
     else:
         try:
             result |= _distances(model, images, run)
@@ -60,9 +61,9 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _errors(model, sets: dict[str, np.ndarray]) -> dict:
+def _errors(model, sets: dict[str, Examples]) -> dict:
     found = {name: report.errors(model, part) for name, part in sets.items()}
-    entries = sets["train"][0].size
+    entries = sets["train"].signal[0].size
     print(f"{'':10}{'images':>8}{'MSE':>10}{'sum of squares':>16}{'MAE/range':>11}{'PSNR':>8}")
     for name, row in found.items():
         mean = row["reconstruction_error"]
@@ -79,9 +80,9 @@ def _errors(model, sets: dict[str, np.ndarray]) -> dict:
     return {"errors": found, "verdict": {"gap": gap, "text": verdict.text}}
 
 
-def _scores(model, sets: dict[str, np.ndarray]) -> dict:
+def _scores(model, sets: dict[str, Examples]) -> dict:
     """Tell the scores `f(x)`, and how well they tell negatives from each other set."""
-    found = {name: model.score(part) for name, part in sets.items()}
+    found = {name: model.score(report.completed(model, part)) for name, part in sets.items()}
     print(f"{'':10}{'score':>12}{'deviation':>12}{'AUC of score':>14}{'of energy':>11}")
     result = {}
     for name, (score, energy) in found.items():

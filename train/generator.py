@@ -9,12 +9,13 @@ import keras
 
 from abp_tf import Generator, Langevin, callbacks, data, networks, programs, runs
 
-from . import learning, options, report
+from . import kinds, learning, options, report
 
 DEFAULTS = {
-    **options.DATA_DEFAULTS,
+    **kinds.DEFAULTS,
     "negative": None,
     "mask": None,
+    "observe": None,
     "latent_dim": 20,
     "width": 32,
     "hidden": None,
@@ -58,21 +59,21 @@ def parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
     )
     options.add_run(result)
-    options.add_data(result)
+    kinds.add_options(result)
     options.add_learning(result)
 
     positive, at_least_zero = options.positive, options.at_least_zero
     group = result.add_argument_group("model")
     add = group.add_argument
-    add(
-        "--mask",
-        type=options.mask,
-        help="hide parts of the training images: pepper:0.5 hides half "
-        "of the pixels, squares:0.5:3 squares of 3x3, block:9 one square of 9x9",
-    )
-    add("--latent-dim", type=positive(int), help="number of latent variables")
+    options.add_mask(add, "hide parts of the training images, or say which are")
+    add("--observe", type=options.observe, metavar="SPEC",
+        help="learn from what an operator gives of the images alone: projection:200 so many random "
+        "projections, coarser:4 means over cells of 4x4, blur:2.0 a blur of 2 pixels")  # fmt: skip
+    add("--latent-dim", type=positive(int),
+        help="number of latent variables, at each place of their grid if there is one")  # fmt: skip
     add("--width", type=positive(int), help="channels of the finest map")
     add("--hidden", type=at_least_zero(int), help="units of the hidden layer; 8 * width by default")
+    kinds.add_network(add)
     add("--kernel-size", type=positive(int), help="of the transposed convolutions")
     add("--activation", choices=networks.SMOOTH, help="of all layers but the last")
     add("--sigma", type=positive(float), help="standard deviation of the noise on signals in [-1, 1]")
@@ -117,16 +118,8 @@ def parser() -> argparse.ArgumentParser:
 def build(settings: dict, shape: tuple[int, ...], examples: int) -> Generator:
     """Make and compile the model that the settings describe."""
     keras.utils.set_random_seed(settings["seed"])
-    network = networks.image_generator(
-        shape,
-        settings["latent_dim"],
-        settings["width"],
-        hidden=settings["hidden"],
-        kernel_size=settings["kernel_size"],
-        activation=settings["activation"],
-        dtype=settings["precision"],
-    )
-    step_size = settings["step_size"]
+    network = kinds.generator(shape, settings)
+    step_size, operator = settings["step_size"], settings["observe"]
     model = Generator(
         network,
         sigma=settings["sigma"],
@@ -140,6 +133,7 @@ def build(settings: dict, shape: tuple[int, ...], examples: int) -> Generator:
         expansion=settings["expansion"],
         preconditioning=settings["preconditioning"],
         seed=settings["seed"],
+        observation=options.operator(operator, settings["seed"]) if operator else None,
     )
     rate = learning.rate(settings, examples)
     model.compile(optimizer=keras.optimizers.Adam(rate, beta_1=settings["beta_1"]))
@@ -148,8 +142,9 @@ def build(settings: dict, shape: tuple[int, ...], examples: int) -> Generator:
 
 def settle(given: dict) -> dict:
     """Return all settings of a run that was given some options."""
-    source = given.get("data", DEFAULTS["data"])
-    settings = {**DEFAULTS, **SOURCE_DEFAULTS.get(source, {}), **given}
+    settings = kinds.settle(given, DEFAULTS, SOURCE_DEFAULTS, "generator")
+    if settings["mask"] and settings["observe"]:
+        raise ValueError("--mask and --observe both say what is seen of images: give one of them.")
     for name, value in LANGEVIN_DEFAULTS[settings["preconditioning"]].items():
         settings[name] = value if settings[name] is None else settings[name]
     return settings
@@ -159,16 +154,17 @@ def watchers(model: Generator, settings: dict, images: data.Images, logs: Path) 
     """Return the callbacks that show how learning goes."""
     return [
         report.curves(model, settings, images),
-        callbacks.TensorBoardPictures(logs, images.train, settings["picture_every"]),
+        callbacks.TensorBoardPictures(
+            logs, images.train, settings["picture_every"], images.rate, images.train_mask
+        ),
     ]
 
 
 def figures(model: Generator, settings: dict, images: data.Images, run: runs.Run) -> dict:
     """Write pictures of what was learned and return its errors."""
-    report.write_pictures(model, images, run.pictures, settings["mask"] or "pepper:0.5")
+    report.write_pictures(model, images, run.pictures, settings["mask"])
     return {
-        "train": report.errors(model, images.train),
-        "test": report.errors(model, images.test) if len(images.test) else None,
+        **report.all_errors(model, images),
         "learned_latent_norm": report.latent_norm(model),
     }
 

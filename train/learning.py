@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 import keras
 
-from abp_tf import callbacks, data, files, masks, runs
+from abp_tf import callbacks, data, files, runs
+from abp_tf.data.pipeline import Examples
+from abp_tf.gallery import seen
 
 # What a resumed run may be given anew.
 CHANGEABLE = {"epochs"}
@@ -51,20 +53,18 @@ def learn(recipe: Recipe, argv: list[str] | None) -> int:
         images = runs.load_images(settings)
     shape = images.train.shape[1:]
     model = recipe.build(settings, shape, len(images.train))
-    training: object = images.train
-    if settings.get("mask"):
-        mask = masks.parse(settings["mask"])(len(images.train), shape[:2], settings["seed"])
-        training = {"signal": images.train, "mask": mask}
+    training = Examples(seen(model, images.train), runs.training_mask(settings, images))
     watchers = recipe.watchers(model, settings, images, Path(path) / "logs")
     # Nothing is written before all of the above has succeeded.
     if not resume:
         run = runs.Run.create(path, recipe.name, settings, images)
-    print(f"{len(images.train)} training and {len(images.test)} test images of {shape}")
+    counts = f"{len(images.train)} training and {len(images.test)} test"
+    print(f"{counts} {settings['kind']}s of {shape}")
 
     began = time.perf_counter()
     try:
         model.fit(
-            training,
+            training.batch(),
             batch_size=settings["batch_size"],
             epochs=settings["epochs"],
             steps_per_epoch=settings["steps_per_epoch"],

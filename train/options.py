@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from abp_tf import data, masks, watch
+from abp_tf import masks, operators, watch
+from abp_tf.data import mask_files
 
 
 def positive(kind: type) -> Callable:
@@ -34,6 +35,19 @@ def at_least_zero(kind: type) -> Callable:
     return parse
 
 
+def at_least(least: int) -> Callable:
+    """Return a parser of integers of `least` or more."""
+
+    def parse(text):
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"expected {least} or more, received {text}")
+        return value
+
+    parse.__name__ = "int"
+    return parse
+
+
 def share(text: str) -> float:
     """Parse a number in [0, 1]."""
     value = float(text)
@@ -57,10 +71,39 @@ def size(text: str) -> int | list[int]:
 
 def mask(text: str) -> str:
     """Check a mask specification; settings keep its text."""
+    if mask_files.is_stored(text):
+        return text
     try:
         return str(masks.parse(text))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        stored = " or ".join(map(repr, mask_files.FORMS.values()))
+        raise argparse.ArgumentTypeError(f"{error} Masks in files are given as {stored}.") from None
+
+
+# How operators are written, what their number is, and how they are made of it and the run's seed.
+OPERATORS = {
+    "projection": ("projection:SIZE", int, operators.Projection),
+    "coarser": ("coarser:FACTOR", int, lambda factor, seed: operators.Coarser(factor)),
+    "blur": ("blur:SIGMA", float, lambda sigma, seed: operators.Blur(sigma)),
+}
+
+
+def operator(text: str, seed: int = 0) -> operators.Observation:
+    """Make the operator that a text such as "projection:200" tells."""
+    kind, _, value = text.partition(":")
+    try:
+        _, number, make = OPERATORS[kind]
+        return make(number(value), seed)
+    except (KeyError, ValueError) as error:
+        forms = ", ".join(form for form, _, _ in OPERATORS.values())
+        told = "" if isinstance(error, KeyError) else f" ({error})"
+        raise argparse.ArgumentTypeError(f"expected one of {forms}, received {text!r}{told}") from None
+
+
+def observe(text: str) -> str:
+    """Check what an operator is told by; settings keep the text."""
+    operator(text)
+    return text
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -70,25 +113,14 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     add("--resume", action="store_true", help="continue an interrupted run with its own settings")
 
 
-def add_data(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which images to use."""
-    group = parser.add_argument_group("images")
-    sources = "; ".join(data.SOURCES_HELP.values())
-    group.add_argument("--data", metavar="SOURCE", help=sources.replace("%", "%%"))
-    group.add_argument("--size", type=size, metavar="N|HxW", help="resize to this")
-    group.add_argument(
-        "--crop",
-        action=argparse.BooleanOptionalAction,
-        help="crop the centre to the target's aspect ratio before resizing, or squeeze",
-    )
-    group.add_argument(
-        "--grey",
-        action=argparse.BooleanOptionalAction,
-        help="make images grey, or colour; by default as they are",
-    )
-    group.add_argument("--limit", type=positive(int), help="use the first so many images")
-    group.add_argument("--test-share", type=share, help="share of the images held out for testing")
-    group.add_argument("--data-dir", help="where tensorflow-datasets keeps its data")
+def add_mask(add: Callable, purpose: str) -> None:
+    """Add the option that says what is observed of images."""
+    add("--mask", type=mask, metavar="SPEC",
+        help=f"{purpose}: pepper:0.5 hides half of the pixels, squares:0.5:3 squares of 3x3, block:9 "
+        "one square of 9x9, which moves in a clip, frames:0.5 half of its frames, gap:2000 so many "
+        "samples of a sound; folder:PATH reads masks of the names of the image files, white where a "
+        "pixel is observed and black where it is hidden; npz:PATH[:KEY] an array [n, h, w] of them, "
+        "1 = observed, 0 = hidden, in the order of the images")  # fmt: skip
 
 
 def add_learning(parser: argparse.ArgumentParser) -> None:
@@ -121,14 +153,3 @@ def check_roll_back(settings: dict) -> None:
 def roll_back(settings: dict) -> list[watch.RollBack]:
     """Return the callback, if it was asked for."""
     return [watch.RollBack()] if settings["roll_back"] else []
-
-
-DATA_DEFAULTS = {
-    "data": "digits",
-    "size": None,
-    "crop": True,
-    "grey": None,
-    "limit": None,
-    "test_share": 0.1,
-    "data_dir": None,
-}

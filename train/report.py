@@ -6,26 +6,43 @@ from pathlib import Path
 
 import numpy as np
 
-from abp_tf import callbacks, data, interpolation, masks, metrics, pictures
-from abp_tf.gallery import gallery
+from abp_tf import callbacks, data, interpolation, masks, media, metrics, pictures, runs
+from abp_tf.data import mask_files
+from abp_tf.data.pipeline import Examples
+from abp_tf.gallery import seen, show
 
 
-def negatives(source: str, shape: tuple[int, ...], data_dir: str | None = None) -> np.ndarray:
-    """Load images of another kind, brought to the size and colour of the run's own."""
-    images = data.load(source, test_share=0.0, data_dir=data_dir)
-    return data.fit_to(images.train, shape)
-
-
-def errors(model, images: np.ndarray, count: int = 500) -> dict:
-    """Measure how well fresh inference reconstructs up to `count` images."""
-    images = images[:count]
-    found = model.reconstruct(images)
-    return {
-        "images": len(images),
-        "reconstruction_error": metrics.reconstruction_error(images, found),
-        "mae_per_range": metrics.absolute_error(images, found),
-        "psnr": metrics.psnr(images, found),
+def sets(images: data.Signals) -> dict[str, Examples]:
+    """Return training images, and test images if there are any, with what is known of them."""
+    found = {
+        "train": Examples(images.train, images.train_mask),
+        "test": Examples(images.test, images.test_mask),
     }
+    return {name: part for name, part in found.items() if len(part.signal)}
+
+
+def negatives(source: str, settings: dict, images: data.Signals) -> Examples:
+    """Load signals of another sort, brought to the form of the run's own."""
+    shape = images.train.shape[1:]
+    return Examples(runs.load_like(source, settings, shape, images.rate).train)
+
+
+def errors(model, part: Examples, count: int = 500) -> dict:
+    """Measure how well fresh inference reconstructs what is known of up to `count` images."""
+    signal, mask, _ = part.rows(0, count)
+    found = model.reconstruct(seen(model, signal), mask)
+    return {
+        "images": len(signal),
+        "reconstruction_error": metrics.reconstruction_error(signal, found, mask),
+        "mae_per_range": metrics.absolute_error(signal, found, mask),
+        "psnr": metrics.psnr(signal, found, mask),
+    }
+
+
+def all_errors(model, images: data.Signals) -> dict:
+    """Measure the errors of training and test images; None stands for those there are none of."""
+    found = {name: errors(model, part) for name, part in sets(images).items()}
+    return {"train": found["train"], "test": found.get("test")}
 
 
 def latent_norm(model) -> float | None:
@@ -35,61 +52,128 @@ def latent_norm(model) -> float | None:
     return float(np.mean(model.latents**2, dtype=np.float64))
 
 
-def curves(model, settings: dict, images: data.Images) -> callbacks.ErrorCurves:
+def curves(model, settings: dict, images: data.Signals) -> callbacks.ErrorCurves:
     """Return the callback that follows the errors of training, test and negative images."""
-    watched = {"train": images.train, "test": images.test}
+    watched = sets(images)
     if settings["negative"]:
-        watched["negative"] = negatives(settings["negative"], model.signal_shape, settings["data_dir"])
+        watched["negative"] = negatives(settings["negative"], settings, images)
     return callbacks.ErrorCurves(watched, every=settings["curve_every"])
 
 
-def scores(model, sets: dict[str, np.ndarray], count: int = 500) -> dict:
-    """Tell mean and spread of `f(x)` of up to `count` images of each set that is not empty."""
-    found = {name: model.score(part[:count]).score for name, part in sets.items() if len(part)}
-    return {
-        f"{name}_score": {"mean": float(np.mean(score)), "deviation": float(np.std(score))}
-        for name, score in found.items()
-    }
+def completed(model, part: Examples) -> np.ndarray:
+    """Return images as they are, or completed by the model where only a part is known."""
+    return part.signal if part.mask is None else model.inpaint(part.signal, part.mask)
 
 
-def write_pictures(model, images: data.Images, directory: Path, mask: str) -> list[Path]:
+def scores(model, sets: dict[str, Examples], count: int = 500) -> dict:
+    """Tell mean and spread of `f(x)` of up to `count` images of each set, completed."""
+    result = {}
+    for name, part in sets.items():
+        score = model.score(completed(model, part.rows(0, count))).score
+        result[f"{name}_score"] = {"mean": float(np.mean(score)), "deviation": float(np.std(score))}
+    return result
+
+
+def write_pictures(model, images: data.Signals, directory: Path, mask: str | None = None) -> list[Path]:
     """Write what the model shows of itself, and inpaintings, as PNG files.
 
     Args:
         model: a `Generator`, `Descriptor` or `CoopNets`.
         images: what it learned from, and test images.
         directory: to write to; it exists.
-        mask: specification of what to hide for inpainting, see `abp_tf.masks.parse`.
+        mask: specification of what to hide of complete images for inpainting, see
+            `abp_tf.masks.parse`; that of `default_mask` by default.
 
     Returns:
         The paths.
     """
     few = 10
-    source = images.test if len(images.test) >= few else images.train
-    shown = gallery(model, source)
+    parts = sets(images)
+    source = parts.get("test", parts["train"])
+    source = source if len(source.signal) >= few else parts["train"]
+    drawn = show(model, source.signal, source.mask)
+    shown = {name: part.picture() for name, part in drawn.items()}
+    if source.signal.ndim != 4:  # a picture does not tell all of a sound or a clip
+        for number, signal in enumerate(drawn["synthesis"].signals[:4]):
+            save(directory / f"synthesis-{number}", signal, images.rate)
     if hasattr(model, "reconstruct"):
-        parts = {"training": images.train[:few], "test": images.test[:few]}
         labelled = []
         for name, part in parts.items():
-            if len(part):
-                labelled += [(name, part), ("reconstructed", model.reconstruct(part))]
-        labels, batches = zip(*labelled, strict=True)
-        shown["reconstruction"] = pictures.rows(batches, labels)
-    if hasattr(model, "interpolate") and len(source) >= 2:
-        shown["line_and_arc"] = pictures.rows(
-            [
-                model.interpolate(source[:2], way(few))
-                for way in (interpolation.line, interpolation.arc)
-            ],
-            ["line", "arc"],
-        )
-    truth = source[:few]
-    seen = masks.parse(mask)(len(truth), truth.shape[1:3], 0)
-    damaged = np.where(seen[..., None], truth, 0.0).astype(np.float32)
-    recovered = model.inpaint(damaged, seen)
-    shown["inpainting"] = pictures.rows([damaged, recovered, truth], ["observed", "inpainted", "truth"])
+            signal, known, _ = part.rows(0, few)
+            labelled += [(name, pictures.visible(signal, known))]
+            labelled += [("reconstructed", model.reconstruct(seen(model, signal), known))]
+        shown["reconstruction"] = _rows(labelled)
+    if hasattr(model, "interpolate") and len(source.signal) >= 2:
+        pair = source.rows(0, 2)
+        ways = [
+            model.interpolate(seen(model, pair.signal), way(few), pair.mask)
+            for way in (interpolation.line, interpolation.arc)
+        ]
+        shown["line_and_arc"] = _rows(zip(["line", "arc"], ways, strict=True))
+    if model.observation is None:
+        shown["inpainting"] = _inpainting(model, source.rows(0, few), mask)
+    elif (observed := observed_images(model, source.signal[:few])) is not None:
+        truth = source.signal[:few]
+        found = model.reconstruct(seen(model, truth))
+        shown["recovery"] = _rows([("observed", observed), ("recovered", found), ("truth", truth)])
     paths = []
     for name, picture in shown.items():
         paths.append(directory / f"{name}.png")
         pictures.save_png(paths[-1], picture)
     return paths
+
+
+def default_mask(shape: tuple[int, ...]) -> str:
+    """Return what to hide of a signal: half of the pixels or frames, or a tenth of a sound."""
+    return {2: f"gap:{-(-shape[0] // 10)}", 3: "pepper:0.5", 4: "frames:0.5"}[len(shape)]
+
+
+def _rows(labelled) -> np.ndarray:
+    """Draw pairs of a label and signals of any kind, a row each."""
+    labels, batches = zip(*labelled, strict=True)
+    return pictures.rows([media.tiles(batch) for batch in batches], labels)
+
+
+def save_rows(path: Path, rows: dict[str, np.ndarray]) -> None:
+    """Write a picture of signals of any kind, a labelled row each."""
+    pictures.save_png(path, _rows(rows.items()))
+
+
+def save(stem: Path, signal: np.ndarray, rate: float | None) -> None:
+    """Write one signal under its kind's suffix: an image as PNG, a sound as WAV, a clip as GIF."""
+    if signal.ndim == 2:
+        media.save_wav(f"{stem}.wav", np.nan_to_num(signal), rate or callbacks.DEFAULT_RATE)
+    elif signal.ndim == 4:
+        media.save_gif(f"{stem}.gif", np.nan_to_num(signal), rate)
+    else:
+        pixels = data.to_uint8(np.nan_to_num(signal))
+        pictures.save_png(f"{stem}.png", pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def observed_images(model, images: np.ndarray) -> np.ndarray | None:
+    """Return what the operator of a model gives as images of the same size; None: it gives no images.
+
+    Entries of coarser images are repeated.
+    """
+    observed = seen(model, images)
+    if observed.ndim != images.ndim:
+        return None
+    for axis in range(1, images.ndim):
+        observed = observed.repeat(images.shape[axis] // observed.shape[axis], axis)
+    return observed
+
+
+def _inpainting(model, part: Examples, mask: str | None) -> np.ndarray:
+    """Draw what is observed, inpainted, and, where it is known, the truth."""
+    signal, known, _ = part
+    truth = {}
+    if known is None:
+        # Of images with masks of their own there are some that are complete, those for testing.
+        spec = default_mask(signal.shape[1:]) if mask is None or mask_files.is_stored(mask) else mask
+        known, truth = masks.parse(spec)(len(signal), signal.shape[1:-1], 0), {"truth": signal}
+    rows = {
+        "observed": pictures.visible(signal, known),
+        "inpainted": model.inpaint(signal, known),
+        **truth,
+    }
+    return _rows(rows.items())

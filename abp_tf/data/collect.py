@@ -8,6 +8,9 @@ import numpy as np
 
 from abp_tf.data import convert
 
+# Part of the definition of every run that reads a folder: never change it.
+_SPLIT_SEED = 0
+
 
 class Request(NamedTuple):
     """What `load` asks of a source; the meanings are those of its arguments."""
@@ -18,6 +21,41 @@ class Request(NamedTuple):
     limit: int | None = None
     test: bool = True  # whether a test set is wanted at all
     data_dir: str | None = None
+    missing: bool = False  # whether NaN is let pass, for entries that a mask hides
+
+
+class Signals(NamedTuple):
+    """Signals ready for training.
+
+    Attributes:
+        train: float32 `[n, *signal_shape]` in [-1, 1]: images `[n, h, w, c]`, sounds
+            `[n, samples, 1]`, clips `[n, frames, h, w, c]`.
+        test: float32 `[m, *signal_shape]` in [-1, 1]; m may be 0.
+        name: The specification they came from.
+        skipped: Files that could not be read.
+        train_labels: int32 `[n]`, the class of each training example; None if the source has none.
+        test_labels: int32 `[m]`, those of the test examples.
+        rate: Samples, or frames, per second; None for images, and where nothing tells.
+        names: Of the files of all examples, those for testing included, in the order of the source;
+            None if it has no files.
+        places: Where in that order each training and each test example stood, int64 `[n]` and `[m]`;
+            None: the test examples are the last ones.
+        train_mask: bool `[n, *signal_shape]` without channels, True where a training example is
+            observed; None: all of it is.
+        test_mask: Likewise of the test examples.
+    """
+
+    train: np.ndarray
+    test: np.ndarray
+    name: str
+    skipped: tuple[str, ...] = ()
+    train_labels: np.ndarray | None = None
+    test_labels: np.ndarray | None = None
+    rate: float | None = None
+    names: tuple[str, ...] | None = None
+    places: tuple[np.ndarray, np.ndarray] | None = None
+    train_mask: np.ndarray | None = None
+    test_mask: np.ndarray | None = None
 
 
 class Pixels(NamedTuple):
@@ -29,6 +67,8 @@ class Pixels(NamedTuple):
     by_class: bool = False  # the order may mean classes, so the test set must not be its end
     labels: np.ndarray | None = None  # of the images of `train`; None: there are none
     test_labels: np.ndarray | None = None  # of those of `test`
+    names: tuple[str, ...] | None = None  # of the files of `train`; None: there are none
+    places: tuple[np.ndarray, np.ndarray] | None = None  # of `train` and `test` before a cut
 
 
 def stack(
@@ -69,6 +109,72 @@ def stack(
     if len({image.shape[-1] for image in fitted}) > 1:
         fitted = [convert.fit(image, grey=False) for image in fitted]
     return np.stack(fitted)
+
+
+def cut(pixels: Pixels, share: float, spec: str) -> Pixels:
+    """Keeps a share of the examples for testing: the last ones, or a fixed random choice.
+
+    Args:
+        pixels: Without a test set of their own; of any rank.
+        share: In [0, 1), rounded to whole examples.
+        spec: They came from, for messages.
+    """
+    count = len(pixels.train)
+    # Halves go up: Python's round() would take them to the even neighbour.
+    train_count = count - int(count * share + 0.5)
+    if train_count < 1:
+        raise ValueError(
+            f"Expected at least one training example, but test_share={share:g} of the {count} "
+            f"example(s) of {spec!r} leaves none. Lower test_share, or raise limit."
+        )
+    train, test = slice(train_count), slice(train_count, None)
+    if pixels.by_class:
+        # NumPy keeps the stream of RandomState for good; that of its newer generators may change.
+        order = np.random.RandomState(_SPLIT_SEED).permutation(count)
+        train, test = np.sort(order[train]), np.sort(order[test])
+    images, labels = pixels.train, pixels.labels
+    places = np.arange(count)
+    pixels = pixels._replace(
+        train=images[train], test=images[test], places=(places[train], places[test])
+    )
+    if labels is None:
+        return pixels
+    return pixels._replace(labels=labels[train], test_labels=labels[test])
+
+
+def check_share(share: float) -> None:
+    """Refuses a share of test examples that is none."""
+    if not 0 <= share < 1:
+        raise ValueError(f"Expected test_share in [0, 1), the share of the examples, received {share}.")
+
+
+def check_limit(limit: int | None) -> None:
+    """Refuses a number of examples below 1."""
+    if limit is not None and limit < 1:
+        raise ValueError(f"Expected limit >= 1, or None for all examples, received {limit}.")
+
+
+def pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    """Reads the side of a square, or (height, width), in pixels."""
+    if size is None:
+        return None
+    sides = (size, size) if np.ndim(size) == 0 else tuple(size)
+    if len(sides) != 2 or not all(isinstance(s, int | np.integer) and s >= 1 for s in sides):
+        raise ValueError(f"Expected size >= 1, as one integer or (height, width), received {size!r}.")
+    return (int(sides[0]), int(sides[1]))
+
+
+def find(spec: str, sources: dict, help_lines: dict[str, str]) -> tuple:
+    """Splits a specification into the reader of its source and the argument for it.
+
+    Raises:
+        ValueError: If no source has that name; the message lists those there are.
+    """
+    name, _, argument = spec.partition(":")
+    if name not in sources:
+        known = "\n".join(f"  {line}" for line in help_lines.values())
+        raise ValueError(f"Expected one of the sources below, received {spec!r}.\n{known}")
+    return sources[name], argument
 
 
 def _size(image: np.ndarray) -> str:

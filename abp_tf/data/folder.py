@@ -28,7 +28,8 @@ def read(argument: str, request: collect.Request) -> collect.Pixels:
         request: What was asked for; no file beyond its limit is opened.
 
     Returns:
-        uint8 `[n, h, w, c]`, the paths of skipped files, relative to the folder, and labels.
+        uint8 `[n, h, w, c]`; the paths of images and of skipped files, relative to the folder; and
+        labels.
 
     Raises:
         FileNotFoundError: If there is no such folder, or no image in it.
@@ -53,9 +54,11 @@ def read(argument: str, request: collect.Request) -> collect.Pixels:
     pixels, skipped = _stacked(folder, names, request, f" in {str(folder)!r}")
     if skipped:
         # Attributed to whoever called `load`.
-        warnings.warn(_warning(skipped, f" in {str(folder)!r}"), stacklevel=3)
-    labels = _labels(names, skipped, len(pixels))
-    return collect.Pixels(pixels, skipped=tuple(skipped), by_class=True, labels=labels)
+        warnings.warn(warning("image", skipped, f" in {str(folder)!r}"), stacklevel=3)
+    read = tuple(name for name in names if name not in skipped)[: len(pixels)]
+    return collect.Pixels(
+        pixels, skipped=tuple(skipped), by_class=True, labels=_labels(names, read), names=read
+    )
 
 
 def read_named(
@@ -86,7 +89,7 @@ def read_named(
         named |= {str(path): path.name} if below is None else {str(path / n): n for n in below}
     pixels, skipped = _stacked(Path(), list(named), request, "")
     if skipped:
-        warnings.warn(_warning(skipped, ""), stacklevel=2)
+        warnings.warn(warning("image", skipped, ""), stacklevel=2)
     return [name for path, name in named.items() if path not in skipped], pixels
 
 
@@ -99,14 +102,26 @@ def _stacked(
     except ValueError as error:
         if len(skipped) == len(names):
             raise ValueError(
-                f"None of the {len(names)} image files{where} can be read: {_listed(skipped)}."
+                f"None of the {len(names)} image files{where} can be read: {listed(skipped)}."
             ) from error
         raise
 
 
 def _image_names(folder: Path) -> list[str]:
     formats = Image.registered_extensions()  # also those Pillow can only write
-    extensions = {extension for extension, name in formats.items() if name in Image.OPEN}
+    return names_below(folder, {end for end, name in formats.items() if name in Image.OPEN})
+
+
+def names_below(folder: Path, extensions: Container[str]) -> list[str]:
+    """Lists the files below a folder that have one of the extensions, in natural order.
+
+    Args:
+        folder: That exists.
+        extensions: In lower case, with the dot.
+
+    Returns:
+        Paths relative to the folder; hidden ones are left out.
+    """
     found = (
         path.relative_to(folder)
         for path in folder.rglob("*")
@@ -116,14 +131,13 @@ def _image_names(folder: Path) -> list[str]:
     return sorted(names, key=_natural)
 
 
-def _labels(names: list[str], skipped: Container[str], count: int) -> np.ndarray | None:
+def _labels(names: list[str], read: Sequence[str]) -> np.ndarray | None:
     """Numbers the sub-folders; also of images beyond the limit, which must not change the numbers."""
     if not all("/" in name for name in names):
         return None
     classes = sorted({name.split("/")[0] for name in names}, key=_natural)
     if len(classes) < 2:
         return None
-    read = [name for name in names if name not in skipped][:count]
     numbers = {name: number for number, name in enumerate(classes)}
     return np.array([numbers[name.split("/")[0]] for name in read], np.int32)
 
@@ -153,12 +167,14 @@ def _readable(
         yield name, pixels
 
 
-def _warning(skipped: dict[str, str], where: str) -> str:
+def warning(kind: str, skipped: dict[str, str], where: str) -> str:
+    """Says which files of a kind were skipped, and why."""
     return (
-        f"Skipped {len(skipped)} of the image files{where}, which cannot be read: {_listed(skipped)}."
+        f"Skipped {len(skipped)} of the {kind} files{where}, which cannot be read: {listed(skipped)}."
     )
 
 
-def _listed(skipped: dict[str, str]) -> str:
-    listed = "; ".join(f"{name} ({why})" for name, why in list(skipped.items())[:_NAMED])
-    return listed + (f"; and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else "")
+def listed(skipped: dict[str, str]) -> str:
+    """Lists the first of the files that were skipped."""
+    first = "; ".join(f"{name} ({why})" for name, why in list(skipped.items())[:_NAMED])
+    return first + (f"; and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else "")

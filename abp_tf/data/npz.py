@@ -3,7 +3,9 @@
 import warnings
 import zipfile
 import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,6 +33,47 @@ def read(argument: str, request: collect.Request) -> collect.Pixels:
         ValueError: If the file is no .npz, the array to take is not clear, or its shape, dtype or
             range are not those of images; or labels are not one integer for each image.
     """
+    form = "images [n, h, w] or [n, h, w, c] with 1 or 3 channels"
+    hint = " One image alone is saved as image[None]."
+    array, name, beside = stored(argument, _is_images, form, hint, [_LABELS])
+    labels = None
+    if _LABELS in beside:
+        labels = checks.labels(beside[_LABELS], len(array), f" of {name}")[: request.limit]
+    array = checked(array[: request.limit], name, request.missing)
+    if array.ndim == 3:
+        array = array[..., None]
+    images = ((f"image {place}", image) for place, image in enumerate(array))
+    return collect.Pixels(collect.stack(images, request), labels=labels)
+
+
+class Stored(NamedTuple):
+    """An array of a file, what to call it in messages, and others that stand beside it."""
+
+    array: np.ndarray
+    name: str
+    beside: dict[str, np.ndarray]
+
+
+def stored(
+    argument: str,
+    fits: Callable[[np.ndarray], bool],
+    form: str,
+    hint: str = "",
+    beside: Sequence[str] = (),
+) -> Stored:
+    """Takes one array of a file: the one that is named, or the only one that fits.
+
+    Args:
+        argument: `PATH`, or `PATH:KEY` where the file holds several arrays that fit.
+        fits: Whether an array can be meant.
+        form: Of such arrays, in words.
+        hint: For who named one that does not fit.
+        beside: Names of arrays to read too, where they are there.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is no .npz, or the array to take is not clear or does not fit.
+    """
     path, key = split(argument)
     if not path.is_file():
         raise FileNotFoundError(f"Expected an .npz file, but there is no file {str(path)!r}.")
@@ -41,25 +84,17 @@ def read(argument: str, request: collect.Request) -> collect.Pixels:
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise ValueError(
             f"Expected an .npz file, but {str(path)!r} holds a bare array. Save it with "
-            "np.savez_compressed(path, images=array)."
+            "np.savez_compressed(path, name=array)."
         )
     with archive:
-        key, array = _chosen(archive, key, path)
-        stored = _stored_labels(archive, key)
+        key, array = _chosen(archive, key, path, fits, form)
+        found = {
+            name: _beside(archive, name) for name in beside if name in archive.files and name != key
+        }
     name = f"array {key!r} of {str(path)!r}"
-    if not _is_images(array):
-        raise ValueError(
-            f"Expected images [n, h, w] or [n, h, w, c] with 1 or 3 channels, received {name} of "
-            f"shape {array.shape}. One image alone is saved as image[None]."
-        )
-    labels = None
-    if stored is not None:
-        labels = checks.labels(stored, len(array), f" of {name}")[: request.limit]
-    array = _checked(array[: request.limit], name)
-    if array.ndim == 3:
-        array = array[..., None]
-    images = ((f"image {place}", image) for place, image in enumerate(array))
-    return collect.Pixels(collect.stack(images, request), labels=labels)
+    if not fits(array):
+        raise ValueError(f"Expected {form}, received {name} of shape {array.shape}.{hint}")
+    return Stored(array, name, found)
 
 
 def split(argument: str) -> tuple[Path, str | None]:
@@ -80,7 +115,9 @@ def _is_images(array: np.ndarray) -> bool:
     return (array.shape[-1] in (1, 3)) if array.ndim == 4 else (array.shape[-1] > 4)
 
 
-def _chosen(archive: np.lib.npyio.NpzFile, key: str | None, path: Path) -> tuple[str, np.ndarray]:
+def _chosen(
+    archive: np.lib.npyio.NpzFile, key: str | None, path: Path, fits: Callable, form: str
+) -> tuple[str, np.ndarray]:
     if key is not None:
         if key not in archive.files:
             raise ValueError(
@@ -96,15 +133,14 @@ def _chosen(archive: np.lib.npyio.NpzFile, key: str | None, path: Path) -> tuple
             shapes[name] = "(not readable)"
             continue
         shapes[name] = str(array.shape)
-        if _is_images(array):
+        if fits(array):
             found[name] = array
     if len(found) == 1:
         return found.popitem()
     listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "nothing"
     raise ValueError(
-        "Expected exactly one array [n, h, w] or [n, h, w, c] with 1 or 3 channels in "
-        f"{str(path)!r}, found {len(found)}; it holds {listed}. If one is meant, name it with "
-        "npz:PATH:KEY."
+        f"Expected exactly one array of {form} in {str(path)!r}, found {len(found)}; it holds "
+        f"{listed}. If one is meant, name it with npz:PATH:KEY."
     )
 
 
@@ -115,17 +151,18 @@ def _array(archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
         raise ValueError(f"The array {key!r} cannot be read: {error}.") from error
 
 
-def _stored_labels(archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray | None:
-    if key == _LABELS or _LABELS not in archive.files:
-        return None
+def _beside(archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
     try:
-        return _array(archive, _LABELS)
+        return _array(archive, key)
     except ValueError as error:
-        raise ValueError(f"{error} Save labels as integers, or leave them out.") from error
+        raise ValueError(f"{error} Save {key} as integers, or leave them out.") from error
 
 
-def _checked(array: np.ndarray, name: str) -> np.ndarray:
-    """Passes 8-bit values and floats in [-1, 1]; for others it says how to scale them."""
+def checked(array: np.ndarray, name: str, missing: bool = False) -> np.ndarray:
+    """Passes 8-bit values and floats in [-1, 1], NaN too where values may be missing.
+
+    For others it says how to scale them.
+    """
     if array.dtype == np.uint8:
         return array
     if not np.issubdtype(array.dtype, np.floating):
@@ -136,9 +173,13 @@ def _checked(array: np.ndarray, name: str) -> np.ndarray:
         raise ValueError(
             f"Expected uint8 or floats in [-1, 1], received {array.dtype} in {name}. {remedy}"
         )
-    if not np.isfinite(array).all():
-        raise ValueError(f"Expected finite values, received NaN or infinity in {name}.")
-    low, high = float(array.min()), float(array.max())
+    values = array[~np.isnan(array)] if missing else array
+    if not np.isfinite(values).all() or not values.size:
+        raise ValueError(
+            f"Expected finite values, received NaN or infinity in {name}. A mask of what is observed "
+            "makes NaN possible in all other entries."
+        )
+    low, high = float(values.min()), float(values.max())
     if low < -1 or high > 1:
         scaling = "x / 127.5 - 1"
         if low < 0 or high > 255:

@@ -5,6 +5,7 @@ An example's number is given before any shuffling, so its chain and its noise fo
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from typing import NamedTuple
 
@@ -17,6 +18,8 @@ ENUMERATE = (
     'Number the examples before any shuffle: `dataset.enumerate().map(lambda i, x: {"signal": x, '
     '"index": i}).shuffle(...).batch(...)`.'
 )
+
+MOSTLY = 0.95  # share of hidden entries above which a mask may be one of the wrong polarity
 
 
 class Examples(NamedTuple):
@@ -53,6 +56,9 @@ def examples(x, shape: tuple[int, ...], value_range) -> Examples:
 
     Raises:
         ValueError: for all that `checks` refuses, unknown keys, and parts of different length.
+
+    Warns:
+        UserWarning: more than 95 % of all entries are hidden, as by a mask of the wrong polarity.
     """
     if isinstance(x, tuple):
         _refuse_labels()
@@ -61,6 +67,12 @@ def examples(x, shape: tuple[int, ...], value_range) -> Examples:
     mask = parts.get("mask")
     if mask is not None:
         mask = checks.mask(mask, np.shape(parts["signal"]))
+        if np.mean(mask) < 1 - MOSTLY:
+            warnings.warn(
+                f"Mask: {1 - np.mean(mask):.1%} of all entries are hidden. {checks.POLARITY} If that "
+                "is what you meant, all is well.",
+                stacklevel=4,
+            )
     signal = checks.signals(parts["signal"], shape, value_range, mask)
     index = parts.get("index")
     if index is not None:
@@ -172,6 +184,13 @@ def stream(
         if number:
             dataset = dataset.scan(tf.constant(0, tf.int64), _number)
     return dataset.map(lambda batch: _checked(batch, len(shape), value_range, rows))
+
+
+def has_masks(dataset: tf.data.Dataset) -> bool:
+    """Whether the elements of a user's dataset come with masks."""
+    spec = dataset.element_spec
+    spec = spec[0] if isinstance(spec, tuple) and len(spec) == 1 else spec
+    return isinstance(spec, dict) and "mask" in spec
 
 
 def count_examples(dataset: tf.data.Dataset) -> int | None:

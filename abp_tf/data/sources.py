@@ -1,7 +1,6 @@
 """Images by name: `load` and the sources it knows."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
@@ -28,29 +27,6 @@ SOURCES_HELP: dict[str, str] = {
     "npz": "npz:PATH[:KEY]: an array of images in a NumPy file, uint8 or floats in [-1, 1]",
 }
 
-# Part of the definition of every run that reads a folder: never change it.
-_SPLIT_SEED = 0
-
-
-class Images(NamedTuple):
-    """Images ready for training.
-
-    Attributes:
-        train: float32 `[n, h, w, c]` in [-1, 1].
-        test: float32 `[m, h, w, c]` in [-1, 1]; m may be 0.
-        name: The specification they came from.
-        skipped: Files that could not be read.
-        train_labels: int32 `[n]`, the class of each training image; None if the source has none.
-        test_labels: int32 `[m]`, those of the test images.
-    """
-
-    train: np.ndarray
-    test: np.ndarray
-    name: str
-    skipped: tuple[str, ...] = ()
-    train_labels: np.ndarray | None = None
-    test_labels: np.ndarray | None = None
-
 
 def load(
     spec: str,
@@ -61,7 +37,8 @@ def load(
     limit: int | None = None,
     test_share: float = 0.1,
     data_dir: str | None = None,
-) -> Images:
+    missing: bool = False,
+) -> collect.Signals:
     """Loads images by name as float32 `[n, h, w, c]` in [-1, 1], split for training and testing.
 
     The last images are the test set, except where the order may mean classes (`folder`: a fixed
@@ -85,6 +62,7 @@ def load(
         test_share: Share in [0, 1) of the images to keep for testing, rounded to whole images; 0
             for none. A test set of the source's own is taken whole.
         data_dir: Where TensorFlow Datasets keeps its files; None for its default.
+        missing: Whether arrays of floats may hold NaN, where masks will tell what is observed.
 
     Returns:
         The images, with the files that were skipped and with labels where there are any.
@@ -101,55 +79,24 @@ def load(
         >>> images.train.shape, images.test.shape
         ((90, 16, 16, 1), (10, 16, 16, 1))
     """
-    name, _, argument = spec.partition(":")
-    if name not in SOURCES:
-        known = "\n".join(f"  {line}" for line in SOURCES_HELP.values())
-        raise ValueError(f"Expected one of the sources below, received {spec!r}.\n{known}")
-    if limit is not None and limit < 1:
-        raise ValueError(f"Expected limit >= 1, or None for all images, received {limit}.")
-    if not 0 <= test_share < 1:
-        raise ValueError(
-            f"Expected test_share in [0, 1), the share of the images, received {test_share}."
-        )
-    request = collect.Request(_pair(size), crop, grey, limit, test_share > 0, data_dir)
-    pixels = SOURCES[name](argument, request)
+    read, argument = collect.find(spec, SOURCES, SOURCES_HELP)
+    collect.check_limit(limit)
+    collect.check_share(test_share)
+    sides = collect.pair(size)
+    request = collect.Request(sides, crop, grey, limit, test_share > 0, data_dir, missing)
+    pixels = read(argument, request)
     if pixels.test is None:
-        pixels = _cut(pixels, test_share, spec)
-    return Images(
+        pixels = collect.cut(pixels, test_share, spec)
+    else:
+        count = len(pixels.train)
+        pixels = pixels._replace(places=(np.arange(count), count + np.arange(len(pixels.test))))
+    return collect.Signals(
         convert.to_signals(pixels.train),
         convert.to_signals(pixels.test),
         spec,
         pixels.skipped,
         pixels.labels,
         pixels.test_labels,
+        names=pixels.names,
+        places=pixels.places,
     )
-
-
-def _pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    if size is None:
-        return None
-    sides = (size, size) if np.ndim(size) == 0 else tuple(size)
-    if len(sides) != 2 or not all(isinstance(s, int | np.integer) and s >= 1 for s in sides):
-        raise ValueError(f"Expected size >= 1, as one integer or (height, width), received {size!r}.")
-    return (int(sides[0]), int(sides[1]))
-
-
-def _cut(pixels: collect.Pixels, share: float, spec: str) -> collect.Pixels:
-    count = len(pixels.train)
-    # Halves go up: Python's round() would take them to the even neighbour.
-    train_count = count - int(count * share + 0.5)
-    if train_count < 1:
-        raise ValueError(
-            f"Expected at least one training image, but test_share={share:g} of the {count} "
-            f"image(s) of {spec!r} leaves none. Lower test_share, or raise limit."
-        )
-    train, test = slice(train_count), slice(train_count, None)
-    if pixels.by_class:
-        # NumPy keeps the stream of RandomState for good; that of its newer generators may change.
-        order = np.random.RandomState(_SPLIT_SEED).permutation(count)
-        train, test = np.sort(order[train]), np.sort(order[test])
-    images, labels = pixels.train, pixels.labels
-    pixels = pixels._replace(train=images[train], test=images[test])
-    if labels is None:
-        return pixels
-    return pixels._replace(labels=labels[train], test_labels=labels[test])

@@ -1,7 +1,25 @@
 """ConvNets by kind of signal."""
 
+from abp_tf.networks.blocks import SMOOTH
 from abp_tf.networks.descriptor import image_descriptor
-from abp_tf.networks.image import SMOOTH, image_generator
+from abp_tf.networks.image import image_generator
 from abp_tf.networks.linear import linear
+from abp_tf.networks.sizes import resizable, resized
+from abp_tf.networks.sound import sound_descriptor, sound_generator
+from abp_tf.networks.texture import texture_descriptor, texture_generator
+from abp_tf.networks.video import video_descriptor, video_generator
 
-__all__ = ["SMOOTH", "image_descriptor", "image_generator", "linear"]
+__all__ = [
+    "SMOOTH",
+    "image_descriptor",
+    "image_generator",
+    "linear",
+    "resizable",
+    "resized",
+    "sound_descriptor",
+    "sound_generator",
+    "texture_descriptor",
+    "texture_generator",
+    "video_descriptor",
+    "video_generator",
+]

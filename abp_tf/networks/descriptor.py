@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from abp_tf.networks.image import SMOOTH
+from abp_tf.networks.blocks import activated, check_activation
 
 
 def image_descriptor(
@@ -51,12 +51,7 @@ def image_descriptor(
             "image_descriptor expected a shape (height, width, channels) with sides of 8 or more, "
             f"received {tuple(shape)}."
         )
-    activations = (*SMOOTH, "relu", "leaky_relu")
-    if activation not in activations:
-        raise ValueError(
-            f"image_descriptor expected an activation of {', '.join(activations)}, received "
-            f"{activation!r}."
-        )
+    check_activation("image_descriptor", activation)
     if min(width, outputs, kernel_size, scale) <= 0:
         raise ValueError(
             "image_descriptor expected positive width, outputs, kernel_size and scale, received "
@@ -78,9 +73,7 @@ def image_descriptor(
             dtype=dtype,
             name=f"down{level + 1}",
         )(x)
-        slope = keras.layers.LeakyReLU(0.2, dtype=dtype, name=f"activation{level + 1}")
-        smooth = keras.layers.Activation(activation, dtype=dtype, name=f"activation{level + 1}")
-        x = (slope if activation == "leaky_relu" else smooth)(x)
+        x = activated(activation, dtype, f"activation{level + 1}")(x)
         side, level = -(-side // 2), level + 1
     x = keras.layers.Flatten(dtype=dtype, name="features")(x)
     # f is large beside the differences that samples and data make in it: float32 under every policy.

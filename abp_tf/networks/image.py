@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import keras
 
+from abp_tf.networks.blocks import SMOOTH, check_smooth
+
+__all__ = ["SMOOTH", "image_generator"]
+
 _BASES = range(4, 8)  # side of the coarsest map; every larger side is one of these, doubled
-SMOOTH = ("elu", "silu", "gelu", "softplus", "tanh")
 
 
 def image_generator(
@@ -59,12 +62,7 @@ def image_generator(
             "image_generator expected latent_dim, width and kernel_size of 1 or more and hidden of 0 "
             f"or more, received {latent_dim}, {width}, {kernel_size} and {hidden}."
         )
-    if activation not in SMOOTH:
-        raise ValueError(
-            f"image_generator expected an activation of {', '.join(SMOOTH)}, received "
-            f"{activation!r}. Kinked ones (relu, leaky_relu) make the chain of an example depend on "
-            "its batch; to use one all the same, pass a keras.Model of your own to Generator."
-        )
+    check_smooth("image_generator", activation)
     doublings = _doublings(min(height, breadth))
     factor = 2**doublings
     filters = [width * min(2**level, 8) for level in range(doublings, -1, -1)]

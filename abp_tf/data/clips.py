@@ -1,0 +1,149 @@
+"""What sounds and video clips share: files, rates, and windows cut out of long recordings."""
+
+import warnings
+from collections.abc import Callable, Container, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from abp_tf.data import collect, folder
+
+
+class Recording(NamedTuple):
+    """One recording: float32 or uint8 `[t, ...]`, time first, and its rate if it is known."""
+
+    name: str
+    values: np.ndarray
+    rate: float | None
+
+
+def from_files(
+    argument: str, kind: str, extensions: Container[str], read: Callable[[Path], Recording]
+) -> tuple[list[Recording], dict[str, str]]:
+    """Reads a file, or all files below a folder that have one of the extensions.
+
+    Args:
+        argument: Path of the file or the folder.
+        kind: Of the files, in a word.
+        extensions: In lower case, with the dot. A file that is named itself may have any.
+        read: Reads one file; raises ValueError if it cannot be used.
+
+    Returns:
+        The recordings in the natural order of their paths; the files of the folder that were
+        skipped, with the reasons, of which a warning has told.
+
+    Raises:
+        FileNotFoundError: If there is nothing of that path, or no such file in the folder.
+        ValueError: If the file, or every file of the folder, cannot be used.
+    """
+    if not argument:
+        raise ValueError(f"Expected the path of a {kind} file or of a folder of them, received none.")
+    path = Path(argument).expanduser()
+    if not path.exists():
+        raise FileNotFoundError(f"Expected a {kind} file or a folder, but there is no {str(path)!r}.")
+    if not path.is_dir():
+        return [read(path)], {}
+    names = folder.names_below(path, extensions)
+    if not names:
+        raise FileNotFoundError(
+            f"Expected {kind} files ({', '.join(sorted(extensions))}) in or below {str(path)!r}, "
+            "found none."
+        )
+    found, skipped = [], {}
+    for name in names:
+        try:
+            found.append(read(path / name)._replace(name=name))
+        except ValueError as error:
+            skipped[name] = str(error)
+    where = f" in {str(path)!r}"
+    if not found:
+        raise ValueError(
+            f"None of the {len(names)} {kind} files{where} can be used: {folder.listed(skipped)}"
+        )
+    if skipped:
+        # Attributed to whoever called `load_sound` or `load_video`.
+        warnings.warn(folder.warning(kind, skipped, where), stacklevel=4)
+    return found, skipped
+
+
+def one_rate(recordings: Iterable[Recording], option: str) -> float | None:
+    """Returns the rate that all recordings have, or refuses rates that differ."""
+    rates = {recording.rate for recording in recordings}
+    if len(rates) > 1:
+        shown = ", ".join(sorted(f"{rate}" for rate in rates))
+        raise ValueError(
+            f"Expected recordings of one rate, received {shown} per second. Bring them to one: "
+            f"{option}=... ."
+        )
+    return rates.pop()
+
+
+def windows(
+    recordings: list[Recording], length: int | None, hop: int | None, limit: int | None, unit: str
+) -> tuple[np.ndarray, dict[str, str]]:
+    """Cuts recordings into windows of equal length; what is left at their ends is not used.
+
+    Args:
+        recordings: One or more.
+        length: Of a window; None takes each recording whole.
+        hop: From the start of a window to that of the next; `length` by default.
+        limit: Number of windows; None for all.
+        unit: What `length` counts, in the plural.
+
+    Returns:
+        `[n, length, ...]`; the recordings that are too short for one window, with the reasons.
+
+    Raises:
+        ValueError: If no recording has a window, or whole ones are not of one shape.
+    """
+    for name, value in (("length", length), ("hop", hop)):
+        if value is not None and value < 1:
+            raise ValueError(f"Expected {name} >= 1 in {unit}, received {value}.")
+    if length is None:
+        sizes = {len(recording.values) for recording in recordings}
+        if len(sizes) > 1:
+            raise ValueError(
+                f"Expected recordings of one length, received {min(sizes)} to {max(sizes)} {unit}. "
+                "Cut them into windows: length=... ."
+            )
+        length = sizes.pop()
+    shapes = {recording.values.shape[1:]: recording.name for recording in recordings}
+    if len(shapes) > 1:
+        shown = ", ".join(f"{shape} ({name})" for shape, name in shapes.items())
+        raise ValueError(
+            f"Expected frames of one size and colour, received {shown}. Bring them to one: "
+            "size=64, and grey=True or grey=False."
+        )
+    cut, short = [], {}
+    for name, values, _ in recordings:
+        if len(values) < length:
+            short[name] = f"{len(values)} {unit}, shorter than a window of {length}"
+        cut += [values[at : at + length] for at in range(0, len(values) - length + 1, hop or length)]
+    if not cut:
+        raise ValueError(
+            f"Expected a recording of at least {length} {unit}, received {folder.listed(short)}. "
+            "Lower length, or give longer recordings."
+        )
+    return np.stack(cut[:limit]), short
+
+
+def chosen(array: np.ndarray, item: int | None, name: str) -> tuple[np.ndarray, slice]:
+    """Takes one of several recordings stored together; returns it, still `[1, ...]`, and its place."""
+    if item is None:
+        return array, slice(None)
+    if not 0 <= item < len(array):
+        raise ValueError(f"Expected item from 0 to {len(array) - 1} for {name}, received {item}.")
+    return array[item : item + 1], slice(item, item + 1)
+
+
+def split(signals: np.ndarray, share: float, spec: str, skipped, rate) -> collect.Signals:
+    """Keeps the last windows for testing; see `collect.cut`."""
+    pixels = collect.cut(collect.Pixels(signals), share, spec)
+    return collect.Signals(pixels.train, pixels.test, spec, tuple(skipped), rate=rate)
+
+
+def media_extra(package: str, error: ImportError) -> ImportError:
+    """Names the extra to install when a package that reads media files is missing."""
+    message = f'Reading these files needs {package}, which is missing: pip install "abp_tf[media]"'
+    return ImportError(f"{message} ({error}).", name=error.name)

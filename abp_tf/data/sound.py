@@ -1,0 +1,161 @@
+"""Sounds by name: `load_sound`."""
+
+from pathlib import Path
+
+import numpy as np
+
+from abp_tf.data import clips, collect, npz
+
+SOUND_SOURCES_HELP: dict[str, str] = {
+    "wav": "wav:PATH: a sound file (wav, flac, ogg, mp3), or a folder of them",
+    "npz": "npz:PATH[:KEY]: an array of sounds [n, samples] in a NumPy file, integers or floats in "
+    "[-1, 1]; beside it perhaps `rate`",
+}
+
+_EXTENSIONS = frozenset((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au"))
+
+
+def load_sound(
+    spec: str,
+    *,
+    length: int | None = None,
+    hop: int | None = None,
+    rate: float | None = None,
+    peak: float | None = None,
+    item: int | None = None,
+    limit: int | None = None,
+    test_share: float = 0.1,
+) -> collect.Signals:
+    """Loads sounds by name as float32 `[n, length, 1]` in [-1, 1], split for training and testing.
+
+    Channels are mixed to one, sounds of another rate are resampled (soxr, high quality), and long
+    ones cut into windows, the last of which are the test set. Windows that overlap, with a `hop`
+    below `length`, share samples with those of the test set.
+
+    Args:
+        spec: "wav:PATH", of a file or a folder, or "npz:PATH[:KEY]".
+        length: Samples of a window, after resampling; None takes every recording whole, which must
+            then be of one length.
+        hop: Samples from the start of a window to that of the next; `length` by default.
+        rate: Samples per second wanted; None keeps what all recordings have.
+        peak: Largest absolute value, in (0, 1], that each recording is scaled to; None keeps it.
+        item: Number of the one recording to take, of an array of several.
+        limit: Number of windows; None for all.
+        test_share: Share in [0, 1) of the windows to keep for testing, rounded to whole ones.
+
+    Returns:
+        The sounds, with their rate and the files that were skipped: those that cannot be read, are
+        silent, or too short.
+
+    Raises:
+        ImportError: If soundfile or soxr is missing.
+        OSError: If files are missing.
+        ValueError: If an argument is out of range, the source is unknown, or it holds no usable
+            sound; the message names file and remedy.
+
+    Example:
+        >>> sounds = load_sound("wav:rain.wav", length=60_000, rate=11025)  # doctest: +SKIP
+        >>> sounds.train.shape, sounds.rate  # doctest: +SKIP
+        ((5, 60000, 1), 11025)
+    """
+    read, argument = collect.find(spec, {"wav": _from_files, "npz": _from_npz}, SOUND_SOURCES_HELP)
+    collect.check_limit(limit)
+    collect.check_share(test_share)
+    if rate is not None and not 0 < rate < float("inf"):
+        raise ValueError(f"Expected a positive rate in samples per second, received {rate}.")
+    if peak is not None and not 0 < peak <= 1:
+        raise ValueError(f"Expected a peak in (0, 1], received {peak}.")
+    recordings, skipped = read(argument, rate, peak, item)
+    rate = clips.one_rate(recordings, "rate")
+    sounds, short = clips.windows(recordings, length, hop, limit, "samples")
+    return clips.split(sounds[..., None], test_share, spec, {**skipped, **short}, rate)
+
+
+def _from_files(argument: str, rate, peak, item):
+    if item is not None:
+        raise ValueError(f"Expected item for an array of sounds alone, received item={item}.")
+    try:
+        import soundfile
+    except ImportError as error:
+        raise clips.media_extra("soundfile", error) from error
+
+    def read(path: Path) -> clips.Recording:
+        try:
+            values, own = soundfile.read(path, dtype="float32", always_2d=True)
+        # A TypeError is about files of bare numbers, whose format no header tells.
+        except (soundfile.SoundFileError, TypeError) as error:
+            raise ValueError(
+                f"{str(path)!r} cannot be read as a sound: {error} Save it as WAV or FLAC."
+            ) from error
+        return _usable(str(path), values.mean(axis=1), own, rate, peak)
+
+    return clips.from_files(argument, "sound", _EXTENSIONS, read)
+
+
+def _from_npz(argument: str, rate, peak, item):
+    form = "sounds [samples] or [n, samples]"
+    array, name, beside = npz.stored(argument, _is_sounds, form, beside=["rate"])
+    array = np.atleast_2d(array)
+    rates = np.broadcast_to(beside.get("rate", 0), len(array))
+    array, place = clips.chosen(array, item, name)
+    return [
+        _usable(f"sound {number} of {name}", _scaled(values, name), own or None, rate, peak)
+        for number, (values, own) in enumerate(zip(array, rates[place].tolist(), strict=True))
+    ], {}
+
+
+def _is_sounds(array: np.ndarray) -> bool:
+    # A short row of numbers is a `rate`, not a sound.
+    return array.ndim in (1, 2) and 0 not in array.shape and array.dtype.kind in "iuf" and (
+        array.shape[-1] > 64
+    )  # fmt: skip
+
+
+def _scaled(values: np.ndarray, name: str) -> np.ndarray:
+    """Brings integers of 8, 16 and 32 bits to [-1, 1), as sound files do; leaves floats."""
+    if np.issubdtype(values.dtype, np.floating):
+        return values.astype(np.float32)
+    if values.dtype == np.uint8:
+        return (values.astype(np.float32) - 128) / 128
+    if values.dtype not in (np.int8, np.int16, np.int32):
+        raise ValueError(
+            f"Expected int16 or floats in [-1, 1], received {values.dtype} in {name}. Scale them to "
+            "floats before saving."
+        )
+    return values / np.float32(-float(np.iinfo(values.dtype).min))
+
+
+def _usable(name: str, values: np.ndarray, own, rate, peak) -> clips.Recording:
+    """Looks at a mono recording, scales and resamples it."""
+    if not len(values):
+        raise ValueError(f"{name!r} is empty: it holds no samples. Leave it out, or record it anew.")
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"{name!r} holds NaN or infinity. Cut the damaged part out, or hide it with a mask."
+        )
+    largest = float(np.abs(values).max())
+    if largest == 0:
+        raise ValueError(
+            f"{name!r} is silent: all samples are 0, of all channels together. Leave it out, or give "
+            "one channel alone if the channels cancel."
+        )
+    if peak is not None:
+        values = values * np.float32(peak / largest)
+    elif largest > 1:
+        raise ValueError(
+            f"Expected values in [-1, 1], received values up to {largest:g} in {name!r}. Scale them "
+            "with peak=1.0."
+        )
+    if rate is not None and own != rate:
+        if own is None:
+            raise ValueError(
+                f"The rate of {name} is not known, so it cannot be brought to {rate:g}. Save an array "
+                "`rate` beside it, or leave out rate."
+            )
+        try:
+            import soxr
+        except ImportError as error:
+            raise clips.media_extra("soxr", error) from error
+        # Where loud sounds were cut off, resampling restores a little of what was above.
+        values, own = np.clip(soxr.resample(values, own, rate), -1, 1), rate
+    return clips.Recording(name, values.astype(np.float32, copy=False), own)

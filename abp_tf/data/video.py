@@ -1,0 +1,163 @@
+"""Clips of video by name: `load_video`."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from abp_tf.data import clips, collect, convert, npz
+
+VIDEO_SOURCES_HELP: dict[str, str] = {
+    "video": "video:PATH: a video file or an animated GIF, or a folder of them",
+    "npz": "npz:PATH[:KEY]: an array of frames [t, h, w, c] or [n, t, h, w, c] in a NumPy file, uint8 "
+    "or floats in [-1, 1]; beside it perhaps `fps`",
+}
+
+_EXTENSIONS = frozenset(
+    (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".gif")
+)
+
+# Seconds by which rounded times of frames may be off.
+_EPSILON = 1e-4
+
+
+def load_video(
+    spec: str,
+    *,
+    length: int | None = None,
+    hop: int | None = None,
+    size: int | tuple[int, int] | None = None,
+    crop: bool = True,
+    grey: bool | None = None,
+    fps: float | None = None,
+    item: int | None = None,
+    limit: int | None = None,
+    test_share: float = 0.1,
+) -> collect.Signals:
+    """Loads clips by name as float32 `[n, length, h, w, c]` in [-1, 1], split for training and testing.
+
+    Long recordings are cut into clips of `length` frames, the last of which are the test set. Clips
+    that overlap, with a `hop` below `length`, share frames with those of the test set.
+
+    Args:
+        spec: "video:PATH", of a file or a folder, or "npz:PATH[:KEY]".
+        length: Frames of a clip; None takes every recording whole, which must then be of one length.
+        hop: Frames from the start of a clip to that of the next; `length` by default.
+        size: Side of a square or (height, width) in pixels; None keeps what there is.
+        crop: Whether to cut out the centre where the aspect ratio changes; else frames are
+            stretched.
+        grey: True turns colour into grey (ITU-R 601), False repeats grey in three channels, None
+            keeps what there is; video files are colour.
+        fps: Frames per second wanted, of which some are left out or repeated; None keeps what all
+            recordings have.
+        item: Number of the one recording to take, of an array of several.
+        limit: Number of clips; None for all. No more frames are read than they need.
+        test_share: Share in [0, 1) of the clips to keep for testing, rounded to whole ones.
+
+    Returns:
+        The clips, with their rate in frames per second and the files that were skipped: those that
+        cannot be read, hold no frames, or too few.
+
+    Raises:
+        ImportError: If av is missing.
+        OSError: If files are missing.
+        ValueError: If an argument is out of range, the source is unknown, it holds no usable clip,
+            or frames are of several sizes and `size` is None.
+
+    Example:
+        >>> clips = load_video("video:fire.mp4", length=32, size=64)  # doctest: +SKIP
+        >>> clips.train.shape, clips.rate  # doctest: +SKIP
+        ((5, 32, 64, 64, 3), 25.0)
+    """
+    read, argument = collect.find(spec, {"video": _from_files, "npz": _from_npz}, VIDEO_SOURCES_HELP)
+    collect.check_limit(limit)
+    collect.check_share(test_share)
+    if fps is not None and not 0 < fps < float("inf"):
+        raise ValueError(f"Expected a positive fps, frames per second, received {fps}.")
+    request = collect.Request(collect.pair(size), crop, grey)
+    needed = None if limit is None or length is None else (limit - 1) * (hop or length) + length
+    recordings, skipped = read(argument, request, fps, item, needed)
+    rate = clips.one_rate(recordings, "fps")
+    cut, short = clips.windows(recordings, length, hop, limit, "frames")
+    signals = convert.to_signals(cut)
+    return clips.split(signals, test_share, spec, {**skipped, **short}, rate)
+
+
+def _from_files(argument: str, request: collect.Request, fps, item, needed):
+    if item is not None:
+        raise ValueError(f"Expected item for an array of clips alone, received item={item}.")
+
+    try:
+        import av
+    except ImportError as error:
+        raise clips.media_extra("av", error) from error
+
+    def read(path: Path) -> clips.Recording:
+        try:
+            with av.open(str(path)) as container:
+                if not container.streams.video:
+                    raise ValueError("it has no pictures.")
+                stream = container.streams.video[0]
+                rate = float(stream.average_rate or 0) or None
+                frames = (
+                    (frame.time, frame.to_ndarray(format="rgb24")) for frame in container.decode(stream)
+                )
+                return _recording(str(path), frames, rate, fps, request, needed)
+        except (av.FFmpegError, ValueError) as error:
+            raise ValueError(
+                f"{str(path)!r} cannot be read as video: {error} Give a video file or GIF with frames "
+                "in it."
+            ) from error
+
+    return clips.from_files(argument, "video", _EXTENSIONS, read)
+
+
+def _from_npz(argument: str, request: collect.Request, fps, item, needed):
+    form = "frames [t, h, w], [t, h, w, c] or [n, t, h, w, c] with 1 or 3 channels"
+    array, name, beside = npz.stored(argument, _is_frames, form, beside=["fps"])
+    own = float(np.ravel(beside["fps"])[0]) if "fps" in beside else None
+    array = npz.checked(array, name)
+    array = array[..., None] if array.ndim == 3 else array
+    array, _ = clips.chosen(array[None] if array.ndim == 4 else array, item, name)
+    times = np.arange(array.shape[1]) / (own or 1)
+    return [
+        _recording(
+            f"recording {number} of {name}", zip(times, frames, strict=True), own, fps, request, needed
+        )
+        for number, frames in enumerate(array)
+    ], {}
+
+
+def _recording(
+    name: str, frames: Iterable[tuple[float, np.ndarray]], rate, fps, request, needed
+) -> clips.Recording:
+    """Stacks frames that come with their times in seconds, at the rate wanted."""
+    if fps is not None and fps != rate:
+        if rate is None:
+            raise ValueError(
+                f"The rate of {name} is not known, so it cannot be brought to {fps:g}. Leave out fps, "
+                "or save an array `fps` beside an array of frames."
+            )
+        frames, rate = _at_rate(frames, rate, fps), fps
+    named = ((f"frame at {time:.3g} s", frame) for time, frame in frames)
+    return clips.Recording(name, collect.stack(named, request._replace(limit=needed)), rate)
+
+
+def _at_rate(frames: Iterable[tuple[float, np.ndarray]], rate: float, fps: float) -> Iterator:
+    """Yields what is to be seen at the times 0, 1 / fps, 2 / fps and so on."""
+    count, shown, start = 0, None, None
+    for time, frame in frames:
+        start = time if start is None else start
+        while shown is not None and count / fps < time - start - _EPSILON:
+            yield count / fps, shown
+            count += 1
+        shown = frame
+    while shown is not None and count / fps < time - start + 1 / rate - _EPSILON:
+        yield count / fps, shown
+        count += 1
+
+
+def _is_frames(array: np.ndarray) -> bool:
+    if array.ndim not in (3, 4, 5) or 0 in array.shape or array.dtype.kind not in "uf":
+        return False
+    return (array.shape[-1] in (1, 3)) if array.ndim > 3 else (array.shape[-1] > 4)

@@ -1,0 +1,207 @@
+"""What ConvNets of several kinds of signals share: sizes, initial weights, the two ways through."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import keras
+import numpy as np
+
+SMOOTH = ("elu", "silu", "gelu", "softplus", "tanh")
+KINKED = ("relu", "leaky_relu")
+DOWN = {1: keras.layers.Conv1D, 2: keras.layers.Conv2D, 3: keras.layers.Conv3D}
+UP = {
+    1: keras.layers.Conv1DTranspose,
+    2: keras.layers.Conv2DTranspose,
+    3: keras.layers.Conv3DTranspose,
+}
+
+
+def check_smooth(owner: str, activation: str) -> None:
+    """Refuse an activation of a generator that is not smooth."""
+    if activation not in SMOOTH:
+        raise ValueError(
+            f"{owner} expected an activation of {', '.join(SMOOTH)}, received "
+            f"{activation!r}. Kinked ones (relu, leaky_relu) make the chain of an example depend on "
+            "its batch; to use one all the same, pass a keras.Model of your own to Generator."
+        )
+
+
+def check_activation(owner: str, activation: str) -> None:
+    """Refuse an activation that a descriptor does not know."""
+    if activation not in (*SMOOTH, *KINKED):
+        raise ValueError(
+            f"{owner} expected an activation of {', '.join((*SMOOTH, *KINKED))}, received "
+            f"{activation!r}."
+        )
+
+
+def check_positive(owner: str, **values: float) -> None:
+    """Refuse numbers of 0 or less."""
+    for name, value in values.items():
+        if not value > 0:
+            raise ValueError(f"{owner} expected a positive {name}, received {value!r}.")
+
+
+def check_multiples(owner: str, form: str, shape: Sequence[int], factors: Sequence[int]) -> tuple:
+    """Return a signal's shape whose sides are multiples of `factors`, or name the nearest such one.
+
+    Args:
+        owner: the function the shape was given to.
+        form: of the shape, in words, such as "(height, width, channels)".
+        shape: sides, then channels.
+        factors: one for each side.
+    """
+    shape = tuple(shape)
+    whole = all(isinstance(size, int | np.integer) and size >= 1 for size in shape)
+    if len(shape) != len(factors) + 1 or not whole:
+        raise ValueError(f"{owner} expected a shape {form} of positive integers, received {shape}.")
+    sides = shape[:-1]
+    pairs = list(zip(sides, factors, strict=True))
+    nearest = [max(1, (2 * side + factor) // (2 * factor)) * factor for side, factor in pairs]
+    if list(sides) != nearest:
+        raise ValueError(
+            f"{owner} cannot reach {_times(sides)}; the nearest size it can is {_times(nearest)}: "
+            f"sides are multiples of {_times(factors)}. Resize or cut the signals, or choose other "
+            "factors."
+        )
+    return tuple(int(size) for size in shape)
+
+
+def _times(sides: Sequence[int]) -> str:
+    return "x".join(map(str, sides))
+
+
+def activated(activation: str, dtype, name: str) -> keras.layers.Layer:
+    """Return a layer of the activation; "leaky_relu" has the slope 0.2."""
+    if activation == "leaky_relu":
+        return keras.layers.LeakyReLU(0.2, dtype=dtype, name=name)
+    return keras.layers.Activation(activation, dtype=dtype, name=name)
+
+
+def steady(inputs: float, activation: str | None = None) -> keras.initializers.Initializer:
+    """Initial weights that give outputs of variance one.
+
+    Keras's defaults also count the outputs of a layer, and forget that of the kernel of a transposed
+    convolution an output meets a part alone: signals would fade from layer to layer, and latents have
+    to grow far beyond their prior before they matter.
+
+    Args:
+        inputs: how many each output has.
+        activation: that the inputs, of variance one before, went through; None for none.
+    """
+    power = 1.0
+    if activation is not None:
+        # The mean of its square over a standard normal, by Gauss-Hermite quadrature.
+        points, weights = np.polynomial.hermite_e.hermegauss(64)
+        values = np.asarray(keras.activations.get(activation)(keras.ops.convert_to_tensor(points)))
+        power = float(weights @ values**2 / math.sqrt(2 * math.pi))
+    return keras.initializers.RandomNormal(stddev=(1 / (inputs * power)) ** 0.5)
+
+
+def top_down(
+    name: str,
+    grid: Sequence[int],
+    channels: Sequence[int],
+    strides: Sequence[tuple[int, ...]],
+    kernels: Sequence[tuple[int, ...]],
+    activation: str,
+    dtype,
+) -> keras.Model:
+    """A fully convolutional generator: each layer enlarges its grid, the last ends in tanh.
+
+    Args:
+        name: of the model.
+        grid: sides of the latent grid.
+        channels: of the latents, of each hidden layer, and of the signal.
+        strides: one tuple per layer: by how much each side grows.
+        kernels: one tuple per layer: sides of the kernel, in entries of the layer's output.
+        activation: of the hidden layers.
+        dtype: policy the layers compute in.
+
+    Returns:
+        A `keras.Model` from `[n, *grid, channels[0]]`; float32 in [-1, 1].
+    """
+    latent = keras.Input((*grid, channels[0]), name="latent")
+    x, last = latent, len(strides)
+    for level, (stride, kernel) in enumerate(zip(strides, kernels, strict=True), start=1):
+        inputs = math.prod(kernel) / math.prod(stride) * channels[level - 1]
+        options = {
+            "padding": "same",
+            "kernel_initializer": steady(inputs, activation if level > 1 else None),
+            "activation": activation if level < last else None,
+            "dtype": dtype,
+            "name": f"up{level}",
+        }
+        x = UP[len(grid)](channels[level], kernel, stride, **options)(x)
+    # Residuals are float32 under every precision policy, so the last activation is too.
+    x = keras.layers.Activation("tanh", dtype="float32", name="range")(x)
+    return keras.Model(latent, x, name=name)
+
+
+def bottom_up(
+    name: str,
+    shape: Sequence[int],
+    filters: Sequence[int],
+    strides: Sequence[tuple[int, ...]],
+    kernels: Sequence[tuple[int, ...]],
+    activation: str,
+    scale: float,
+    padding: str,
+    dtype,
+) -> keras.Model:
+    """A translation-invariant descriptor: convolutions to one map, whose sum is `f(x)`.
+
+    Args:
+        name: of the model.
+        shape: of a signal.
+        filters: of each hidden layer; a last layer of one filter follows.
+        strides: one tuple per layer, the last one's among them.
+        kernels: sides of the kernels, one tuple per layer.
+        activation: of the hidden layers.
+        scale: what the sum is multiplied by.
+        padding: "valid" or "same".
+        dtype: policy the convolutions compute in.
+
+    Returns:
+        A `keras.Model` from `[n, *shape]` to float32 `[n, 1]`.
+    """
+    check_activation(name, activation)
+    if padding not in ("valid", "same"):
+        raise ValueError(f"{name} expected a padding of 'valid' or 'same', received {padding!r}.")
+    sides = list(shape[:-1])
+    for stride, kernel in zip(strides, kernels, strict=True):
+        if padding == "valid":
+            pairs = zip(sides, kernel, stride, strict=True)
+            sides = [(side - width) // step + 1 for side, width, step in pairs]
+    if min(sides) < 1:
+        raise ValueError(
+            f"{name} expected sides of at least {_times(_reach(strides, kernels))}, as far as one "
+            f"entry of its last map sees, received {_times(shape[:-1])}. Take larger signals, or "
+            "padding='same'."
+        )
+    signal = keras.Input(shape, name="signal")
+    x = signal
+    convolution: Callable = DOWN[len(shape) - 1]
+    for level, count in enumerate(filters, start=1):
+        at = level - 1
+        x = convolution(
+            count, kernels[at], strides[at], padding=padding, dtype=dtype, name=f"down{level}"
+        )(x)
+        x = activated(activation, dtype, f"activation{level}")(x)
+    # f is large beside the differences that samples and data make in it: float32 under every policy.
+    x = convolution(1, kernels[-1], strides[-1], padding=padding, dtype="float32", name="score")(x)
+    x = keras.ops.sum(x, axis=tuple(range(1, len(shape))))
+    if scale != 1:
+        x = keras.layers.Rescaling(scale, dtype="float32", name="scale")(x)
+    return keras.Model(signal, x, name=name)
+
+
+def _reach(strides: Sequence[tuple[int, ...]], kernels: Sequence[tuple[int, ...]]) -> list[int]:
+    """Return how many entries of the signal, along each side, one entry of the last map sees."""
+    reach = [1] * len(strides[0])
+    for stride, kernel in zip(reversed(strides), reversed(kernels), strict=True):
+        pairs = zip(reach, stride, kernel, strict=True)
+        reach = [(side - 1) * step + width for side, step, width in pairs]
+    return reach

@@ -1,0 +1,147 @@
+"""ConvNets for clips of video, `[n, frames, height, width, channels]`: stationary in time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+
+from abp_tf.networks import blocks
+
+FORM = "(frames, height, width, channels)"
+
+
+def video_generator(
+    shape: tuple[int, int, int, int],
+    latent_channels: int = 20,
+    width: int = 16,
+    *,
+    base: tuple[int, int] = (4, 4),
+    levels: int = 4,
+    time_levels: int = 2,
+    stationary: bool = False,
+    activation: str = "silu",
+    dtype: str | keras.DTypePolicy | None = None,
+) -> keras.Model:
+    """Fully convolutional generator of a clip in [-1, 1], from a sequence of latents.
+
+    Spatial-temporal transposed convolutions, each of which doubles the sides of the frames and the
+    last of which double the number of frames too. A longer sequence of latents gives a longer clip
+    by the same weights: `abp_tf.resized(model, (t, 1, 1, latent_channels))`.
+
+    A clip whose frames have a place for everything, such as a fire in a hearth, has one vector of
+    latents per `2 ** time_levels` frames, which a first layer turns into a map of the size `base`.
+    One that is a texture in space too, such as water, has a vector for each place of that map.
+
+    Args:
+        shape: `(frames, height, width, channels)`: frames a multiple of `2 ** time_levels`, the
+            sides multiples of those of `base` times `2 ** levels`; with `stationary` multiples of
+            `2 ** levels`.
+        latent_channels: latents at each place of the grid.
+        width: channels of the finest hidden map; each coarser one has twice as many, up to 8 times.
+        base: height and width of the coarsest map; not used with `stationary`.
+        levels: how often the sides are doubled.
+        time_levels: how often the number of frames is, 0 to `levels`.
+        stationary: whether the clip is stationary in space as well as in time.
+        activation: of the hidden maps, one of `SMOOTH`.
+        dtype: policy the layers compute in, "float32" or "mixed_bfloat16"; Keras's global one by
+            default. Clips are float32 in any case.
+
+    Returns:
+        A `keras.Model` from `[n, t, h, w, latent_channels]`, `t` being `frames / 2 ** time_levels`,
+        to `[n, *shape]`.
+
+    Raises:
+        ValueError: for a shape that cannot be reached (the nearest that can is named) or a value
+            out of its range.
+
+    Example:
+        >>> network = video_generator((32, 64, 64, 3), width=4)
+        >>> network.input_shape, network.output_shape
+        ((None, 8, 1, 1, 20), (None, 32, 64, 64, 3))
+    """
+    owner = "video_generator"
+    blocks.check_positive(owner, latent_channels=latent_channels, width=width, levels=levels)
+    if len(base) != 2 or min(base) < 1 or not 0 <= time_levels <= levels:
+        raise ValueError(
+            f"{owner} expected a base (height, width) and time_levels from 0 to levels={levels}, "
+            f"received {base} and {time_levels}."
+        )
+    blocks.check_smooth(owner, activation)
+    base = (1, 1) if stationary else tuple(base)
+    factors = (2**time_levels, base[0] * 2**levels, base[1] * 2**levels)
+    shape = blocks.check_multiples(owner, FORM, shape, factors)
+    grid = [side // factor for side, factor in zip(shape[:-1], factors, strict=True)]
+
+    hidden = [width * min(2**level, 8) for level in range(levels - 1)][::-1]
+    # Frames are doubled last, where the others have been few for as long as possible.
+    strides = [(1 + (level >= levels - time_levels), 2, 2) for level in range(levels)]
+    kernels = [(4 if stride[0] == 2 else 3, 4, 4) for stride in strides]
+    if not stationary:
+        hidden = [width * min(2 ** (levels - 1), 8), *hidden]
+        strides, kernels = [(1, *base), *strides], [(3, *base), *kernels]
+    channels = [latent_channels, *hidden, shape[-1]]
+    return blocks.top_down(owner, grid, channels, strides, kernels, activation, dtype)
+
+
+def video_descriptor(
+    shape: tuple[int, int, int, int],
+    width: int = 16,
+    *,
+    kernel_size: Sequence[int] = (3, 4, 4),
+    levels: int = 3,
+    stationary: bool = False,
+    activation: str = "silu",
+    scale: float = 1.0,
+    dtype: str | keras.DTypePolicy | None = None,
+) -> keras.Model:
+    """Spatial-temporal descriptor of a clip: `f(x)` is the sum of a map over time.
+
+    Convolutions that halve sides and frames, then one layer that sees the whole frame, but a few
+    frames of the coarsest map alone (Xie, Zhu, Wu, "Synthesizing Dynamic Patterns by Spatial-Temporal
+    Generative ConvNet", CVPR 2017, arXiv 1606.00972). As a sum over time it scores clips of any
+    length by the same weights (`abp_tf.resized`).
+
+    Args:
+        shape: `(frames, height, width, channels)`.
+        width: filters of the first layer; each further one has twice as many.
+        kernel_size: of the convolutions, frames, height and width.
+        levels: number of convolutions of stride 2.
+        stationary: whether the clip is stationary in space as well: then `f` is a sum over positions
+            too, and the last layer sees 3×3 of them.
+        activation: of the hidden maps: one of `SMOOTH`, "relu" or "leaky_relu" (slope 0.2).
+        scale: what the sum is multiplied by; it sets the unit of `f` against the reference.
+        dtype: policy the convolutions compute in, "float32" or "mixed_bfloat16"; Keras's global one
+            by default. The last one is float32 in any case.
+
+    Returns:
+        A `keras.Model` from `[n, *shape]` to `[n, 1]`.
+
+    Raises:
+        ValueError: for a value out of its range.
+
+    Example:
+        >>> video_descriptor((8, 32, 32, 3), width=4).output_shape
+        (None, 1)
+    """
+    owner = "video_descriptor"
+    blocks.check_positive(owner, width=width, levels=levels, scale=scale)
+    kernel_size = tuple(kernel_size)
+    if len(kernel_size) != 3 or min(kernel_size) < 1:
+        raise ValueError(
+            f"{owner} expected a kernel_size (frames, height, width), received {kernel_size}."
+        )
+    shape = blocks.check_multiples(owner, FORM, shape, (1, 1, 1))
+    sides = [-(-side // 2**levels) for side in shape[1:3]]
+    last = (3, 3, 3) if stationary else (3, *sides)
+    return blocks.bottom_up(
+        owner,
+        shape,
+        [width * 2**level for level in range(levels)],
+        [(2, 2, 2)] * levels + [(1, 1, 1) if stationary else (1, *sides)],
+        [kernel_size] * levels + [last],
+        activation,
+        scale,
+        "same",
+        dtype,
+    )

@@ -1,0 +1,250 @@
+"""Networks of textures, sounds and clips: sizes, what moves with what, and what rows depend on."""
+
+import keras
+import numpy as np
+import pytest
+
+from abp_tf import networks
+
+GENERATORS = {
+    "texture": lambda **o: networks.texture_generator((64, 32, 3), width=4, levels=4, **o),
+    "sound": lambda **o: networks.sound_generator(400, 2, width=4, factors=(5, 4), **o),
+    "video": lambda **o: networks.video_generator((8, 16, 32, 1), 5, 4, base=(2, 4), levels=3, **o),
+    "stationary video": lambda **o: networks.video_generator(
+        (8, 16, 24, 3), 2, 4, levels=3, time_levels=1, stationary=True, **o
+    ),
+}
+SHAPES = {
+    "texture": ((4, 2, 1), (64, 32, 3)),
+    "sound": ((20, 2), (400, 1)),
+    "video": ((2, 1, 1, 5), (8, 16, 32, 1)),
+    "stationary video": ((4, 2, 3, 2), (8, 16, 24, 3)),
+}
+DESCRIPTORS = {
+    "texture": lambda **o: networks.texture_descriptor((40, 48, 3), width=6, **o),
+    "sound": lambda **o: networks.sound_descriptor(300, 4, kernel_size=9, stride=3, **o),
+    "video": lambda **o: networks.video_descriptor((8, 16, 20, 3), 4, levels=2, **o),
+    "stationary video": lambda **o: networks.video_descriptor(
+        (8, 16, 20, 3), 4, levels=2, stationary=True, **o
+    ),
+}
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", GENERATORS)
+def test_generators_have_the_shape_that_was_asked_for(kind):
+    keras.utils.set_random_seed(1)
+    network, (latent_shape, shape) = GENERATORS[kind](), SHAPES[kind]
+    assert network.input_shape == (None, *latent_shape)
+    assert network.output_shape == (None, *shape)
+    signals = network(normal(3, *latent_shape)).numpy()
+    assert signals.shape == (3, *shape)
+    assert signals.dtype == np.float32
+    assert np.abs(signals).max() <= 1
+    # Latents of the prior are seen at the end, neither faint nor saturated.
+    assert 0.2 < signals.std() < 0.9
+    assert np.abs(signals[0] - signals[1]).mean() > 0.1
+
+
+@pytest.mark.parametrize("kind", DESCRIPTORS)
+def test_descriptors_give_one_number_per_example(kind):
+    network = DESCRIPTORS[kind]()
+    score = network(normal(2, *network.input_shape[1:]))
+    assert score.shape == (2, 1)
+    assert score.dtype == "float32"
+    tenfold = DESCRIPTORS[kind](scale=10.0)
+    tenfold.set_weights(network.get_weights())
+    few = normal(2, *network.input_shape[1:])
+    np.testing.assert_allclose(tenfold(few), 10 * network(few), rtol=1e-5)
+
+
+def test_published_sizes():
+    assert networks.texture_generator((224, 224, 3), width=2).input_shape == (None, 7, 7, 1)
+    assert networks.texture_generator((448, 448, 3), width=2).input_shape == (None, 14, 14, 1)
+    assert networks.sound_generator(60_000, width=2).input_shape == (None, 6, 1)
+    three = networks.sound_generator(60_000, width=64, factors=(10, 10, 10))
+    assert three.input_shape == (None, 60, 1)
+    kernels = [layer.kernel.shape for layer in three.layers if hasattr(layer, "kernel")]
+    assert kernels == [(25, 128, 1), (25, 64, 128), (25, 1, 64)]
+    texture = networks.texture_generator((224, 224, 3), width=64)
+    kernels = [layer.kernel.shape for layer in texture.layers if hasattr(layer, "kernel")]
+    assert kernels == [
+        (5, 5, 512, 1),
+        (5, 5, 256, 512),
+        (5, 5, 128, 256),
+        (5, 5, 64, 128),
+        (5, 5, 3, 64),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("make", "nearest"),
+    [
+        (lambda: networks.texture_generator((100, 64, 3)), "100x64; .* 96x64: .* multiples of 32x32"),
+        (lambda: networks.texture_generator((5, 5, 3)), "5x5; .* 32x32"),
+        (lambda: networks.sound_generator(22_050), "22050; .* 20000: .* multiples of 10000"),
+        (lambda: networks.video_generator((10, 64, 64, 3)), "10x64x64; .* 12x64x64"),
+        (lambda: networks.video_generator((32, 70, 150, 3)), "32x70x150; .* 32x64x128"),
+        (lambda: networks.video_generator((32, 70, 70, 3), stationary=True), "32x70x70; .* 32x64x64"),
+    ],
+)
+def test_sizes_out_of_reach_are_refused_with_the_nearest(make, nearest):
+    with pytest.raises(ValueError, match=f"cannot reach {nearest}"):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: networks.texture_generator((64, 64)), r"\(height, width, channels\).*\(64, 64\)"),
+        (lambda: networks.texture_generator((64, 64, 3), width=0), "positive width, received 0"),
+        (lambda: networks.texture_generator((64, 64, 3), activation="relu"), "received 'relu'"),
+        (lambda: networks.texture_descriptor((30, 64, 3)), "at least 31x31, .* received 30x64"),
+        (lambda: networks.texture_descriptor((64, 64, 3), padding="full"), "received 'full'"),
+        (
+            lambda: networks.texture_descriptor((64, 64, 3), activation="no"),
+            "leaky_relu, received 'no'",
+        ),
+        (lambda: networks.sound_generator(100, factors=()), "factors of 1 or more, received"),
+        (lambda: networks.sound_generator(100, kernel_size=0), "positive kernel_size"),
+        (lambda: networks.sound_descriptor(994), "at least 995, .* received 994"),
+        (lambda: networks.sound_descriptor(2.5), r"positive integers, received \(2.5, 1\)"),
+        (lambda: networks.video_generator((8, 64, 64, 3), time_levels=5), "0 to levels=4, .* and 5"),
+        (lambda: networks.video_generator((8, 64, 64, 3), base=(0, 4)), "expected a base"),
+        (lambda: networks.video_descriptor((8, 8, 3)), r"\(frames, height, width, channels\)"),
+        (lambda: networks.video_descriptor((8, 8, 8, 3), kernel_size=(3, 3)), "kernel_size"),
+    ],
+)
+def test_impossible_networks_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+# What moves with what. Biases other than 0 show where borders are filled with zeros.
+
+
+def with_biases(network):
+    rng = np.random.default_rng(5)
+    for weight in network.weights:
+        if weight.path.endswith("bias"):
+            weight.assign(rng.normal(size=weight.shape) * 0.3)
+    return network
+
+
+def test_a_shifted_grid_gives_a_shifted_texture():
+    network = with_biases(networks.texture_generator((160, 160, 1), width=4, levels=3))
+    grid = normal(1, 20, 20, 1)
+    shifted = np.roll(grid, (1, 2), axis=(1, 2))
+    texture, moved = network(grid).numpy(), network(shifted).numpy()
+    inner = slice(40, 120)
+    np.testing.assert_allclose(
+        moved[:, 40 + 8 : 120 + 8, 40 + 16 : 120 + 16], texture[:, inner, inner], atol=1e-5
+    )
+    assert np.abs(moved - texture)[:, inner, inner].mean() > 0.1
+
+
+def test_shifted_latents_give_a_shifted_sound_and_clip():
+    sounds = with_biases(networks.sound_generator(20 * 24, width=4, factors=(6, 4)))
+    z = normal(1, 20, 1)
+    first, second = sounds(z).numpy(), sounds(np.roll(z, 1, axis=1)).numpy()
+    np.testing.assert_allclose(second[:, 5 * 24 : 15 * 24], first[:, 4 * 24 : 14 * 24], atol=1e-5)
+    clips = with_biases(networks.video_generator((64, 8, 8, 1), 3, 2, levels=1, time_levels=1))
+    z = normal(1, 32, 1, 1, 3)
+    first, second = clips(z).numpy(), clips(np.roll(z, 1, axis=1)).numpy()
+    np.testing.assert_allclose(second[:, 16:48], first[:, 14:46], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "stride"), [("texture", 4), ("sound", 27), ("video", 4), ("stationary video", 4)]
+)
+def test_a_score_is_a_sum_over_places(kind, stride):
+    """Something on an empty ground scores the same wherever it is, and two things their sum."""
+    network = with_biases(DESCRIPTORS[kind]())
+    shape = network.input_shape[1:]
+    length = 8 * shape[0]
+    larger = networks.resized(network, (length, *shape[1:]))
+    thing = normal(8, *shape[1:])
+
+    def score(*places):
+        signal = np.zeros((1, length, *shape[1:]), np.float32)
+        for place in places:
+            signal[0, place : place + 8] = thing
+        return float(larger(signal)[0, 0])
+
+    empty, first, second = score(), stride * (length // stride // 4), stride * (length // stride // 2)
+    alone = score(first) - empty
+    assert abs(alone) > 0.01
+    assert score(second) - empty == pytest.approx(alone, rel=1e-2, abs=2e-3)
+    assert score(first, second) - empty == pytest.approx(2 * alone, rel=1e-2, abs=4e-3)
+
+
+@pytest.mark.parametrize("kind", [*GENERATORS])
+def test_resized_generators_share_weights(kind):
+    network = GENERATORS[kind]()
+    latent_shape, shape = SHAPES[kind]
+    longer = networks.resized(network, (3 * latent_shape[0], *latent_shape[1:]))
+    assert longer.output_shape == (None, 3 * shape[0], *shape[1:])
+    assert [id(weight) for weight in longer.weights] == [id(weight) for weight in network.weights]
+    z = normal(2, 3 * latent_shape[0], *latent_shape[1:])
+    whole = longer(z).numpy()
+    assert whole.shape == (2, 3 * shape[0], *shape[1:])
+    free = networks.resized(network, (*[None] * (len(latent_shape) - 1), latent_shape[-1]))
+    np.testing.assert_allclose(free(z), whole, atol=1e-6)
+    np.testing.assert_allclose(
+        free(z[:, : latent_shape[0]]), network(z[:, : latent_shape[0]]), atol=1e-6
+    )
+
+
+def test_resizing_is_refused_where_weights_do_not_fit():
+    image = networks.image_generator((16, 16, 1), 4, 2)
+    assert not networks.resizable(image)
+    assert not networks.resizable(networks.image_descriptor((16, 16, 1), 2))
+    with pytest.raises(ValueError, match=r"'image_generator' is made for inputs of \(4,\) alone"):
+        networks.resized(image, (8,))
+    texture = GENERATORS["texture"]()
+    for shape in [(4, 4), (4, 4, 2), (0, 4, 1)]:
+        with pytest.raises(ValueError, match=r"has inputs of \(4, 2, 1\): .* 1 channels last"):
+            networks.resized(texture, shape)
+
+
+@pytest.mark.parametrize("kind", GENERATORS)
+def test_rows_do_not_depend_on_their_batch(kind):
+    network = GENERATORS[kind]()
+    z = normal(8, *network.input_shape[1:])
+    together = network(z).numpy()
+    alone = np.concatenate([network(z[row : row + 1]).numpy() for row in range(8)])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", GENERATORS)
+def test_mixed_precision_ends_in_float32(kind):
+    network = GENERATORS[kind](dtype="mixed_bfloat16")
+    assert {layer.compute_dtype for layer in network.layers if layer.weights} == {"bfloat16"}
+    assert network(normal(1, *network.input_shape[1:])).dtype == "float32"
+    score = DESCRIPTORS[kind](dtype="mixed_bfloat16")
+    computed = [layer.compute_dtype for layer in score.layers if layer.weights]
+    assert computed == ["bfloat16"] * (len(computed) - 1) + ["float32"]
+    assert score.outputs[0].dtype == "float32"
+
+
+@pytest.mark.parametrize("make", [*GENERATORS.values(), *DESCRIPTORS.values()])
+def test_networks_are_saved_and_loaded(make, tmp_path):
+    network = make()
+    network.save(tmp_path / "network.keras")
+    loaded = keras.models.load_model(tmp_path / "network.keras")
+    few = normal(2, *network.input_shape[1:])
+    np.testing.assert_array_equal(loaded(few), network(few))
+    assert networks.resizable(loaded)
+    assert networks.resizable(network)
+
+
+@pytest.mark.parametrize("activation", networks.SMOOTH)
+def test_signals_neither_fade_nor_grow_from_layer_to_layer(activation):
+    keras.utils.set_random_seed(3)
+    network = networks.texture_generator((128, 128, 1), 4, 32, activation=activation)
+    inner = keras.Model(network.input, network.get_layer("up5").output)
+    values = inner(normal(2, 4, 4, 4)).numpy()
+    assert 0.4 < np.sqrt((values**2).mean()) < 2

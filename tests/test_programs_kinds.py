@@ -1,0 +1,135 @@
+"""Textures, sounds and clips through the programs: learn, resume, evaluate, recover."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from abp_tf import masks, programs, runs
+from train import coopnets, descriptor, evaluate, generator, recover
+
+LATENT = "--latent-dim 2 --inference-steps 4 --inference-cool 2 --curve-every 1".split()
+PROGRAMS = {generator: LATENT, descriptor: "--pool 4 --inference-steps 4".split(), coopnets: LATENT}
+# Of each kind: data and networks; the mask of train.recover; suffix of what is written.
+KINDS = {
+    "texture": (
+        "--data brick --size 32 --patch 32 --patches 6 --levels 3 --kernel-size 3".split(),
+        "block:12",
+        "png",
+    ),
+    "sound": ("--length 1200 --factors 4 10 --test-share 0.3".split(), "gap:200", "wav"),
+    "video": (
+        "--length 8 --size 16 --levels 2 --time-levels 1 --stationary".split(), "frames:0.5", "gif"
+    ),
+}  # fmt: skip
+SHAPES = {"texture": (32, 32, 1), "sound": (1200, 1), "video": (8, 16, 16, 3)}
+
+
+def inside(module, *words):
+    """Run a program in this process, as its own process would; return its exit code or message."""
+    with pytest.raises(SystemExit) as ending:
+        programs.run(module.main, [str(word) for word in words])
+    return ending.value.code
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """A recording of chirps, and one of a moving square, as arrays beside their rates."""
+    place = tmp_path_factory.mktemp("sources")
+    time = np.arange(9000) / 8000
+    np.savez(place / "sound.npz", sound=np.float32(0.5 * np.sin(3000 * time**2)), rate=8000)
+    clip = np.zeros((40, 16, 16, 3), np.uint8)
+    for number, frame in enumerate(clip):
+        frame[number % 12 : number % 12 + 4, 4:8] = 255
+    np.savez(place / "video.npz", frames=clip, fps=12)
+    return place
+
+
+def words_of(program, kind, sources):
+    words = ["--kind", kind, *KINDS[kind][0], "--width", 4, "--steps", 2, "--epochs", 1]
+    words += [*PROGRAMS[program], "--batch-size", 4, "--picture-every", 1]
+    if kind != "texture":
+        words += ["--data", f"npz:{sources / kind}.npz"]
+    if program is coopnets:
+        words += ["--descriptor-width", 4]
+    if program is descriptor:  # which has no top-down network
+        for name, values in (("levels", 1), ("factors", 2), ("time-levels", 1), ("kernel-size", 1)):
+            if f"--{name}" in words:
+                at = words.index(f"--{name}")
+                del words[at : at + values + 1]
+    return words
+
+
+# The models themselves are tried with all kinds elsewhere.
+CASES = [*((generator, kind) for kind in KINDS), (descriptor, "texture"), (coopnets, "sound")]
+
+
+@pytest.mark.parametrize(("program", "kind"), CASES)
+def test_learn_and_recover(program, kind, sources, tmp_path, capsys):
+    path, out = tmp_path / "run", tmp_path / "out"
+    _, mask, suffix = KINDS[kind]
+    words = words_of(program, kind, sources)
+    assert inside(program, "--run", path, *words) == 0
+    assert f"test {kind}s of {SHAPES[kind]}" in capsys.readouterr().out
+    run = runs.Run.open(path)
+    assert run.config["settings"]["kind"] == kind
+    assert run.config["data"].get("rate") == {"sound": 8000, "video": 12}.get(kind)
+    assert {"synthesis", "inpainting"} <= {file.stem for file in run.pictures.glob("*.png")}
+    if kind != "texture":
+        assert len(list(run.pictures.glob(f"synthesis-*.{suffix}"))) == 4
+    assert inside(evaluate, "--run", path, "--count", 4) == 0
+
+    given = ["--run", path, "--data", "train", "--mask", mask, "--count", 2, "--seed", 3]
+    assert inside(recover, *given, "--out", out) == 0
+    images = run.load_images()
+    seen = masks.parse(mask)(len(images.train), SHAPES[kind][:-1], 3)[:2]
+    with np.load(out / "recovery.npz") as arrays:
+        found = arrays["recovered"]
+        np.testing.assert_array_equal(arrays["mask"], seen)
+    np.testing.assert_array_equal(found[seen], images.train[:2][seen])
+    hidden = np.abs(found - images.train[:2])[~seen]
+    told = json.loads((out / "recovery.json").read_text())
+    np.testing.assert_allclose(told["mae_per_range"], hidden.mean() / 2, rtol=1e-4)
+    for folder in ("observed", "recovered"):
+        assert len(list((out / folder).glob(f"*.{suffix}"))) == 2
+    with Image.open(out / "grid.png") as picture:
+        assert picture.size[0] > 64
+    if program is generator:
+        assert inside(generator, "--run", path, "--resume", "--epochs", 2) == 0
+        history = json.loads((path / "history.json").read_text())
+        assert [entry["epoch"] for entry in history] == [1, 2]
+
+
+def test_another_sound_is_brought_to_the_form_of_the_run(sources, tmp_path):
+    path, out = tmp_path / "run", tmp_path / "out"
+    assert inside(generator, "--run", path, *words_of(generator, "sound", sources)) == 0
+    other = np.sin(np.arange(16000) / 30)  # a second at twice the rate of the run
+    np.savez(tmp_path / "other.npz", sound=np.float32(other), rate=16000)
+    words = ["--run", path, "--data", f"npz:{tmp_path / 'other.npz'}", "--mask", "gap:100"]
+    assert inside(recover, *words, "--out", out) == 0
+    with np.load(out / "recovery.npz") as arrays:
+        assert arrays["recovered"].shape == (6, 1200, 1)  # of 8000 samples; the rest is too short
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--kind", "sound"], "--data: expected a source of --kind sound"),
+        (["--kind", "sound", "--data", "digits"], "received 'digits'"),
+        (["--kind", "sound", "--data", "wav:x.wav", "--size", "8"], "--size: not an option of --kind"),
+        (["--kind", "texture", "--hidden", "8"], "--hidden: not an option of --kind texture"),
+        (["--factors", "2", "2"], "--factors: not an option of --kind image"),
+        (["--kind", "texture", "--size", "30"], "30"),
+    ],
+)
+def test_options_of_other_kinds_are_refused(tmp_path, words, part):
+    message = inside(generator, "--run", tmp_path / "run", *words)
+    assert message.startswith("error: ")
+    assert part in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_kinds(tmp_path, capsys):
+    assert inside(generator, "--run", tmp_path / "run", "--kind", "smell") == 2
+    assert "--kind" in capsys.readouterr().err

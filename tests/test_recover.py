@@ -1,0 +1,216 @@
+"""The program that fills in what is hidden."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from abp_tf import data, masks, metrics, programs, runs
+from abp_tf.data import convert
+from train import command, coopnets, descriptor, generator, recover
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+TINY = "--data digits --limit 60 --size 8 --kernel-size 3 --width 4 --epochs 1 --steps 3".split()
+LATENT = "--latent-dim 4 --inference-steps 6 --inference-cool 3".split()
+WORDS = {
+    "generator": [*TINY, *LATENT, *"--mask pepper:0.3".split()],
+    "descriptor": [*TINY, *"--pool 30 --inference-steps 5".split()],
+    "coopnets": [*TINY, *LATENT, *"--descriptor-width 4 --latent-steps 2".split()],
+}
+PROGRAMS = {"generator": generator, "descriptor": descriptor, "coopnets": coopnets}
+
+
+def inside(*words):
+    """Run the program in this process, as its own process would; return its exit code or message."""
+    with pytest.raises(SystemExit) as ending:
+        programs.run(recover.main, [str(word) for word in words])
+    return ending.value.code
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Return a function that makes, once, a run of a program."""
+    place = tmp_path_factory.mktemp("runs")
+
+    def make(name):
+        if not (place / name).exists():
+            assert PROGRAMS[name].main(["--run", str(place / name), *WORDS[name]]) == 0
+        return place / name
+
+    return make
+
+
+def arrays(directory):
+    with np.load(directory / "recovery.npz") as stored:
+        return dict(stored)
+
+
+def told(directory):
+    return json.loads((directory / "recovery.json").read_text(), parse_constant=pytest.fail)
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+@pytest.mark.parametrize("name", list(PROGRAMS))
+def test_unseen_images_with_masks_drawn_on_them(made, tmp_path, name, capsys):
+    path, out = made(name), tmp_path / "out"
+    words = ["--run", path, "--data", "nonfaces", "--count", 12, "--out", out]
+    assert inside(*words, "--mask", "block:4", "--seed", 5) == 0
+    truth = data.load("nonfaces", size=8, limit=12, test_share=0.0).train
+    mask = masks.block(12, (8, 8), 4, seed=5)
+    whole = runs.Run.open(path).load_model().inpaint(truth, mask, seed=5)
+    whole = np.clip(whole, -1, 1)
+
+    found = arrays(out)
+    np.testing.assert_allclose(found["recovered"], whole, atol=1e-4)
+    np.testing.assert_array_equal(found["mask"], mask)
+    hidden = np.abs(found["recovered"] - truth)[~mask]
+    answer = told(out)
+    np.testing.assert_allclose(answer["mae_per_range"], hidden.mean() / 2, rtol=1e-5)
+    squares = (found["recovered"] - truth)[~mask].reshape(12, 16) ** 2
+    psnr = 10 * np.log10(4 / squares.mean(axis=1, dtype=np.float64))
+    np.testing.assert_allclose(answer["psnr"], psnr.mean(), rtol=1e-5)
+    assert (answer["images"], answer["hidden"]) == (12, 0.25)
+    assert f"{answer['psnr']:.4g}" in capsys.readouterr().out
+
+    names = [f"{number:05}.png" for number in range(12)]
+    assert sorted(found["name"]) == [Path(name).stem for name in names]
+    for folder in ("observed", "recovered"):
+        assert sorted(file.name for file in (out / folder).iterdir()) == names
+    for row, name in enumerate(names):
+        expected = convert.to_uint8(found["recovered"][row, ..., 0])
+        np.testing.assert_array_equal(pixels(out / "recovered" / name), expected)
+        grey = np.where(mask[row], convert.to_uint8(truth[row, ..., 0]), 128)
+        np.testing.assert_array_equal(pixels(out / "observed" / name), grey)
+    assert min(pixels(out / "grid.png").shape[:2]) >= 3 * 64
+    # Written once, never again.
+    before = (out / "recovery.json").stat().st_mtime_ns
+    assert "Nothing was changed" in inside(*words, "--mask", "block:4")
+    assert (out / "recovery.json").stat().st_mtime_ns == before
+
+
+def test_the_training_images_with_the_masks_of_the_run(made, tmp_path):
+    path = made("generator")
+    words = [sys.executable, "-m", "train.recover", "--run", path, "--data", "train"]
+    words += ["--out", tmp_path / "out", "--count", "20"]
+    subprocess.run(
+        words, cwd=CHECKOUT, check=True, capture_output=True, timeout=300, env={**os.environ}
+    )
+    run = runs.Run.open(path)
+    images, model = run.load_images(), run.load_model()
+    mask = runs.training_mask(run.config["settings"], images)[:20]
+    np.testing.assert_array_equal(mask, masks.pepper(54, (8, 8), 0.3, seed=0)[:20])
+    found = arrays(tmp_path / "out")
+    np.testing.assert_array_equal(found["mask"], mask)
+    whole = model.inpaint(images.train[:20], mask)
+    np.testing.assert_allclose(found["recovered"], whole, atol=1e-4)
+    error = metrics.recovery_error(images.train[:20], whole, mask)
+    np.testing.assert_allclose(told(tmp_path / "out")["mae_per_range"], error, rtol=1e-3)
+    assert inside("--run", path, "--data", "test", "--out", tmp_path / "test") == 0
+    assert told(tmp_path / "test")["images"] == 6
+
+
+@pytest.fixture
+def damaged(tmp_path):
+    """Folders of digits: with anything in hidden pixels, complete, and masks of the same names."""
+    truth = data.to_uint8(data.load("digits", size=8, limit=9, test_share=0.0).train[..., 0])
+    seen = masks.pepper(9, (8, 8), 0.5, seed=2)
+    noise = np.random.default_rng(0).integers(0, 255, truth.shape, np.uint8)
+    kinds = {"photos": np.where(seen, truth, noise), "whole": truth, "masks": 255 * np.uint8(seen)}
+    for name, images in kinds.items():
+        (tmp_path / name / "more").mkdir(parents=True)
+        for number, image in enumerate(images):
+            Image.fromarray(image).save(tmp_path / name / "more" / f"{number}.bmp")
+    np.savez(tmp_path / "masks.npz", seen)
+    return tmp_path, seen
+
+
+def test_damaged_images_with_masks_in_files(made, damaged, capsys):
+    place, seen = damaged
+    words = ["--run", made("generator"), "--data", f"folder:{place / 'photos'}"]
+    assert inside(*words, "--mask", f"folder:{place / 'masks'}", "--out", place / "one") == 0
+    assert told(place / "one")["psnr"] is None
+    assert "the truth is not known" in capsys.readouterr().out
+    truth = ["--truth", f"folder:{place / 'whole'}"]
+    assert inside(*words, "--mask", f"npz:{place / 'masks.npz'}", *truth, "--out", place / "two") == 0
+    one, two = arrays(place / "one"), arrays(place / "two")
+    np.testing.assert_array_equal(one["recovered"], two["recovered"])
+    np.testing.assert_array_equal(one["mask"], seen)
+    whole = data.load(f"folder:{place / 'whole'}", test_share=0.0).train
+    # What is hidden took no part.
+    model = runs.Run.open(made("generator")).load_model()
+    np.testing.assert_allclose(one["recovered"], model.inpaint(whole, seen), atol=1e-4)
+    error = np.abs(one["recovered"] - whole)[~seen].mean() / 2
+    np.testing.assert_allclose(told(place / "two")["mae_per_range"], error, rtol=1e-5)
+    names = sorted(path.name for path in (place / "one" / "recovered" / "more").iterdir())
+    assert names == [f"{number}.png" for number in range(9)]
+
+
+@pytest.mark.parametrize("name", list(PROGRAMS))
+def test_samples_tell_how_uncertain_entries_are(made, tmp_path, name):
+    words = ["--run", made(name), "--data", "test", "--mask", "pepper:0.5", "--out", tmp_path / "out"]
+    assert inside(*words, "--samples", 3) == 0
+    found = arrays(tmp_path / "out")
+    hidden = ~found["mask"][..., None]
+    assert (found["deviation"][hidden] > 0).all()
+    assert (found["deviation"][~hidden] == 0).all()
+    truth = runs.Run.open(made(name)).load_images().test
+    np.testing.assert_allclose(found["recovered"][~hidden], truth[~hidden], atol=1e-6)
+    shown = convert.to_uint8(2 * found["deviation"][0, ..., 0] - 1)
+    picture = pixels(tmp_path / "out" / "deviation" / f"{found['name'][0]}.png")
+    np.testing.assert_array_equal(picture, shown)
+    model = runs.Run.open(made(name)).load_model()
+    if name == "generator":
+        again = model.inpaint(truth, found["mask"], samples=3)
+        np.testing.assert_allclose(found["deviation"], again.deviation, atol=1e-3)
+    else:
+        again = [model.inpaint(truth, found["mask"], seed=seed) for seed in (0, 6, 12)]
+        np.testing.assert_allclose(found["deviation"], np.std(again, axis=0), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--data", "nonfaces"], "nothing says what is hidden"),
+        (["--data", "dogs", "--mask", "pepper:0.5"], "received 'dogs'"),
+        (["--data", "nonfaces", "--mask", "folder:nowhere"], "'nonfaces' has none"),
+        (["--data", "nonfaces", "--mask", "npz:nowhere.npz"], "nowhere.npz"),
+        (["--data", "nonfaces", "--mask", "block:8"], "leaves something observed"),
+        (["--data", "PHOTOS", "--mask", "MASKS", "--truth", "FEW"], "found none for 1"),
+        (["--data", "test", "--mask", "pepper:0.5", "--truth", "FEW"], "received 8"),
+    ],
+)
+def test_what_cannot_be_is_told_and_nothing_is_written(made, damaged, words, part):
+    place, _ = damaged
+    few = place / "few"
+    (few / "more").mkdir(parents=True)
+    for number in range(8):
+        (few / "more" / f"{number}.bmp").write_bytes(
+            (place / "whole" / "more" / f"{number}.bmp").read_bytes()
+        )
+    names = {"PHOTOS": f"folder:{place / 'photos'}", "MASKS": f"folder:{place / 'masks'}",
+             "FEW": f"folder:{few}"}  # fmt: skip
+    words = [names.get(word, word) for word in words]
+    message = inside("--run", made("descriptor"), *words, "--out", place / "out")
+    assert message.startswith("error: ")
+    assert part in message
+    assert not (place / "out").exists()
+
+
+def test_one_sample_tells_nothing(capsys):
+    words = ["--run", "r", "--data", "test", "--samples", 1, "--out", "o"]
+    assert inside(*words) == 2
+    assert "--samples: expected 2 or more, received 1" in capsys.readouterr().err
+
+
+def test_it_is_one_of_the_programs():
+    program, rest = command.find(["recover", "--run", "x"])
+    assert (program.module, rest) == ("train.recover", ["--run", "x"])

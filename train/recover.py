@@ -1,0 +1,246 @@
+"""Fill in what is hidden of images, with the model of a run: python -m train.recover --help."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from pathlib import Path, PurePath
+from typing import NamedTuple
+
+import numpy as np
+
+from abp_tf import Generator, checks, data, files, masks, metrics, pictures, programs, runs
+from abp_tf.data import mask_files
+
+from . import options, report
+
+# Images in the grid.
+_SHOWN = 10
+
+
+class Damaged(NamedTuple):
+    """Images to recover.
+
+    Attributes:
+        signal: float32 `[n, h, w, c]`; hidden entries may hold anything.
+        mask: bool `[n, h, w]`, 1 = observed; None: the operator of the run observes the images.
+        truth: the whole images; None: it is not known.
+        names: of the files to write, without suffixes.
+        rate: samples or frames per second, of sounds and clips.
+    """
+
+    signal: np.ndarray
+    mask: np.ndarray | None
+    truth: np.ndarray | None
+    names: list[str]
+    rate: float | None = None
+
+
+class Recovered(NamedTuple):
+    """What a model made of them, `[n, h, w, c]`; `deviation` is that of samples, if there were any."""
+
+    signal: np.ndarray
+    deviation: np.ndarray | None = None
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the program's options."""
+    result = argparse.ArgumentParser(
+        prog="train.recover",
+        description="Recover damaged images with the model of a run: pictures of what was observed, of "
+        "what was recovered and of how uncertain it is; and, where the truth is known, the errors on "
+        "hidden entries. Of a run with --observe, images are observed by its operator.",
+    )
+    add = result.add_argument
+    add("--run", required=True, help="directory of the run")
+    add("--data", required=True, metavar="SOURCE",
+        help="the images: a source as of train.generator, brought to the size and colour of the run's "
+        "own; or train, or test, for those of the run, with its masks")  # fmt: skip
+    options.add_mask(add, "what is hidden; the truth is known where it is hidden by this program")
+    add("--truth", metavar="SOURCE", help="the same images complete, where --data holds damaged ones")
+    add("--samples", type=options.at_least(2), metavar="K",
+        help="recover by the mean of K samples, and write how much they deviate: of a generator, "
+        "samples of the posterior; of other models, completions with K seeds")  # fmt: skip
+    add("--count", type=options.positive(int), default=100, help="images, at most; default: 100")
+    add("--seed", type=int, default=0, help="of inference, and of masks that are drawn; default: 0")
+    add("--out", required=True, metavar="DIR",
+        help="directory to write, new or empty: observed/, recovered/, deviation/, grid.png, "
+        "recovery.npz and recovery.json")  # fmt: skip
+    return result
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the program; return its exit code."""
+    arguments = parser().parse_args(argv)
+    out = Path(arguments.out)
+    if files.taken(out):
+        raise FileExistsError(
+            f"--out: expected a directory that is new or empty, but {arguments.out!r} is not. Nothing "
+            "was changed."
+        )
+    run = runs.Run.open(arguments.run)
+    model = run.load_model()
+    damaged = load(run, model, arguments)
+    found = recover(model, damaged, arguments.samples, arguments.seed)
+    told = {
+        **{name: value for name, value in vars(arguments).items() if name != "out"},
+        "images": len(damaged.signal),
+        "hidden": None if damaged.mask is None else float(1 - damaged.mask.mean()),
+        **errors(damaged, found.signal),
+    }
+    write(out, model, damaged, found)
+    files.write_json(out / "recovery.json", told)
+    for name in ("images", "hidden", "mae_per_range", "psnr"):
+        if told[name] is not None:
+            print(f"{name:14}{told[name]:10.4g}")
+    if damaged.truth is None:
+        print("no errors: the truth is not known; give it as --truth SOURCE")
+    print(f"written: {out}")
+    return 0
+
+
+def load(run: runs.Run, model, arguments: argparse.Namespace) -> Damaged:
+    """Load the images that the options name, their masks, and the truth if it is known.
+
+    Raises:
+        ValueError: images, masks and truth do not fit each other or the run.
+    """
+    settings, spec, count = run.config["settings"], arguments.mask, arguments.count
+    own = arguments.data in ("train", "test")
+    observed = settings.get("observe")
+    if observed and spec:
+        raise ValueError(f"--mask: images are observed by the run's own {observed!r}. Leave it out.")
+    stored, rate = mask_files.is_stored(spec), run.config["data"].get("rate")
+    like = functools.partial(runs.load_like, settings=settings, shape=model.signal_shape, rate=rate)
+    if own:
+        images = run.load_images()
+    else:
+        images = like(arguments.data, limit=count, mask=spec if stored else None)
+    if stored and own:
+        limited = settings["limit"] is not None
+        images = mask_files.attach(images, spec, crop=settings["crop"], limited=limited)
+    part = report.sets(images).get(arguments.data if own else "train")
+    if part is None:
+        raise ValueError("--data: the run has no test images. Give train, or another source.")
+    places = mask_files.places(images)[arguments.data == "test"]
+    names = images.names and [images.names[place] for place in places]
+    mask, truth = part.mask, part.signal
+    if mask is not None:
+        truth = None
+        if spec and not stored:
+            raise ValueError("--mask: the run's images have masks of their own. Leave it out.")
+    elif not observed:
+        mask = _drawn(arguments, settings if own else {}, len(truth), truth.shape[1:-1])
+    if arguments.truth:
+        complete = like(arguments.truth, limit=None if own else count)
+        truth = complete.train[_matching(complete, names, places, arguments.truth)]
+    return Damaged(
+        part.signal[:count],
+        None if mask is None else mask[:count],
+        None if truth is None else truth[:count],
+        files.stems(names or [f"{place:05}" for place in places])[:count],
+        rate,
+    )
+
+
+def _drawn(arguments, settings: dict, count: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Draw masks: those that were asked for, or those of the run, as it draws them itself."""
+    if arguments.mask:
+        return masks.parse(arguments.mask)(count, shape, arguments.seed)
+    spec = settings.get("mask")
+    if spec is None or mask_files.is_stored(spec):
+        raise ValueError(f"--mask: nothing says what is hidden of these images. {checks.POLARITY}")
+    return masks.parse(spec)(count, shape, settings["seed"])
+
+
+def _matching(complete: data.Signals, names: list[str] | None, places: np.ndarray, source: str):
+    """Return where the images of these names, or else of these places, are among complete ones."""
+    if names and complete.names:
+        found = {PurePath(name).with_suffix(""): place for place, name in enumerate(complete.names)}
+        missing = [name for name in names if PurePath(name).with_suffix("") not in found]
+        if missing:
+            raise ValueError(
+                f"--truth: expected images of the same names, found none for {len(missing)} in "
+                f"{source!r}, the first of them {missing[0]!r}."
+            )
+        return [found[PurePath(name).with_suffix("")] for name in names]
+    if places.max() >= len(complete.train):
+        raise ValueError(
+            f"--truth: expected {places.max() + 1} images in the order of the damaged ones, received "
+            f"{len(complete.train)} from {source!r}."
+        )
+    return places
+
+
+def recover(model, damaged: Damaged, samples: int | None, seed: int) -> Recovered:
+    """Recover images, by the mean of several samples if they are asked for.
+
+    Args:
+        model: a `Generator`, `Descriptor` or `CoopNets`.
+        damaged: what is known of the images.
+        samples: their number; None: the model's one best answer.
+        seed: of inference.
+    """
+    if damaged.mask is None:
+        ask, inputs = model.reconstruct, (model.observe(damaged.signal),)
+    else:
+        ask, inputs = model.inpaint, (damaged.signal, damaged.mask)
+    if samples is None:
+        return Recovered(_clipped(ask(*inputs, seed=seed)))
+    if isinstance(model, Generator):
+        found = ask(*inputs, seed=seed, samples=samples)
+        return Recovered(_clipped(found.mean), found.deviation)
+    count = len(damaged.signal)
+    found = [ask(*inputs, seed=seed + number * count) for number in range(samples)]
+    return Recovered(_clipped(np.mean(found, axis=0)), np.std(found, axis=0))
+
+
+def _clipped(signal: np.ndarray) -> np.ndarray:
+    """Return signals as they are written: energies do not keep their samples inside the range."""
+    return np.clip(signal, -1, 1)
+
+
+def errors(damaged: Damaged, recovered: np.ndarray) -> dict:
+    """Measure the errors on hidden entries, which all are where an operator observed; None: unknown."""
+    truth, mask = damaged.truth, damaged.mask
+    if truth is None:
+        return {"mae_per_range": None, "psnr": None}
+    if mask is None:
+        return {
+            "mae_per_range": metrics.absolute_error(truth, recovered),
+            "psnr": metrics.psnr(truth, recovered),
+        }
+    some = ~mask.all(axis=tuple(range(1, mask.ndim)))  # of an image that is whole there is no ratio
+    return {
+        "mae_per_range": metrics.recovery_error(truth, recovered, mask),
+        "psnr": metrics.psnr(truth[some], recovered[some], ~mask[some]),
+    }
+
+
+def write(out: Path, model, damaged: Damaged, found: Recovered) -> None:
+    """Write pictures by name, a grid of the first ones, and arrays."""
+    shown, arrays = {}, {"recovered": found.signal}
+    if damaged.mask is not None:
+        shown["observed"] = pictures.visible(damaged.signal, damaged.mask)
+        arrays["mask"] = damaged.mask
+    else:
+        arrays["observed"] = model.observe(damaged.signal)
+        observed = report.observed_images(model, damaged.signal)
+        shown |= {} if observed is None else {"observed": observed}
+    shown["recovered"] = found.signal
+    if found.deviation is not None:
+        # Values in [-1, 1] have a standard deviation in [0, 1]: black to white.
+        shown["deviation"] = 2 * found.deviation - 1
+        arrays["deviation"] = found.deviation
+    for folder, signals in shown.items():
+        for name, signal in zip(damaged.names, signals, strict=True):
+            report.save(out / folder / name, signal, damaged.rate)
+    if damaged.truth is not None:
+        shown["truth"] = damaged.truth
+    report.save_rows(out / "grid.png", {key: part[:_SHOWN] for key, part in shown.items()})
+    with files.aside(out / "recovery.npz") as path:
+        np.savez_compressed(path, name=np.array(damaged.names), **arrays)
+
+
+if __name__ == "__main__":
+    programs.run(main)
