@@ -17,6 +17,7 @@ if keras.config.backend() != "tensorflow":  # chosen in Keras's own configuratio
     )
 
 from abp_tf import (
+    baselines,
     callbacks,
     data,
     features,
@@ -46,6 +47,7 @@ __all__ = [
     "Langevin",
     "ServingError",
     "__version__",
+    "baselines",
     "callbacks",
     "data",
     "features",

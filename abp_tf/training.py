@@ -18,6 +18,8 @@ class SignalTraining:
 
     # Whether every training example has a chain of its own in `table`, and thus needs a number.
     example_chains = False
+    # Whether chains run through `network` while it learns, so that it may have no BatchNorm.
+    row_wise_learning = True
 
     def _watchers(self) -> list:
         """Return callbacks that `fit` adds before all others."""
@@ -216,7 +218,8 @@ class SignalTraining:
                 f"{type(self).__name__} has its own loss, the energy, and its own metrics: "
                 "call `compile(optimizer=...)` without `loss` and `metrics`."
             )
-        checks.independent_rows(self.network)
+        if self.row_wise_learning:
+            checks.independent_rows(self.network)
 
 
 def numbers(batch: dict) -> tf.Tensor:
