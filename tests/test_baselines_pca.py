@@ -42,7 +42,7 @@ def test_em_recovers_the_subspace_and_the_conditional_mean():
     seen = np.random.default_rng(1).random(signal.shape) > 0.5
     seen[~seen.any(1), 0] = True
     damaged = np.where(seen, signal, np.float32(np.nan))
-    model = PCA(3, iterations=200, value_range=None).fit({"signal": damaged, "mask": seen})
+    model = PCA(3, iterations=200, ridge=0.0, value_range=None).fit({"signal": damaged, "mask": seen})
     np.testing.assert_allclose(model.sigma, 0.3, rtol=0.05)
     np.testing.assert_allclose(model.mean, mean, atol=0.15)
     # Cosines of the angles between the true subspace and the learned one.
@@ -92,7 +92,7 @@ def test_it_beats_the_mean_where_much_is_hidden(share):
         whole = model.inpaint(images.test, of_test)
         errors.append(metrics.recovery_error(images.test, whole, of_test))
         assert np.abs(model.synthesize(5)).max() <= 1
-    assert errors[0] < (0.75 if share == 0.5 else 0.97) * errors[1]
+    assert errors[0] < (0.7 if share == 0.5 else 0.95) * errors[1]
 
 
 def test_no_components_are_the_mean_of_what_was_observed(digits, masks_of_digits):

@@ -53,8 +53,8 @@ class GAN(LatentModel):
         self,
         network: keras.Model,
         discriminator: keras.Model | None = None,
-        sigma: float = 0.2,
-        penalty: float = 1.0,
+        sigma: float = 0.3,
+        penalty: float = 0.1,
         inference: Descent | None = None,
         value_range: tuple[float, float] | None = (-1.0, 1.0),
         seed: int = 0,
@@ -71,7 +71,6 @@ class GAN(LatentModel):
         )
         if not 0 <= penalty < float("inf"):
             raise ValueError(f"`penalty` expected 0 or more, received {penalty!r}.")
-        self.sigma = float(sigma)
         self.penalty = float(penalty)
         if discriminator is None:
             discriminator = mirror.discriminator(network)
@@ -131,6 +130,5 @@ class GAN(LatentModel):
         return {
             **super().get_config(),
             "discriminator": keras.saving.serialize_keras_object(self.discriminator),
-            "sigma": self.sigma,
             "penalty": self.penalty,
         }

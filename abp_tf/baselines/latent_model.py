@@ -17,7 +17,7 @@ class LatentModel(SignalTraining, LatentAnswers, keras.Model):
 
     Args:
         network: the decoder `g`, as for `Generator`; BatchNorm is allowed.
-        sigma: σ of the energy at test time, in units of the signal; positive.
+        sigma: σ of the energy, or where it begins, in units of the signal; positive.
         inference: descent of latents at test time.
         value_range: what signals must lie in; None lifts the check.
         seed: of all noise and of the order of examples.
@@ -36,9 +36,10 @@ class LatentModel(SignalTraining, LatentAnswers, keras.Model):
     ):
         super().__init__(**{**kwargs, "dtype": "float32"})
         checks.network(network, type(self).__name__)
-        if not 0 < sigma < float("inf"):
+        if not isinstance(sigma, int | float) or not 0 < sigma < float("inf"):
             raise ValueError(f"`sigma` expected a positive number, received {sigma!r}.")
         self.network = network
+        self.fixed_sigma = float(sigma)
         self.latent_shape = tuple(network.input_shape[1:])
         self.signal_shape = tuple(network.output_shape[1:])
         self.inference = inference
@@ -52,7 +53,7 @@ class LatentModel(SignalTraining, LatentAnswers, keras.Model):
         )
         self.variance = self.add_weight(
             shape=(),
-            initializer=keras.initializers.Constant(sigma**2),
+            initializer=keras.initializers.Constant(float(sigma) ** 2),
             trainable=False,
             name="variance",
         )
@@ -73,7 +74,16 @@ class LatentModel(SignalTraining, LatentAnswers, keras.Model):
         if not isinstance(descent, Descent):
             raise ValueError(f"`inference` expected a Descent, received {descent!r}.")
         self._inference = descent
-        self._functions = None  # they hold the settings they were traced with
+        self._forget_traces()
+
+    def _forget_traces(self) -> None:
+        # They hold the settings they were traced with.
+        self._functions = self.test_function = self.predict_function = None
+
+    @property
+    def sigma(self) -> float:
+        """σ in units of the signal, as it is now."""
+        return float(self.variance) ** 0.5
 
     def call(self, latent):
         """Decode latents: `g(z)`."""
@@ -169,6 +179,7 @@ class LatentModel(SignalTraining, LatentAnswers, keras.Model):
         return {
             "name": self.name,
             "network": serialize(self.network),
+            "sigma": self.fixed_sigma,
             "inference": serialize(self.inference),
             "value_range": self.value_range,
             "seed": self.seed,

@@ -27,8 +27,9 @@ class PCA:
         components: number of principal components, d; 0 leaves the mean of the observed training
             entries, which is then the answer for every hidden one.
         iterations: of EM at most; it stops when σ changes by less than one in a thousand.
-        ridge: what is added to the precision of each row of W, in units of 1/σ²: a prior that keeps
-            entries seldom observed from being fitted to noise. Complete data do without.
+        ridge: prior of W's entries, `N(0, σ²/ridge)`, in EM: it keeps σ from going to 0, and unseen
+            signals from suffering, where examples show fewer entries than there are components.
+            Complete data do without.
         value_range: what signals must lie in, and decoded ones are clipped to; None lifts both.
 
     Raises:
@@ -49,7 +50,7 @@ class PCA:
         self,
         components: int,
         iterations: int = 50,
-        ridge: float = 1.0,
+        ridge: float = 10.0,
         value_range: tuple[float, float] | None = (-1.0, 1.0),
     ):
         for name, value, least in (("components", components, 0), ("iterations", iterations, 1)):
@@ -153,7 +154,9 @@ class PCA:
         self.loading, self._mean = solved[:, :-1], solved[:, -1]
         fitted = np.einsum("ji,jik,jk->", solved, precision, solved)
         misfit = np.sum(seen * values**2) - 2 * np.sum(first * solved) + fitted
-        self._set_noise(misfit / seen.sum())
+        # The prior, whose width is σ's, counts here too.
+        misfit += self.ridge * np.sum(self.loading**2)
+        self._set_noise(misfit / (seen.sum() + (self.ridge > 0) * self.loading.size))
 
     def _set_noise(self, variance) -> None:
         # Above 0, so that the posterior of an example of which little is seen has a covariance.

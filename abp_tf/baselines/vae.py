@@ -78,7 +78,8 @@ class VAE(LatentModel):
             reported=("loss", "reconstruction_error", "kl", "latent_norm", "sigma"),
             **kwargs,
         )
-        self.sigma = sigma
+        if sigma is None:
+            self.fixed_sigma = None
         self.method = method
         self.encoder = mirror.encoder(network) if encoder is None else encoder
         checks.network(self.encoder, "VAE")
@@ -95,7 +96,7 @@ class VAE(LatentModel):
         if method not in METHODS:
             raise ValueError(f"`method` expected one of {', '.join(METHODS)}, received {method!r}.")
         self._method = method
-        self._functions = None  # they hold the settings they were traced with
+        self._forget_traces()
 
     def encode(self, signal: tf.Tensor, mask=None, training: bool = False):
         """Return means and standard deviations of `q(z | x)`, float32 `[n, *latent_shape]` both.
@@ -152,7 +153,7 @@ class VAE(LatentModel):
             decoded = tf.cast(self.network(latent, training=True), tf.float32)
             misfit = observation.square(observation.residual(signal, decoded, mask))
             variance = tf.convert_to_tensor(self.variance)
-            if self.sigma is None:
+            if self.fixed_sigma is None:
                 # Where the bound is greatest its slope along σ is 0: no gradient goes through it.
                 variance = tf.stop_gradient(tf.reduce_sum(misfit) / tf.reduce_sum(entries))
             likelihood = misfit / (2 * variance) + entries / 2 * tf.math.log(2 * math.pi * variance)
@@ -160,7 +161,7 @@ class VAE(LatentModel):
             kl = tf.reduce_sum(divergence, axis=list(range(1, mean.shape.rank)))
             loss = tf.reduce_mean(likelihood + kl)
         self._learn(loss, tape.gradient(loss, self.trainable_variables))
-        if self.sigma is None:
+        if self.fixed_sigma is None:
             # A running mean, over all batches so far in the beginning.
             share = tf.maximum(1 / tf.cast(self.iteration.value, tf.float32), 0.01)
             self.variance.assign_add(share * (variance - self.variance))
@@ -186,6 +187,5 @@ class VAE(LatentModel):
         return {
             **super().get_config(),
             "encoder": keras.saving.serialize_keras_object(self.encoder),
-            "sigma": self.sigma,
             "method": self.method,
         }
