@@ -17,6 +17,7 @@ if keras.config.backend() != "tensorflow":  # chosen in Keras's own configuratio
     )
 
 from abp_tf import (
+    baselines,
     callbacks,
     data,
     features,
@@ -53,6 +54,7 @@ __all__ = [
     "Projection",
     "ServingError",
     "__version__",
+    "baselines",
     "callbacks",
     "data",
     "features",

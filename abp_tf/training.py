@@ -19,6 +19,8 @@ class SignalTraining(Observed):
 
     # Whether every training example has a chain of its own in `table`, and thus needs a number.
     example_chains = False
+    # Whether chains run through `network` while it learns, so that it may have no BatchNorm.
+    row_wise_learning = True
     # The methods that take masks.
     masked = ("fit", "evaluate", "predict")
 
@@ -238,7 +240,8 @@ class SignalTraining(Observed):
                 f"{type(self).__name__} has its own loss, the energy, and its own metrics: "
                 "call `compile(optimizer=...)` without `loss` and `metrics`."
             )
-        checks.independent_rows(self.network)
+        if self.row_wise_learning:
+            checks.independent_rows(self.network)
 
 
 def unpack(batch: dict) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor]:

@@ -1,0 +1,270 @@
+"""Probabilistic PCA, learned from complete signals by an SVD and from incomplete ones by EM."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from abp_tf import checks
+from abp_tf.data import pipeline
+from abp_tf.noise import PRIOR, row_normal, row_seeds
+from abp_tf.signal_answers import partial
+
+_ROWS = 500  # posteriors held at a time
+_FAINT = 1e-6  # weight of what decides only where no data do
+
+
+class PCA:
+    """`x = W z + μ + σ ε`, `z ~ N(0, I)`: principal components, with holes in the data or without.
+
+    Complete data are decomposed exactly. From incomplete data the same model is learned by
+    expectation-maximisation, of which only observed entries are part: each example has the posterior
+    of its own mask (Tipping, Bishop, "Probabilistic principal component analysis", JRSS B 61, 1999;
+    Ilin, Raiko, "Practical approaches to principal component analysis in the presence of missing
+    values", JMLR 11, 2010). It computes in float64.
+
+    Args:
+        components: number of principal components, d; 0 leaves the mean of the observed training
+            entries, which is then the answer for every hidden one.
+        iterations: of EM at most; it stops when σ changes by less than one in a thousand.
+        ridge: prior of W's entries, `N(0, σ²/ridge)`, in EM: it keeps σ from going to 0, and unseen
+            signals from suffering, where examples show fewer entries than there are components.
+            Complete data do without.
+        value_range: what signals must lie in, and decoded ones are clipped to; None lifts both.
+
+    Raises:
+        ValueError: for an argument out of its range.
+
+    Attributes:
+        mean: μ, float64 `[*signal_shape]`.
+        loading: W, float64 `[entries, d]`.
+        sigma: σ, in units of the signal.
+
+    Example:
+        >>> model = PCA(20).fit({"signal": images, "mask": masks})
+        >>> model.inpaint(images[:4], masks[:4]).shape
+        (4, 16, 16, 1)
+    """
+
+    def __init__(
+        self,
+        components: int,
+        iterations: int = 50,
+        ridge: float = 10.0,
+        value_range: tuple[float, float] | None = (-1.0, 1.0),
+    ):
+        for name, value, least in (("components", components, 0), ("iterations", iterations, 1)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(
+                    f"PCA expected `{name}` to be an integer of {least} or more, received {value!r}."
+                )
+        if not 0 <= ridge < float("inf"):
+            raise ValueError(f"PCA expected a `ridge` of 0 or more, received {ridge!r}.")
+        self.components = components
+        self.iterations = iterations
+        self.ridge = float(ridge)
+        self.value_range = None if value_range is None else tuple(value_range)
+        self.signal_shape = None
+
+    def fit(self, x) -> PCA:
+        """Learn from signals.
+
+        Args:
+            x: float array `[n, *signal_shape]`, or a dict of arrays "signal" and "mask" (1 = observed,
+                0 = hidden); hidden entries may hold anything.
+
+        Returns:
+            The model itself.
+
+        Raises:
+            ValueError: for data that cannot be used, or more components than examples or entries.
+        """
+        signal = x.get("signal") if isinstance(x, dict) else x
+        if isinstance(signal, tf.data.Dataset) or np.ndim(signal) < 2:
+            raise ValueError(
+                "PCA.fit expected arrays of shape ('n', *signal_shape), received "
+                f"{type(signal).__name__} of shape {np.shape(signal)}. Collect datasets into arrays."
+            )
+        shape = np.shape(signal)[1:]
+        data = pipeline.examples(x, shape, self.value_range)
+        count, entries = len(data.signal), int(np.prod(shape))
+        if self.components >= min(count, entries):
+            raise ValueError(
+                f"PCA expected fewer components than examples and entries, received {self.components} "
+                f"for {count} examples of {entries} entries. Lower `components`."
+            )
+        seen = None
+        if data.mask is not None:
+            seen = np.broadcast_to(data.mask, data.signal.shape).reshape(count, entries)
+        values = data.signal.reshape(count, entries)
+        if seen is None or seen.all():
+            self._decompose(values.astype(np.float64))
+        else:
+            self._maximise(np.where(seen, values, 0).astype(np.float64), seen.astype(np.float64))
+        self.signal_shape = shape
+        return self
+
+    def _decompose(self, values) -> None:
+        """Maximum likelihood from complete data, by a singular value decomposition."""
+        count, entries = values.shape
+        self._mean = values.mean(0)
+        _, singular, rows = np.linalg.svd(values - self._mean, full_matrices=False)
+        # Divided as the maximum of the likelihood is, by n.
+        variances = singular**2 / count
+        kept, rest = variances[: self.components], variances[self.components :]
+        self._set_noise(rest.sum() / (entries - self.components))
+        scale = np.sqrt(np.maximum(kept - self._variance, 0))
+        self.loading = rows[: self.components].T * scale
+
+    def _maximise(self, values, seen) -> None:
+        """Maximum likelihood from incomplete data, by EM; `values` are 0 where nothing is seen."""
+        overall = values.sum() / seen.sum()
+        # An entry nobody observed has the mean of all others.
+        mean = (values.sum(0) + _FAINT * overall) / (seen.sum(0) + _FAINT)
+        # It begins with the principal components of the data with the mean filled in.
+        self._decompose(np.where(seen > 0, values, mean))
+        for _ in range(self.iterations):
+            before = self._variance
+            self._step(values, seen, overall)
+            if abs(self._variance / before - 1) < 2e-3:
+                break
+
+    def _step(self, values, seen, overall) -> None:
+        """One iteration: the posteriors of all examples, then W, μ and σ where they are likeliest."""
+        size, entries = self.components + 1, values.shape[1]
+        pairs = np.triu_indices(size)
+        second = np.zeros((entries, len(pairs[0])))  # of each entry, Σ E[z zᵀ] where it is observed
+        first = np.zeros((entries, size))  # Σ x E[z]
+        for rows in self._batches(len(values)):
+            latent, covariance = self._posterior(values[rows], seen[rows])
+            # With a 1 as a last latent, μ is a last column of W.
+            latent = np.pad(latent, ((0, 0), (0, 1)), constant_values=1)
+            moment = latent[:, :, None] * latent[:, None, :]
+            moment[:, :-1, :-1] += covariance
+            second += seen[rows].T @ moment[:, *pairs]
+            first += (seen[rows] * values[rows]).T @ latent
+        precision = np.zeros((entries, size, size))
+        precision[:, *pairs] = precision[:, pairs[1], pairs[0]] = second
+        # Priors: W near 0, and μ of an entry nobody observed at the mean of all.
+        prior = np.full(size, self.ridge + _FAINT)
+        prior[-1] = _FAINT
+        aim = np.zeros(size)
+        aim[-1] = overall
+        solved = np.linalg.solve(precision + np.diag(prior), (first + prior * aim)[..., None])[..., 0]
+        self.loading, self._mean = solved[:, :-1], solved[:, -1]
+        fitted = np.einsum("ji,jik,jk->", solved, precision, solved)
+        misfit = np.sum(seen * values**2) - 2 * np.sum(first * solved) + fitted
+        # The prior, whose width is σ's, counts here too.
+        misfit += self.ridge * np.sum(self.loading**2)
+        self._set_noise(misfit / (seen.sum() + (self.ridge > 0) * self.loading.size))
+
+    def _set_noise(self, variance) -> None:
+        # Above 0, so that the posterior of an example of which little is seen has a covariance.
+        self._variance = max(float(variance), 1e-8)
+
+    @staticmethod
+    def _batches(count):
+        return (slice(start, start + _ROWS) for start in range(0, count, _ROWS))
+
+    def _posterior(self, values, seen):
+        """Mean `[n, d]` and covariance `[n, d, d]` of latents given observed entries.
+
+        `N(M⁻¹ Wᵀ(x − μ), σ² M⁻¹)` with `M = WᵀW + σ² I`, of the rows of W that are observed.
+        """
+        size = self.components
+        pairs = np.triu_indices(size)
+        outer = self.loading[:, pairs[0]] * self.loading[:, pairs[1]]
+        precision = np.empty((len(values), size, size))
+        precision[:, *pairs] = precision[:, pairs[1], pairs[0]] = seen @ outer
+        precision += self._variance * np.eye(size)
+        inverse = np.linalg.inv(precision)
+        projected = (seen * (values - self._mean)) @ self.loading
+        return np.einsum("nij,nj->ni", inverse, projected), self._variance * inverse
+
+    @property
+    def mean(self) -> np.ndarray:
+        """μ, of the shape of a signal."""
+        return self._mean.reshape(self.signal_shape)
+
+    @property
+    def sigma(self) -> float:
+        """σ, in units of the signal."""
+        return self._variance**0.5
+
+    # Answers.
+
+    def infer(self, signals, mask=None, seed=0) -> np.ndarray:
+        """Tell the mean of the posterior of the latents.
+
+        Args:
+            signals: float `[n, *signal_shape]`; hidden entries may hold anything, NaN included.
+            mask: bool or 0/1, `[n, *signal_shape]` or without the channel axis; 1 = observed,
+                0 = hidden. None: all is observed.
+            seed: not used, as nothing here is drawn; other models have it.
+
+        Returns:
+            float64 `[n, d]`.
+        """
+        self._check_fitted()
+        parts = {"signal": signals} if mask is None else {"signal": signals, "mask": mask}
+        data = pipeline.examples(parts, self.signal_shape, self.value_range)
+        flat = data.signal.reshape(len(data.signal), -1).astype(np.float64)
+        if mask is None:
+            seen = np.ones_like(flat)
+        else:
+            seen = np.broadcast_to(data.mask, data.signal.shape).reshape(flat.shape)
+            flat, seen = np.where(seen, flat, 0), seen.astype(np.float64)
+        batches = (self._posterior(flat[rows], seen[rows])[0] for rows in self._batches(len(flat)))
+        return np.concatenate(list(batches))
+
+    def reconstruct(self, signals, mask=None, seed=0) -> np.ndarray:
+        """Tell the conditional mean of whole signals given what is observed.
+
+        A complete signal is projected onto the principal components, as PCA does, which is the
+        limit of no noise. Arguments are those of `infer`.
+
+        Returns:
+            float32 `[n, *signal_shape]`, all entries decoded, observed ones too (see `inpaint`).
+        """
+        latents = self.infer(signals, mask)
+        if mask is None:
+            # The posterior mean, without its shrinkage towards 0.
+            gram = self.loading.T @ self.loading
+            latents = latents @ (gram + self._variance * np.eye(self.components)) @ np.linalg.pinv(gram)
+        return self._decode(latents)
+
+    def inpaint(self, signals, mask, seed=0) -> np.ndarray:
+        """Fill in what is hidden with its conditional mean; arguments as for `infer`.
+
+        Returns:
+            float32 `[n, *signal_shape]`: observed entries untouched.
+        """
+        self._check_fitted()
+        signal, full, _ = partial(self, signals, mask, seed)
+        return np.where(full, signal, self.reconstruct(signals, mask))
+
+    def synthesize(self, count: int, seed=0) -> np.ndarray:
+        """Decode draws from the prior, `z ~ N(0, I)`, without noise.
+
+        Args:
+            count: number of signals.
+            seed: an integer, for the seeds `seed + arange(count)`, or `count` integers.
+
+        Returns:
+            float32 `[count, *signal_shape]`.
+        """
+        self._check_fitted()
+        if count < 1:
+            raise ValueError(f"synthesize expected a count of 1 or more, received {count}.")
+        seeds = row_seeds(checks.seeds(seed, count), PRIOR)
+        return self._decode(row_normal(seeds, [self.components]).numpy())
+
+    def _decode(self, latents) -> np.ndarray:
+        signal = (latents @ self.loading.T + self._mean).astype(np.float32)
+        if self.value_range is not None:
+            signal = np.clip(signal, *self.value_range)
+        return signal.reshape(-1, *self.signal_shape)
+
+    def _check_fitted(self) -> None:
+        if self.signal_shape is None:
+            raise ValueError("PCA has learned nothing yet. Call `fit` before.")

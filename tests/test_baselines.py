@@ -1,0 +1,261 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import abp_tf
+from abp_tf import metrics
+from abp_tf.baselines import GAN, PCA, VAE, Descent, mirror
+
+KINDS = (VAE, GAN)
+
+
+@pytest.fixture
+def make():
+    """Return a function that makes a tiny compiled baseline of 8x8 images."""
+
+    def build(kind, learning_rate=2e-3, batch_norm=None, **options):
+        keras.utils.set_random_seed(1)
+        batch_norm = kind is GAN if batch_norm is None else batch_norm
+        network = abp_tf.networks.image_generator(
+            (8, 8, 1), latent_dim=8, width=8, kernel_size=3, batch_norm=batch_norm
+        )
+        options.setdefault("inference", Descent(steps=30, learning_rate=0.1))
+        model = kind(network, **options)
+        model.compile(optimizer=keras.optimizers.Adam(learning_rate, beta_1=0.5))
+        return model
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def half_hidden():
+    """Digits with half of their pixels hidden: images, and masks of both parts."""
+    images = abp_tf.data.load("digits", size=8, test_share=0.1)
+    return (
+        images,
+        abp_tf.masks.pepper(len(images.train), (8, 8), 0.5, seed=1),
+        abp_tf.masks.pepper(len(images.test), (8, 8), 0.5, seed=2),
+    )
+
+
+@pytest.mark.parametrize(("kind", "share"), [(VAE, 0.85), (GAN, 0.95)])
+def test_it_learns_from_incomplete_digits_better_than_their_mean(half_hidden, make, kind, share):
+    images, mask, of_test = half_hidden
+    damaged = np.where(mask[..., None], images.train, np.float32(np.nan))
+    training = {"signal": damaged, "mask": mask}
+    inference = Descent(steps=60, learning_rate=0.1, restarts=2)
+    model = make(kind, inference=inference)
+    model.fit(training, batch_size=50, epochs=15, verbose=0)
+    mean = PCA(0).fit(training).inpaint(images.test, of_test)
+    reference = metrics.recovery_error(images.test, mean, of_test)
+    for method in ("gradient", "gibbs") if kind is VAE else (None,):
+        if method:
+            model.method = method
+        whole = model.inpaint(images.test, of_test)
+        seen = of_test[..., None]
+        np.testing.assert_array_equal(whole[seen], images.test[seen])
+        assert metrics.recovery_error(images.test, whole, of_test) < share * reference
+    # Draws are as different from each other as digits are, not one and the same.
+    assert 0.5 < model.synthesize(100).std(0).mean() / images.train.std(0).mean() < 1.5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_runs_are_reproducible_and_hidden_entries_do_not_matter(digits, masks_of_digits, make, kind):
+    results = []
+    for filling in (0.0, np.nan):
+        signal = np.where(masks_of_digits[..., None], digits, np.float32(filling))
+        batch = {"signal": signal, "mask": masks_of_digits}
+        model = make(kind)
+        model.fit(batch, batch_size=50, epochs=2, verbose=0)
+        score = model.evaluate(batch, verbose=0, return_dict=True)
+        answers = [model.infer(signal, masks_of_digits), model.inpaint(signal, masks_of_digits)]
+        results.append([*model.get_weights(), *answers, score["reconstruction_error"]])
+    for one, same in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, same)
+
+
+def test_the_bound_in_numpy(digits, masks_of_digits, make):
+    # One step at no rate reports the bound of the weights it began with.
+    model = make(VAE, learning_rate=1e-12, sigma=0.4, batch_norm=False)
+    logs = model.fit({"signal": digits, "mask": masks_of_digits}, batch_size=120, verbose=0).history
+    seeds = abp_tf.noise.training_seeds(0, abp_tf.noise.LATENT, 0, tf.range(120, dtype=tf.int64))
+    mask = masks_of_digits[..., None].astype(np.float32)
+    mean, deviation = (part.numpy() for part in model.encode(digits * mask, mask))
+    latent = mean + deviation * abp_tf.noise.row_normal(seeds, [8]).numpy()
+    residual = ((digits - model(latent).numpy()) * mask).reshape(120, -1)
+    counts = mask.sum((1, 2, 3))
+    nll = (residual**2).sum(1) / 0.32 + counts / 2 * np.log(2 * np.pi * 0.16)
+    kl = 0.5 * (mean**2 + deviation**2 - 1 - 2 * np.log(deviation)).sum(1)
+    np.testing.assert_allclose(logs["kl"][0], kl.mean(), rtol=1e-3)
+    np.testing.assert_allclose(logs["loss"][0], (nll + kl).mean(), rtol=1e-3)
+    error = ((residual**2).sum(1) / counts).mean()
+    np.testing.assert_allclose(logs["reconstruction_error"][0], error, rtol=1e-3)
+
+
+def test_sigma_is_learned_as_the_root_of_the_error(digits, make):
+    model = make(VAE)
+    logs = model.fit(digits, batch_size=40, epochs=20, verbose=0).history
+    assert logs["sigma"][-1] == pytest.approx(logs["reconstruction_error"][-1] ** 0.5, rel=0.05)
+    assert logs["sigma"][-1] < 0.7 * logs["sigma"][0]
+    fixed = make(VAE, sigma=0.25)
+    fixed.fit(digits, batch_size=40, epochs=1, verbose=0)
+    assert fixed.sigma == pytest.approx(0.25)
+
+
+def test_descent_finds_the_mode_of_a_linear_model(make):
+    keras.utils.set_random_seed(0)
+    network = abp_tf.networks.linear((12,), latent_dim=3)
+    rng = np.random.default_rng(0)
+    signal = rng.normal(size=(6, 12)).astype(np.float32)
+    mask = rng.random((6, 12)) > 0.4
+    for kind in KINDS:
+        inference = Descent(steps=400, learning_rate=0.1, restarts=2)
+        model = kind(network, sigma=0.5, value_range=None, inference=inference)
+        weights = model(np.eye(3, dtype=np.float32)).numpy().T
+        found = model.infer(signal, mask)
+        for one, seen, latent in zip(signal, mask, found, strict=True):
+            W = weights[seen]
+            mode = np.linalg.solve(W.T @ W / 0.25 + np.eye(3), W.T @ one[seen] / 0.25)
+            np.testing.assert_allclose(latent, mode, atol=1e-3)
+
+
+def test_restarts_end_no_higher(digits, masks_of_digits, make):
+    model = make(GAN)
+    seen = masks_of_digits[..., None].astype(np.float32)
+    energies = []
+    for restarts in (1, 4):
+        model.inference = Descent(steps=20, learning_rate=0.1, restarts=restarts)
+        latent = model.infer(digits, masks_of_digits)
+        energies.append(model.energy(latent, digits, seen).numpy())
+    assert (energies[1] <= energies[0] + 1e-3).all()
+    assert energies[1].mean() < energies[0].mean()
+
+
+def test_generated_signals_are_masked_before_they_are_judged(digits, masks_of_digits, make):
+    shown = []
+
+    class Witness(keras.layers.Layer):
+        def call(self, x):
+            shown.append(x)
+            return x
+
+    layers = [Witness(), keras.layers.Flatten(), keras.layers.Dense(1)]
+    discriminator = keras.Sequential([keras.Input((8, 8, 2)), *layers])
+    model = make(GAN, discriminator=discriminator)
+    model.compile(optimizer="adam", run_eagerly=True)
+    shown.clear()
+    model.fit({"signal": digits, "mask": masks_of_digits}, batch_size=120, shuffle=False, verbose=0)
+    drawn, data = (np.asarray(one) for one in shown)
+    for one in (drawn, data):
+        np.testing.assert_array_equal(one[..., 1], masks_of_digits)
+        assert not one[~masks_of_digits].any()
+        assert one[masks_of_digits][:, 0].all()
+    np.testing.assert_array_equal(data[..., :1], digits * masks_of_digits[..., None])
+    assert np.abs(drawn - data).max() > 0.1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_is_saved_and_exported_whole(digits, masks_of_digits, make, kind, tmp_path):
+    model = make(kind)
+    model.fit(digits, batch_size=40, epochs=2, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    whole = model.inpaint(digits, masks_of_digits)
+    np.testing.assert_array_equal(loaded.inpaint(digits, masks_of_digits), whole)
+    np.testing.assert_array_equal(loaded.synthesize(5), model.synthesize(5))
+    texts = [json.dumps(one.get_config(), sort_keys=True) for one in (model, loaded)]
+    assert texts[0] == texts[1]
+
+    model.export(tmp_path / "digits" / "1")
+    inpaint = tf.saved_model.load(str(tmp_path / "digits" / "1")).signatures["inpaint"]
+    mask = np.broadcast_to(masks_of_digits[..., None], digits.shape).astype(np.float32)
+    answer = inpaint(signal=digits, mask=mask, seed=np.arange(120))
+    np.testing.assert_allclose(answer["signal"], whole, atol=1e-3)
+
+    # Training goes on as if it had not been interrupted.
+    for one in (model, loaded):
+        one.fit(digits, batch_size=40, epochs=1, verbose=0)
+    for one, other in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("method", ["gradient", "gibbs", None])
+def test_answers_do_not_depend_on_the_batch(digits, masks_of_digits, make, method):
+    model = make(GAN) if method is None else make(VAE, method=method)
+    model.inference = Descent(steps=15, learning_rate=0.05, restarts=2)
+    whole = model.infer(digits, masks_of_digits, seed=5)
+    for batch_size in (1, 8):
+        found = model.infer(digits[:8], masks_of_digits[:8], seed=5, batch_size=batch_size)
+        np.testing.assert_allclose(found, whole[:8], atol=1e-3)
+    drawn = model.synthesize(6, seed=10)
+    np.testing.assert_allclose(model.synthesize(2, seed=[15, 11]), drawn[[5, 1]], atol=1e-5)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_networks_are_mirrored_at_any_rank(rank):
+    convolution = getattr(keras.layers, f"Conv{rank}DTranspose")
+    latent = keras.Input((3,))
+    x = keras.layers.Dense(4**rank * 6, activation="elu")(latent)
+    x = keras.layers.Reshape((4,) * rank + (6,))(x)
+    x = convolution(2, 3, 2, padding="same")(x)
+    network = keras.Model(latent, x)
+    assert network.output_shape == (None, *(8,) * rank, 2)
+    encoder, discriminator = mirror.encoder(network), mirror.discriminator(network)
+    assert encoder.input_shape == discriminator.input_shape == (None, *(8,) * rank, 4)
+    assert (encoder.output_shape, discriminator.output_shape) == ((None, 6), (None, 1))
+    signal = np.random.default_rng(0).normal(size=(20, *(8,) * rank, 2)).astype(np.float32)
+    model = KINDS[rank % 2](network, value_range=None, inference=Descent(2))
+    model.compile(optimizer="adam")
+    model.fit(signal, batch_size=10, verbose=0)
+    assert model.reconstruct(signal[:2]).shape == (2, *(8,) * rank, 2)
+
+
+def test_latents_may_be_a_grid():
+    latent = keras.Input((2, 2, 3))
+    x = keras.layers.Conv2DTranspose(4, 4, 2, padding="same", activation="elu")(latent)
+    x = keras.layers.Conv2DTranspose(1, 4, 2, padding="same")(x)
+    network = keras.Model(latent, x)
+    assert mirror.encoder(network).output_shape == (None, 2, 2, 6)
+    model = VAE(network)
+    model.compile(optimizer="adam")
+    signal = np.zeros((10, 8, 8, 1), np.float32)
+    model.fit(signal, verbose=0)
+    assert model.infer(signal).shape == (10, 2, 2, 3)
+
+
+def test_bad_input_is_refused(digits, make):
+    network = abp_tf.networks.linear((8, 8, 1), 4)
+    with pytest.raises(ValueError, match="`sigma` expected a positive number, received None"):
+        GAN(network, sigma=None)
+    for kind in KINDS:
+        with pytest.raises(ValueError, match="expected `network` to be"):
+            kind("network")
+        with pytest.raises(ValueError, match="`sigma` expected a positive number"):
+            kind(network, sigma=-1.0)
+        with pytest.raises(ValueError, match="`inference` expected a Descent"):
+            kind(network, inference=10)
+    other = abp_tf.networks.linear((8, 8, 1), 5)
+    with pytest.raises(ValueError, match=r"`encoder` expected a network from \(8, 8, 2\).*to \(8,\)"):
+        VAE(network, encoder=mirror.encoder(other))
+    with pytest.raises(ValueError, match=r"`discriminator` expected .* to \(1,\)"):
+        GAN(network, discriminator=mirror.encoder(network))
+    with pytest.raises(ValueError, match="`method` expected one of gradient, gibbs"):
+        VAE(network, method="mean")
+    with pytest.raises(ValueError, match="`penalty` expected 0 or more"):
+        GAN(network, penalty=-1.0)
+    nested = keras.Sequential([keras.Input((4,)), network])
+    with pytest.raises(ValueError, match=r"can mirror dense layers and convolutions.*`encoder=`"):
+        VAE(nested)
+    for options in ({"steps": -1}, {"restarts": 0}, {"learning_rate": 0.0}):
+        with pytest.raises(ValueError, match="Descent expected"):
+            Descent(**options)
+    model = make(VAE)
+    with pytest.raises(ValueError, match="expected a mask, received None"):
+        model.inpaint(digits, None)
+    with pytest.raises(ValueError, match="Add the channel axis"):
+        model.fit(digits[..., 0])
+    with pytest.raises(abp_tf.DivergenceError, match="Lower the learning rate"):
+        make(VAE, learning_rate=1e30).fit(digits, batch_size=10, epochs=3, verbose=0)
