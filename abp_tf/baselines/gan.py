@@ -10,6 +10,7 @@ from abp_tf.baselines import mirror
 from abp_tf.baselines.descent import Descent
 from abp_tf.baselines.latent_model import LatentModel
 from abp_tf.noise import PRIOR, later, row_seeds, training_seeds
+from abp_tf.training import unpack
 
 
 @keras.saving.register_keras_serializable(package="abp_tf")
@@ -90,7 +91,7 @@ class GAN(LatentModel):
             `loss` of the generator, `discriminator_loss` without the penalty, and `margin`, the mean
             logit of data minus that of drawn signals.
         """
-        signal, mask, index = self._unpack(batch)
+        signal, mask, index = unpack(batch)
         latent = self.prior.draw(training_seeds(self.seed, PRIOR, self.iteration.value, index))
         with tf.GradientTape(persistent=True) as tape:
             drawn = tf.cast(self.network(latent, training=True), tf.float32)

@@ -9,7 +9,7 @@ from abp_tf import checks, observation
 from abp_tf.answers import LatentAnswers
 from abp_tf.baselines.descent import Descent, descend
 from abp_tf.latents import LatentTable, Prior
-from abp_tf.training import SignalTraining, numbers
+from abp_tf.training import SignalTraining, unpack
 
 
 class LatentModel(SignalTraining, LatentAnswers, keras.Model):
@@ -139,12 +139,6 @@ class LatentModel(SignalTraining, LatentAnswers, keras.Model):
     def _learners(self) -> list:
         return [(self.optimizer, self.trainable_variables)]
 
-    def _unpack(self, batch: dict):
-        """Return observed signal (hidden entries 0), float mask or None, and the examples' numbers."""
-        mask = batch.get("mask")
-        mask = None if mask is None else tf.cast(mask, tf.float32)
-        return observation.hide(batch["signal"], mask), mask, numbers(batch)
-
     def _learn(self, loss, gradients) -> None:
         """Make one optimizer step on all trainable variables, if all of it is finite."""
         finite = tf.math.is_finite(loss) & tf.math.is_finite(tf.linalg.global_norm(gradients))
@@ -160,13 +154,13 @@ class LatentModel(SignalTraining, LatentAnswers, keras.Model):
 
     def test_step(self, batch: dict) -> dict:
         """Infer the latents of a batch anew; return `reconstruction_error` and `latent_norm`."""
-        signal, mask, index = self._unpack(batch)
+        signal, mask, index = unpack(batch)
         latent, _, error = self.posterior(signal, mask, index)
         return self._report(signal, reconstruction_error=error, latent_norm=tf.reduce_mean(latent**2))
 
     def predict_step(self, batch: dict) -> tf.Tensor:
         """Reconstruct a batch."""
-        return self.posterior(*self._unpack(batch))[1]
+        return self.posterior(*unpack(batch))[1]
 
     @property
     def metrics(self) -> list:

@@ -12,6 +12,7 @@ from abp_tf.baselines import mirror
 from abp_tf.baselines.descent import Descent
 from abp_tf.baselines.latent_model import LatentModel
 from abp_tf.noise import CHAIN, LATENT, PRIOR, later, row_normal, row_seeds, training_seeds
+from abp_tf.training import unpack
 
 METHODS = ("gradient", "gibbs")
 
@@ -144,7 +145,7 @@ class VAE(LatentModel):
             `loss` (negative evidence lower bound), `reconstruction_error` (mean squared error per
             observed entry), `kl`, `latent_norm` (mean `‖z‖²/d`) and `sigma`.
         """
-        signal, mask, index = self._unpack(batch)
+        signal, mask, index = unpack(batch)
         noise = self.prior.draw(training_seeds(self.seed, LATENT, self.iteration.value, index))
         entries = observation.entries(signal, mask)
         with tf.GradientTape() as tape:
