@@ -21,7 +21,7 @@ DEFAULTS = {
     "hidden": 0,
     "descriptor_width": 32,
     "descriptor_kernel_size": 4,
-    "descriptor_activation": "silu",
+    "descriptor_activation": "leaky_relu",
     "outputs": 1,
     "initial_deviation": None,
     "activation": "elu",

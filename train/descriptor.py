@@ -18,7 +18,7 @@ DEFAULTS = {
     "negative": None,
     "width": 32,
     "kernel_size": 4,
-    "activation": "silu",
+    "activation": "leaky_relu",
     "precision": "float32",
     "reference_sigma": None,
     "outputs": 1,
