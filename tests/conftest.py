@@ -32,6 +32,24 @@ def make_model():
     return make
 
 
+@pytest.fixture
+def make_baseline():
+    """Return a function that makes a tiny compiled baseline of 8x8 images."""
+
+    def build(kind, learning_rate=2e-3, batch_norm=None, **options):
+        keras.utils.set_random_seed(1)
+        batch_norm = kind is abp_tf.baselines.GAN if batch_norm is None else batch_norm
+        network = abp_tf.networks.image_generator(
+            (8, 8, 1), latent_dim=8, width=8, kernel_size=3, batch_norm=batch_norm
+        )
+        options.setdefault("inference", abp_tf.baselines.Descent(steps=30, learning_rate=0.1))
+        model = kind(network, **options)
+        model.compile(optimizer=keras.optimizers.Adam(learning_rate, beta_1=0.5))
+        return model
+
+    return build
+
+
 @pytest.fixture(scope="session")
 def learned(digits):
     """A tiny generator after two epochs on `digits`; tests do not train it further."""

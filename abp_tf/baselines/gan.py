@@ -44,7 +44,7 @@ class GAN(LatentModel):
     Example:
         >>> network = abp_tf.networks.image_generator((16, 16, 1), 10, width=8, batch_norm=True)
         >>> model = abp_tf.baselines.GAN(network)
-        >>> model.compile(optimizer=keras.optimizers.Adam(2e-4, beta_1=0.5))
+        >>> model.compile(optimizer=keras.optimizers.Adam(4e-4, beta_1=0.5))
         >>> history = model.fit(images, batch_size=100, epochs=2)
         >>> model.synthesize(4, seed=0).shape
         (4, 16, 16, 1)

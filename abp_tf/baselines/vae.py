@@ -53,7 +53,7 @@ class VAE(LatentModel):
     Example:
         >>> network = abp_tf.networks.image_generator((16, 16, 1), latent_dim=10, width=8)
         >>> model = abp_tf.baselines.VAE(network)
-        >>> model.compile(optimizer=keras.optimizers.Adam(1e-3))
+        >>> model.compile(optimizer=keras.optimizers.Adam(1e-3, beta_1=0.5))
         >>> history = model.fit({"signal": images, "mask": masks}, batch_size=100, epochs=2)
         >>> model.inpaint(images[:4], masks[:4]).shape
         (4, 16, 16, 1)
