@@ -263,12 +263,14 @@ class TensorBoardPictures(keras.callbacks.Callback):
             return
         with self._writer.as_default(step=epoch + 1):
             for name, part in show(self.model, self.signals, self.mask).items():
-                tf.summary.image(name, part.picture()[None])
-                if part.signals.ndim == 3:
+                rank = part.signals.ndim - 2
+                # Of one tag TensorBoard knows one kind of data.
+                tf.summary.image(f"{name}/spectrogram" if rank == 1 else name, part.picture()[None])
+                if rank == 1:
                     sounds = np.clip(part.signals, -1, 1)
                     rate = round(self.rate or DEFAULT_RATE)
                     tf.summary.audio(name, sounds, rate, max_outputs=len(sounds))
-                elif part.signals.ndim == 5:
+                elif rank == 3:
                     _animate(f"{name}/animated", media.frames(*part), self.rate)
             if self._has_latents():
                 tf.summary.histogram("latents", self.model.latents)
