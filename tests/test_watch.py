@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import abp_tf
-from abp_tf import Descriptor, Langevin, watch
+from abp_tf import CoopNets, Descriptor, Generator, Langevin, watch
 
 UNIT = Langevin(8, 2**0.5, temperature=0.01**2 / 2)
 GOOD = {
@@ -20,11 +20,14 @@ GOOD = {
 }
 
 
-def train(digits, learning_rate=1e-3, epochs=5, callbacks=(), network=None, **options):
+def bottom_up():
+    return abp_tf.networks.image_descriptor((8, 8, 1), 8, kernel_size=3, activation="elu")
+
+
+def train(digits, learning_rate=1e-3, epochs=5, callbacks=(), optimizer="Adam", **options):
     keras.utils.set_random_seed(1)
-    network = network or abp_tf.networks.image_descriptor((8, 8, 1), 8, kernel_size=3, activation="elu")
-    model = Descriptor(network, **{"langevin": UNIT, "pool": 100, **options})
-    model.compile(keras.optimizers.Adam(learning_rate))
+    model = Descriptor(bottom_up(), **{"langevin": UNIT, "pool": 100, **options})
+    model.compile(getattr(keras.optimizers, optimizer)(learning_rate))
     history = model.fit(
         digits,
         batch_size=20,
@@ -34,6 +37,52 @@ def train(digits, learning_rate=1e-3, epochs=5, callbacks=(), network=None, **op
         callbacks=list(callbacks),
     )
     return model, history.history
+
+
+def cooperate(data, rates=(1e-3, 1e-3), epochs=3, batch_norm=True, **options):
+    """CoopNets; `rates` are the generator's and the descriptor's."""
+    keras.utils.set_random_seed(1)
+    top_down = abp_tf.networks.image_generator((8, 8, 1), 4, 4, kernel_size=3, batch_norm=batch_norm)
+    longer = Langevin(20, 2**0.5, temperature=0.01**2 / 2)
+    descriptor = Descriptor(bottom_up(), chains="short-run", **{"langevin": longer, **options})
+    model = CoopNets(Generator(top_down, langevin=Langevin(5, 0.1)), descriptor)
+    generator_rate, rate = rates
+    model.compile(keras.optimizers.Adam(generator_rate, beta_1=0.5), keras.optimizers.Adam(rate))
+    model.fit(data, batch_size=20, epochs=epochs, steps_per_epoch=30, verbose=0)
+    return model
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_no_alarm_on_healthy_cooperation(digits, masked):
+    mask = abp_tf.masks.pepper(len(digits), (8, 8), 0.4, seed=3)
+    data = {"signal": digits, "mask": mask} if masked else digits
+    # Warnings are errors here.
+    assert cooperate(data, batch_norm=not masked).signs == {}
+
+
+@pytest.mark.parametrize(
+    ("sign", "options"),
+    [
+        # Without BatchNorm the generator follows into one mode.
+        ("collapse", {"rates": (5e-2, 1e-3), "batch_norm": False}),
+        ("stiff chain", {"langevin": Langevin(8, 12.0, temperature=1e-6), "rates": (1e-3, 3e-3)}),
+        # Neither the revision nor the generator follows the descriptor.
+        ("runaway energy", {"langevin": Langevin(1, 0.02), "rates": (1e-5, 3e-3)}),
+        # Drafts sit where the energy is lowest before the descriptor has learned.
+        (
+            "generator too fast",
+            {
+                "rates": (1e-2, 1e-4),
+                "reference_sigma": 0.5,
+                "langevin": Langevin(20, 0.1, temperature=1e-4),
+            },
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:After epoch")
+def test_each_alarm_fires_within_the_first_epochs_of_cooperation_gone_wrong(digits, sign, options):
+    with pytest.warns(UserWarning, match=f"After epoch 3, {sign}: .*"):
+        assert sign in cooperate(digits, **options).signs
 
 
 @pytest.mark.parametrize(
@@ -60,6 +109,11 @@ def test_no_alarm_on_a_healthy_training(digits, options):
         ("stiff chain", {"langevin": Langevin(8, 12.0, temperature=1e-6), "learning_rate": 3e-3}),
         # f of the data rises, and nothing pulls samples after it.
         ("runaway energy", {"langevin": Langevin(1, 0.02), "learning_rate": 3e-3}),
+        # Gradients without a bound make f grow exponentially.
+        (
+            "runaway f",
+            {"langevin": Langevin(1, 0.02), "optimizer": "SGD", "learning_rate": 1e-2},
+        ),
         ("saturation", {"langevin": Langevin(8, 2.0, temperature=1.0)}),
     ],
 )
