@@ -67,13 +67,13 @@ def examples(x, shape: tuple[int, ...], value_range) -> Examples:
     mask = parts.get("mask")
     if mask is not None:
         mask = checks.mask(mask, np.shape(parts["signal"]))
-        if np.mean(mask) < 1 - MOSTLY:
-            warnings.warn(
-                f"Mask: {1 - np.mean(mask):.1%} of all entries are hidden. {checks.POLARITY} If that "
-                "is what you meant, all is well.",
-                stacklevel=4,
-            )
     signal = checks.signals(parts["signal"], shape, value_range, mask)
+    if mask is not None and np.mean(mask) < 1 - MOSTLY:
+        warnings.warn(
+            f"Mask: {1 - np.mean(mask):.1%} of all entries are hidden. {checks.POLARITY} If that "
+            "is what you meant, all is well.",
+            stacklevel=4,
+        )
     index = parts.get("index")
     if index is not None:
         index = np.asarray(index)
