@@ -230,6 +230,11 @@ class LatentAnswers(Exported):
                 f"expected restarts=1 with them, received {restarts}."
             )
         _check_count("samples", samples)
+        if not isinstance(self.inference, Langevin):
+            raise ValueError(
+                f"{type(self).__name__} infers by {type(self.inference).__name__}, which draws no "
+                "`samples` from the posterior. Leave them out, or use a Generator."
+            )
         langevin = dataclasses.replace(self.inference, temperature=1.0, cool=0)
         latents = self._chains(data, seed, samples, batch_size, verbose, langevin)["latent"]
         whole = self._decoded(latents.reshape(-1, *self.latent_shape), batch_size)
