@@ -42,13 +42,13 @@ def matrix(operator, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def abp(settings: dict, operator, data: methods.Data) -> dict:
-    """Learn a generator from observations; recover by the mean of posterior samples."""
+    """Learn a generator from observations; recover by the median of posterior samples."""
     seen = np.asarray(operator(data.train)), np.asarray(operator(data.test))
     learn = partial(methods.learn_abp, observation=operator)
     model, seconds = methods.timed(learn, settings, seen[0], None)
 
     def recover(observed):
-        return model.reconstruct(observed, samples=settings["samples"]).mean
+        return np.median(model.reconstruct(observed, samples=settings["samples"]).samples, axis=1)
 
     found, took = methods.timed(recover, seen[1])
     train = recover(seen[0][: methods.TRAINING])

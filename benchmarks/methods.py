@@ -21,7 +21,7 @@ SHARED = {
     "olivetti": {"latent_dim": 60, "width": 16, "hidden": 256, "kernel_size": 4},
 }
 EPOCHS = {
-    "fashion": {"ABP": 12, "CoopNets": 10, "VAE": 40, "GAN": 30},
+    "fashion": {"ABP": 12, "CoopNets": 10, "VAE": 24, "GAN": 16},
     "olivetti": {"ABP": 60, "CoopNets": 60, "VAE": 400, "GAN": 400},
 }
 
@@ -91,7 +91,8 @@ def abp_settings(data: str) -> dict:
         "steps": 6,
         "step_size": 0.5,
         "expansion": 0.6,
-        "inference_steps": 60,
+        "inference_steps": 120,
+        "cool": 60,
         "samples": 8,
         "seed": 0,
     }
@@ -103,7 +104,7 @@ def generator(settings: dict, shape: tuple[int, ...], observation=None) -> Gener
         _network(settings, shape),
         sigma=settings["sigma"],
         langevin=Langevin(settings["steps"], settings["step_size"]),
-        inference=Langevin(settings["inference_steps"], settings["step_size"]),
+        inference=Langevin(settings["inference_steps"], settings["step_size"], cool=settings["cool"]),
         expansion=settings["expansion"],
         preconditioning=True,
         observation=observation,
@@ -120,10 +121,11 @@ def learn_abp(settings: dict, images: np.ndarray, mask: np.ndarray | None, obser
 
 
 def _abp_ways(model: Generator, samples: int) -> dict:
-    return {
-        "mean of samples": lambda images, mask: model.inpaint(images, mask, samples=samples).mean,
-        "one sample": model.inpaint,
-    }
+    def median(images, mask):
+        # The point of least absolute error under the posterior.
+        return np.median(model.inpaint(images, mask, samples=samples).samples, axis=1)
+
+    return {f"median of {samples} samples": median, "mode": model.inpaint}
 
 
 # Cooperative learning.
@@ -142,7 +144,7 @@ def coopnets_settings(data: str) -> dict:
         "inference_cool": 100,
         "generator_rate": 3e-4,
         "descriptor_rate": 6e-4,
-        "descriptor_width": 32,
+        "descriptor_width": 16,
         "reference_sigma": 0.1,
         "steps": 20,
         "step_size": 0.01,
@@ -160,7 +162,10 @@ def learn_coopnets(settings: dict, images: np.ndarray, mask: np.ndarray | None) 
     )
     drafts = Generator(_network(settings, shape), settings["sigma"], latents, inference)
     judge = networks.image_descriptor(
-        shape, settings["descriptor_width"], scale=2 / settings["step_size"] ** 2
+        shape,
+        settings["descriptor_width"],
+        activation="leaky_relu",
+        scale=2 / settings["step_size"] ** 2,
     )
     revises = Descriptor(
         judge,
@@ -186,7 +191,7 @@ def _coopnets_ways(model: CoopNets) -> dict:
 
 def _vae_settings(data: str) -> dict:
     epochs = EPOCHS[data]["VAE"]
-    return {**SHARED[data], "epochs": epochs, "batch_size": 100, "learning_rate": 1e-3, "seed": 0}
+    return {**SHARED[data], "epochs": epochs, "batch_size": 50, "learning_rate": 1e-3, "seed": 0}
 
 
 def _learn_vae(settings, images, mask):
@@ -208,7 +213,7 @@ def _vae_ways(model) -> dict:
 
 def _gan_settings(data: str) -> dict:
     epochs = EPOCHS[data]["GAN"]
-    return {**SHARED[data], "epochs": epochs, "batch_size": 100, "learning_rate": 2e-4, "seed": 0}
+    return {**SHARED[data], "epochs": epochs, "batch_size": 50, "learning_rate": 4e-4, "seed": 0}
 
 
 def _learn_gan(settings, images, mask):
@@ -227,28 +232,14 @@ def _learn_pca(settings, images, mask):
     return model.fit(images if mask is None else {"signal": images, "mask": mask})
 
 
-class Mean:
-    """The mean of observed training pixels in the place of hidden ones."""
-
-    def __init__(self, images: np.ndarray, mask: np.ndarray | None):
-        seen = np.ones_like(images) if mask is None else np.broadcast_to(mask[..., None], images.shape)
-        count = seen.sum(0)
-        everywhere = (images * seen).sum() / seen.sum()
-        # A place that no training image shows has the mean of all places.
-        self.mean = np.where(count > 0, (images * seen).sum(0) / np.maximum(count, 1), everywhere)
-
-    def inpaint(self, images: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        """Put it where nothing is seen."""
-        return np.where(mask[..., None], images, self.mean.astype(np.float32))
-
-
 METHODS = {
     "ABP": Method(abp_settings, learn_abp, lambda model: _abp_ways(model, 8)),
     "CoopNets": Method(coopnets_settings, learn_coopnets, _coopnets_ways),
     "VAE": Method(_vae_settings, _learn_vae, _vae_ways),
     "GAN": Method(_gan_settings, _learn_gan, lambda model: {"descent": model.inpaint}),
     "PCA": Method(_pca_settings, _learn_pca, lambda model: {"conditional mean": model.inpaint}),
-    "mean": Method(lambda data: {}, lambda _, *seen: Mean(*seen), lambda model: {"": model.inpaint}),
+    # Of no components: the mean of observed training pixels.
+    "mean": Method(lambda _: {"components": 0}, _learn_pca, lambda model: {"mean": model.inpaint}),
 }
 
 
@@ -256,9 +247,7 @@ def parameters(model) -> int:
     """Count what a model learned, chains aside."""
     if isinstance(model, keras.Model):
         return int(sum(np.prod(weight.shape) for weight in model.trainable_variables))
-    if isinstance(model, baselines.PCA):
-        return int(model.components * model.mean.size + model.mean.size + 1)
-    return int(model.mean.size)
+    return int((model.components + 1) * model.mean.size + 1)
 
 
 def timed(function: Callable, *arguments) -> tuple[object, float]:
