@@ -1,7 +1,8 @@
 """The methods that `benchmarks.recovery` compares: how each learns, and how it recovers.
 
-All networks decode by the same ConvNet. Settings are those a method does well with on complete data
-(`benchmarks/README.md`); no method is told which images it will be tested on.
+All networks decode by the same ConvNet. `benchmarks/README.md` tells what settings were tried. No
+method is told which images it will be tested on. Methods whose answers depend on a seed recover by the
+median of a few of them as well, and the better way counts, the same for all.
 """
 
 from __future__ import annotations
@@ -17,17 +18,13 @@ from abp_tf import CoopNets, Descriptor, Generator, Langevin, baselines, network
 
 # Of the networks, by data set: what all methods share.
 SHARED = {
-    "fashion": {"latent_dim": 60, "width": 16, "hidden": 256, "kernel_size": 4},
-    "olivetti": {"latent_dim": 60, "width": 16, "hidden": 256, "kernel_size": 4},
+    "fashion": {"latent_dim": 60, "width": 16, "hidden": 256, "kernel_size": 4, "seed": 0},
+    "olivetti": {"latent_dim": 60, "width": 16, "hidden": 256, "kernel_size": 4, "seed": 0},
 }
 EPOCHS = {
-    "fashion": {"ABP": 12, "CoopNets": 10, "VAE": 24, "GAN": 16},
+    "fashion": {"ABP": 10, "CoopNets": 10, "VAE": 20, "GAN": 16},
     "olivetti": {"ABP": 60, "CoopNets": 60, "VAE": 400, "GAN": 400},
 }
-
-
-FEW, TRAINING = 10, 500  # images in pictures; training images recovered
-QUICK = {"images": 1000, "epochs": 0.25}  # the first images, and the share of epochs, of --quick
 
 
 class Data(NamedTuple):
@@ -42,209 +39,31 @@ class Method(NamedTuple):
     """One column of the table.
 
     Attributes:
-        settings: all that its figures depend on, from the data set's name.
+        settings: all that its figures depend on, besides those of `SHARED`.
         learn: makes the learned model, from settings, training images and their masks or None.
-        ways: functions that recover images under a mask, by name, of a learned model; the better one
-            on training images counts.
+        ways: functions that recover images under a mask, by name, of a learned model and settings; the
+            better one on training images counts.
     """
 
-    settings: Callable[[str], dict]
+    settings: dict
     learn: Callable[[dict, np.ndarray, np.ndarray | None], object]
-    ways: Callable[[object], dict[str, Callable]]
+    ways: Callable[[object, dict], dict[str, Callable]]
 
 
-def _network(settings: dict, shape: tuple[int, ...], batch_norm: bool = False) -> keras.Model:
-    keras.utils.set_random_seed(settings["seed"])
-    return networks.image_generator(
-        shape,
-        settings["latent_dim"],
-        settings["width"],
-        hidden=settings["hidden"],
-        kernel_size=settings["kernel_size"],
-        batch_norm=batch_norm,
-    )
-
-
-def _fit(model, settings: dict, images: np.ndarray, mask: np.ndarray | None):
-    data = images if mask is None else {"signal": images, "mask": mask}
-    model.fit(data, batch_size=settings["batch_size"], epochs=settings["epochs"], verbose=2)
-    return model
-
-
-def _adam(settings: dict, examples: int) -> keras.optimizers.Adam:
-    steps = settings["epochs"] * -(-examples // settings["batch_size"])
-    rate = keras.optimizers.schedules.CosineDecay(settings["learning_rate"], steps, alpha=0.05)
-    return keras.optimizers.Adam(rate, beta_1=0.5)
-
-
-# Alternating back-propagation.
-
-
-def abp_settings(data: str) -> dict:
-    """Settings of the generator; those of `benchmarks.reconstruction` but for its width."""
-    return {
-        **SHARED[data],
-        "epochs": EPOCHS[data]["ABP"],
-        "batch_size": 25,
-        "learning_rate": 1e-3,
-        "sigma": 0.4,
-        "steps": 6,
-        "step_size": 0.5,
-        "expansion": 0.6,
-        "inference_steps": 120,
-        "cool": 60,
-        "samples": 8,
-        "seed": 0,
-    }
-
-
-def generator(settings: dict, shape: tuple[int, ...], observation=None) -> Generator:
-    """Make the generator that ABP learns."""
-    return Generator(
-        _network(settings, shape),
-        sigma=settings["sigma"],
-        langevin=Langevin(settings["steps"], settings["step_size"]),
-        inference=Langevin(settings["inference_steps"], settings["step_size"], cool=settings["cool"]),
-        expansion=settings["expansion"],
-        preconditioning=True,
-        observation=observation,
-        seed=settings["seed"],
-    )
-
-
-def learn_abp(settings: dict, images: np.ndarray, mask: np.ndarray | None, observation=None):
-    """Learn a generator from what is seen of the images."""
-    shape = images.shape[1:] if observation is None else settings["shape"]
-    model = generator(settings, tuple(shape), observation)
-    model.compile(_adam(settings, len(images)))
-    return _fit(model, settings, images, mask)
-
-
-def _abp_ways(model: Generator, samples: int) -> dict:
-    def median(images, mask):
-        # The point of least absolute error under the posterior.
-        return np.median(model.inpaint(images, mask, samples=samples).samples, axis=1)
-
-    return {f"median of {samples} samples": median, "mode": model.inpaint}
-
-
-# Cooperative learning.
-
-
-def coopnets_settings(data: str) -> dict:
-    """Settings of both networks; those of `train.coopnets`, without BatchNorm."""
-    return {
-        **SHARED[data],
-        "epochs": EPOCHS[data]["CoopNets"],
-        "batch_size": 100,
-        "sigma": 0.4,
-        "latent_steps": 6,
-        "latent_step_size": 0.1,
-        "inference_steps": 200,
-        "inference_cool": 100,
-        "generator_rate": 3e-4,
-        "descriptor_rate": 6e-4,
-        "descriptor_width": 16,
-        "reference_sigma": 0.1,
-        "steps": 20,
-        "step_size": 0.01,
-        "data_noise": 0.03,
-        "seed": 0,
-    }
-
-
-def learn_coopnets(settings: dict, images: np.ndarray, mask: np.ndarray | None) -> CoopNets:
-    """Learn a generator and a descriptor from what is seen of the images."""
-    shape = images.shape[1:]
-    latents = Langevin(settings["latent_steps"], settings["latent_step_size"])
-    inference = Langevin(
-        settings["inference_steps"], settings["latent_step_size"], cool=settings["inference_cool"]
-    )
-    drafts = Generator(_network(settings, shape), settings["sigma"], latents, inference)
-    judge = networks.image_descriptor(
-        shape,
-        settings["descriptor_width"],
-        activation="leaky_relu",
-        scale=2 / settings["step_size"] ** 2,
-    )
-    revises = Descriptor(
-        judge,
-        reference_sigma=settings["reference_sigma"],
-        langevin=Langevin(settings["steps"], settings["step_size"]),
-        chains="short-run",
-        data_noise=settings["data_noise"],
-    )
-    model = CoopNets(drafts, revises, seed=settings["seed"])
-    model.compile(
-        keras.optimizers.Adam(settings["generator_rate"], beta_1=0.5),
-        keras.optimizers.Adam(settings["descriptor_rate"]),
-    )
-    return _fit(model, settings, images, mask)
-
-
-def _coopnets_ways(model: CoopNets) -> dict:
-    return {"revised": model.inpaint, "generator": model.generator.inpaint}
-
-
-# What generators are compared with.
-
-
-def _vae_settings(data: str) -> dict:
-    epochs = EPOCHS[data]["VAE"]
-    return {**SHARED[data], "epochs": epochs, "batch_size": 50, "learning_rate": 1e-3, "seed": 0}
-
-
-def _learn_vae(settings, images, mask):
-    model = baselines.VAE(_network(settings, images.shape[1:]), seed=settings["seed"])
-    model.compile(_adam(settings, len(images)))
-    return _fit(model, settings, images, mask)
-
-
-def _vae_ways(model) -> dict:
-    def by(method):
-        def inpaint(images, mask):
-            model.method = method
-            return model.inpaint(images, mask)
-
-        return inpaint
-
-    return {"gradient": by("gradient"), "pseudo-Gibbs": by("gibbs")}
-
-
-def _gan_settings(data: str) -> dict:
-    epochs = EPOCHS[data]["GAN"]
-    return {**SHARED[data], "epochs": epochs, "batch_size": 50, "learning_rate": 4e-4, "seed": 0}
-
-
-def _learn_gan(settings, images, mask):
-    network = _network(settings, images.shape[1:], batch_norm=True)
-    model = baselines.GAN(network, seed=settings["seed"])
-    model.compile(keras.optimizers.Adam(settings["learning_rate"], beta_1=0.5))
-    return _fit(model, settings, images, mask)
-
-
-def _pca_settings(data: str) -> dict:
-    return {"components": SHARED[data]["latent_dim"]}
-
-
-def _learn_pca(settings, images, mask):
-    model = baselines.PCA(settings["components"])
-    return model.fit(images if mask is None else {"signal": images, "mask": mask})
-
-
-METHODS = {
-    "ABP": Method(abp_settings, learn_abp, lambda model: _abp_ways(model, 8)),
-    "CoopNets": Method(coopnets_settings, learn_coopnets, _coopnets_ways),
-    "VAE": Method(_vae_settings, _learn_vae, _vae_ways),
-    "GAN": Method(_gan_settings, _learn_gan, lambda model: {"descent": model.inpaint}),
-    "PCA": Method(_pca_settings, _learn_pca, lambda model: {"conditional mean": model.inpaint}),
-    # Of no components: the mean of observed training pixels.
-    "mean": Method(lambda _: {"components": 0}, _learn_pca, lambda model: {"mean": model.inpaint}),
-}
+def settings(name: str, data: str, quick: bool) -> dict:
+    """Return all settings of a method on a data set; `quick` cuts epochs and steps."""
+    found = {**SHARED[data], **METHODS[name].settings}
+    if name in EPOCHS[data]:
+        found["epochs"] = EPOCHS[data][name]
+    if quick:
+        for key in ("epochs", "inference_steps", "cool", "iterations"):
+            if key in found:
+                found[key] = max(1, found[key] // 5)
+    return found
 
 
 def parameters(model) -> int:
-    """Count what a model learned, chains aside."""
+    """Count the trainable parameters of a model; of PCA components, mean and noise."""
     if isinstance(model, keras.Model):
         return int(sum(np.prod(weight.shape) for weight in model.trainable_variables))
     return int((model.components + 1) * model.mean.size + 1)
@@ -257,8 +76,197 @@ def timed(function: Callable, *arguments) -> tuple[object, float]:
     return answer, time.perf_counter() - began
 
 
-def shortened(settings: dict, quick: bool) -> dict:
-    """Return the settings, for `--quick` with fewer epochs."""
-    if not quick or "epochs" not in settings:
-        return settings
-    return {**settings, "epochs": max(1, int(settings["epochs"] * QUICK["epochs"]))}
+def _network(settings: dict, shape: tuple[int, ...], batch_norm: bool = False) -> keras.Model:
+    keras.utils.set_random_seed(settings["seed"])
+    keys = ("latent_dim", "width", "hidden", "kernel_size")
+    return networks.image_generator(
+        shape, **{key: settings[key] for key in keys}, batch_norm=batch_norm
+    )
+
+
+def _fit(model, settings: dict, images: np.ndarray, mask: np.ndarray | None):
+    data = images if mask is None else {"signal": images, "mask": mask}
+    model.fit(data, batch_size=settings["batch_size"], epochs=settings["epochs"], verbose=2)
+    return model
+
+
+def _adam(settings: dict, examples: int, key: str = "learning_rate", beta_1: float = 0.5):
+    """Adam whose rate falls to a twentieth of its first value along a cosine."""
+    steps = settings["epochs"] * -(-examples // settings["batch_size"])
+    rate = keras.optimizers.schedules.CosineDecay(settings[key], steps, alpha=0.05)
+    return keras.optimizers.Adam(rate, beta_1=beta_1)
+
+
+def _median(inpaint: Callable, count: int) -> Callable:
+    """Recover by the median of answers to several seeds: the point of least absolute error."""
+    apart = 2**32  # seeds of rows follow each other
+    return lambda images, mask: np.median(
+        [inpaint(images, mask, seed=apart * number) for number in range(count)], axis=0
+    )
+
+
+# Alternating back-propagation: settings of `benchmarks.reconstruction`, but a width of 16.
+
+
+def learn_abp(settings: dict, images: np.ndarray, mask: np.ndarray | None, observation=None):
+    """Learn a generator from what is seen of images of the shape `settings["shape"]`."""
+    shape = images.shape[1:] if observation is None else settings["shape"]
+    step_size = settings["step_size"]
+    model = Generator(
+        _network(settings, tuple(shape)),
+        sigma=settings["sigma"],
+        langevin=Langevin(settings["steps"], step_size),
+        inference=Langevin(settings["inference_steps"], step_size, cool=settings["cool"]),
+        expansion=settings["expansion"],
+        preconditioning=True,
+        observation=observation,
+        seed=settings["seed"],
+    )
+    model.compile(_adam(settings, len(images)))
+    return _fit(model, settings, images, mask)
+
+
+def _abp_ways(model: Generator, settings: dict) -> dict:
+    def median(images, mask):
+        return np.median(model.inpaint(images, mask, samples=settings["samples"]).samples, axis=1)
+
+    return {f"median of {settings['samples']}": median, "one": model.inpaint}
+
+
+# Cooperative learning, without BatchNorm, through which no example's chain may run.
+
+
+def learn_coopnets(settings: dict, images: np.ndarray, mask: np.ndarray | None) -> CoopNets:
+    """Learn a generator and a descriptor from what is seen of the images."""
+    shape = images.shape[1:]
+    latents = Langevin(settings["latent_steps"], settings["latent_step_size"])
+    inference = Langevin(
+        settings["inference_steps"], settings["latent_step_size"], cool=settings["cool"]
+    )
+    drafts = Generator(_network(settings, shape), settings["sigma"], latents, inference)
+    judge = networks.image_descriptor(
+        shape,
+        settings["descriptor_width"],
+        activation="leaky_relu",
+        scale=2 / settings["revision_step_size"] ** 2,
+    )
+    revises = Descriptor(
+        judge,
+        reference_sigma=settings["reference_sigma"],
+        langevin=Langevin(settings["revision_steps"], settings["revision_step_size"]),
+        chains="short-run",
+        data_noise=settings["data_noise"],
+    )
+    model = CoopNets(drafts, revises, seed=settings["seed"])
+    model.compile(
+        _adam(settings, len(images), "generator_rate"),
+        _adam(settings, len(images), "descriptor_rate", beta_1=0.9),
+    )
+    return _fit(model, settings, images, mask)
+
+
+def _coopnets_ways(model: CoopNets, settings: dict) -> dict:
+    count = settings["samples"]
+    return {f"median of {count}": _median(model.inpaint, count), "one": model.inpaint}
+
+
+# What generators are compared with.
+
+
+def _learn_vae(settings: dict, images: np.ndarray, mask: np.ndarray | None) -> baselines.VAE:
+    model = baselines.VAE(_network(settings, images.shape[1:]), seed=settings["seed"])
+    model.compile(_adam(settings, len(images)))
+    return _fit(model, settings, images, mask)
+
+
+def _vae_ways(model: baselines.VAE, settings: dict) -> dict:
+    def by(method, steps):
+        def inpaint(images, mask, seed=0):
+            model.method = method
+            model.inference = baselines.Descent(steps, settings["inference_rate"])
+            return model.inpaint(images, mask, seed)
+
+        return inpaint
+
+    gibbs, count = by("gibbs", settings["passes"]), settings["samples"]
+    return {
+        "gradient": by("gradient", settings["inference_steps"]),
+        f"median of {count} pseudo-Gibbs": _median(gibbs, count),
+    }
+
+
+def _learn_gan(settings: dict, images: np.ndarray, mask: np.ndarray | None) -> baselines.GAN:
+    network = _network(settings, images.shape[1:], batch_norm=True)
+    descent = baselines.Descent(settings["inference_steps"], settings["inference_rate"])
+    model = baselines.GAN(
+        network,
+        sigma=settings["sigma"],
+        penalty=settings["penalty"],
+        inference=descent,
+        seed=settings["seed"],
+    )
+    model.compile(keras.optimizers.Adam(settings["learning_rate"], beta_1=0.5))
+    return _fit(model, settings, images, mask)
+
+
+def _gan_ways(model: baselines.GAN, settings: dict) -> dict:
+    count = settings["samples"]
+
+    def best(images, mask):
+        return model.inpaint(images, mask, restarts=count)
+
+    return {f"best of {count}": best, f"median of {count}": _median(model.inpaint, count)}
+
+
+def _learn_pca(settings: dict, images: np.ndarray, mask: np.ndarray | None) -> baselines.PCA:
+    model = baselines.PCA(settings["components"], settings["iterations"], settings["ridge"])
+    return model.fit(images if mask is None else {"signal": images, "mask": mask})
+
+
+METHODS = {
+    "ABP": Method(
+        {
+            "batch_size": 25, "learning_rate": 1e-3, "sigma": 0.4, "steps": 6, "step_size": 0.5,
+            "expansion": 0.6, "inference_steps": 100, "cool": 50, "samples": 4,
+        },
+        learn_abp,
+        _abp_ways,
+    ),
+    "CoopNets": Method(
+        {
+            "batch_size": 100, "sigma": 0.4, "latent_steps": 6, "latent_step_size": 0.1,
+            "inference_steps": 100, "cool": 50, "samples": 4, "generator_rate": 2e-4,
+            "descriptor_rate": 6e-4, "descriptor_width": 16, "reference_sigma": 0.1,
+            "revision_steps": 20, "revision_step_size": 0.01, "data_noise": 0.03,
+        },
+        learn_coopnets,
+        _coopnets_ways,
+    ),
+    "VAE": Method(
+        {
+            "batch_size": 50, "learning_rate": 1e-3, "inference_steps": 200, "inference_rate": 0.05,
+            "passes": 30, "samples": 4,
+        },
+        _learn_vae,
+        _vae_ways,
+    ),
+    "GAN": Method(
+        {
+            "batch_size": 50, "learning_rate": 4e-4, "sigma": 0.3, "penalty": 0.1,
+            "inference_steps": 100, "inference_rate": 0.1, "samples": 4,
+        },
+        _learn_gan,
+        _gan_ways,
+    ),
+    "PCA": Method(
+        {"components": 60, "iterations": 50, "ridge": 10.0},
+        _learn_pca,
+        lambda model, _: {"mean of the posterior": model.inpaint},
+    ),
+    # Of no components: the mean of observed training pixels.
+    "mean": Method(
+        {"components": 0, "iterations": 1, "ridge": 0.0},
+        _learn_pca,
+        lambda model, _: {"": model.inpaint},
+    ),
+}  # fmt: skip
