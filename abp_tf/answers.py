@@ -235,6 +235,11 @@ class LatentAnswers(Exported):
                 f"{type(self).__name__} infers by {type(self.inference).__name__}, which draws no "
                 "`samples` from the posterior. Leave them out, or use a Generator."
             )
+        if not self.inference.steps:
+            raise ValueError(
+                "`samples` are where noisy steps end, but `model.inference` has none: "
+                f"{self.inference}. Set one with steps, such as Langevin(200, 0.1)."
+            )
         langevin = dataclasses.replace(self.inference, temperature=1.0, cool=0)
         latents = self._chains(data, seed, samples, batch_size, verbose, langevin)["latent"]
         whole = self._decoded(latents.reshape(-1, *self.latent_shape), batch_size)

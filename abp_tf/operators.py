@@ -93,6 +93,7 @@ class Projection(Observation):
 
     def __call__(self, signal: tf.Tensor) -> tf.Tensor:
         """Project signals, `[n, *signal_shape]`, to `[n, size]`."""
+        self.observed_shape(tuple(signal.shape[1:]))  # says what does not go together
         entries = math.prod(signal.shape[1:])
         rows = _orthonormal_rows(self.size, entries, self.seed)
         return tf.matmul(tf.reshape(signal, [-1, entries]), rows, transpose_b=True)
@@ -142,6 +143,7 @@ class Coarser(Observation):
 
     def __call__(self, signal: tf.Tensor) -> tf.Tensor:
         """Average signals, `[n, *spatial, channels]`, over cells."""
+        self.observed_shape(tuple(signal.shape[1:]))  # says what does not go together
         shape = [-1, *signal.shape[1:]]
         for axis in range(1, len(shape) - 1):  # one by one: TensorFlow has no gradient of more axes
             shape[axis] //= self.factor

@@ -151,6 +151,16 @@ def test_bad_numbers(learned, digits, masks_of_digits):
         learned.reconstruct(digits, samples=2, restarts=3)
 
 
+def test_samples_want_noisy_steps(learned, digits):
+    before = learned.inference
+    learned.inference = abp_tf.Langevin(0, 0.1, cool=10)
+    try:
+        with pytest.raises(ValueError, match="where noisy steps end"):
+            learned.reconstruct(digits, samples=2)
+    finally:
+        learned.inference = before
+
+
 def test_masks_that_hide_nearly_everything_are_warned_of(learned, digits):
     mask = np.zeros((4, 8, 8))
     mask[:, 4, :2] = 1  # 96.9 % hidden

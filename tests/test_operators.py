@@ -208,3 +208,10 @@ def test_operators_that_do_not_go_with_the_signals(operator, message):
 def test_signals_without_a_channel_axis_are_refused(operator):
     with pytest.raises(ValueError, match=r"spatial axes before the channel axis, received .*\(24,\)"):
         operators.check(operator, (24,))
+
+
+def test_operators_applied_by_themselves_refuse_what_they_cannot_take():
+    with pytest.raises(ValueError, match="a size of at most 64"):
+        Projection(100)(np.zeros((2, 8, 8, 1), np.float32))
+    with pytest.raises(ValueError, match="Coarser"):
+        Coarser(3)(np.zeros((2, 8, 8, 1), np.float32))

@@ -88,7 +88,7 @@ def test_what_is_hidden_takes_no_part(finished, damaged, tmp_path, seen):
 
     run = runs.Run.open(path)
     images, model = run.load_images(), run.load_model()
-    places = [int(Path(images.names[place]).stem) for place in images.test_places]
+    places = [int(Path(images.names[place]).stem) for place in images.places[1]]
     error = (model.reconstruct(images.test, seen[places]) - images.test)[seen[places]] ** 2
     figures = json.loads((path / "metrics.json").read_text())
     np.testing.assert_allclose(figures["test"]["reconstruction_error"], error.mean(), rtol=1e-4)
