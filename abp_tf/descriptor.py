@@ -248,8 +248,8 @@ class Descriptor(SignalTraining, SignalAnswers, keras.Model):
         return (
             "energies or their gradient are not finite. Lower the learning rate or the step size "
             f"({self.langevin.step_size:g}), or set an energy_penalty "
-            f"(now {self.energy_penalty:g}); with a learning rate that worked for longer, "
-            "`abp_tf.watch.RollBack` lowers it in time."
+            f"(now {self.energy_penalty:g}); `abp_tf.watch.RollBack` takes such an epoch back and "
+            "lowers the learning rate."
         )
 
     # Chains, saving, export.

@@ -21,6 +21,8 @@ class SignalTraining(Observed):
     example_chains = False
     # Whether chains run through `network` while it learns, so that it may have no BatchNorm.
     row_wise_learning = True
+    # Whether the epoch of a step that is not finite is taken back, which `watch.RollBack` announces.
+    rolls_back = False
     # The methods that take masks.
     masked = ("fit", "evaluate", "predict")
 
@@ -90,7 +92,8 @@ class SignalTraining(Observed):
 
         Raises:
             ValueError: for data or options that cannot be used.
-            DivergenceError: energies left the finite numbers; weights and chains are still good.
+            DivergenceError: energies left the finite numbers; weights and chains are still good. With
+                `watch.RollBack` among the callbacks, once it gives up.
         """
         self._check_ready(y, class_weight, sample_weight)
         if validation_split:
@@ -124,6 +127,28 @@ class SignalTraining(Observed):
             ) from None
         finally:
             self._initial_epoch = None  # where a backup was resumed must not outlive this call
+            self.rolls_back = False
+
+    def make_train_function(self, force=False):
+        """Make what `fit` calls for each batch: a step, or the end of an epoch to take back."""
+        before = self.train_function
+        super().make_train_function(force)
+        step = self.train_function
+        if step is before:
+            return
+
+        def step_or_end(iterator):
+            try:
+                with checks.readable_errors():
+                    return step(iterator)
+            except checks.DivergenceError as error:
+                if not self.rolls_back or str(error) != checks.NOT_FINITE:
+                    raise
+                self.signs = {checks.DIVERGENCE: self._remedy().rstrip(".")}
+                self.stop_training = True  # leaves the epoch; `watch.ChainAlarm` goes on with the next
+                return {}
+
+        self.train_function = step_or_end
 
     def evaluate(
         self,

@@ -30,7 +30,8 @@ class ChainWatch:
     `energy_gap`: mean of `f(data) − f(samples)`; in a healthy training it swings around 0.
     `energy_gap_spread`: its standard deviation over pairs of data and samples.
     `drift`: root mean square over entries of what a Langevin step does without its noise.
-    `data_deviation`, `sample_deviation`: standard deviation over a batch, mean over entries.
+    `data_deviation`, `sample_deviation`: standard deviation over a batch, mean over entries; where the
+    data or the samples are a single signal, over its entries.
     `score_size`: mean of `|f|` over data and samples.
     `saturation`: share of the samples' entries that are out of the value range by more than 5 % of
     its width; 0 without a range.
@@ -75,6 +76,7 @@ class ChainWatch:
         """
         entries = tf.cast(tf.size(samples[0]), tf.float32)
         norm = tf.reduce_mean(info.gradient_norm)
+        single = tf.minimum(tf.shape(signal)[0], tf.shape(samples)[0]) == 1
         gap = tf.reduce_mean(seen) - tf.reduce_mean(drawn)
         variance = tf.math.reduce_variance(seen) + tf.math.reduce_variance(drawn)
         values = {
@@ -83,8 +85,8 @@ class ChainWatch:
             "square": gap**2 + variance,
             "score_size": 0.5 * (tf.reduce_mean(tf.abs(seen)) + tf.reduce_mean(tf.abs(drawn))),
             "drift": 0.5 * self.langevin.step_size**2 * norm / tf.sqrt(entries),
-            "data_deviation": tf.reduce_mean(tf.math.reduce_std(signal, axis=0)),
-            "sample_deviation": tf.reduce_mean(tf.math.reduce_std(samples, axis=0)),
+            "data_deviation": _deviation(signal, single),
+            "sample_deviation": _deviation(samples, single),
             "saturation": self._saturation(samples),
         }
         logs = {name: self._mean(name, value) for name, value in values.items()}
@@ -106,6 +108,12 @@ class ChainWatch:
         margin = MARGIN * (high - low)
         out = (samples < low - margin) | (samples > high + margin)
         return tf.reduce_mean(tf.cast(out, tf.float32))
+
+
+def _deviation(signals: tf.Tensor, single: tf.Tensor) -> tf.Tensor:
+    """Return the standard deviation over a batch, mean over entries; if single, over entries."""
+    batch = tf.math.reduce_std(signals, axis=0)
+    return tf.where(single, tf.math.reduce_std(signals), tf.reduce_mean(batch))
 
 
 class Past(keras.layers.Layer):
@@ -153,11 +161,11 @@ def signs(
     found = {}
     if drawn < COLLAPSED * deviation:
         found["collapse"] = (
-            f"the samples are nearly alike, with a standard deviation of {drawn:.2g} against "
-            f"{deviation:.2g} of the data. Either chains do not get away from where they start (raise "
-            "the number of Langevin steps or the step size), or all fall into one mode (lower the "
-            "learning rate, restart a larger share of the chains; in CoopNets lower the generator's "
-            "learning rate below 3e-4 or give it BatchNorm)"
+            "the samples are nearly alike, or a single one nearly flat, with a standard deviation of "
+            f"{drawn:.2g} against {deviation:.2g} of the data. Either chains do not get away from "
+            "where they start (raise the number of Langevin steps or the step size), or all fall into "
+            "one mode (lower the learning rate, restart a larger share of the chains; in CoopNets lower "
+            "the generator's learning rate below 3e-4 or give it BatchNorm)"
         )
     # Where chains are at equilibrium a step may move them as far as its noise does.
     noise = langevin.step_size * langevin.temperature**0.5
@@ -184,8 +192,10 @@ def signs(
         found["generator too fast"] = (
             f"a revision of {langevin.steps} steps moves an entry by no more than {way:.2g} without "
             f"its noise, where data have a standard deviation of {deviation:.2g}: drafts are hardly "
-            "revised, and nothing is left to learn from. Lower the generator's learning rate, raise "
-            "the descriptor's, or give the revision more or longer steps"
+            "revised, and nothing is left to learn from. Either drafts look like data and the "
+            "generator is ahead of the descriptor (lower the generator's learning rate, or raise the "
+            "descriptor's), or drafts do not and steps are too short for revisions to get anywhere "
+            f"(raise the step size, {langevin.step_size:g}, or the number of steps)"
         )
     if logs["saturation"] > SATURATED:
         found["saturation"] = (
@@ -205,11 +215,15 @@ class ChainAlarm(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
         """Note whether this epoch counts."""
+        self.model.signs = {}
         self._warm = int(self.model.iteration.value) >= WARM_UP
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
         """Look at the logs of the epoch."""
         model = self.model
+        if checks.DIVERGENCE in model.signs:  # at a step that ended the epoch, not the training
+            model.stop_training = False
+            return
         past = (model.past.gaps.numpy(), model.past.sizes.numpy())
         model.signs = signs(logs, model.langevin, *past) if self._warm else {}
         model.past.note(logs["energy_gap"], logs["score_size"] if self._warm else 0.0)
@@ -222,12 +236,19 @@ class ChainAlarm(keras.callbacks.Callback):
 class RollBack(keras.callbacks.Callback):
     """Go back to where the last good epoch ended, with a lower learning rate, at a sign of trouble.
 
+    Signs are those of `signs` at the end of an epoch, and "divergence", a step that is not finite: it
+    ends its epoch at once, which then has no logs, instead of stopping `fit`.
+
     Weights, optimizers, chains and the iteration go back, so put it before `Backup` in the list. A
     training that was killed and resumed ends as one left alone.
 
     Args:
         factor: by which learning rates are multiplied each time, in (0, 1).
-        times: in a row, after which training is given up.
+        times: in a row, after which training is given up with a `DivergenceError`.
+
+    Raises:
+        ValueError: for an argument out of its range and, from `fit`, for a model without energy of
+            signals or a learning rate that is a schedule.
 
     Example:
         >>> backup = abp_tf.callbacks.Backup("run/model.keras")
@@ -246,7 +267,13 @@ class RollBack(keras.callbacks.Callback):
         self._good = None
 
     def on_train_begin(self, logs=None) -> None:
-        """Refuse learning rates that cannot be lowered."""
+        """Refuse what cannot be taken back; announce that the rest will be."""
+        if not hasattr(self.model, "past"):
+            raise ValueError(
+                "RollBack expected a Descriptor or CoopNets, whose energies show signs of trouble, "
+                f"received {type(self.model).__name__}. Leave it out, and lower the step size or the "
+                "learning rate where training diverges."
+            )
         for optimizer in self._optimizers():
             if isinstance(optimizer._learning_rate, keras.optimizers.schedules.LearningRateSchedule):
                 raise ValueError(
@@ -254,6 +281,7 @@ class RollBack(keras.callbacks.Callback):
                     "callback multiply the rate: keras.callbacks.LearningRateScheduler("
                     "lambda epoch, rate: rate * 0.9)."
                 )
+        self.model.rolls_back = True
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
         """Keep what training begins with; a backup has been loaded by now."""
