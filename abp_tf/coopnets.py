@@ -161,7 +161,7 @@ class CoopNets(SignalTraining, CoopAnswers, keras.Model):
         """One iteration of cooperative learning on a batch of examples.
 
         Returns:
-            `loss` of the descriptor, what `abp_tf.watch.ChainWatch` sees, and `revision_error`, the
+            `loss` of the descriptor, what `abp_tf.chain_watch.ChainWatch` sees; `revision_error`, the
             mean squared error of the drafts against their revisions; of incomplete data also
             `reconstruction_error`, the mean squared error of inferred latents per observed entry,
             their `latent_norm`, mean `‖z‖²/d`, and the `stability` of their chains.

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import abp_tf
 from abp_tf import CoopNets, Descriptor, Generator, Langevin, watch
+from abp_tf.chain_watch import ChainWatch
 
 UNIT = Langevin(8, 2**0.5, temperature=0.01**2 / 2)
 GOOD = {
@@ -196,7 +197,7 @@ def test_logs_are_what_they_are_defined_to_be():
 
 def report(data, samples):
     """What a batch of data and samples shows, in a graph that does not know how many there are."""
-    seen = watch.ChainWatch(Langevin(2, 0.2), (-1.0, 1.0))
+    seen = ChainWatch(Langevin(2, 0.2), (-1.0, 1.0))
     spec = tf.TensorSpec([None, *data.shape[1:]])
 
     @tf.function(input_signature=[spec, spec])
