@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from abp_tf import checks, observation
-from abp_tf.data import pipeline
+from abp_tf.data import pipeline, streams
 from abp_tf.operators import Observed
 
 
@@ -229,16 +229,16 @@ class SignalTraining(Observed):
             return dataset, None
         if batch_size is not None:
             raise ValueError("`batch_size` was given with a dataset, which has batches of its own.")
-        numbered = self._numbered(pipeline.has_masks(x))
-        rows = (self.table.rows or pipeline.count_examples(x)) if numbered else None
-        dataset = pipeline.stream(x, self.observed_shape, self.observed_range, rows=rows)
+        numbered = self._numbered(streams.has_masks(x))
+        rows = (self.table.rows or streams.count_examples(x)) if numbered else None
+        dataset = streams.stream(x, self.observed_shape, self.observed_range, rows=rows)
         self._inspect(dataset, "fit")
         self._accept(dataset, rows)
         return dataset, steps_per_epoch
 
     def _test_data(self, x, batch_size, method) -> tf.data.Dataset:
         if isinstance(x, tf.data.Dataset):
-            dataset = pipeline.stream(x, self.observed_shape, self.observed_range, number=True)
+            dataset = streams.stream(x, self.observed_shape, self.observed_range, number=True)
         else:
             data = pipeline.examples(x, self.observed_shape, self.observed_range)
             dataset = pipeline.in_order(data, batch_size or 32)
