@@ -13,6 +13,7 @@ SCALING = "Scale 8-bit images with `images.astype('float32') / 127.5 - 1`."
 POLARITY = "A mask holds 1 (or True) where an entry is observed and 0 (or False) where it is hidden."
 
 NOT_FINITE = "not finite"  # what a step says for which the model knows the remedy
+DIVERGENCE = "divergence"  # the sign of trouble that such a step is
 
 
 class DivergenceError(RuntimeError):

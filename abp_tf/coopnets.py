@@ -83,6 +83,7 @@ class CoopNets(SignalTraining, CoopAnswers, keras.Model):
         }
         self.signs = {}  # of trouble, that the last epoch showed
         self._functions = {}  # that answer, by their settings
+        self._evaluated = None  # the settings that `test_step` was traced with
         # Keras compiles with XLA where it can; on a CPU that is several times slower.
         self.supports_jit = bool(tf.config.list_physical_devices("GPU"))
         self.built = True
@@ -160,7 +161,7 @@ class CoopNets(SignalTraining, CoopAnswers, keras.Model):
         """One iteration of cooperative learning on a batch of examples.
 
         Returns:
-            `loss` of the descriptor, what `abp_tf.watch.ChainWatch` sees, and `revision_error`, the
+            `loss` of the descriptor, what `abp_tf.chain_watch.ChainWatch` sees; `revision_error`, the
             mean squared error of the drafts against their revisions; of incomplete data also
             `reconstruction_error`, the mean squared error of inferred latents per observed entry,
             their `latent_norm`, mean `‖z‖²/d`, and the `stability` of their chains.
@@ -261,6 +262,12 @@ class CoopNets(SignalTraining, CoopAnswers, keras.Model):
             return self.descriptor.test_step(batch)
         whole, latent, error = self.complete(signal, mask, index, self.langevin)
         return {**self.descriptor.test_step({"signal": whole}), **self._recovery(latent, error)}
+
+    def make_test_function(self, force=False):
+        """Make what `evaluate` calls for each batch, anew where the settings have changed."""
+        settings = self._dynamics()
+        super().make_test_function(force or settings != self._evaluated)
+        self._evaluated = settings
 
     def predict_step(self, batch: dict) -> tf.Tensor:
         """`f(x)` of a batch."""

@@ -9,12 +9,13 @@ import keras
 import tensorflow as tf
 
 from abp_tf import checks, observation
+from abp_tf.chain_watch import ChainWatch
 from abp_tf.chains import Pool
 from abp_tf.langevin import Langevin, sample
 from abp_tf.noise import CHAIN, DATA, POOL, PRIOR, row_normal, row_uniform, training_seeds
 from abp_tf.signal_answers import SignalAnswers
 from abp_tf.training import SignalTraining, unpack
-from abp_tf.watch import ChainAlarm, ChainWatch, Past
+from abp_tf.watch import ChainAlarm, Past
 
 CHAINS = ("persistent", "short-run", "data")
 
@@ -185,7 +186,7 @@ class Descriptor(SignalTraining, SignalAnswers, keras.Model):
         """One iteration of analysis by synthesis on a batch of examples.
 
         Returns:
-            `loss`, and what `abp_tf.watch.ChainWatch` sees.
+            `loss`, and what `abp_tf.chain_watch.ChainWatch` sees.
         """
         signal, _, index = unpack(batch)
         signal = self.noisy(signal, self._seeds(DATA, index))
@@ -248,8 +249,8 @@ class Descriptor(SignalTraining, SignalAnswers, keras.Model):
         return (
             "energies or their gradient are not finite. Lower the learning rate or the step size "
             f"({self.langevin.step_size:g}), or set an energy_penalty "
-            f"(now {self.energy_penalty:g}); with a learning rate that worked for longer, "
-            "`abp_tf.watch.RollBack` lowers it in time."
+            f"(now {self.energy_penalty:g}); `abp_tf.watch.RollBack` takes such an epoch back and "
+            "lowers the learning rate."
         )
 
     # Chains, saving, export.

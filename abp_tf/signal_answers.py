@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from abp_tf import checks, observation, signatures
-from abp_tf.answers import Exported, ask
+from abp_tf.answers import Exported
 from abp_tf.data import pipeline
 from abp_tf.langevin import Langevin, sample
 from abp_tf.noise import CHAIN, PRIOR, row_seeds
@@ -41,7 +41,7 @@ class RevisedAnswers(Exported):
         key = (steps, *self._dynamics())
         if key not in self._functions:
             self._functions[key] = signatures.functions(self, steps=steps)
-        answer = ask(self._functions[key][name], inputs, batch_size, verbose)
+        answer = signatures.ask(self._functions[key][name], inputs, batch_size, verbose)
         return checked(answer, key[-1])
 
 
@@ -181,7 +181,7 @@ class SignalAnswers(RevisedAnswers):
             residual = signal - self.reference_sigma**2 * tape.gradient(f, signal)
             return {"signal": signal, "residual": tf.sqrt(observation.square(residual))}
 
-        return AutoEncoding(**checked(ask(descend, [signals], batch_size, verbose), descent))
+        return AutoEncoding(**checked(signatures.ask(descend, [signals], batch_size, verbose), descent))
 
     def signatures(self, steps: int | None = None) -> dict:
         """Return the functions that answer, and the specs of their inputs.

@@ -104,6 +104,36 @@ def of_latents(model, langevin=None, exported=True) -> dict:
     return {**found, decode: [latents]}
 
 
+def ask(function, inputs: list, batch_size: int = 100, verbose: int = 0, outputs=None) -> dict:
+    """Run a function over rows of arrays, some at a time.
+
+    Args:
+        function: a `tf.function` with an input signature that returns a dict of tensors; all inputs
+            and outputs have the batch axis first.
+        inputs: one array per input, of `n` rows each; or of `n / k`, each of which stands for k rows.
+        batch_size: rows at a time.
+        verbose: 1 shows a progress bar.
+        outputs: names of those to return, all by default.
+
+    Returns:
+        NumPy arrays of `n` rows by name.
+    """
+    dtypes = [spec.dtype.as_numpy_dtype for spec in function.input_signature]
+    count = max(len(part) for part in inputs)
+    progress = keras.utils.Progbar(count, verbose=verbose, unit_name="row")
+    answers = []
+    for start in range(0, count, batch_size):
+        rows = np.arange(start, min(start + batch_size, count))
+        batch = [
+            part[rows * len(part) // count].astype(dtype)
+            for part, dtype in zip(inputs, dtypes, strict=True)
+        ]
+        found = function(*batch)
+        answers.append({key: found[key].numpy() for key in outputs or found})
+        progress.update(int(rows[-1]) + 1)
+    return {key: np.concatenate([part[key] for part in answers]) for key in answers[0]}
+
+
 def export(model, path: str | os.PathLike) -> Path:
     """Write a SavedModel with the signatures of `functions` and warm-up records.
 

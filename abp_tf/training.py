@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from abp_tf import checks, observation
-from abp_tf.data import pipeline
+from abp_tf.data import pipeline, streams
 from abp_tf.operators import Observed
 
 
@@ -21,6 +21,8 @@ class SignalTraining(Observed):
     example_chains = False
     # Whether chains run through `network` while it learns, so that it may have no BatchNorm.
     row_wise_learning = True
+    # Whether the epoch of a step that is not finite is taken back, which `watch.RollBack` announces.
+    rolls_back = False
     # The methods that take masks.
     masked = ("fit", "evaluate", "predict")
 
@@ -90,7 +92,8 @@ class SignalTraining(Observed):
 
         Raises:
             ValueError: for data or options that cannot be used.
-            DivergenceError: energies left the finite numbers; weights and chains are still good.
+            DivergenceError: energies left the finite numbers; weights and chains are still good. With
+                `watch.RollBack` among the callbacks, once it gives up.
         """
         self._check_ready(y, class_weight, sample_weight)
         if validation_split:
@@ -124,6 +127,28 @@ class SignalTraining(Observed):
             ) from None
         finally:
             self._initial_epoch = None  # where a backup was resumed must not outlive this call
+            self.rolls_back = False
+
+    def make_train_function(self, force=False):
+        """Make what `fit` calls for each batch: a step, or the end of an epoch to take back."""
+        before = self.train_function
+        super().make_train_function(force)
+        step = self.train_function
+        if step is before:
+            return
+
+        def step_or_end(iterator):
+            try:
+                with checks.readable_errors():
+                    return step(iterator)
+            except checks.DivergenceError as error:
+                if not self.rolls_back or str(error) != checks.NOT_FINITE:
+                    raise
+                self.signs = {checks.DIVERGENCE: self._remedy().rstrip(".")}
+                self.stop_training = True  # leaves the epoch; `watch.ChainAlarm` goes on with the next
+                return {}
+
+        self.train_function = step_or_end
 
     def evaluate(
         self,
@@ -204,16 +229,16 @@ class SignalTraining(Observed):
             return dataset, None
         if batch_size is not None:
             raise ValueError("`batch_size` was given with a dataset, which has batches of its own.")
-        numbered = self._numbered(pipeline.has_masks(x))
-        rows = (self.table.rows or pipeline.count_examples(x)) if numbered else None
-        dataset = pipeline.stream(x, self.observed_shape, self.observed_range, rows=rows)
+        numbered = self._numbered(streams.has_masks(x))
+        rows = (self.table.rows or streams.count_examples(x)) if numbered else None
+        dataset = streams.stream(x, self.observed_shape, self.observed_range, rows=rows)
         self._inspect(dataset, "fit")
         self._accept(dataset, rows)
         return dataset, steps_per_epoch
 
     def _test_data(self, x, batch_size, method) -> tf.data.Dataset:
         if isinstance(x, tf.data.Dataset):
-            dataset = pipeline.stream(x, self.observed_shape, self.observed_range, number=True)
+            dataset = streams.stream(x, self.observed_shape, self.observed_range, number=True)
         else:
             data = pipeline.examples(x, self.observed_shape, self.observed_range)
             dataset = pipeline.in_order(data, batch_size or 32)

@@ -1,4 +1,4 @@
-"""Watching chains of signals: what a descriptor's training shows, alarms, and rolling back."""
+"""Signs of trouble in the training of an energy: alarms, and rolling back."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import warnings
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from abp_tf import checks
-from abp_tf.langevin import Langevin, LangevinInfo
+from abp_tf.langevin import Langevin
 
 WARM_UP = 50  # iterations that are wild in good trainings too: epochs with any of them raise no alarm
-MARGIN = 0.05  # of the range's width, beyond which an entry counts as saturated
 
 # Limits that trainings on images that went well stayed far from.
 COLLAPSED = 0.2  # standard deviation of the samples over that of the data
@@ -22,90 +20,6 @@ RUNAWAY = 2.0  # energy gap over its spread, while it grows ...
 GROWTH = 1.3  # ... by this factor, two epochs in a row
 FLIGHT = 4.0  # growth of the mean of |f|, which is beyond its spread, two epochs in a row
 IDLE = 0.12  # way of a whole revision over the standard deviation of the data
-
-
-class ChainWatch:
-    """Means over an epoch of what tells a good training of an energy from a bad one.
-
-    `energy_gap`: mean of `f(data) − f(samples)`; in a healthy training it swings around 0.
-    `energy_gap_spread`: its standard deviation over pairs of data and samples.
-    `drift`: root mean square over entries of what a Langevin step does without its noise.
-    `data_deviation`, `sample_deviation`: standard deviation over a batch, mean over entries.
-    `score_size`: mean of `|f|` over data and samples.
-    `saturation`: share of the samples' entries that are out of the value range by more than 5 % of
-    its width; 0 without a range.
-
-    Args:
-        langevin: of the training.
-        value_range: of the data, or None.
-    """
-
-    def __init__(self, langevin: Langevin, value_range):
-        self.langevin = langevin
-        self.value_range = value_range
-        names = (
-            *("loss", "energy_gap", "square", "score_size", "drift", "data_deviation"),
-            *("sample_deviation", "saturation", "score", "energy"),
-        )
-        self._means = {name: keras.metrics.Mean(name=name) for name in names}
-
-    @property
-    def metrics(self) -> list:
-        """The means, for Keras to reset."""
-        return list(self._means.values())
-
-    def report(
-        self,
-        loss: tf.Tensor,
-        signal: tf.Tensor,
-        samples: tf.Tensor,
-        seen: tf.Tensor,
-        drawn: tf.Tensor,
-        info: LangevinInfo,
-    ) -> dict:
-        """Take in a batch; return the means so far by name.
-
-        Args:
-            loss: scalar.
-            signal: data, float32 `[n, *signal_shape]`.
-            samples: where the chains ended, float32 `[m, *signal_shape]`.
-            seen: `f` of the data, `[n]`.
-            drawn: `f` of the samples, `[m]`.
-            info: of the chains.
-        """
-        entries = tf.cast(tf.size(samples[0]), tf.float32)
-        norm = tf.reduce_mean(info.gradient_norm)
-        gap = tf.reduce_mean(seen) - tf.reduce_mean(drawn)
-        variance = tf.math.reduce_variance(seen) + tf.math.reduce_variance(drawn)
-        values = {
-            "loss": loss,
-            "energy_gap": gap,
-            "square": gap**2 + variance,
-            "score_size": 0.5 * (tf.reduce_mean(tf.abs(seen)) + tf.reduce_mean(tf.abs(drawn))),
-            "drift": 0.5 * self.langevin.step_size**2 * norm / tf.sqrt(entries),
-            "data_deviation": tf.reduce_mean(tf.math.reduce_std(signal, axis=0)),
-            "sample_deviation": tf.reduce_mean(tf.math.reduce_std(samples, axis=0)),
-            "saturation": self._saturation(samples),
-        }
-        logs = {name: self._mean(name, value) for name, value in values.items()}
-        square = logs.pop("square") - logs["energy_gap"] ** 2
-        return {**logs, "energy_gap_spread": tf.sqrt(tf.maximum(square, 0.0))}
-
-    def scores(self, score: tf.Tensor, energy: tf.Tensor) -> dict:
-        """Take in `f` and `U` of a batch, `[n]` both; return their means so far."""
-        return {"score": self._mean("score", score), "energy": self._mean("energy", energy)}
-
-    def _mean(self, name, values):
-        self._means[name].update_state(values)
-        return self._means[name].result()
-
-    def _saturation(self, samples):
-        if self.value_range is None:
-            return tf.constant(0.0)
-        low, high = self.value_range
-        margin = MARGIN * (high - low)
-        out = (samples < low - margin) | (samples > high + margin)
-        return tf.reduce_mean(tf.cast(out, tf.float32))
 
 
 class Past(keras.layers.Layer):
@@ -137,7 +51,7 @@ def signs(
     """Read the logs of an epoch for signs of trouble.
 
     Args:
-        logs: what `ChainWatch.report` returned at the end of the epoch.
+        logs: what `abp_tf.chain_watch.ChainWatch` returned at the end of the epoch.
         langevin: of the training.
         past_gaps: energy gaps of the last epoch but one, and of the last.
         past_sizes: means of `|f|`, likewise.
@@ -153,11 +67,11 @@ def signs(
     found = {}
     if drawn < COLLAPSED * deviation:
         found["collapse"] = (
-            f"the samples are nearly alike, with a standard deviation of {drawn:.2g} against "
-            f"{deviation:.2g} of the data. Either chains do not get away from where they start (raise "
-            "the number of Langevin steps or the step size), or all fall into one mode (lower the "
-            "learning rate, restart a larger share of the chains; in CoopNets lower the generator's "
-            "learning rate below 3e-4 or give it BatchNorm)"
+            "the samples are nearly alike, or a single one nearly flat, with a standard deviation of "
+            f"{drawn:.2g} against {deviation:.2g} of the data. Either chains do not get away from "
+            "where they start (raise the number of Langevin steps or the step size), or all fall into "
+            "one mode (lower the learning rate, restart a larger share of the chains; in CoopNets "
+            "lower the generator's learning rate below 3e-4 or give it BatchNorm)"
         )
     # Where chains are at equilibrium a step may move them as far as its noise does.
     noise = langevin.step_size * langevin.temperature**0.5
@@ -184,8 +98,10 @@ def signs(
         found["generator too fast"] = (
             f"a revision of {langevin.steps} steps moves an entry by no more than {way:.2g} without "
             f"its noise, where data have a standard deviation of {deviation:.2g}: drafts are hardly "
-            "revised, and nothing is left to learn from. Lower the generator's learning rate, raise "
-            "the descriptor's, or give the revision more or longer steps"
+            "revised, and nothing is left to learn from. Either drafts look like data and the "
+            "generator is ahead of the descriptor (lower the generator's learning rate, or raise the "
+            "descriptor's), or drafts do not and steps are too short for revisions to get anywhere "
+            f"(raise the step size, {langevin.step_size:g}, or the number of steps)"
         )
     if logs["saturation"] > SATURATED:
         found["saturation"] = (
@@ -205,11 +121,15 @@ class ChainAlarm(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
         """Note whether this epoch counts."""
+        self.model.signs = {}
         self._warm = int(self.model.iteration.value) >= WARM_UP
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
         """Look at the logs of the epoch."""
         model = self.model
+        if checks.DIVERGENCE in model.signs:  # at a step that ended the epoch, not the training
+            model.stop_training = False
+            return
         past = (model.past.gaps.numpy(), model.past.sizes.numpy())
         model.signs = signs(logs, model.langevin, *past) if self._warm else {}
         model.past.note(logs["energy_gap"], logs["score_size"] if self._warm else 0.0)
@@ -222,12 +142,19 @@ class ChainAlarm(keras.callbacks.Callback):
 class RollBack(keras.callbacks.Callback):
     """Go back to where the last good epoch ended, with a lower learning rate, at a sign of trouble.
 
+    Signs are those of `signs` at the end of an epoch, and "divergence", a step that is not finite: it
+    ends its epoch at once, which then has no logs, instead of stopping `fit`.
+
     Weights, optimizers, chains and the iteration go back, so put it before `Backup` in the list. A
     training that was killed and resumed ends as one left alone.
 
     Args:
         factor: by which learning rates are multiplied each time, in (0, 1).
-        times: in a row, after which training is given up.
+        times: in a row, after which training is given up with a `DivergenceError`.
+
+    Raises:
+        ValueError: for an argument out of its range and, from `fit`, for a model without energy of
+            signals or a learning rate that is a schedule.
 
     Example:
         >>> backup = abp_tf.callbacks.Backup("run/model.keras")
@@ -246,7 +173,13 @@ class RollBack(keras.callbacks.Callback):
         self._good = None
 
     def on_train_begin(self, logs=None) -> None:
-        """Refuse learning rates that cannot be lowered."""
+        """Refuse what cannot be taken back; announce that the rest will be."""
+        if not hasattr(self.model, "past"):
+            raise ValueError(
+                "RollBack expected a Descriptor or CoopNets, whose energies show signs of trouble, "
+                f"received {type(self.model).__name__}. Leave it out, and lower the step size or the "
+                "learning rate where training diverges."
+            )
         for optimizer in self._optimizers():
             if isinstance(optimizer._learning_rate, keras.optimizers.schedules.LearningRateSchedule):
                 raise ValueError(
@@ -254,6 +187,7 @@ class RollBack(keras.callbacks.Callback):
                     "callback multiply the rate: keras.callbacks.LearningRateScheduler("
                     "lambda epoch, rate: rate * 0.9)."
                 )
+        self.model.rolls_back = True
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
         """Keep what training begins with; a backup has been loaded by now."""

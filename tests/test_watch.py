@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import abp_tf
 from abp_tf import CoopNets, Descriptor, Generator, Langevin, watch
+from abp_tf.chain_watch import ChainWatch
 
 UNIT = Langevin(8, 2**0.5, temperature=0.01**2 / 2)
 GOOD = {
@@ -135,7 +136,9 @@ def test_each_alarm_fires_within_the_first_epochs_of_a_training_gone_wrong(digit
             "generator too fast",
             {"revision_error": 0.01, "drift": 0.005},
             (0, 0),
-            "8 steps moves an entry by no more than 0.04 .* Lower the generator's learning rate",
+            "8 steps moves an entry by no more than 0.04 .* the generator is ahead of the descriptor "
+            r"\(lower the generator's learning rate, .* or drafts do not and steps are too short .*"
+            r"\(raise the step size, 1.41421, or the number of steps\)",
         ),
     ],
 )
@@ -192,6 +195,66 @@ def test_logs_are_what_they_are_defined_to_be():
         np.testing.assert_allclose(logs[name], value, rtol=1e-4, err_msg=name)
 
 
+def report(data, samples):
+    """What a batch of data and samples shows, in a graph that does not know how many there are."""
+    seen = ChainWatch(Langevin(2, 0.2), (-1.0, 1.0))
+    spec = tf.TensorSpec([None, *data.shape[1:]])
+
+    @tf.function(input_signature=[spec, spec])
+    def take_in(data, samples):
+        energies = [tf.zeros(tf.shape(part)[:1]) for part in (data, samples)]
+        info = abp_tf.langevin.LangevinInfo(*3 * [energies[1]])
+        return seen.report(0.0, data, samples, *energies, info)
+
+    return take_in(data, samples)
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 3), (40, 1), (3, 4, 4, 1)])
+def test_a_single_signal_deviates_over_its_entries(shape):
+    signals = np.random.default_rng(0).uniform(-1, 1, (4, *shape)).astype(np.float32)
+    one, few = signals[:1], signals[1:]
+    for data, samples in ((one, 0.5 * one), (few, one), (one, few), (few, 0.5 * few)):
+        logs = report(data, samples)
+        for name, part in (("data", data), ("sample", samples)):
+            expected = part.std(0).mean() if 1 < len(data) == len(samples) else part.std()
+            np.testing.assert_allclose(logs[f"{name}_deviation"], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("chains", ["persistent", "short-run"])
+def test_no_alarm_on_a_healthy_training_from_a_single_signal(digits, chains):
+    # Warnings are errors here.
+    model, history = train(digits[:1], chains=chains, pool=1, epochs=4)
+    assert model.signs == {}
+    np.testing.assert_allclose(history["data_deviation"], digits[0].std(), rtol=0.02)
+    assert min(history["sample_deviation"]) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("sign", "options"),
+    [
+        ("collapse", {"langevin": Langevin(2, 0.01), "start_sigma": 0.01, "restart": 0.0}),
+        ("stiff chain", {"langevin": Langevin(8, 12.0, temperature=1e-6), "learning_rate": 3e-3}),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:After epoch")
+def test_alarms_fire_on_a_single_signal_too(digits, sign, options):
+    with pytest.warns(UserWarning, match=f"After epoch [345], {sign}: .*"):
+        train(digits[:1], **{"pool": 1, **options})
+
+
+@pytest.mark.filterwarnings("ignore:After epoch")
+def test_a_generator_that_is_too_fast_for_a_single_signal_is_seen(digits):
+    langevin = Langevin(20, 0.1, temperature=1e-4)
+    with pytest.warns(UserWarning, match="After epoch 3, generator too fast: .*"):
+        cooperate(
+            digits[:1],
+            rates=(1e-2, 1e-4),
+            batch_norm=False,
+            reference_sigma=0.5,
+            langevin=langevin,
+        )
+
+
 class Show(keras.callbacks.Callback):
     """Show a sign of trouble after the epochs `bad`."""
 
@@ -222,7 +285,9 @@ def test_rolling_back_takes_up_the_last_good_epoch_with_a_lower_rate(digits):
 
 
 def model_state(model):
-    weights = [weight.numpy() for weight in model.weights]
+    """What is taken back; how often it was goes on."""
+    kept = [weight for weight in model.weights if weight is not model.past.taken_back]
+    weights = [weight.numpy() for weight in kept]
     return [*weights, model.table.table.numpy()]
 
 
@@ -245,7 +310,56 @@ def test_a_resumed_training_remembers_how_often_it_was_rolled_back(digits, tmp_p
         resume(3)
 
 
-def test_rolling_back_refuses_what_it_cannot_lower(digits):
+# Gradients without a bound, and chains that hardly move, make f grow exponentially.
+DIVERGES = {"langevin": Langevin(1, 0.02), "optimizer": "SGD", "learning_rate": 10.0}
+
+
+@pytest.mark.filterwarnings("ignore:(After e|E)poch")
+def test_rolling_back_goes_on_where_a_training_diverges(digits):
+    with pytest.raises(abp_tf.DivergenceError, match=r"Training diverged at iteration .*RollBack"):
+        train(digits, **DIVERGES)
+    seen = []
+
+    class Look(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            rate = float(self.model.optimizer.learning_rate)
+            seen.append((logs, rate, int(self.model.iteration.value), model_state(self.model)))
+
+    roll = watch.RollBack(factor=1e-2)
+    text = "Epoch 1 is taken back because of divergence; .* with the learning rate 0.1"
+    with pytest.warns(UserWarning, match=text):
+        model, _ = train(digits, callbacks=[roll, Look()], epochs=6, **DIVERGES)
+    logs, rate, iteration, state = seen[0]
+    assert logs == {}
+    np.testing.assert_allclose(rate, 0.1)
+    assert iteration == 0
+    # The first epoch began with the weights and chains that another training begins with.
+    keras.utils.set_random_seed(1)
+    begun = Descriptor(bottom_up(), langevin=DIVERGES["langevin"], pool=100)
+    for one, other in zip(state[:8], model_state(begun)[:8], strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(state[-1], begun.table.table.numpy())
+    # Only epochs that were taken back lower the rate.
+    kept = np.count_nonzero(np.diff([10.0, *(rate for _, rate, *_ in seen)]) == 0)
+    assert len(seen) == 6
+    assert int(model.iteration.value) == 30 * kept > 0
+    assert all(np.isfinite(part).all() for part in model_state(model))
+    # Another training is not taken back by a callback that it does not have.
+    model.optimizer.learning_rate = 10.0
+    with pytest.raises(abp_tf.DivergenceError, match="Training diverged"):
+        model.fit(digits, batch_size=20, epochs=10, verbose=0)
+
+
+@pytest.mark.filterwarnings("ignore:Epoch [12] is taken back because of divergence")
+def test_rolling_back_gives_up_on_a_training_that_goes_on_diverging(digits):
+    roll = watch.RollBack(factor=0.9, times=2)
+    with pytest.raises(abp_tf.DivergenceError, match=r"2 times in a row did not .* divergence: energ"):
+        train(digits, callbacks=[roll], **DIVERGES)
+
+
+def test_rolling_back_refuses_what_it_cannot_lower(digits, make_model):
+    with pytest.raises(ValueError, match=r"expected a Descriptor or CoopNets, .* received Generator"):
+        make_model().fit(digits, verbose=0, callbacks=[watch.RollBack()])
     rate = keras.optimizers.schedules.CosineDecay(1e-3, 100)
     with pytest.raises(ValueError, match=r"received a schedule\. Let a callback multiply the rate"):
         train(digits, learning_rate=rate, callbacks=[watch.RollBack()])

@@ -140,8 +140,8 @@ def add_learning(parser: argparse.ArgumentParser) -> None:
 def add_roll_back(add: Callable) -> None:
     """Add the option of energies that goes back at signs of trouble."""
     add("--roll-back", action="store_true",
-        help="at a sign of trouble go back to the last good epoch with half of the learning rate; "
-        "needs --schedule constant")  # fmt: skip
+        help="at a sign of trouble, or a step that is not finite, go back to the last good epoch with "
+        "half of the learning rate; needs --schedule constant")  # fmt: skip
 
 
 def check_roll_back(settings: dict) -> None:

@@ -1,0 +1,106 @@
+"""What a training shows of itself in TensorBoard."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorboard.plugins.image import metadata
+
+from abp_tf import media, pictures
+from abp_tf.gallery import show
+
+DEFAULT_RATE = 16_000  # samples per second of sounds whose rate nobody told
+
+
+class TensorBoardPictures(keras.callbacks.Callback):
+    """What the model shows of itself (`abp_tf.gallery`), and the latents, in TensorBoard.
+
+    Images as pictures; sounds as audio and spectrograms; clips as animations and strips of frames. At
+    the end of training the latents of the training examples also go to the projector, each with its
+    picture.
+
+    Args:
+        log_dir: where TensorBoard looks.
+        signals: float32 `[n, *signal_shape]` in [-1, 1], training examples by number; up to 16 of the
+            first are shown reconstructed, up to 500 in the projector.
+        every: number of epochs from one look to the next; the last epoch is always shown.
+        rate: samples or frames per second, of sounds and clips.
+        mask: what is known of the signals, bool, 1 = observed; None: all of it.
+    """
+
+    def __init__(
+        self,
+        log_dir: str | os.PathLike,
+        signals: np.ndarray,
+        every: int = 5,
+        rate: float | None = None,
+        mask: np.ndarray | None = None,
+    ):
+        super().__init__()
+        self.log_dir = Path(log_dir) / "pictures"
+        self.signals = signals
+        self.every = every
+        self.rate = rate
+        self.mask = mask
+
+    def on_train_begin(self, logs=None) -> None:
+        """Open the log."""
+        self._writer = tf.summary.create_file_writer(str(self.log_dir))
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        """Write what the model shows, and a histogram of the latents."""
+        if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
+            return
+        with self._writer.as_default(step=epoch + 1):
+            for name, part in show(self.model, self.signals, self.mask).items():
+                rank = part.signals.ndim - 2
+                # Of one tag TensorBoard knows one kind of data.
+                tf.summary.image(f"{name}/spectrogram" if rank == 1 else name, part.picture()[None])
+                if rank == 1:
+                    sounds = np.clip(part.signals, -1, 1)
+                    rate = round(self.rate or DEFAULT_RATE)
+                    tf.summary.audio(name, sounds, rate, max_outputs=len(sounds))
+                elif rank == 3:
+                    _animate(f"{name}/animated", media.frames(*part), self.rate)
+            if self._has_latents():
+                tf.summary.histogram("latents", self.model.latents)
+
+    def on_train_end(self, logs=None) -> None:
+        """Write the projector's files and close the log."""
+        self._writer.close()
+        if self._has_latents() and self.model.latents.ndim == 2:
+            self._write_projector(self.model.latents[:500], media.tiles(self.signals[:500]))
+
+    def _has_latents(self) -> bool:
+        """Whether training examples have latents that are kept."""
+        return getattr(self.model, "chains", None) == "persistent" and hasattr(self.model, "latents")
+
+    def _write_projector(self, latents, images) -> None:
+        side = int(np.ceil(np.sqrt(len(images))))
+        sprite = pictures.grid(images, columns=side, scale=1, gap=0)
+        # The projector expects a square of tiles.
+        missing = side * images.shape[1] - sprite.shape[0]
+        sprite = np.pad(sprite, ((0, missing), (0, 0), (0, 0)))
+        pictures.save_png(self.log_dir / "sprite.png", sprite)
+        rows = ("\t".join(f"{value:.5g}" for value in row) for row in latents)
+        (self.log_dir / "latents.tsv").write_text("\n".join(rows) + "\n")
+        numbers = "\n".join(str(number) for number in range(len(latents)))
+        (self.log_dir / "examples.tsv").write_text(numbers + "\n")
+        (self.log_dir / "projector_config.pbtxt").write_text(
+            'embeddings {\n  tensor_name: "latents"\n  tensor_path: "latents.tsv"\n'
+            '  metadata_path: "examples.tsv"\n  sprite {\n    image_path: "sprite.png"\n'
+            f"    single_image_dim: {images.shape[2]}\n    single_image_dim: {images.shape[1]}\n"
+            "  }\n}\n"
+        )
+
+
+def _animate(name: str, frames: np.ndarray, fps: float | None) -> None:
+    """Write an animation to TensorBoard, which shows whatever a browser can as an image."""
+    height, width = frames.shape[1:3]
+    encoded = [str(width), str(height), media.gif(frames, fps)]
+    plugin = metadata.create_summary_metadata(display_name=None, description="")
+    tf.summary.write(name, tf.constant(encoded), metadata=plugin)
