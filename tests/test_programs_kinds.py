@@ -48,6 +48,7 @@ def sources(tmp_path_factory):
 
 def words_of(program, kind, sources):
     words = ["--kind", kind, *KINDS[kind][0], "--width", 4, "--steps", 2, "--epochs", 1]
+    words += ["--steps-per-epoch", 2]
     words += [*PROGRAMS[program], "--batch-size", 4, "--picture-every", 1]
     if kind != "texture":
         words += ["--data", f"npz:{sources / kind}.npz"]
