@@ -143,9 +143,7 @@ def load_images(settings: dict) -> data.Signals:
     given = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
     spec = settings.get("mask")
     stored = mask_files.is_stored(spec)
-    if stored and settings["kind"] == "image":
-        given["missing"] = True
-    images = loader(settings["data"], **given)
+    images = loader(settings["data"], **given, missing=stored)
     if not stored:
         return images
     limited = settings["limit"] is not None
@@ -170,14 +168,14 @@ def load_like(
         limit: their number at most.
         mask: "folder:PATH" or "npz:PATH[:KEY]", if they have masks of their own.
     """
-    changes = {"data": source, "mask": mask, "limit": limit, "test_share": 0.0}
+    changes = {"data": source, "mask": mask, "limit": limit, "test_share": 0.0, "item": None}
     kind = settings["kind"]
     if kind != "sound":
         changes["grey"] = shape[-1] == 1
     if kind in ("image", "video"):
         changes["size"] = shape[-3:-1]
     if kind in ("sound", "video"):
-        changes |= {"length": shape[0], "rate" if kind == "sound" else "fps": rate, "item": None}
+        changes |= {"length": shape[0], "rate" if kind == "sound" else "fps": rate}
     return load_images({**settings, **changes})
 
 

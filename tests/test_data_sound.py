@@ -74,6 +74,25 @@ def test_windows(write):
     assert load_sound(spec, length=1000, limit=3, test_share=0).train.shape == (3, 1000, 1)
 
 
+def test_samples_that_are_missing(write):
+    holed = tone(level=0.2)
+    holed[500:700] = np.nan
+    spec = write("a.wav", holed, subtype="FLOAT")
+    with pytest.raises(ValueError, match=r"a\.wav' holds NaN.*give a mask.*1 \(or True\) where"):
+        load_sound(spec)
+    found = load_sound(spec, missing=True).train[0, :, 0]
+    np.testing.assert_allclose(found, holed, atol=1e-6)
+    louder = load_sound(spec, missing=True, peak=0.8, rate=RATE).train[0, :, 0]
+    np.testing.assert_allclose(np.nanmax(np.abs(louder)), 0.8, rtol=1e-6)
+    assert np.isnan(louder).sum() == 200
+    with pytest.raises(ValueError, match=r"resampling would spread, .* from 8000 to 4000"):
+        load_sound(spec, missing=True, rate=4000)
+    holed[0] = np.inf
+    for bad in (holed, np.full(1000, np.nan, np.float32)):
+        with pytest.raises(ValueError, match="holds NaN or infinity"):
+            load_sound(write("b.wav", bad, subtype="FLOAT"), missing=True)
+
+
 @pytest.mark.parametrize("rate", [4000, 16_000, 11_025])
 def test_resampling_keeps_the_tone(write, rate):
     spec = write("a.wav", tone(8000), subtype="FLOAT")
@@ -108,9 +127,14 @@ def test_a_folder_in_natural_order_with_what_is_skipped(write, tmp_path):
     (tmp_path / "sounds/broken.wav").write_bytes(b"no sound at all")
     (tmp_path / "sounds/notes.txt").write_text("no sound either")
     write("sounds/short.wav", tone(10))
-    with pytest.warns(UserWarning, match=r"Skipped 2 of the sound files.*broken.*silent") as caught:
+    with (
+        pytest.warns(
+            UserWarning, match=r"Skipped 1 of 4 recordings.*too short: short\.wav \(10"
+        ) as short,
+        pytest.warns(UserWarning, match=r"Skipped 2 of the sound files.*broken.*silent") as caught,
+    ):
         sounds = load_sound(f"wav:{tmp_path / 'sounds'}", length=1000, test_share=0)
-    assert caught[0].filename == __file__
+    assert {one.filename for one in (*caught, *short)} == {__file__}
     assert sounds.skipped == ("broken.wav", "c/silent.wav", "short.wav")
     pitches = np.abs(np.fft.rfft(sounds.train[..., 0])).argmax(axis=1) * RATE / 1000
     np.testing.assert_allclose(pitches, [300, 600, 900], atol=8)

@@ -67,15 +67,36 @@ class TestFiles:
             nearest = np.abs(native - frame).mean(axis=(1, 2, 3)).argmin()
             assert abs(nearest - place * 20 / fps) <= 1
 
+    def test_frames_without_times(self, tmp_path):
+        """As those of a bare stream, whose rate no header tells either: readers assume 25."""
+        av = pytest.importorskip("av")
+        with av.open(str(tmp_path / "a.h264"), "w", format="h264") as container:
+            stream = container.add_stream("libx264", rate=25)
+            stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
+            for frame in clip():
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            container.mux(stream.encode())
+        with av.open(str(tmp_path / "a.h264")) as container:
+            assert next(container.decode(video=0)).time is None
+        spec = f"video:{tmp_path / 'a.h264'}"
+        whole = load_video(spec)
+        assert whole.train.shape == (1, 12, 32, 48, 3)
+        assert whole.rate == 25
+        half = load_video(spec, fps=12.5)
+        np.testing.assert_array_equal(half.train[0], whole.train[0, ::2])
+
     def test_a_folder_with_what_is_skipped(self, write, tmp_path):
         write("clips/2.gif", clip(seed=1))
         write("clips/10.mp4", clip(seed=2))
         write("clips/short.gif", clip(2))
         (tmp_path / "clips/broken.mp4").write_bytes(b"no video")
         (tmp_path / "clips/readme.txt").touch()
-        with pytest.warns(UserWarning, match=r"Skipped 1 of the video files.*broken\.mp4") as caught:
+        with (
+            pytest.warns(UserWarning, match=r"Skipped 1 of 3 recordings.*short\.gif \(2 fr") as short,
+            pytest.warns(UserWarning, match=r"Skipped 1 of the video files.*broken\.mp4") as caught,
+        ):
             found = load_video(f"video:{tmp_path / 'clips'}", length=10, test_share=0)
-        assert caught[0].filename == __file__
+        assert {one.filename for one in (*caught, *short)} == {__file__}
         assert found.train.shape == (2, 10, 32, 48, 3)
         assert found.skipped == ("broken.mp4", "short.gif")
         first = clip(seed=1)[:10] / 127.5 - 1
@@ -161,6 +182,17 @@ class TestArrays:
         with pytest.raises(ValueError, match=r"rate of .* is not known"):
             load_video(save(frames=clip()), fps=10)
 
+    def test_entries_that_are_missing(self, save):
+        frames = clip() / np.float32(127.5) - 1
+        frames[3:5, 4:9] = np.nan
+        spec = save(frames=frames, fps=np.float64(20))
+        with pytest.raises(ValueError, match="Expected finite values"):
+            load_video(spec)
+        found = load_video(spec, missing=True, length=6)
+        np.testing.assert_array_equal(found.train[0], frames[:6])
+        every_second = load_video(spec, missing=True, fps=10)
+        np.testing.assert_array_equal(every_second.train[0], frames[::2])
+
     def test_other_arrays(self, save):
         with pytest.raises(ValueError, match=r"frames \[t, h, w\].*found 0"):
             load_video(save(audio=np.zeros((2, 500))))
@@ -206,6 +238,15 @@ class TestTextures:
         assert load_texture(spec).train.shape == (3, 32, 48, 3)
         one = load_texture(spec, item=2).train
         np.testing.assert_allclose(one[0], array[2] / 127.5 - 1, atol=1e-6)
+
+    def test_pixels_that_are_missing(self, tmp_path):
+        photo = clip(1)[0] / np.float32(127.5) - 1
+        photo[3:9] = np.nan
+        np.savez(tmp_path / "t.npz", images=photo[None])
+        spec = f"npz:{tmp_path / 't.npz'}"
+        with pytest.raises(ValueError, match="Expected finite values"):
+            load_texture(spec)
+        np.testing.assert_array_equal(load_texture(spec, missing=True).train[0], photo)
 
     def test_refusals(self, tmp_path):
         (tmp_path / "odd.png").write_bytes(b"no image")

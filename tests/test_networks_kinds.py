@@ -110,6 +110,14 @@ def test_sizes_out_of_reach_are_refused_with_the_nearest(make, nearest):
         ),
         (lambda: networks.sound_generator(100, factors=()), "factors of 1 or more, received"),
         (lambda: networks.sound_generator(100, kernel_size=0), "positive kernel_size"),
+        (
+            lambda: networks.sound_generator(1200, factors=(60, 20)),
+            "kernel_size of at least 60, .* received 25",
+        ),
+        (
+            lambda: networks.texture_generator((32, 32, 3), kernel_size=1),
+            "kernel_size of at least 2, .* received 1",
+        ),
         (lambda: networks.sound_descriptor(994), "at least 995, .* received 994"),
         (lambda: networks.sound_descriptor(2.5), r"positive integers, received \(2.5, 1\)"),
         (lambda: networks.video_generator((8, 64, 64, 3), time_levels=5), "0 to levels=4, .* and 5"),
@@ -248,3 +256,9 @@ def test_signals_neither_fade_nor_grow_from_layer_to_layer(activation):
     inner = keras.Model(network.input, network.get_layer("up5").output)
     values = inner(normal(2, 4, 4, 4)).numpy()
     assert 0.4 < np.sqrt((values**2).mean()) < 2
+
+
+def test_every_sample_depends_on_the_latents_with_the_narrowest_kernel():
+    network = networks.sound_generator(1200, width=2, factors=(60, 20), kernel_size=60)
+    one, other = (network(normal(1, 1, 1, seed=seed)).numpy() for seed in (1, 2))
+    assert (one != other).all()

@@ -48,6 +48,7 @@ def sources(tmp_path_factory):
 
 def words_of(program, kind, sources):
     words = ["--kind", kind, *KINDS[kind][0], "--width", 4, "--steps", 2, "--epochs", 1]
+    words += ["--steps-per-epoch", 2]
     words += [*PROGRAMS[program], "--batch-size", 4, "--picture-every", 1]
     if kind != "texture":
         words += ["--data", f"npz:{sources / kind}.npz"]
@@ -110,6 +111,47 @@ def test_another_sound_is_brought_to_the_form_of_the_run(sources, tmp_path):
     assert inside(recover, *words, "--out", out) == 0
     with np.load(out / "recovery.npz") as arrays:
         assert arrays["recovered"].shape == (6, 1200, 1)  # of 8000 samples; the rest is too short
+
+
+@pytest.mark.parametrize("kind", ["sound", "video"])
+def test_signals_with_nan_where_they_are_hidden(kind, sources, tmp_path):
+    path, out = tmp_path / "run", tmp_path / "out"
+    shape = (4, *SHAPES[kind])
+    whole = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+    seen = np.ones(shape[:-1], bool)
+    seen[:, shape[1] // 4 : shape[1] // 2] = False
+    holed = np.where(seen[..., None], whole, np.nan)
+    np.savez(tmp_path / "holed.npz", holed[..., 0] if kind == "sound" else holed)
+    np.savez(tmp_path / "masks.npz", seen)
+    words = words_of(generator, kind, sources)
+    words[words.index("--data") + 1] = f"npz:{tmp_path / 'holed.npz'}"
+    refused = inside(generator, "--run", path, *words)
+    assert "NaN" in refused
+    words += ["--mask", f"npz:{tmp_path / 'masks.npz'}", "--test-share", 0]
+    assert inside(generator, "--run", path, *words) == 0
+    given = ["--run", path, "--data", "train", "--samples", 2, "--out", out]
+    assert inside(recover, *given) == 0
+    with np.load(out / "recovery.npz") as arrays:
+        found, deviation = arrays["recovered"], arrays["deviation"]
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found[seen], whole[seen], atol=1e-6)
+    assert (deviation[~seen] > 0).all()
+    # What is no sound is not written as one.
+    suffixes = {"sound": {".png"}, "video": {".gif", ".mp4"}}[kind]
+    assert {file.suffix for file in (out / "deviation").iterdir()} == suffixes
+    assert len(list((out / "deviation").iterdir())) == 4 * len(suffixes)
+
+
+def test_another_texture_after_one_of_several(sources, tmp_path):
+    path, out = tmp_path / "run", tmp_path / "out"
+    photos = np.random.default_rng(0).integers(0, 256, (3, 32, 32), np.uint8)
+    np.savez(tmp_path / "photos.npz", photos=photos)
+    words = words_of(generator, "texture", sources)
+    words[words.index("--data") + 1] = f"npz:{tmp_path / 'photos.npz'}"
+    assert inside(generator, "--run", path, *words, "--item", 1, "--negative", "grass") == 0
+    assert inside(recover, "--run", path, "--data", "gravel", "--mask", "block:9", "--out", out) == 0
+    with np.load(out / "recovery.npz") as arrays:
+        assert arrays["recovered"].shape == (6, 32, 32, 1)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ DEFAULTS = {
     "descriptor_width": 32,
     "descriptor_kernel_size": 4,
     "descriptor_activation": "leaky_relu",
+    "descriptor_levels": None,
     "outputs": 1,
     "initial_deviation": None,
     "activation": "elu",
@@ -31,6 +32,7 @@ DEFAULTS = {
     "latent_steps": 0,
     "chain_steps": None,
     "latent_step_size": 0.1,
+    "latent_temperature": 1.0,
     "inference_steps": 200,
     "inference_cool": 100,
     "reference_sigma": 0.1,
@@ -40,6 +42,7 @@ DEFAULTS = {
     "score_scale": None,
     "data_noise": 0.03,
     "energy_penalty": 0.0,
+    "penalized": "f",
     "generator_rate": 2e-4,
     "generator_beta_1": 0.5,
     "descriptor_rate": 6e-4,
@@ -73,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
     )
     options.add_run(result)
-    kinds.add_options(result)
+    kinds.add_options(result, "coopnets", DEFAULTS, SOURCE_DEFAULTS)
     options.add_learning(result)
     positive, at_least_zero = options.positive, options.at_least_zero
     add = result.add_argument_group("generator").add_argument
@@ -81,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
     add("--latent-dim", type=positive(int),
         help="number of latent variables, at each place of their grid if there is one")  # fmt: skip
     add("--width", type=positive(int), help="channels of the generator's finest map")
-    kinds.add_network(add)
+    options.add_network(add)
     add("--kernel-size", type=positive(int), help="of the generator's transposed convolutions")
     add("--hidden", type=at_least_zero(int), help="units of a hidden layer; 0 for none")
     add("--activation", choices=networks.SMOOTH, help="of the generator")
@@ -93,13 +96,17 @@ def parser() -> argparse.ArgumentParser:
     add("--chain-steps", type=positive(int),
         help="with --mask: steps of each image's latents per iteration; 10 by default")  # fmt: skip
     add("--latent-step-size", type=positive(float), help="delta of these, and of inference")
+    add("--latent-temperature", type=at_least_zero(float),
+        help="of their noise in training; 1 samples, 0 is gradient descent")  # fmt: skip
     add("--inference-steps", type=at_least_zero(int), help="noisy steps for new images")
     add("--inference-cool", type=at_least_zero(int), help="noise-free steps after them")
     add("--generator-rate", type=positive(float), help="learning rate of its Adam")
     add("--generator-beta-1", type=at_least_zero(float), help="of its Adam")
     add = result.add_argument_group("descriptor").add_argument
     add("--descriptor-width", type=positive(int), help="channels of the descriptor's finest map")
-    add("--descriptor-kernel-size", type=positive(int), help="of its convolutions")
+    add("--descriptor-kernel-size", type=options.kernel, metavar="N|TxHxW",
+        help="of its convolutions")  # fmt: skip
+    options.add_bottom_up(add, "descriptor-")
     add("--descriptor-activation", choices=[*networks.SMOOTH, "relu", "leaky_relu"],
         help="of its convolutions")  # fmt: skip
     add("--outputs", type=positive(int), help="units whose sum is the score; 100 as published")
@@ -114,6 +121,7 @@ def parser() -> argparse.ArgumentParser:
         "of the revision move by the output's gradient")  # fmt: skip
     add("--data-noise", type=at_least_zero(float), help="standard deviation of noise added to images")
     add("--energy-penalty", type=at_least_zero(float), help="weight of the mean of f squared")
+    add("--penalized", choices=["f", "U"], help="what is squared there, score or energy")
     add("--descriptor-rate", type=positive(float), help="learning rate of its Adam")
     add("--descriptor-beta-1", type=at_least_zero(float), help="of its Adam")
     add = result.add_argument_group("watching").add_argument
@@ -126,7 +134,7 @@ def parser() -> argparse.ArgumentParser:
 
 def settle(given: dict) -> dict:
     """Return all settings of a run that was given some options."""
-    settings = kinds.settle(given, DEFAULTS, SOURCE_DEFAULTS, "generator", "descriptor")
+    settings = kinds.settle("coopnets", given, DEFAULTS, SOURCE_DEFAULTS)
     options.check_roll_back(settings)
     if settings["score_scale"] is None:
         settings["score_scale"] = 2 / settings["step_size"] ** 2
@@ -146,11 +154,11 @@ def build(settings: dict, shape: tuple[int, ...], examples: int) -> CoopNets:
     keras.utils.set_random_seed(settings["seed"])
     top_down = kinds.generator(shape, settings)
     bottom_up = kinds.descriptor(shape, settings, settings["score_scale"])
-    latent = settings["latent_step_size"]
+    latent, steps = settings["latent_step_size"], settings["chain_steps"] or settings["latent_steps"]
     generator = Generator(
         top_down,
         sigma=settings["sigma"],
-        langevin=Langevin(settings["chain_steps"] or settings["latent_steps"], latent),
+        langevin=Langevin(steps, latent, settings["latent_temperature"]),
         inference=Langevin(settings["inference_steps"], latent, cool=settings["inference_cool"]),
         chains="persistent" if settings["mask"] else "fresh",
         seed=settings["seed"],
@@ -162,6 +170,7 @@ def build(settings: dict, shape: tuple[int, ...], examples: int) -> CoopNets:
         chains="short-run",
         data_noise=settings["data_noise"],
         energy_penalty=settings["energy_penalty"],
+        penalized=settings["penalized"],
         seed=settings["seed"],
     )
     model = CoopNets(generator, descriptor, settings["latent_steps"], settings["seed"])

@@ -56,13 +56,14 @@ def parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
     )
     options.add_run(result)
-    kinds.add_options(result)
+    kinds.add_options(result, "descriptor", DEFAULTS, SOURCE_DEFAULTS)
     options.add_learning(result)
     positive, at_least_zero = options.positive, options.at_least_zero
     add = result.add_argument_group("model").add_argument
     add("--width", type=positive(int), help="channels of the finest map")
-    kinds.add_stationary(add)
-    add("--kernel-size", type=positive(int), help="of the convolutions")
+    options.add_stationary(add)
+    add("--kernel-size", type=options.kernel, metavar="N|TxHxW", help="of the convolutions")
+    options.add_bottom_up(add)
     add("--activation", choices=[*networks.SMOOTH, "relu", "leaky_relu"], help="of the convolutions")
     add("--outputs", type=positive(int), help="units whose sum is the score")
     add("--initial-deviation", type=positive(float), help="standard deviation of initial weights")
@@ -94,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
 
 def settle(given: dict) -> dict:
     """Return all settings of a run that was given some options."""
-    settings = kinds.settle(given, DEFAULTS, SOURCE_DEFAULTS, "descriptor")
+    settings = kinds.settle("descriptor", given, DEFAULTS, SOURCE_DEFAULTS)
     options.check_roll_back(settings)
     return settings
 

@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
     )
     options.add_run(result)
-    kinds.add_options(result)
+    kinds.add_options(result, "generator", DEFAULTS, SOURCE_DEFAULTS)
     options.add_learning(result)
 
     positive, at_least_zero = options.positive, options.at_least_zero
@@ -73,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
         help="number of latent variables, at each place of their grid if there is one")  # fmt: skip
     add("--width", type=positive(int), help="channels of the finest map")
     add("--hidden", type=at_least_zero(int), help="units of the hidden layer; 8 * width by default")
-    kinds.add_network(add)
+    options.add_network(add)
     add("--kernel-size", type=positive(int), help="of the transposed convolutions")
     add("--activation", choices=networks.SMOOTH, help="of all layers but the last")
     add("--sigma", type=positive(float), help="standard deviation of the noise on signals in [-1, 1]")
@@ -142,11 +142,15 @@ def build(settings: dict, shape: tuple[int, ...], examples: int) -> Generator:
 
 def settle(given: dict) -> dict:
     """Return all settings of a run that was given some options."""
-    settings = kinds.settle(given, DEFAULTS, SOURCE_DEFAULTS, "generator")
+    settings = kinds.settle("generator", given, DEFAULTS, SOURCE_DEFAULTS)
     if settings["mask"] and settings["observe"]:
         raise ValueError("--mask and --observe both say what is seen of images: give one of them.")
+    own = {**DEFAULTS, **kinds.OF_KINDS[settings["kind"]]["generator"]}
+    # The steps of a kind go with its own choice of preconditioning.
+    other = settings["preconditioning"] != own["preconditioning"]
     for name, value in LANGEVIN_DEFAULTS[settings["preconditioning"]].items():
-        settings[name] = value if settings[name] is None else settings[name]
+        if settings[name] is None or (other and name not in given):
+            settings[name] = value
     return settings
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import keras
 
 from abp_tf import data, networks, runs
 
+from .kind_defaults import DEFAULTS as OF_KINDS
 from .options import positive, share, size
 
 
@@ -38,24 +40,16 @@ class Kind(NamedTuple):
         sources: where its data may come from, one line of help each.
         generator: its top-down network.
         descriptor: its bottom-up network.
-        defaults: settings that differ from those for images.
     """
 
     sources: dict[str, str]
     generator: Network
     descriptor: Network
-    defaults: dict
 
 
 def _same(*names: str, **others: str) -> dict[str, str]:
     return {name: name for name in names} | others
 
-
-# Of networks that are not for images the library knows better.
-_LIBRARY = dict.fromkeys(
-    ("data", "latent_dim", "width", "kernel_size", "hidden", "descriptor_width",
-     "descriptor_kernel_size", "batch_norm")
-)  # fmt: skip
 
 KINDS = {
     "image": Kind(
@@ -68,7 +62,6 @@ KINDS = {
             networks.image_descriptor,
             _same("width", "kernel_size", "activation", "outputs", "initial_deviation"),
         ),
-        {},
     ),
     "texture": Kind(
         data.TEXTURE_SOURCES_HELP,
@@ -76,35 +69,43 @@ KINDS = {
             networks.texture_generator,
             _same("width", "kernel_size", "levels", "activation", latent_dim="latent_channels"),
         ),
-        Network(networks.texture_descriptor, _same("width", "activation")),
-        {**_LIBRARY, "data": "brick", "size": 224},
+        Network(networks.texture_descriptor, _same("width", "activation", "padding")),
     ),
     "sound": Kind(
         data.SOUND_SOURCES_HELP,
         Network(
             lambda shape, **keywords: networks.sound_generator(shape[0], **keywords),
-            _same("width", "factors", "activation", latent_dim="latent_channels"),
+            _same("width", "factors", "kernel_size", "activation", latent_dim="latent_channels"),
         ),
         Network(
             lambda shape, **keywords: networks.sound_descriptor(shape[0], **keywords),
-            _same("width", "kernel_size", "activation"),
+            _same("width", "kernel_size", "stride", "levels", "activation", "padding"),
         ),
-        _LIBRARY,
     ),
     "video": Kind(
         data.VIDEO_SOURCES_HELP,
         Network(
             networks.video_generator,
-            _same("width", "levels", "time_levels", "stationary", "activation",
+            _same("width", "base", "levels", "time_levels", "stationary", "activation",
                   latent_dim="latent_channels"),
         ),
-        Network(networks.video_descriptor, _same("width", "stationary", "activation")),
-        _LIBRARY,
+        Network(
+            networks.video_descriptor,
+            _same("width", "kernel_size", "levels", "stationary", "activation"),
+        ),
     ),
 }  # fmt: skip
 
+_COLUMNS = 79  # of --help
+
 # Of the settings that a run with both networks has twice, those of the descriptor.
-_PREFIXED = ("width", "kernel_size", "activation")
+_PREFIXED = ("width", "kernel_size", "activation", "levels")
+# Networks by the programs that learn them.
+_PARTS = {
+    "generator": ("generator",),
+    "descriptor": ("descriptor",),
+    "coopnets": ("generator", "descriptor"),
+}
 
 # None: as the source, or the network, has it by itself.
 DEFAULTS = {
@@ -127,14 +128,34 @@ DEFAULTS = {
     "levels": None,
     "time_levels": None,
     "factors": None,
+    "base": None,
+    "stride": None,
+    "padding": None,
     "stationary": None,
+    "least_steps_per_epoch": 1,
 }
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which signals to use."""
+def add_options(
+    parser: argparse.ArgumentParser, program: str, defaults: dict, of_sources: dict
+) -> None:
+    """Add the options that say which signals to use, and tell what all options are by default.
+
+    Args:
+        parser: of the program.
+        program: its name, "generator", "descriptor" or "coopnets".
+        defaults: of the program, for images.
+        of_sources: what suits a source of images better, by its name.
+    """
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = textwrap.fill(parser.description, _COLUMNS)
+    parser.epilog = _told(program, defaults, of_sources)
     add = parser.add_argument_group("data").add_argument
-    add("--kind", choices=KINDS, help="of signals; image by default")
+    add(
+        "--kind",
+        choices=KINDS,
+        help="of signals, image by default; it decides the other defaults, below",
+    )
     sources = "; ".join(
         f"{name.upper()}: " + "; ".join(kind.sources.values()) for name, kind in KINDS.items()
     )
@@ -157,45 +178,101 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--item", type=int, help="number of the recording, or photograph, of an array of several")
 
 
-def add_network(add: Callable) -> None:
-    """Add the options of top-down networks that are not for images."""
-    add("--levels", type=positive(int), help="how often a texture or the frames of a clip are doubled")
-    add("--time-levels", type=int, help="how often the number of frames is doubled")
-    add("--factors", type=positive(int), nargs="+", help="by how much each layer lengthens a sound")
-    add_stationary(add)
+def _told(program: str, defaults: dict, of_sources: dict) -> str:
+    """Tell the defaults of a program for each kind, as one would give them."""
+    lines = ["defaults; what is not listed is as the source or the network has it:"]
+
+    def add(start: str, *told: str) -> None:
+        lines.extend(
+            textwrap.wrap(
+                f"{start}: {' '.join(told)}",
+                _COLUMNS,
+                initial_indent="  ",
+                subsequent_indent="    ",
+                break_on_hyphens=False,
+            )
+        )
+
+    strange = _owned(_PARTS[program]) - _options("image", _PARTS[program])
+    strange |= {"kind", *(name for name, value in defaults.items() if value is False)}
+    plain = {name: value for name, value in defaults.items() if name not in strange}
+    add("images", *_as_given(plain))
+    for source, values in of_sources.items():
+        add(f"--data {source}", *_as_given(values), "and else as above")
+    for kind, of_programs in OF_KINDS.items():
+        if values := of_programs[program]:
+            own = _options(kind, _PARTS[program])
+            free = [_flag(name) for name, value in values.items() if value is None and name in own]
+            as_network = [*free, "as the network has it"] if free else []
+            add(f"--kind {kind}", *_as_given(values), *as_network, "and else as for images")
+    return "\n".join(lines)
 
 
-def add_stationary(add: Callable) -> None:
-    """Add the option of networks for clips."""
-    add("--stationary", action=argparse.BooleanOptionalAction,
-        help="whether clips are stationary in space as well as in time")  # fmt: skip
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
-def settle(given: dict, defaults: dict, of_sources: dict, *parts: str) -> dict:
+def _as_given(values: dict) -> list[str]:
+    given = []
+    for name, value in values.items():
+        if isinstance(value, bool):
+            given.append(_flag(name if value else f"no_{name}"))
+        elif value is not None:
+            given.append(
+                f"{_flag(name)} {value:.6g}" if isinstance(value, float) else f"{_flag(name)} {value}"
+            )
+    return given
+
+
+def settle(program: str, given: dict, defaults: dict, of_sources: dict) -> dict:
     """Complete options that were given to the settings of a run.
 
     Args:
+        program: its name, "generator", "descriptor" or "coopnets".
         given: options by name.
         defaults: of the program, for images.
         of_sources: what suits a source of images better, by its name.
-        *parts: the networks of the program, "generator" or "descriptor".
 
     Raises:
-        ValueError: an option belongs to another kind of signal.
+        ValueError: an option, or its value, belongs to another kind of signal.
     """
     kind = given.get("kind", DEFAULTS["kind"])
-    own = _options(kind, parts)
-    strange = set(given) & set().union(*(_options(other, parts) for other in KINDS)) - own
+    parts = _PARTS[program]
+    strange = set(given) & _owned(parts) - _options(kind, parts)
     if strange:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(strange))
+        names = ", ".join(map(_flag, sorted(strange)))
         raise ValueError(f"{names}: not an option of --kind {kind}. Leave it out.")
-    known = {name: value for name, value in KINDS[kind].defaults.items() if name in defaults}
+    for name in ("kernel_size", "descriptor_kernel_size"):
+        if kind != "video" and isinstance(given.get(name), list):
+            raise ValueError(
+                f"{_flag(name)}: expected one number for --kind {kind}, received {given[name]}; three "
+                "are for clips: frames, height and width."
+            )
+    known = OF_KINDS[kind][program]
     source = given.get("data", {**defaults, **known}["data"])
     if source is None:
         forms = "; ".join(KINDS[kind].sources.values())
         raise ValueError(f"--data: expected a source of --kind {kind}, received none: {forms}.")
     better = of_sources.get(source, {}) if kind == "image" else {}
     return {**defaults, **known, **better, **given}
+
+
+def enough(settings: dict, examples: int) -> dict:
+    """Return settings whose epochs have the least number of iterations, if none was given.
+
+    Args:
+        settings: of a run.
+        examples: for training.
+    """
+    one_pass, least = -(-examples // settings["batch_size"]), settings["least_steps_per_epoch"]
+    if settings["steps_per_epoch"] or one_pass >= least:
+        return settings
+    return {**settings, "steps_per_epoch": least}
+
+
+def _owned(parts: tuple[str, ...]) -> set[str]:
+    """Name the options that are about data and networks of any kind."""
+    return set().union(*(_options(kind, parts) for kind in KINDS))
 
 
 def _options(kind: str, parts: tuple[str, ...]) -> set[str]:

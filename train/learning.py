@@ -14,6 +14,8 @@ from abp_tf import callbacks, data, files, runs
 from abp_tf.data.pipeline import Examples
 from abp_tf.gallery import seen
 
+from . import kinds
+
 # What a resumed run may be given anew.
 CHANGEABLE = {"epochs"}
 
@@ -51,6 +53,7 @@ def learn(recipe: Recipe, argv: list[str] | None) -> int:
     else:
         settings = recipe.settle(given)
         images = runs.load_images(settings)
+        settings = kinds.enough(settings, len(images.train))
     shape = images.train.shape[1:]
     model = recipe.build(settings, shape, len(images.train))
     training = Examples(seen(model, images.train), runs.training_mask(settings, images))

@@ -58,15 +58,22 @@ def share(text: str) -> float:
 
 def size(text: str) -> int | list[int]:
     """Parse "64", for a square, or "48x64", height by width."""
+    return _sides(text, 2, "a side such as 64, or height x width such as 48x64")
+
+
+def kernel(text: str) -> int | list[int]:
+    """Parse "4", the same along all sides, or "3x4x4", frames by height by width."""
+    return _sides(text, 3, "a side such as 4, or frames x height x width such as 3x4x4")
+
+
+def _sides(text: str, count: int, form: str) -> int | list[int]:
     try:
         sides = [int(side) for side in text.lower().split("x")]
     except ValueError:
         sides = []
-    if len(sides) not in (1, 2) or min(sides, default=0) < 1:
-        raise argparse.ArgumentTypeError(
-            f"expected a side such as 64, or height x width such as 48x64, received {text!r}"
-        )
-    return sides if len(sides) == 2 else sides[0]
+    if len(sides) not in (1, count) or min(sides, default=0) < 1:
+        raise argparse.ArgumentTypeError(f"expected {form}, received {text!r}")
+    return sides if len(sides) == count else sides[0]
 
 
 def mask(text: str) -> str:
@@ -129,12 +136,37 @@ def add_learning(parser: argparse.ArgumentParser) -> None:
     add("--epochs", type=positive(int), help="passes over the images")
     add("--steps-per-epoch", type=positive(int),
         help="iterations in an epoch, where one pass over a small set is too short")  # fmt: skip
+    add("--least-steps-per-epoch", type=positive(int),
+        help="and at least so many, if that number is not given")  # fmt: skip
     add("--batch-size", type=positive(int), help="images per iteration")
     add("--schedule", choices=["constant", "cosine", "late-cosine"],
         help="of the learning rate: cosine goes down to 5 %%, late-cosine to 10 %% in the second half "
         "of the run")  # fmt: skip
     add("--precision", choices=["float32", "mixed_bfloat16"], help="that networks compute in")
     add("--seed", type=int, help="of weights, noise and order")
+
+
+def add_network(add: Callable) -> None:
+    """Add the options of top-down networks that are not for images."""
+    add("--levels", type=positive(int), help="how often a texture or the frames of a clip are doubled")
+    add("--time-levels", type=int, help="how often the number of frames is doubled")
+    add("--factors", type=positive(int), nargs="+", help="by how much each layer lengthens a sound")
+    add("--base", type=size, metavar="N|HxW", help="coarsest map of frames that are not stationary")
+    add_stationary(add)
+
+
+def add_bottom_up(add: Callable, prefix: str = "") -> None:
+    """Add the options of bottom-up networks that are not for images."""
+    add(f"--{prefix}levels", type=positive(int),
+        help="number of strided convolutions, for sounds and clips")  # fmt: skip
+    add("--stride", type=positive(int), help="of convolutions of sounds")
+    add("--padding", choices=["valid", "same"], help="of convolutions of textures and sounds")
+
+
+def add_stationary(add: Callable) -> None:
+    """Add the option of networks for clips."""
+    add("--stationary", action=argparse.BooleanOptionalAction,
+        help="whether clips are stationary in space as well as in time")  # fmt: skip
 
 
 def add_roll_back(add: Callable) -> None:

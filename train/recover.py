@@ -16,6 +16,8 @@ from . import options, report
 
 # Images in the grid.
 _SHOWN = 10
+# Points of the curve of a sound's deviations, each the mean of a piece of it.
+_POINTS = 1000
 
 
 class Damaged(NamedTuple):
@@ -229,9 +231,11 @@ def write(out: Path, model, damaged: Damaged, found: Recovered) -> None:
         shown |= {} if observed is None else {"observed": observed}
     shown["recovered"] = found.signal
     if found.deviation is not None:
-        # Values in [-1, 1] have a standard deviation in [0, 1]: black to white.
-        shown["deviation"] = 2 * found.deviation - 1
         arrays["deviation"] = found.deviation
+        if found.deviation.ndim == 3:
+            _draw_deviations(out / "deviation", damaged, found.deviation)
+        else:  # values in [-1, 1] have a standard deviation in [0, 1]: black to white
+            shown["deviation"] = 2 * found.deviation - 1
     for folder, signals in shown.items():
         for name, signal in zip(damaged.names, signals, strict=True):
             report.save(out / folder / name, signal, damaged.rate)
@@ -240,6 +244,25 @@ def write(out: Path, model, damaged: Damaged, found: Recovered) -> None:
     report.save_rows(out / "grid.png", {key: part[:_SHOWN] for key, part in shown.items()})
     with files.aside(out / "recovery.npz") as path:
         np.savez_compressed(path, name=np.array(damaged.names), **arrays)
+
+
+def _draw_deviations(folder: Path, damaged: Damaged, deviations: np.ndarray) -> None:
+    """Draw the deviation of each sound over time: as a sound itself it would tell nothing."""
+    rate = damaged.rate or 1
+    pieces = min(_POINTS, deviations.shape[1])
+    starts = np.arange(pieces) * deviations.shape[1] // pieces
+    means = np.add.reduceat(deviations[..., 0], starts, axis=1) / np.diff(
+        starts, append=deviations.shape[1]
+    )
+    for name, one in zip(damaged.names, means, strict=True):
+        points = list(zip(starts / rate, one, strict=True))
+        pictures.curves(
+            folder / f"{name}.png",
+            {"standard deviation": points},
+            "of samples of the recovered sound, in [0, 1]",
+            name,
+            "time (s)" if damaged.rate else "time (samples)",
+        )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -140,11 +141,16 @@ def save_rows(path: Path, rows: dict[str, np.ndarray]) -> None:
 
 
 def save(stem: Path, signal: np.ndarray, rate: float | None) -> None:
-    """Write one signal under its kind's suffix: an image as PNG, a sound as WAV, a clip as GIF."""
+    """Write one signal under its kind's suffix: an image as PNG, a sound as WAV, a clip as GIF.
+
+    A clip is written as MP4 too, where there is the package for it.
+    """
     if signal.ndim == 2:
         media.save_wav(f"{stem}.wav", np.nan_to_num(signal), rate or callbacks.DEFAULT_RATE)
     elif signal.ndim == 4:
         media.save_gif(f"{stem}.gif", np.nan_to_num(signal), rate)
+        if importlib.util.find_spec("av"):
+            media.save_mp4(f"{stem}.mp4", np.nan_to_num(signal), rate)
     else:
         pixels = data.to_uint8(np.nan_to_num(signal))
         pictures.save_png(f"{stem}.png", pixels[..., 0] if pixels.shape[-1] == 1 else pixels)

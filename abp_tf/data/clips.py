@@ -92,7 +92,8 @@ def windows(
         unit: What `length` counts, in the plural.
 
     Returns:
-        `[n, length, ...]`; the recordings that are too short for one window, with the reasons.
+        `[n, length, ...]`; the recordings that are too short for one window, with the reasons, of
+        which a warning has told.
 
     Raises:
         ValueError: If no recording has a window, or whole ones are not of one shape.
@@ -124,6 +125,13 @@ def windows(
         raise ValueError(
             f"Expected a recording of at least {length} {unit}, received {folder.listed(short)}. "
             "Lower length, or give longer recordings."
+        )
+    if short:
+        # Attributed to whoever called `load_sound` or `load_video`.
+        warnings.warn(
+            f"Skipped {len(short)} of {len(recordings)} recordings, which are too short: "
+            f"{folder.listed(short)}. Lower length to use them.",
+            stacklevel=3,
         )
     return np.stack(cut[:limit]), short
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from abp_tf import checks
 from abp_tf.data import clips, collect, npz
 
 SOUND_SOURCES_HELP: dict[str, str] = {
@@ -25,6 +26,7 @@ def load_sound(
     item: int | None = None,
     limit: int | None = None,
     test_share: float = 0.1,
+    missing: bool = False,
 ) -> collect.Signals:
     """Loads sounds by name as float32 `[n, length, 1]` in [-1, 1], split for training and testing.
 
@@ -39,9 +41,12 @@ def load_sound(
         hop: Samples from the start of a window to that of the next; `length` by default.
         rate: Samples per second wanted; None keeps what all recordings have.
         peak: Largest absolute value, in (0, 1], that each recording is scaled to; None keeps it.
+            Samples that are missing do not count.
         item: Number of the one recording to take, of an array of several.
         limit: Number of windows; None for all.
         test_share: Share in [0, 1) of the windows to keep for testing, rounded to whole ones.
+        missing: Whether recordings may hold NaN, where masks will tell what is observed; such a
+            recording cannot be resampled.
 
     Returns:
         The sounds, with their rate and the files that were skipped: those that cannot be read, are
@@ -65,13 +70,13 @@ def load_sound(
         raise ValueError(f"Expected a positive rate in samples per second, received {rate}.")
     if peak is not None and not 0 < peak <= 1:
         raise ValueError(f"Expected a peak in (0, 1], received {peak}.")
-    recordings, skipped = read(argument, rate, peak, item)
+    recordings, skipped = read(argument, rate, peak, item, missing)
     rate = clips.one_rate(recordings, "rate")
     sounds, short = clips.windows(recordings, length, hop, limit, "samples")
     return clips.split(sounds[..., None], test_share, spec, {**skipped, **short}, rate)
 
 
-def _from_files(argument: str, rate, peak, item):
+def _from_files(argument: str, rate, peak, item, missing):
     if item is not None:
         raise ValueError(f"Expected item for an array of sounds alone, received item={item}.")
     try:
@@ -87,19 +92,19 @@ def _from_files(argument: str, rate, peak, item):
             raise ValueError(
                 f"{str(path)!r} cannot be read as a sound: {error} Save it as WAV or FLAC."
             ) from error
-        return _usable(str(path), values.mean(axis=1), own, rate, peak)
+        return _usable(str(path), values.mean(axis=1), own, rate, peak, missing)
 
     return clips.from_files(argument, "sound", _EXTENSIONS, read)
 
 
-def _from_npz(argument: str, rate, peak, item):
+def _from_npz(argument: str, rate, peak, item, missing):
     form = "sounds [samples] or [n, samples]"
     array, name, beside = npz.stored(argument, _is_sounds, form, beside=["rate"])
     array = np.atleast_2d(array)
     rates = np.broadcast_to(beside.get("rate", 0), len(array))
     array, place = clips.chosen(array, item, name)
     return [
-        _usable(f"sound {number} of {name}", _scaled(values, name), own or None, rate, peak)
+        _usable(f"sound {number} of {name}", _scaled(values, name), own or None, rate, peak, missing)
         for number, (values, own) in enumerate(zip(array, rates[place].tolist(), strict=True))
     ], {}
 
@@ -125,15 +130,17 @@ def _scaled(values: np.ndarray, name: str) -> np.ndarray:
     return values / np.float32(-float(np.iinfo(values.dtype).min))
 
 
-def _usable(name: str, values: np.ndarray, own, rate, peak) -> clips.Recording:
+def _usable(name: str, values: np.ndarray, own, rate, peak, missing: bool) -> clips.Recording:
     """Looks at a mono recording, scales and resamples it."""
     if not len(values):
         raise ValueError(f"{name!r} is empty: it holds no samples. Leave it out, or record it anew.")
-    if not np.isfinite(values).all():
+    observed = values[~np.isnan(values)] if missing else values
+    if not np.isfinite(observed).all() or not observed.size:
         raise ValueError(
-            f"{name!r} holds NaN or infinity. Cut the damaged part out, or hide it with a mask."
+            f"{name!r} holds NaN or infinity. Cut the damaged part out, or set it to NaN and give a "
+            f"mask of what is observed (missing=True). {checks.POLARITY}"
         )
-    largest = float(np.abs(values).max())
+    largest = float(np.abs(observed).max())
     if largest == 0:
         raise ValueError(
             f"{name!r} is silent: all samples are 0, of all channels together. Leave it out, or give "
@@ -151,6 +158,12 @@ def _usable(name: str, values: np.ndarray, own, rate, peak) -> clips.Recording:
             raise ValueError(
                 f"The rate of {name} is not known, so it cannot be brought to {rate:g}. Save an array "
                 "`rate` beside it, or leave out rate."
+            )
+        if len(observed) < len(values):
+            raise ValueError(
+                f"{name!r} holds NaN, which resampling would spread, so it cannot be brought from "
+                f"{own:g} to {rate:g} samples per second. Leave out rate, or resample it before "
+                "samples are set to NaN."
             )
         try:
             import soxr

@@ -26,6 +26,7 @@ def load_texture(
     grey: bool | None = None,
     item: int | None = None,
     seed: int = 0,
+    missing: bool = False,
 ) -> collect.Signals:
     """Loads a texture by name as float32 `[n, h, w, c]` in [-1, 1]: whole, or random crops of it.
 
@@ -42,6 +43,7 @@ def load_texture(
             keeps what there is.
         item: Number of the one photograph to take, of an array of several.
         seed: Of the places of the crops.
+        missing: Whether arrays of floats may hold NaN, where masks will tell what is observed.
 
     Returns:
         The texture as `train`; `test` has no examples.
@@ -64,7 +66,7 @@ def load_texture(
     read, argument = collect.find(spec, readers, TEXTURE_SOURCES_HELP)
     if count < 1:
         raise ValueError(f"Expected count >= 1 of crops, received {count}.")
-    photos = read(argument, item)
+    photos = read(argument, item, missing)
     named = ((f"photograph {number}", photo) for number, photo in enumerate(photos))
     photos = collect.stack(named, collect.Request(collect.pair(size), True, grey))
     if crop is not None:
@@ -91,7 +93,7 @@ def _crops(photos: np.ndarray, sides: tuple[int, int], count: int, seed: int) ->
     )
 
 
-def _embedded(name: str, argument: str, item: int | None) -> list[np.ndarray]:
+def _embedded(name: str, argument: str, item: int | None, missing: bool) -> list[np.ndarray]:
     collect.refuse_argument(name, argument)
     _refuse_item(item)
     try:
@@ -101,7 +103,7 @@ def _embedded(name: str, argument: str, item: int | None) -> list[np.ndarray]:
     return [getattr(data, name)()[..., None]]
 
 
-def _from_file(argument: str, item: int | None) -> list[np.ndarray]:
+def _from_file(argument: str, item: int | None, missing: bool) -> list[np.ndarray]:
     _refuse_item(item)
     if not argument:
         raise ValueError("Expected a path, as in 'texture:wall.jpg', received 'texture:'.")
@@ -118,10 +120,10 @@ def _from_file(argument: str, item: int | None) -> list[np.ndarray]:
         ) from error
 
 
-def _from_npz(argument: str, item: int | None) -> list[np.ndarray]:
+def _from_npz(argument: str, item: int | None, missing: bool) -> list[np.ndarray]:
     form = "photographs [h, w], [n, h, w] or [n, h, w, c] with 1 or 3 channels"
     array, name, _ = npz.stored(argument, _is_photos, form)
-    array = npz.checked(array, name)
+    array = npz.checked(array, name, missing)
     array = array[None] if array.ndim == 2 else array
     array = array[..., None] if array.ndim == 3 else array
     return list(clips.chosen(array, item, name)[0])

@@ -33,6 +33,7 @@ def load_video(
     item: int | None = None,
     limit: int | None = None,
     test_share: float = 0.1,
+    missing: bool = False,
 ) -> collect.Signals:
     """Loads clips by name as float32 `[n, length, h, w, c]` in [-1, 1], split for training and testing.
 
@@ -53,6 +54,7 @@ def load_video(
         item: Number of the one recording to take, of an array of several.
         limit: Number of clips; None for all. No more frames are read than they need.
         test_share: Share in [0, 1) of the clips to keep for testing, rounded to whole ones.
+        missing: Whether arrays of floats may hold NaN, where masks will tell what is observed.
 
     Returns:
         The clips, with their rate in frames per second and the files that were skipped: those that
@@ -74,7 +76,7 @@ def load_video(
     collect.check_share(test_share)
     if fps is not None and not 0 < fps < float("inf"):
         raise ValueError(f"Expected a positive fps, frames per second, received {fps}.")
-    request = collect.Request(collect.pair(size), crop, grey)
+    request = collect.Request(collect.pair(size), crop, grey, missing=missing)
     needed = None if limit is None or length is None else (limit - 1) * (hop or length) + length
     recordings, skipped = read(argument, request, fps, item, needed)
     rate = clips.one_rate(recordings, "fps")
@@ -116,7 +118,7 @@ def _from_npz(argument: str, request: collect.Request, fps, item, needed):
     form = "frames [t, h, w], [t, h, w, c] or [n, t, h, w, c] with 1 or 3 channels"
     array, name, beside = npz.stored(argument, _is_frames, form, beside=["fps"])
     own = float(np.ravel(beside["fps"])[0]) if "fps" in beside else None
-    array = npz.checked(array, name)
+    array = npz.checked(array, name, request.missing)
     array = array[..., None] if array.ndim == 3 else array
     array, _ = clips.chosen(array[None] if array.ndim == 4 else array, item, name)
     times = np.arange(array.shape[1]) / (own or 1)
@@ -129,9 +131,9 @@ def _from_npz(argument: str, request: collect.Request, fps, item, needed):
 
 
 def _recording(
-    name: str, frames: Iterable[tuple[float, np.ndarray]], rate, fps, request, needed
+    name: str, frames: Iterable[tuple[float | None, np.ndarray]], rate, fps, request, needed
 ) -> clips.Recording:
-    """Stacks frames that come with their times in seconds, at the rate wanted."""
+    """Stacks frames that come with their times in seconds, if these are known, at the rate wanted."""
     if fps is not None and fps != rate:
         if rate is None:
             raise ValueError(
@@ -139,14 +141,19 @@ def _recording(
                 "or save an array `fps` beside an array of frames."
             )
         frames, rate = _at_rate(frames, rate, fps), fps
-    named = ((f"frame at {time:.3g} s", frame) for time, frame in frames)
+    named = ((f"frame {number}", frame) for number, (_, frame) in enumerate(frames))
     return clips.Recording(name, collect.stack(named, request._replace(limit=needed)), rate)
 
 
-def _at_rate(frames: Iterable[tuple[float, np.ndarray]], rate: float, fps: float) -> Iterator:
-    """Yields what is to be seen at the times 0, 1 / fps, 2 / fps and so on."""
-    count, shown, start = 0, None, None
-    for time, frame in frames:
+def _at_rate(frames: Iterable[tuple[float | None, np.ndarray]], rate: float, fps: float) -> Iterator:
+    """Yields what is to be seen at the times 0, 1 / fps, 2 / fps and so on.
+
+    A frame without a time, as in a bare stream, comes `1 / rate` after the one before.
+    """
+    count, shown, start, due = 0, None, None, 0.0
+    for told, frame in frames:
+        time = due if told is None else told
+        due = time + 1 / rate
         start = time if start is None else start
         while shown is not None and count / fps < time - start - _EPSILON:
             yield count / fps, shown

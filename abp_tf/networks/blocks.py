@@ -122,10 +122,24 @@ def top_down(
 
     Returns:
         A `keras.Model` from `[n, *grid, channels[0]]`; float32 in [-1, 1].
+
+    Raises:
+        ValueError: for a kernel narrower than its stride: what lies between its places would depend
+            on nothing.
     """
+    pairs = list(zip(strides, kernels, strict=True))
+    if any(
+        width < step for stride, kernel in pairs for width, step in zip(kernel, stride, strict=True)
+    ):
+        least = max(step for stride in strides for step in stride)
+        raise ValueError(
+            f"{name} expected a kernel_size of at least {least}, as much as its layers enlarge a side "
+            f"at most, received {min(min(kernel) for kernel in kernels)}: entries between the kernel's "
+            "places would not depend on the latents. Widen it, or enlarge in more and smaller steps."
+        )
     latent = keras.Input((*grid, channels[0]), name="latent")
     x, last = latent, len(strides)
-    for level, (stride, kernel) in enumerate(zip(strides, kernels, strict=True), start=1):
+    for level, (stride, kernel) in enumerate(pairs, start=1):
         inputs = math.prod(kernel) / math.prod(stride) * channels[level - 1]
         options = {
             "padding": "same",

@@ -16,7 +16,7 @@ def video_generator(
     latent_channels: int = 20,
     width: int = 16,
     *,
-    base: tuple[int, int] = (4, 4),
+    base: int | Sequence[int] = (4, 4),
     levels: int = 4,
     time_levels: int = 2,
     stationary: bool = False,
@@ -39,7 +39,8 @@ def video_generator(
             `2 ** levels`.
         latent_channels: latents at each place of the grid.
         width: channels of the finest hidden map; each coarser one has twice as many, up to 8 times.
-        base: height and width of the coarsest map; not used with `stationary`.
+        base: height and width of the coarsest map, or one number for both; not used with
+            `stationary`.
         levels: how often the sides are doubled.
         time_levels: how often the number of frames is, 0 to `levels`.
         stationary: whether the clip is stationary in space as well as in time.
@@ -62,13 +63,14 @@ def video_generator(
     """
     owner = "video_generator"
     blocks.check_positive(owner, latent_channels=latent_channels, width=width, levels=levels)
+    base = (base, base) if isinstance(base, int) else tuple(base)
     if len(base) != 2 or min(base) < 1 or not 0 <= time_levels <= levels:
         raise ValueError(
             f"{owner} expected a base (height, width) and time_levels from 0 to levels={levels}, "
             f"received {base} and {time_levels}."
         )
     blocks.check_smooth(owner, activation)
-    base = (1, 1) if stationary else tuple(base)
+    base = (1, 1) if stationary else base
     factors = (2**time_levels, base[0] * 2**levels, base[1] * 2**levels)
     shape = blocks.check_multiples(owner, FORM, shape, factors)
     grid = [side // factor for side, factor in zip(shape[:-1], factors, strict=True)]
@@ -88,7 +90,7 @@ def video_descriptor(
     shape: tuple[int, int, int, int],
     width: int = 16,
     *,
-    kernel_size: Sequence[int] = (3, 4, 4),
+    kernel_size: int | Sequence[int] = (3, 4, 4),
     levels: int = 3,
     stationary: bool = False,
     activation: str = "silu",
@@ -105,7 +107,7 @@ def video_descriptor(
     Args:
         shape: `(frames, height, width, channels)`.
         width: filters of the first layer; each further one has twice as many.
-        kernel_size: of the convolutions, frames, height and width.
+        kernel_size: of the convolutions, frames, height and width, or one number for all.
         levels: number of convolutions of stride 2.
         stationary: whether the clip is stationary in space as well: then `f` is a sum over positions
             too, and the last layer sees 3×3 of them.
@@ -126,7 +128,7 @@ def video_descriptor(
     """
     owner = "video_descriptor"
     blocks.check_positive(owner, width=width, levels=levels, scale=scale)
-    kernel_size = tuple(kernel_size)
+    kernel_size = (kernel_size,) * 3 if isinstance(kernel_size, int) else tuple(kernel_size)
     if len(kernel_size) != 3 or min(kernel_size) < 1:
         raise ValueError(
             f"{owner} expected a kernel_size (frames, height, width), received {kernel_size}."

@@ -1,0 +1,97 @@
+"""What the programs do by default with textures, sounds and clips, where it is not as with images.
+
+As a rule there is one photograph, recording or clip to learn from. A generator takes it whole, with the
+settings of `benchmarks.kinds`, and descriptors learn from pieces of it by short-run chains: a pool of
+whole signals would be as large as it is stale. One pass over so few examples is short, so there is a
+least number of iterations in an epoch. What is None the network has by itself.
+
+Change numbers here; the programs' --help tells them.
+"""
+
+from __future__ import annotations
+
+_TOP_DOWN = {
+    **dict.fromkeys(("data", "latent_dim", "width", "kernel_size", "hidden")),
+    "activation": "silu",
+}
+# Alternating back-propagation as published, but for the expansion of latents.
+_GENERATOR = {
+    **_TOP_DOWN,
+    "preconditioning": False,
+    "steps": 10,
+    "step_size": 0.1,
+    "expansion": 1.0,
+    "batch_size": 4,
+    "learning_rate": 1e-3,
+    "epochs": 20,
+}
+_DESCRIPTOR = {
+    **dict.fromkeys(("data", "width", "kernel_size")),
+    "chains": "short-run",
+    "start_sigma": 0.3,
+    "pool": 100,
+    "steps": 60,
+    "learning_rate": 5e-4,
+    "batch_size": 8,
+    "epochs": 20,
+}
+_COOPNETS = {
+    **_TOP_DOWN,
+    **dict.fromkeys(("descriptor_width", "descriptor_kernel_size")),
+    "reference_sigma": 0.1,
+    "steps": 20,
+    "step_size": 0.01,
+    "generator_rate": 3e-4,
+    "descriptor_rate": 6e-4,
+    "batch_size": 4,
+    "epochs": 20,
+}
+
+_BRICK = {"data": "brick", "size": 224}
+_CLIP = {"size": 64}
+
+# By kind and program.
+DEFAULTS: dict[str, dict[str, dict]] = {
+    "image": {"generator": {}, "descriptor": {}, "coopnets": {}},
+    "texture": {
+        "generator": {
+            **_GENERATOR, **_BRICK,
+            "latent_dim": 1, "width": 32, "sigma": 0.3, "least_steps_per_epoch": 20,
+        },
+        "descriptor": {
+            **_DESCRIPTOR, **_BRICK, "patch": 64, "patches": 400,
+            "width": 48, "epochs": 5, "least_steps_per_epoch": 50, "picture_every": 1,
+        },
+        "coopnets": {
+            **_COOPNETS, **_BRICK, "patch": 96, "patches": 400,
+            "latent_dim": 5, "width": 24, "descriptor_width": 48, "sigma": 0.3, "batch_size": 6,
+            "epochs": 8, "least_steps_per_epoch": 60, "curve_every": 4, "picture_every": 2,
+        },
+    },
+    "sound": {
+        "generator": {
+            **_GENERATOR,
+            "latent_dim": 4, "width": 32, "sigma": 0.1, "step_size": 0.05, "least_steps_per_epoch": 20,
+        },
+        "descriptor": {**_DESCRIPTOR, "length": 10_000, "least_steps_per_epoch": 20},
+        "coopnets": {
+            **_COOPNETS, "length": 20_000,
+            "latent_dim": 4, "width": 32, "sigma": 0.1, "latent_step_size": 0.05,
+            "least_steps_per_epoch": 20,
+        },
+    },
+    "video": {
+        "generator": {
+            **_GENERATOR, **_CLIP,
+            "latent_dim": 20, "width": 16, "sigma": 0.3, "batch_size": 2, "least_steps_per_epoch": 15,
+        },
+        "descriptor": {
+            **_DESCRIPTOR, **_CLIP, "length": 32,
+            "steps": 30, "batch_size": 4, "least_steps_per_epoch": 10,
+        },
+        "coopnets": {
+            **_COOPNETS, **_CLIP, "length": 32,
+            "latent_dim": 20, "width": 16, "sigma": 0.3, "least_steps_per_epoch": 15,
+        },
+    },
+}  # fmt: skip
