@@ -17,8 +17,6 @@ from abp_tf import files, media, metrics, pictures
 from abp_tf.data.pipeline import Examples
 from abp_tf.gallery import seen, show
 
-DEFAULT_RATE = 16_000  # samples per second of sounds whose rate nobody told
-
 
 class ExpandLatents(keras.callbacks.Callback):
     """Parameter expansion at the ends of epochs; `Generator.fit` adds it, before all others.
@@ -268,7 +266,7 @@ class TensorBoardPictures(keras.callbacks.Callback):
                 tf.summary.image(f"{name}/spectrogram" if rank == 1 else name, part.picture()[None])
                 if rank == 1:
                     sounds = np.clip(part.signals, -1, 1)
-                    rate = round(self.rate or DEFAULT_RATE)
+                    rate = round(self.rate or media.DEFAULT_RATE)
                     tf.summary.audio(name, sounds, rate, max_outputs=len(sounds))
                 elif rank == 3:
                     _animate(f"{name}/animated", media.frames(*part), self.rate)
