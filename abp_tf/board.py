@@ -13,8 +13,6 @@ from tensorboard.plugins.image import metadata
 from abp_tf import media, pictures
 from abp_tf.gallery import show
 
-DEFAULT_RATE = 16_000  # samples per second of sounds whose rate nobody told
-
 
 class TensorBoardPictures(keras.callbacks.Callback):
     """What the model shows of itself (`abp_tf.gallery`), and the latents, in TensorBoard.
@@ -62,7 +60,7 @@ class TensorBoardPictures(keras.callbacks.Callback):
                 tf.summary.image(f"{name}/spectrogram" if rank == 1 else name, part.picture()[None])
                 if rank == 1:
                     sounds = np.clip(part.signals, -1, 1)
-                    rate = round(self.rate or DEFAULT_RATE)
+                    rate = round(self.rate or media.DEFAULT_RATE)
                     tf.summary.audio(name, sounds, rate, max_outputs=len(sounds))
                 elif rank == 3:
                     _animate(f"{name}/animated", media.frames(*part), self.rate)

@@ -12,12 +12,11 @@ import keras
 import numpy as np
 
 from abp_tf import files, metrics
-from abp_tf.board import DEFAULT_RATE, TensorBoardPictures
+from abp_tf.board import TensorBoardPictures
 from abp_tf.data.pipeline import Examples
 from abp_tf.gallery import seen
 
 __all__ = [
-    "DEFAULT_RATE",
     "AdaptPreconditioner",
     "Backup",
     "ErrorCurves",

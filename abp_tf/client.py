@@ -21,6 +21,7 @@ from tensorflow_serving.apis import (
 )
 
 from abp_tf import checks, wire
+from abp_tf.signal_answers import Score
 from abp_tf.signatures import UNBOUNDED, WARMUP_ROWS
 from abp_tf.wire import ServingError, Signature
 
@@ -41,9 +42,9 @@ class Client:
 
     The server is the one of this package or TensorFlow Serving. The answer to a row depends on the
     row and its seed alone, and agrees with that of the exported model. Rows are split over requests
-    so that none is larger than gRPC's default of 4 MB; a row that is larger is sent alone. Input is
-    checked before it is sent. A server that is away is asked again for about three seconds. A client
-    may be used by several threads.
+    so that neither they nor their answers are larger than gRPC's default of 4 MB; a row that is larger
+    is sent alone. Input is checked before it is sent. A server that is away is asked again for about
+    three seconds. A client may be used by several threads.
 
     Args:
         address: "host:port" of the server.
@@ -166,7 +167,9 @@ class Client:
         Returns:
             float32 `[n, *signal_shape]`, observed entries untouched. With `samples`, float32
             `[samples, n, *signal_shape]`; `.mean(axis=0)` and `.std(axis=0)` tell what the samples
-            agree on.
+            agree on. A model in Python returns `Completions` instead, samples `[n, samples, ...]`
+            drawn by chains that do not cool down at their end, as those of exports do; they differ
+            more from each other.
 
         Raises:
             DivergenceError: the model's chains left the finite numbers.
@@ -201,9 +204,9 @@ class Client:
         """
         return self.ask("refine", signal=signals, seed=seed, verbose=verbose)["signal"]
 
-    def score(self, signals: ArrayLike, verbose: int = 0) -> np.ndarray:
-        """Tell `f(x)` of signals, float32 `[n]`; arguments as for `refine`."""
-        return self.ask("score", signal=signals, verbose=verbose)["score"]
+    def score(self, signals: ArrayLike, verbose: int = 0) -> Score:
+        """Tell `f(x)` and the energy `U(x)`, float32 `[n]` both; arguments as for `refine`."""
+        return Score(**self.ask("score", signal=signals, verbose=verbose))
 
     def ask(
         self, name: str, *, samples: int | None = None, verbose: int = 0, **arrays: ArrayLike
@@ -234,19 +237,21 @@ class Client:
                 f"{samples} for {name!r}."
             )
         total = count * (samples or 1)
-        size = min(self.batch_size, max(1, wire.MESSAGE_BYTES // wire.row_bytes(signature, inputs)))
         for _ in range(_ROUNDS):
             progress = keras.utils.Progbar(total, verbose=verbose, unit_name="row")
-            answers, versions = [], set()
-            for start in range(0, total, size):
-                rows = np.arange(start, min(start + size, total))
+            answers, versions, end = [], set(), 0
+            size = wire.rows_per_request(signature, inputs)
+            while end < total:
+                start, end = end, min(end + min(size, self.batch_size), total)
+                rows = np.arange(start, end)
                 batch = {key: part[rows % count] for key, part in inputs.items()}
                 if "seed" in batch:
                     batch["seed"] = batch["seed"] + rows // count * count
                 response = self._predict(name, signature, batch)
                 answers.append(wire.arrays(name, response.outputs, len(rows)))
                 versions.add(response.model_spec.version.value)
-                progress.update(int(rows[-1]) + 1)
+                size = wire.rows_per_request(signature, inputs, answers[0])
+                progress.update(end)
             if len(versions) == 1:
                 break
         else:

@@ -5,9 +5,11 @@ one (grey) or three (RGB) channels. For display alone, what is out of range is c
 replaced whole or not at all, missing folders are made.
 """
 
+import importlib.util
 import io
 import os
 import wave
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,12 +21,71 @@ from PIL import Image
 from abp_tf import data, files, pictures
 from abp_tf.data import clips as recordings
 
+# Samples per second of sounds whose rate nobody told.
+DEFAULT_RATE = 16_000
 # Decibels below a tone of full scale that a spectrogram begins with.
 FLOOR = -80.0
 # Frames of a clip that a strip shows.
 FRAMES = 8
+# Kinds by the rank of a signal, with their numbers of channels.
+_KINDS = {2: ("sound", (1,)), 3: ("image", (1, 3)), 4: ("video", (1, 3))}
+_SUFFIXES = {"sound": ".wav", "image": ".png", "video": ".gif"}
 # Of the spectrogram that stands for a sound among pictures.
 _WINDOW, _COLUMNS = 256, 256
+
+
+def kind(shape: Sequence[int]) -> str | None:
+    """Tells what a person makes of signals of a shape: "sound", "image", "video", or None, nothing.
+
+    Args:
+        shape: of one signal, without the batch axis: `[samples, 1]`, `[h, w, c]` or
+            `[frames, h, w, c]`.
+
+    Example:
+        >>> kind((28, 28, 1)), kind((60,))
+        ('image', None)
+    """
+    name, channels = _KINDS.get(len(shape), (None, ()))
+    return name if channels and shape[-1] in channels else None
+
+
+def save(stem: str | os.PathLike, signal: ArrayLike, rate: float | None = None) -> Path:
+    """Writes one signal of any kind: an image as PNG, a sound as WAV, a clip as GIF.
+
+    A clip is written as MP4 too, where there is the package for it.
+
+    Args:
+        stem: Where to, without the suffix, which the kind tells.
+        signal: `[h, w, c]`, `[samples, 1]` or `[frames, h, w, c]` in [-1, 1]; NaN counts as 0.
+        rate: Samples per second of a sound, 16 000 if None, or frames of a clip, 10 if None.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        ValueError: For a signal of another shape, or a rate that is not positive.
+
+    Example:
+        >>> save("rain", model.synthesize(1)[0], rate=11025)  # doctest: +SKIP
+    """
+    signal = np.nan_to_num(np.asarray(signal, np.float32), nan=0.0)
+    found = kind(signal.shape)
+    if found is None:
+        raise ValueError(
+            "Expected one sound [samples, 1], image [h, w, c] or clip [frames, h, w, c] with 1 or 3 "
+            f"channels, received the shape {signal.shape}. Of a batch, give one: signals[0]."
+        )
+    path = Path(f"{stem}{_SUFFIXES[found]}")
+    if found == "sound":
+        save_wav(path, signal, DEFAULT_RATE if rate is None else rate)
+    elif found == "video":
+        save_gif(path, signal, rate)
+        if importlib.util.find_spec("av"):
+            save_mp4(f"{stem}.mp4", signal, rate)
+    else:
+        pixels = data.to_uint8(signal)
+        pictures.save_png(path, pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    return path
 
 
 def tiles(signals: ArrayLike) -> np.ndarray:

@@ -7,7 +7,9 @@ exported model answers as the model in Python does.
 from __future__ import annotations
 
 import functools
+import itertools
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -23,6 +25,8 @@ from abp_tf.noise import PRIOR, row_seeds
 
 # Batch sizes that a server has seen before its first client; export/deploy pads to these.
 WARMUP_ROWS = (1, 4, 16)
+# Signals of more entries are warmed up with one row: their inference takes seconds a row.
+WARMUP_ENTRIES = 50_000
 # The signature of requests that name none.
 DEFAULT = "serving_default"
 # These take samples, which may lie outside the range of the data.
@@ -181,34 +185,41 @@ def export(model, path: str | os.PathLike) -> Path:
 
 
 def _write_extra(model, directory: Path, name: str) -> None:
-    """Write what stands beside a SavedModel: the value range of data, and the warm-up records.
+    """Write what stands beside a SavedModel: range and shapes of data, and the warm-up records.
 
-    The records are one request per signature and batch size, which a server replays as it loads.
+    The records are one request per signature and batch size, which a server replays as it loads. The
+    default signature, which is another's under a second name, has one of one row.
     """
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
     directory.mkdir()
-    recorded = functions(model)
-    # Keras exports the first function once more, under the default name.
-    recorded[DEFAULT] = next(iter(recorded.values()))
-    about = {"abp_tf": __version__, "value_range": model.observed_range}
+    about = {
+        "abp_tf": __version__,
+        "value_range": model.observed_range,
+        "signal_shape": model.signal_shape,
+        "latent_shape": getattr(model, "latent_shape", None),
+    }
     (directory / ABOUT).write_text(json.dumps(about) + "\n", encoding="utf-8")
+    recorded = functions(model)
+    small = math.prod(model.signal_shape) <= WARMUP_ENTRIES
+    requests = itertools.product(WARMUP_ROWS if small else WARMUP_ROWS[:1], recorded.items())
+    # Keras exports the first function once more, under the default name.
+    default = (WARMUP_ROWS[0], (DEFAULT, next(iter(recorded.values()))))
     with tf.io.TFRecordWriter(str(directory / "tf_serving_warmup_requests")) as writer:
-        for rows in WARMUP_ROWS:
-            for signature, function in recorded.items():
-                request = predict_pb2.PredictRequest()
-                request.model_spec.name = name
-                request.model_spec.signature_name = signature
-                for spec in function.input_signature:
-                    # Latents may be of any size: those of a signal of the trained size.
-                    shape = model.latent_shape if spec.name == "latent" else spec.shape[1:]
-                    value = np.zeros((rows, *shape), spec.dtype.as_numpy_dtype)
-                    if spec.name == "seed":
-                        value += np.arange(rows)
-                    elif spec.name == "mask":
-                        value += 1
-                    request.inputs[spec.name].CopyFrom(tf.make_tensor_proto(value))
-                record = prediction_log_pb2.PredictionLog(
-                    predict_log=prediction_log_pb2.PredictLog(request=request)
-                )
-                writer.write(record.SerializeToString())
+        for rows, (signature, function) in (default, *requests):
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name = name
+            request.model_spec.signature_name = signature
+            for spec in function.input_signature:
+                # Latents may be of any size: those of a signal of the trained size.
+                shape = model.latent_shape if spec.name == "latent" else spec.shape[1:]
+                value = np.zeros((rows, *shape), spec.dtype.as_numpy_dtype)
+                if spec.name == "seed":
+                    value += np.arange(rows)
+                elif spec.name == "mask":
+                    value += 1
+                request.inputs[spec.name].CopyFrom(tf.make_tensor_proto(value))
+            record = prediction_log_pb2.PredictionLog(
+                predict_log=prediction_log_pb2.PredictLog(request=request)
+            )
+            writer.write(record.SerializeToString())

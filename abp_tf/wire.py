@@ -164,15 +164,27 @@ def _plain(key: str, value, spec: tf.TensorSpec) -> np.ndarray:
     return array
 
 
-def row_bytes(signature: Signature, inputs: dict[str, np.ndarray]) -> int:
-    """Return the size of one row of a request or of its answer, whichever is larger."""
+def rows_per_request(
+    signature: Signature, inputs: dict[str, np.ndarray], answer: dict[str, np.ndarray] | None = None
+) -> int:
+    """Return how many rows a request may have, so that neither it nor its answer is too large.
+
+    Args:
+        signature: of the function that is asked.
+        inputs: all rows of them.
+        answer: to the first row; without it that row is asked alone where the signature does not tell
+            the size of its outputs.
+    """
     sent = sum(part[0].size * signature.inputs[key].dtype.size for key, part in inputs.items())
-    received = 0
-    for spec in signature.outputs.values():
-        # Of a size that is not known this counts 1: such signals are as large as those sent.
-        dims = spec.shape.as_list()[1:] if spec.shape.rank else []
-        received += math.prod(dim or 1 for dim in dims) * spec.dtype.size
-    return max(sent, received)
+    if answer is not None:
+        received = sum(part[0].nbytes for part in answer.values())
+    elif all(spec.shape[1:].is_fully_defined() for spec in signature.outputs.values()):
+        received = sum(
+            math.prod(spec.shape[1:]) * spec.dtype.size for spec in signature.outputs.values()
+        )
+    else:
+        return 1
+    return max(1, MESSAGE_BYTES // max(sent, received))
 
 
 def arrays(name: str, outputs, count: int) -> dict[str, np.ndarray]:

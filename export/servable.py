@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -40,7 +41,10 @@ class Servable:
             description = saved_model_pb2.SavedModel.FromString(
                 (directory / "saved_model.pb").read_bytes()
             )
-            self.value_range = json.loads(about.read_text(encoding="utf-8"))["value_range"]
+            told = json.loads(about.read_text(encoding="utf-8"))
+            self.value_range = told["value_range"]
+            self._signal_entries = math.prod(told["signal_shape"])
+            self._latent_entries = math.prod(told["latent_shape"] or [])  # a descriptor has none
             # The object behind them goes away with its last reference, the functions need it.
             self._loaded = tf.saved_model.load(str(directory))
         # What a damaged file makes the loader raise is not documented; whatever it is, it is told.
@@ -130,6 +134,8 @@ class Servable:
             value_range=None if signature in UNBOUNDED else self.value_range,
             max_rows=max_rows,
             max_entries=max_entries,
+            signal_entries=self._signal_entries,
+            latent_entries=self._latent_entries,
         )
         try:
             found = self._call(signature, values)

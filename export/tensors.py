@@ -1,7 +1,7 @@
 """From the tensors of a request to arrays, and back.
 
 What a request declares is compared with the signature before anything is allocated: a message of
-41 bytes can declare a tensor of gigabytes.
+41 bytes can declare a tensor of gigabytes, or ask for one.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ def read(
     value_range: tuple[float, float] | None,
     max_rows: int,
     max_entries: int,
+    signal_entries: int,
+    latent_entries: int,
 ) -> dict[str, np.ndarray]:
     """Return the inputs of a request as arrays, or refuse it.
 
@@ -36,7 +38,9 @@ def read(
         specs: what the signature takes, each `[n, …]`, float32 or int64.
         value_range: what observed entries of `signal` must lie in; None lifts the check.
         max_rows: the largest `n`.
-        max_entries: the largest number of entries of one input, for shapes the signature leaves open.
+        max_entries: the largest number of entries of one input, and of the signals of the answer.
+        signal_entries: of a signal of the trained size.
+        latent_entries: of its latents.
 
     Returns:
         Arrays by name, all with the same number of rows.
@@ -63,6 +67,14 @@ def read(
     for name, shape in shapes.items():
         if math.prod(shape) > max_entries:
             raise invalid(f"{name}: expected at most {max_entries} entries, received shape {shape}.")
+    # Latents may be of any size, and decode to signals that are larger by as much.
+    grid = math.prod(shapes["latent"][1:]) / latent_entries if "latent" in shapes else 1
+    if count * grid * signal_entries > max_entries:
+        raise invalid(
+            f"Expected inputs whose answer has at most {max_entries} entries, received the shapes "
+            f"{shapes}, whose answer would have {count * grid * signal_entries:.0f}. Send fewer rows"
+            f"{' or a smaller grid' * (grid > 1)}, or start the server with a larger --max-message-mb."
+        )
     values = {name: _values(name, inputs[name], shapes[name], specs[name].dtype) for name in specs}
     _check_values(values, value_range)
     return values

@@ -6,6 +6,7 @@ import time
 from concurrent import futures
 
 import grpc
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -71,6 +72,18 @@ class TestAnswers:
         deviation = samples.std(axis=0)
         assert (deviation[mask] < 1e-6).all()
         assert deviation[~mask].mean() > 1e-3
+
+    def test_score_is_that_of_the_model(self, start_server, digits, tmp_path):
+        keras.utils.set_random_seed(0)
+        energy = abp_tf.Descriptor(abp_tf.networks.image_descriptor((8, 8, 1), 4), pool=2)
+        energy.inference = abp_tf.Langevin(2, 0.1)
+        energy.export(tmp_path / "energy" / "1")
+        server = start_server("--model", f"energy={tmp_path / 'energy'}")
+        with abp_tf.Client(server.address, "energy") as client:
+            found, expected = client.score(digits[:20]), energy.score(digits[:20])
+        assert type(found) is type(expected)
+        assert_equal(found.score, expected.score)
+        assert_equal(found.energy, expected.energy)
 
     def test_progress(self, client, capsys):
         client.synthesize(20)
@@ -186,8 +199,8 @@ class Fake(prediction_service_pb2_grpc.PredictionServiceServicer):
         for part, listed in ((definition.inputs, names[:1]), (definition.outputs, names)):
             for name in listed:
                 part[name].dtype = tf.float32.as_datatype_enum
-                for size in (-1, *self.shape):
-                    part[name].tensor_shape.dim.add(size=size)
+                for size in (None, *self.shape):
+                    part[name].tensor_shape.dim.add(size=-1 if size is None else size)
         answer.metadata["signature_def"].Pack(found)
         return answer
 
@@ -271,6 +284,18 @@ class TestSplitting:
         answer = client.ask("echo", signal=signals)
         assert all((part == signals).all() for part in answer.values())
         assert servicer.rows == [1, 1]
+
+    def test_by_bytes_of_an_answer_whose_size_nothing_tells(self, fake):
+        # 8 KB a row are sent and 1 MB comes back, which the first row, asked alone, tells.
+        servicer, client = fake((None, None, 1))
+        servicer.change = lambda values: values.repeat(11, axis=1).repeat(12, axis=2)
+        signals = noise(9, 32, 64, 1)
+        answer = client.ask("echo", signal=signals)["signal"]
+        np.testing.assert_array_equal(answer[:, ::11, ::12], signals)
+        assert servicer.rows == [1, 3, 3, 2]
+        servicer.rows.clear()
+        client.ask("echo", signal=signals[:1])
+        assert servicer.rows == [1]
 
 
 class TestFailures:

@@ -16,6 +16,7 @@ import abp_tf
 from abp_tf import programs
 from abp_tf.data import convert
 from export import client as program
+from export import signal_files
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -209,7 +210,7 @@ def test_score(energy, energy_server, digits, tmp_path, capsys):
     words = ["score", "--server", energy_server.address, "--model", "digits", "--images", place]
     assert inside(*words) == 0
     title, *lines = (line.split() for line in capsys.readouterr().out.splitlines())
-    assert title == ["score", "energy", "image"]
+    assert title == ["score", "energy", "name"]
     order = np.argsort(expected.energy)
     assert [name for *_, name in lines] == [f"{number}.png" for number in order]
     told = [[float(value) for value in line[:2]] for line in lines]
@@ -303,11 +304,17 @@ def test_wrong_options(words, capsys):
     assert "usage: export.client" in capsys.readouterr().err
 
 
-def test_signals_that_are_no_images(tmp_path, capsys):
-    sounds = np.zeros((2, 100, 1), np.float32)
-    program.write(tmp_path / "out", program.Answer({"signal": sounds}, {"images": sounds}))
+def test_signals_that_cannot_be_shown(tmp_path, capsys):
+    stereo = np.zeros((2, 100, 2), np.float32)
+    signal_files.write(tmp_path / "out", signal_files.Answer({"signal": stereo}, {"signals": stereo}))
     assert files(tmp_path) == {"out/answers.npz"}
-    assert "no images" in capsys.readouterr().out
+    assert "of signals of shape (100, 2) nothing else" in capsys.readouterr().out
+
+
+def test_help_names_all_masks(capsys):
+    assert inside("inpaint", "--help") == 0
+    out = capsys.readouterr().out
+    assert all(form in out for form in ("pepper:P", "squares:P:SIDE", "block:SIDE", "frames:P", "gap:"))
 
 
 def test_a_server_that_is_not_there_ends_the_process_with_one_line(tmp_path):

@@ -1,6 +1,9 @@
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
 
 import abp_tf
 from abp_tf import signatures
@@ -51,3 +54,25 @@ def test_arguments_of_keras_are_refused(learned, tmp_path):
     with pytest.raises(ValueError, match=r"takes a path alone, received \['format'\]"):
         learned.export(tmp_path / "1", format="onnx")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("entries", [191, 192])
+def test_large_signals_are_warmed_up_with_one_row(tmp_path, monkeypatch, entries):
+    """And the default signature, which is another's second name, in any case."""
+    monkeypatch.setattr(signatures, "WARMUP_ENTRIES", entries)
+    network = abp_tf.networks.texture_generator((8, 8, 3), 1, 4, levels=2)
+    model = abp_tf.Generator(network, inference=abp_tf.Langevin(2, 0.1))
+    extra = model.export(tmp_path / "texture" / "1") / "assets.extra"
+    recorded = {}
+    for record in tf.data.TFRecordDataset(str(extra / "tf_serving_warmup_requests")):
+        request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
+        rows = {proto.tensor_shape.dim[0].size for proto in request.inputs.values()}
+        recorded.setdefault(request.model_spec.signature_name, []).extend(rows)
+    assert recorded.pop("serving_default") == [1]
+    assert set(recorded) == {"synthesize", "reconstruct", "inpaint", "decode"}
+    assert all(rows == ([1] if entries < 192 else [1, 4, 16]) for rows in recorded.values())
+
+
+def test_shapes_stand_beside_an_export(exported):
+    told = json.loads((exported / "1" / "assets.extra" / signatures.ABOUT).read_text())
+    assert (told["signal_shape"], told["latent_shape"]) == ([8, 8, 1], [4])

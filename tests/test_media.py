@@ -144,3 +144,42 @@ def test_a_gif_in_memory_is_that_of_the_file(tmp_path):
     media.save_gif(tmp_path / "a.gif", squares(), fps=10)
     assert (tmp_path / "a.gif").read_bytes() == media.gif(squares(), 10)
     assert Image.open(io.BytesIO(media.gif(squares()))).info["duration"] == 100
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "name"),
+    [
+        ((50, 1), "sound", "a.b.wav"),
+        ((8, 9, 1), "image", "a.b.png"),
+        ((8, 9, 3), "image", "a.b.png"),
+        ((3, 8, 9, 1), "video", "a.b.gif"),
+    ],
+)
+def test_a_signal_of_any_kind_is_saved_under_its_suffix(tmp_path, shape, kind, name):
+    signal = np.random.default_rng(0).uniform(-1, 1, shape)
+    signal[0] = np.nan  # hidden
+    assert media.kind(shape) == kind
+    assert media.save(tmp_path / "new" / "a.b", signal, 20) == tmp_path / "new" / name
+    whole = np.where(np.isnan(signal), 0, signal)
+    if kind == "sound":
+        with wave.open(str(tmp_path / "new" / name)) as file:
+            assert file.getframerate() == 20
+            found = np.frombuffer(file.readframes(50), "<i2")
+        np.testing.assert_allclose(found / 32768, whole[:, 0], atol=1 / 32768)
+        return
+    with Image.open(tmp_path / "new" / name) as picture:
+        if kind == "image":
+            found = np.asarray(picture).reshape(shape) / 127.5 - 1
+        else:
+            assert picture.info["duration"] == 50
+            frames = [np.asarray(frame.convert("L")) for frame in ImageSequence.Iterator(picture)]
+            found = np.stack(frames)[..., None] / 127.5 - 1
+    np.testing.assert_allclose(found, whole, atol=0.05)
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (5, 2), (5, 5, 2), (5, 5, 5, 4), (2, 2, 2, 2, 1)])
+def test_signals_that_cannot_be_shown(tmp_path, shape):
+    assert media.kind(shape) is None
+    with pytest.raises(ValueError, match=r"one sound .*received the shape"):
+        media.save(tmp_path / "a", np.zeros(shape))
+    assert not any(tmp_path.iterdir())

@@ -11,6 +11,8 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
+import abp_tf
+
 METHOD = "/tensorflow.serving.PredictionService/Predict"
 REQUESTS = 1000
 SIZES = [-1, 0, 1, 7, 8, 2**31, 2**62, -(2**63)]
@@ -112,6 +114,68 @@ def test_an_absurd_shape_in_a_tiny_message_allocates_nothing(server):
                 channel.unary_unary(METHOD)(message.SerializeToString(), timeout=60)
             assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert process.memory_info().rss - memory < 50 * 2**20
+
+
+@pytest.fixture(scope="module")
+def texture(start_server, tmp_path_factory):
+    """A server, as "texture", of a model whose `decode` takes grids of any size; 32x32 from 4x4."""
+    directory = tmp_path_factory.mktemp("models") / "texture"
+    network = abp_tf.networks.texture_generator((32, 32, 3), 2, 4, levels=3)
+    langevin = abp_tf.Langevin(2, 0.1)
+    abp_tf.Generator(network, langevin=langevin, inference=langevin).export(directory / "1")
+    result = start_server("--model", f"texture={directory}", "--max-message-mb", 1)
+    assert result.address
+    return result
+
+
+def grid(*shape):
+    """A request of a few bytes: every entry of the grid is the one value that is sent."""
+    message = predict_pb2.PredictRequest()
+    message.model_spec.name, message.model_spec.signature_name = "texture", "decode"
+    latent = message.inputs["latent"]
+    latent.dtype = tf.float32.as_datatype_enum
+    latent.float_val.append(1)
+    for side in shape:
+        latent.tensor_shape.dim.add(size=side)
+    assert len(message.SerializeToString()) < 80
+    return message
+
+
+def seeds(rows):
+    """A request of a few bytes for as many textures."""
+    message = predict_pb2.PredictRequest()
+    message.model_spec.name, message.model_spec.signature_name = "texture", "synthesize"
+    message.inputs["seed"].dtype = tf.int64.as_datatype_enum
+    message.inputs["seed"].int64_val.append(1)
+    message.inputs["seed"].tensor_shape.dim.add(size=rows)
+    return message
+
+
+@pytest.mark.parametrize("shape", [(1, 300, 300, 2), (1, 1, 90_000, 2), (200, 20, 30, 2), None])
+def test_a_few_bytes_that_ask_for_a_large_answer_are_refused(texture, shape):
+    """The inputs themselves are within the limit on entries, 2 ** 18; their answers are not."""
+    message, entries = seeds(100), 100 * 32 * 32 * 3
+    if shape is not None:
+        message, entries = grid(*shape), np.prod(shape[:3]) * 8 * 8 * 3
+    process = psutil.Process(texture.process.pid)
+    memory = process.memory_info().rss
+    with grpc.insecure_channel(texture.address) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as error:
+            stub.Predict(message, timeout=60)
+    assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    for part in ("at most 262144 entries", f"would have {entries}.", "fewer rows", "--max-message-mb"):
+        assert part in error.value.details()
+    assert process.memory_info().rss - memory < 20 * 2**20
+
+
+def test_a_grid_whose_answer_is_within_the_limit_is_decoded(texture):
+    with grpc.insecure_channel(texture.address) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        for shape in ((1, 36, 37, 2), (8, 4, 40, 2)):
+            found = tf.make_ndarray(stub.Predict(grid(*shape), timeout=60).outputs["signal"])
+            assert found.shape == (shape[0], 8 * shape[1], 8 * shape[2], 3)
+            assert 2**17 < found.size <= 2**18
 
 
 def connect(address):

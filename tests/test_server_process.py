@@ -111,7 +111,8 @@ def other_export(tmp_path):
     path = tmp_path / "doubling" / "1"
     tf.saved_model.save(module, str(path), signatures={"serving_default": module.double})
     (path / "assets.extra").mkdir()
-    (path / "assets.extra" / abp_tf.signatures.ABOUT).write_text('{"value_range": null}')
+    about = '{"value_range": null, "signal_shape": [1], "latent_shape": null}'
+    (path / "assets.extra" / abp_tf.signatures.ABOUT).write_text(about)
     return path.parent
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from abp_tf import Generator, checks, data, files, masks, metrics, pictures, programs, runs
+from abp_tf import Generator, checks, data, files, masks, media, metrics, pictures, programs, runs
 from abp_tf.data import mask_files
 
 from . import options, report
@@ -238,7 +238,7 @@ def write(out: Path, model, damaged: Damaged, found: Recovered) -> None:
             shown["deviation"] = 2 * found.deviation - 1
     for folder, signals in shown.items():
         for name, signal in zip(damaged.names, signals, strict=True):
-            report.save(out / folder / name, signal, damaged.rate)
+            media.save(out / folder / name, signal, damaged.rate)
     if damaged.truth is not None:
         shown["truth"] = damaged.truth
     report.save_rows(out / "grid.png", {key: part[:_SHOWN] for key, part in shown.items()})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +95,7 @@ def write_pictures(model, images: data.Signals, directory: Path, mask: str | Non
     shown = {name: part.picture() for name, part in drawn.items()}
     if source.signal.ndim != 4:  # a picture does not tell all of a sound or a clip
         for number, signal in enumerate(drawn["synthesis"].signals[:4]):
-            save(directory / f"synthesis-{number}", signal, images.rate)
+            media.save(directory / f"synthesis-{number}", signal, images.rate)
     if hasattr(model, "reconstruct"):
         labelled = []
         for name, part in parts.items():
@@ -138,22 +137,6 @@ def _rows(labelled) -> np.ndarray:
 def save_rows(path: Path, rows: dict[str, np.ndarray]) -> None:
     """Write a picture of signals of any kind, a labelled row each."""
     pictures.save_png(path, _rows(rows.items()))
-
-
-def save(stem: Path, signal: np.ndarray, rate: float | None) -> None:
-    """Write one signal under its kind's suffix: an image as PNG, a sound as WAV, a clip as GIF.
-
-    A clip is written as MP4 too, where there is the package for it.
-    """
-    if signal.ndim == 2:
-        media.save_wav(f"{stem}.wav", np.nan_to_num(signal), rate or callbacks.DEFAULT_RATE)
-    elif signal.ndim == 4:
-        media.save_gif(f"{stem}.gif", np.nan_to_num(signal), rate)
-        if importlib.util.find_spec("av"):
-            media.save_mp4(f"{stem}.mp4", np.nan_to_num(signal), rate)
-    else:
-        pixels = data.to_uint8(np.nan_to_num(signal))
-        pictures.save_png(f"{stem}.png", pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
 def observed_images(model, images: np.ndarray) -> np.ndarray | None:
