@@ -142,16 +142,13 @@ def test_signals_with_nan_where_they_are_hidden(kind, sources, tmp_path):
     assert len(list((out / "deviation").iterdir())) == 4 * len(suffixes)
 
 
-def test_another_texture_after_one_of_several(sources, tmp_path):
-    path, out = tmp_path / "run", tmp_path / "out"
+def test_another_texture_after_one_of_several(tmp_path):
     photos = np.random.default_rng(0).integers(0, 256, (3, 32, 32), np.uint8)
     np.savez(tmp_path / "photos.npz", photos=photos)
-    words = words_of(generator, "texture", sources)
-    words[words.index("--data") + 1] = f"npz:{tmp_path / 'photos.npz'}"
-    assert inside(generator, "--run", path, *words, "--item", 1, "--negative", "grass") == 0
-    assert inside(recover, "--run", path, "--data", "gravel", "--mask", "block:9", "--out", out) == 0
-    with np.load(out / "recovery.npz") as arrays:
-        assert arrays["recovered"].shape == (6, 32, 32, 1)
+    source = f"npz:{tmp_path / 'photos.npz'}"
+    settings = generator.settle({"kind": "texture", "data": source, "size": 32, "item": 1})
+    assert runs.load_images(settings).train.shape == (1, 32, 32, 1)
+    assert runs.load_like("gravel", settings, (32, 32, 1)).train.shape == (1, 32, 32, 1)
 
 
 @pytest.mark.parametrize(

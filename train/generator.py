@@ -145,12 +145,8 @@ def settle(given: dict) -> dict:
     settings = kinds.settle("generator", given, DEFAULTS, SOURCE_DEFAULTS)
     if settings["mask"] and settings["observe"]:
         raise ValueError("--mask and --observe both say what is seen of images: give one of them.")
-    own = {**DEFAULTS, **kinds.OF_KINDS[settings["kind"]]["generator"]}
-    # The steps of a kind go with its own choice of preconditioning.
-    other = settings["preconditioning"] != own["preconditioning"]
     for name, value in LANGEVIN_DEFAULTS[settings["preconditioning"]].items():
-        if settings[name] is None or (other and name not in given):
-            settings[name] = value
+        settings[name] = value if settings[name] is None else settings[name]
     return settings
 
 
