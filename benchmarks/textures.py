@@ -16,7 +16,7 @@ TASKS = ("generator", "descriptor", "CoopNets")
 SIZE = 224
 SETTINGS = {
     "generator": {
-        "size": SIZE, "width": 32, "latent_channels": 1, "sigma": 0.3, "steps": 10, "step_size": 0.1,
+        "size": SIZE, "width": 32, "latent_channels": 1, "sigma": 0.3, "steps": 6, "step_size": 0.5,
         "rate": 1e-3, "iterations": 400,
     },
     "descriptor": {
@@ -47,19 +47,19 @@ def compute(subject: str, task: str, settings: dict, data: Path, place: Path) ->
     keras.utils.set_random_seed(settings["seed"])
     model, seconds = LEARN[task](settings, photo)
     same, double = (_synthesize(model, settings, scale) for scale in (1, 2))
-    noise = statistics.spectrum_noise(photo)
-    half = len(photo) // 2
+    # All are compared with one half of the photograph, and cut to its size: so is the other half.
+    half, cut = len(photo) // 2, slice(0, len(photo) // 2)
     pictures.save_png(place / "synthesis.png", pictures.rows([[photo], [same]], ["photo", "synthesis"]))
     pictures.save_png(place / "double.png", pictures.grid(double[None], 1, scale=1))
 
     def distance(texture):
-        return statistics.texture_distance(np.clip(texture, -1, 1), photo)
+        return statistics.texture_distance(np.clip(texture, -1, 1)[: len(photo), cut], photo[:, half:])
 
     return {
         "distance": distance(same),
         "at_double_size": distance(double),
-        "another_crop": statistics.texture_distance(photo[:, :half], photo[:, half:]),
-        "spectrum_noise": distance(noise),
+        "another_crop": distance(photo),
+        "spectrum_noise": distance(statistics.spectrum_noise(photo)),
         "iterations": settings["iterations"],
         "training_seconds": round(seconds, 1),
         "seconds_per_iteration": seconds / settings["iterations"],
@@ -81,7 +81,7 @@ def _fit(model, signals: np.ndarray, batch: int, iterations: int) -> float:
 def _generator(settings: dict, photo: np.ndarray) -> tuple[Generator, float]:
     network = networks.texture_generator(photo.shape, settings["latent_channels"], settings["width"])
     langevin = Langevin(settings["steps"], settings["step_size"])
-    model = Generator(network, settings["sigma"], langevin, expansion=1.0)
+    model = Generator(network, settings["sigma"], langevin, preconditioning=True, expansion=1.0)
     rate = keras.optimizers.schedules.CosineDecay(settings["rate"], settings["iterations"], 0.1)
     model.compile(keras.optimizers.Adam(rate, beta_1=0.5))
     return model, _fit(model, photo[None], 1, settings["iterations"])

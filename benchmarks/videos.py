@@ -13,8 +13,8 @@ from abp_tf import Generator, Langevin, media, metrics, networks, pictures
 SUBJECTS = {"fire": "video_fire_pot_64.npz", "flashing light": "video_flashing_light_64.npz"}
 TASKS = ("synthesis", "missing frames", "moving block")
 SETTINGS = {
-    "frames": 96, "size": 64, "width": 16, "latent_channels": 20, "sigma": 0.3, "steps": 10,
-    "step_size": 0.1, "rate": 1e-3, "iterations": 300, "share": 0.5, "block": 20, "seed": 0,
+    "frames": 96, "size": 64, "width": 16, "latent_channels": 20, "sigma": 0.3, "steps": 6,
+    "step_size": 0.5, "rate": 1e-3, "iterations": 300, "share": 0.5, "block": 20, "seed": 0,
 }  # fmt: skip
 
 
@@ -97,7 +97,7 @@ def _learn(settings: dict, clip: np.ndarray, mask: np.ndarray) -> tuple[Generato
     keras.utils.set_random_seed(settings["seed"])
     network = networks.video_generator(clip.shape, settings["latent_channels"], settings["width"])
     langevin = Langevin(settings["steps"], settings["step_size"])
-    model = Generator(network, settings["sigma"], langevin, expansion=1.0)
+    model = Generator(network, settings["sigma"], langevin, preconditioning=True, expansion=1.0)
     rate = keras.optimizers.schedules.CosineDecay(settings["rate"], settings["iterations"], 0.1)
     model.compile(keras.optimizers.Adam(rate, beta_1=0.5))
     began = time.perf_counter()
