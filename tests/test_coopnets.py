@@ -282,7 +282,7 @@ def test_chains_follow_incomplete_examples_and_other_data_need_a_reset(incomplet
     make(latent={"chains": "fresh"}).fit(dataset, verbose=0)
 
     others = {key: value[:60] for key, value in incomplete.items()}
-    with pytest.raises(ValueError, match=r"chains belong to 120 other .* model\.reset_chains"):
+    with pytest.raises(ValueError, match=r"chains belong to 120 other .*model\.reset_chains"):
         model.fit(others, verbose=0)
     model.reset_chains()
     model.fit(others, batch_size=60, verbose=0)

@@ -134,7 +134,8 @@ def load(run: runs.Run, model, arguments: argparse.Namespace) -> Damaged:
     elif not observed:
         mask = _drawn(arguments, settings if own else {}, len(truth), truth.shape[1:-1])
     if arguments.truth:
-        complete = like(arguments.truth, limit=None if own else count)
+        # By names they may be anywhere among the images.
+        complete = like(arguments.truth, limit=None if own or names else count)
         truth = complete.train[_matching(complete, names, places, arguments.truth)]
     return Damaged(
         part.signal[:count],
@@ -194,7 +195,9 @@ def recover(model, damaged: Damaged, samples: int | None, seed: int) -> Recovere
         return Recovered(_clipped(found.mean), found.deviation)
     count = len(damaged.signal)
     found = [ask(*inputs, seed=seed + number * count) for number in range(samples)]
-    return Recovered(_clipped(np.mean(found, axis=0)), np.std(found, axis=0))
+    # In double precision the mean of equal entries is that entry, and their deviation 0.
+    mean, deviation = (of(found, axis=0, dtype=np.float64) for of in (np.mean, np.std))
+    return Recovered(_clipped(mean.astype(np.float32)), deviation.astype(np.float32))
 
 
 def _clipped(signal: np.ndarray) -> np.ndarray:
