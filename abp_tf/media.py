@@ -49,15 +49,18 @@ def kind(shape: Sequence[int]) -> str | None:
     return name if channels and shape[-1] in channels else None
 
 
-def save(stem: str | os.PathLike, signal: ArrayLike, rate: float | None = None) -> Path:
+def save(
+    stem: str | os.PathLike, signal: ArrayLike, rate: float | None = None, *, mp4: bool = False
+) -> Path:
     """Writes one signal of any kind: an image as PNG, a sound as WAV, a clip as GIF.
 
-    A clip is written as MP4 too, where there is the package for it.
+    One file per signal, so that the folder they are written into can be read as data again.
 
     Args:
         stem: Where to, without the suffix, which the kind tells.
         signal: `[h, w, c]`, `[samples, 1]` or `[frames, h, w, c]` in [-1, 1]; NaN counts as 0.
         rate: Samples per second of a sound, 16 000 if None, or frames of a clip, 10 if None.
+        mp4: Write a clip as MP4 beside the GIF, where there is the package for it (av).
 
     Returns:
         The path of the file.
@@ -80,7 +83,7 @@ def save(stem: str | os.PathLike, signal: ArrayLike, rate: float | None = None) 
         save_wav(path, signal, DEFAULT_RATE if rate is None else rate)
     elif found == "video":
         save_gif(path, signal, rate)
-        if importlib.util.find_spec("av"):
+        if mp4 and importlib.util.find_spec("av"):
             save_mp4(f"{stem}.mp4", signal, rate)
     else:
         pixels = data.to_uint8(signal)

@@ -50,7 +50,7 @@ class ServerProcess:
         """The "host:port", once the server answers there."""
         return self.wait_for(r"serving on ([^ ]+:\d+)")[1]
 
-    def wait_for(self, pattern: str, seconds: float = 120) -> re.Match:
+    def wait_for(self, pattern: str, seconds: float = 300) -> re.Match:
         """Return the match of a regular expression in the log, once it is there.
 
         Raises:

@@ -177,6 +177,11 @@ def test_a_signal_of_any_kind_is_saved_under_its_suffix(tmp_path, shape, kind, n
     np.testing.assert_allclose(found, whole, atol=0.05)
 
 
+def test_a_clip_is_saved_as_both_on_request(tmp_path):
+    assert media.save(tmp_path / "a", squares(), mp4=True) == tmp_path / "a.gif"
+    assert {path.name for path in tmp_path.iterdir()} == {"a.gif", "a.mp4"}
+
+
 @pytest.mark.parametrize("shape", [(), (5,), (5, 2), (5, 5, 2), (5, 5, 5, 4), (2, 2, 2, 2, 1)])
 def test_signals_that_cannot_be_shown(tmp_path, shape):
     assert media.kind(shape) is None

@@ -95,7 +95,7 @@ def write_pictures(model, images: data.Signals, directory: Path, mask: str | Non
     shown = {name: part.picture() for name, part in drawn.items()}
     if source.signal.ndim != 4:  # a picture does not tell all of a sound or a clip
         for number, signal in enumerate(drawn["synthesis"].signals[:4]):
-            media.save(directory / f"synthesis-{number}", signal, images.rate)
+            media.save(directory / f"synthesis-{number}", signal, images.rate, mp4=True)
     if hasattr(model, "reconstruct"):
         labelled = []
         for name, part in parts.items():
