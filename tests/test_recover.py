@@ -186,6 +186,9 @@ def test_samples_tell_how_uncertain_entries_are(made, tmp_path, name):
         (["--data", "nonfaces", "--mask", "block:8"], "leaves something observed"),
         (["--data", "PHOTOS", "--mask", "MASKS", "--truth", "FEW"], "found none for 1"),
         (["--data", "test", "--mask", "pepper:0.5", "--truth", "FEW"], "received 8"),
+        (["--data", "test", "--mask", "pepper:0.5", "--restarts", "2"], "a Descriptor does not"),
+        (["--data", "PHOTOS", "--mask", "WHITE"], "nothing is hidden"),
+        (["--data", "test", "--samples", "2", "--restarts", "2"], "Give one of the two"),
     ],
 )
 def test_what_cannot_be_is_told_and_nothing_is_written(made, damaged, words, part):
@@ -196,13 +199,23 @@ def test_what_cannot_be_is_told_and_nothing_is_written(made, damaged, words, par
         (few / "more" / f"{number}.bmp").write_bytes(
             (place / "whole" / "more" / f"{number}.bmp").read_bytes()
         )
+    np.savez(place / "white.npz", np.ones((9, 8, 8), bool))
     names = {"PHOTOS": f"folder:{place / 'photos'}", "MASKS": f"folder:{place / 'masks'}",
-             "FEW": f"folder:{few}"}  # fmt: skip
+             "FEW": f"folder:{few}", "WHITE": f"npz:{place / 'white.npz'}"}  # fmt: skip
     words = [names.get(word, word) for word in words]
     message = inside("--run", made("descriptor"), *words, "--out", place / "out")
     assert message.startswith("error: ")
     assert part in message
     assert not (place / "out").exists()
+
+
+def test_the_best_of_several_chains(made, tmp_path):
+    words = ["--run", made("generator"), "--data", "test", "--restarts", 3, "--out", tmp_path / "out"]
+    assert inside(*words) == 0
+    run = runs.Run.open(made("generator"))
+    found, truth, model = arrays(tmp_path / "out"), run.load_images().test, run.load_model()
+    best = model.inpaint(truth, found["mask"], restarts=3)
+    np.testing.assert_allclose(found["recovered"], np.clip(best, -1, 1), atol=1e-4)
 
 
 def test_one_sample_tells_nothing(capsys):

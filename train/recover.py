@@ -63,6 +63,9 @@ def parser() -> argparse.ArgumentParser:
     add("--samples", type=options.at_least(2), metavar="K",
         help="recover by the mean of K samples, and write how much they deviate: of a generator, "
         "samples of the posterior; of other models, completions with K seeds")  # fmt: skip
+    add("--restarts", type=options.at_least(2), metavar="K",
+        help="of a generator: infer the latents of each image by K chains and keep the one of least "
+        "energy, where chains get stuck; not with --samples")  # fmt: skip
     add("--count", type=options.positive(int), default=100, help="images, at most; default: 100")
     add("--seed", type=int, default=0, help="of inference, and of masks that are drawn; default: 0")
     add("--out", required=True, metavar="DIR",
@@ -80,10 +83,19 @@ def main(argv: list[str] | None = None) -> int:
             f"--out: expected a directory that is new or empty, but {arguments.out!r} is not. Nothing "
             "was changed."
         )
+    if arguments.restarts and arguments.samples:
+        raise ValueError("--restarts: with --samples all chains are answers. Give one of the two.")
     run = runs.Run.open(arguments.run)
     model = run.load_model()
+    if arguments.restarts and not isinstance(model, Generator):
+        raise ValueError(
+            f"--restarts: a {type(model).__name__} does not compare chains; only a Generator does. "
+            "Leave it out."
+        )
     damaged = load(run, model, arguments)
-    found = recover(model, damaged, arguments.samples, arguments.seed)
+    if damaged.mask is not None and damaged.mask.all():
+        raise ValueError(f"--mask: nothing is hidden, so nothing can be recovered. {checks.POLARITY}")
+    found = recover(model, damaged, arguments.samples, arguments.seed, arguments.restarts)
     told = {
         **{name: value for name, value in vars(arguments).items() if name != "out"},
         "images": len(damaged.signal),
@@ -175,7 +187,9 @@ def _matching(complete: data.Signals, names: list[str] | None, places: np.ndarra
     return places
 
 
-def recover(model, damaged: Damaged, samples: int | None, seed: int) -> Recovered:
+def recover(
+    model, damaged: Damaged, samples: int | None, seed: int, restarts: int | None = None
+) -> Recovered:
     """Recover images, by the mean of several samples if they are asked for.
 
     Args:
@@ -183,13 +197,15 @@ def recover(model, damaged: Damaged, samples: int | None, seed: int) -> Recovere
         damaged: what is known of the images.
         samples: their number; None: the model's one best answer.
         seed: of inference.
+        restarts: of a `Generator`: chains per image, of which the best is kept; None for one.
     """
     if damaged.mask is None:
         ask, inputs = model.reconstruct, (model.observe(damaged.signal),)
     else:
         ask, inputs = model.inpaint, (damaged.signal, damaged.mask)
     if samples is None:
-        return Recovered(_clipped(ask(*inputs, seed=seed)))
+        chains = {"restarts": restarts} if restarts else {}
+        return Recovered(_clipped(ask(*inputs, seed=seed, **chains)))
     if isinstance(model, Generator):
         found = ask(*inputs, seed=seed, samples=samples)
         return Recovered(_clipped(found.mean), found.deviation)

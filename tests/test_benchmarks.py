@@ -1,0 +1,96 @@
+"""What benchmarks are built of: cells that are kept, masks, and what models are compared with."""
+
+import importlib
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import cells, methods, recovery, sounds, videos
+
+PROGRAMS = (
+    "indirect kinds reconstruction recovery serving small_sets speed synthesis textures sounds videos"
+)
+
+
+@pytest.mark.parametrize("name", PROGRAMS.split())
+def test_they_import_without_their_data(name, monkeypatch):
+    monkeypatch.delenv("ABP_TF_DATA", raising=False)
+    assert importlib.import_module(f"benchmarks.{name}").__doc__
+
+
+def test_a_cell_is_computed_once_for_its_settings(tmp_path):
+    calls = []
+
+    def compute(place):
+        calls.append(place)
+        return {"figure": len(calls)}
+
+    first = cells.cell(tmp_path, "one", {"a": 1, "b": 2}, compute)
+    again = cells.cell(tmp_path, "one", {"b": 2, "a": 1}, compute)
+    other = cells.cell(tmp_path, "one", {"a": 1, "b": 3}, compute)
+    assert (first, again, other) == ({"figure": 1}, {"figure": 1}, {"figure": 2})
+    assert calls[1] == cells.place_of(tmp_path, "one", {"a": 1, "b": 3})
+    stored = json.loads((calls[0] / "result.json").read_text())
+    assert stored == {"settings": {"a": 1, "b": 2}, "figures": {"figure": 1}}
+
+
+def test_an_interrupted_cell_is_computed_again(tmp_path):
+    def interrupted(place):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cells.cell(tmp_path, "one", {}, interrupted)
+    assert cells.cell(tmp_path, "one", {}, lambda place: {"figure": 1}) == {"figure": 1}
+
+
+def test_a_table_has_its_rows():
+    assert cells.table(["a", "b"], [[1, "x"]]) == "| a | b |\n| --- | --- |\n| 1 | x |"
+
+
+def test_linear_prediction_goes_on_with_tones():
+    time = np.arange(3000) / 8000
+    tone = np.sin(2 * np.pi * 440 * time) + 0.5 * np.sin(2 * np.pi * 1210 * time)
+    filled = sounds.predict(tone[:1400], tone[1600:], 200, order=50)
+    assert filled.shape == (200, 1)
+    np.testing.assert_allclose(filled[:, 0], tone[1400:1600], atol=0.15)
+
+
+def test_hidden_frames_and_blocks():
+    settings = {"share": 0.5, "block": 4}
+    frames = videos.hidden("missing frames", (11, 12, 12), settings)
+    whole = frames.all(axis=(1, 2))
+    assert whole[[0, -1]].all()
+    assert (~whole).sum() == 5
+    assert (~frames.any(axis=(1, 2)) == ~whole).all()
+    block = videos.hidden("moving block", (11, 12, 12), settings)
+    assert ((~block).sum(axis=(1, 2)) == 16).all()
+    assert videos.hidden("synthesis", (11, 12, 12), settings).all()
+
+
+def test_interpolation_in_time_is_linear():
+    clip = np.linspace(-1, 1, 9)[:, None, None, None] * np.ones((9, 3, 4, 1))
+    mask = np.ones((9, 3, 4), bool)
+    mask[[1, 2, 5], 1:] = False
+    damaged = np.where(mask[..., None], clip, 7.0)
+    np.testing.assert_allclose(videos.interpolated(damaged, mask), clip)
+
+
+@pytest.mark.parametrize("name", list(methods.METHODS))
+def test_quick_settings_are_smaller_and_others_cells(name):
+    full, quick = (methods.settings(name, "fashion", short) for short in (False, True))
+    assert set(full) == set(quick)
+    for key, value in quick.items():
+        if full[key] != value:
+            assert 1 <= value < full[key]
+
+
+def test_errors_are_of_hidden_entries_alone():
+    truth = np.zeros((2, 2, 2, 1), np.float32)
+    found = np.full_like(truth, 0.5)
+    mask = np.ones((2, 2, 2), bool)
+    mask[:, 0, 0] = False
+    found[~mask] = 0.2
+    errors = recovery.errors(truth, found, mask)
+    np.testing.assert_allclose(errors["mae"], 0.1, rtol=1e-6)
+    np.testing.assert_allclose(errors["psnr"], 20, rtol=1e-6)
