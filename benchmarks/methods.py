@@ -22,7 +22,7 @@ SHARED = {
     "olivetti": {"latent_dim": 60, "width": 16, "hidden": 256, "kernel_size": 4, "seed": 0},
 }
 EPOCHS = {
-    "fashion": {"ABP": 10, "CoopNets": 10, "VAE": 20, "GAN": 16},
+    "fashion": {"ABP": 20, "CoopNets": 10, "VAE": 20, "GAN": 16},
     "olivetti": {"ABP": 60, "CoopNets": 60, "VAE": 400, "GAN": 400},
 }
 
@@ -126,11 +126,9 @@ def learn_abp(settings: dict, images: np.ndarray, mask: np.ndarray | None, obser
     return _fit(model, settings, images, mask)
 
 
-def _abp_ways(model: Generator, settings: dict) -> dict:
-    def median(images, mask):
-        return np.median(model.inpaint(images, mask, samples=settings["samples"]).samples, axis=1)
-
-    return {f"median of {settings['samples']}": median, "one": model.inpaint}
+def _inpaint_ways(model: Generator | CoopNets, settings: dict) -> dict:
+    count = settings["samples"]
+    return {f"median of {count}": _median(model.inpaint, count), "one": model.inpaint}
 
 
 # Cooperative learning, without BatchNorm, through which no example's chain may run.
@@ -163,11 +161,6 @@ def learn_coopnets(settings: dict, images: np.ndarray, mask: np.ndarray | None) 
         _adam(settings, len(images), "descriptor_rate", beta_1=0.9),
     )
     return _fit(model, settings, images, mask)
-
-
-def _coopnets_ways(model: CoopNets, settings: dict) -> dict:
-    count = settings["samples"]
-    return {f"median of {count}": _median(model.inpaint, count), "one": model.inpaint}
 
 
 # What generators are compared with.
@@ -226,11 +219,11 @@ def _learn_pca(settings: dict, images: np.ndarray, mask: np.ndarray | None) -> b
 METHODS = {
     "ABP": Method(
         {
-            "batch_size": 25, "learning_rate": 1e-3, "sigma": 0.4, "steps": 6, "step_size": 0.5,
-            "expansion": 0.6, "inference_steps": 100, "cool": 50, "samples": 4,
+            "batch_size": 50, "learning_rate": 1e-3, "sigma": 0.3, "steps": 6, "step_size": 0.5,
+            "expansion": 0.6, "inference_steps": 200, "cool": 30, "samples": 8,
         },
         learn_abp,
-        _abp_ways,
+        _inpaint_ways,
     ),
     "CoopNets": Method(
         {
@@ -240,7 +233,7 @@ METHODS = {
             "revision_steps": 20, "revision_step_size": 0.01, "data_noise": 0.03,
         },
         learn_coopnets,
-        _coopnets_ways,
+        _inpaint_ways,
     ),
     "VAE": Method(
         {

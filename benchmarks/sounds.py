@@ -15,8 +15,8 @@ from abp_tf import Generator, Langevin, media, networks, pictures, statistics
 SUBJECTS = {"sound1": 0, "sound2": 1, "sound3": 2, "sound10": 9}
 TASKS = ("synthesis", "gap")
 SETTINGS = {
-    "samples": 60_000, "width": 32, "latent_channels": 4, "sigma": 0.1, "steps": 6,
-    "step_size": 0.5, "rate": 1e-3, "iterations": 400, "gap": 0.5, "order": 400, "seed": 0,
+    "samples": 60_000, "width": 64, "latent_channels": 8, "sigma": 0.05, "steps": 6,
+    "step_size": 0.5, "rate": 1e-3, "iterations": 1000, "gap": 0.5, "order": 400, "seed": 0,
 }  # fmt: skip
 
 
