@@ -16,16 +16,16 @@ TASKS = ("generator", "descriptor", "CoopNets")
 SIZE = 224
 SETTINGS = {
     "generator": {
-        "size": SIZE, "crop": 128, "width": 24, "latent_channels": 6, "crops": 200, "sigma": 0.3,
-        "steps": 6, "step_size": 0.5, "rate": 1e-3, "batch": 8, "iterations": 500,
+        "size": SIZE, "crop": 96, "width": 32, "levels": 4, "latent_channels": 6, "crops": 200,
+        "sigma": 0.1, "steps": 6, "step_size": 0.5, "rate": 1e-3, "batch": 8, "iterations": 600,
     },
     "descriptor": {
         "size": SIZE, "crop": 112, "width": 48, "crops": 400, "start": 0.3, "steps": 60,
         "noise": 0.01, "rate": 5e-4, "batch": 3, "iterations": 250,
     },
     "CoopNets": {
-        "size": SIZE, "crop": 96, "width": 24, "latent_channels": 5, "crops": 400, "steps": 20,
-        "step_size": 0.01, "reference": 0.1, "descriptor_width": 48, "rate": 6e-4,
+        "size": SIZE, "crop": 96, "width": 24, "levels": 5, "latent_channels": 5, "crops": 400,
+        "steps": 20, "step_size": 0.01, "reference": 0.1, "descriptor_width": 48, "rate": 6e-4,
         "generator_rate": 3e-4, "batch": 6, "iterations": 500,
     },
 }  # fmt: skip
@@ -82,7 +82,9 @@ def _generator(settings: dict, photo: np.ndarray) -> tuple[Generator, float]:
     # From crops at any offset, not the photograph whole: its few latents would be learned by heart,
     # and others decoded to nothing that was ever seen.
     shape = (settings["crop"], settings["crop"], 3)
-    network = networks.texture_generator(shape, settings["latent_channels"], settings["width"])
+    network = networks.texture_generator(
+        shape, settings["latent_channels"], settings["width"], levels=settings["levels"]
+    )
     langevin = Langevin(settings["steps"], settings["step_size"])
     model = Generator(network, settings["sigma"], langevin, preconditioning=True, expansion=1.0)
     rate = keras.optimizers.schedules.CosineDecay(settings["rate"], settings["iterations"], 0.1)
@@ -109,7 +111,9 @@ def _descriptor(settings: dict, photo: np.ndarray) -> tuple[Descriptor, float]:
 
 def _coopnets(settings: dict, photo: np.ndarray) -> tuple[CoopNets, float]:
     shape = (settings["crop"], settings["crop"], 3)
-    drafts = networks.texture_generator(shape, settings["latent_channels"], settings["width"])
+    drafts = networks.texture_generator(
+        shape, settings["latent_channels"], settings["width"], levels=settings["levels"]
+    )
     scale = 2 / settings["step_size"] ** 2
     judge = networks.texture_descriptor(
         shape, settings["descriptor_width"], activation="leaky_relu", scale=scale
@@ -136,5 +140,6 @@ def _synthesize(model, settings: dict, scale: int) -> np.ndarray:
     side = settings["size"] * scale
     shape = (side, side, 3)
     if not isinstance(model, Descriptor):
-        shape = (side // 32, side // 32, settings["latent_channels"])
+        factor = 2 ** settings["levels"]
+        shape = (side // factor, side // factor, settings["latent_channels"])
     return abp_tf.resized(model, shape).synthesize(1, seed=1)[0]
