@@ -161,9 +161,8 @@ def _levels(sound: ArrayLike, rate: float) -> np.ndarray:
     frequencies, _, transform = stft(sound, rate, nperseg=window, noverlap=window // 2, boundary=None)
     power = np.abs(transform) ** 2
     edges = 100 * 2 ** (np.arange(0, 3 * np.log2(rate / 200) + 1) / 3)
-    bands = [
-        power[(frequencies >= low) & (frequencies < high)].sum(0)
-        for low, high in itertools.pairwise(edges)
-    ]
+    bands = [(frequencies >= low) & (frequencies < high) for low, high in itertools.pairwise(edges)]
+    # A band may lie between two frequencies; which bands there are must not depend on the sound.
+    levels = np.stack([power[band].sum(0) for band in bands if band.any()])
     # Below -90 dB of full scale nothing is heard, and nothing compared.
-    return 10 * np.log10(np.stack([band for band in bands if band.any()]) + 1e-9)
+    return 10 * np.log10(levels + 1e-9)

@@ -46,6 +46,9 @@ def test_another_part_of_a_sound_is_nearer_than_noise_of_its_spectrum():
     another = spectrogram_distance(clicks(seed=1), clicks(), RATE)
     noise = spectrogram_distance(spectrum_noise(clicks()[:, None]), clicks(), RATE)
     assert spectrogram_distance(clicks(), clicks(), RATE) == 0
+    silence = np.zeros_like(clicks())
+    assert spectrogram_distance(silence, silence, RATE) == 0
+    assert spectrogram_distance(silence, clicks(), RATE) > noise
     assert another < 0.3 * noise
 
 

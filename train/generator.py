@@ -37,6 +37,7 @@ DEFAULTS = {
     "batch_size": 50,
     "learning_rate": 1e-3,
     "beta_1": 0.5,
+    "weight_decay": 0.0,
     "schedule": "cosine",
     "seed": 0,
     "curve_every": 5,
@@ -79,6 +80,9 @@ def parser() -> argparse.ArgumentParser:
     add("--sigma", type=positive(float), help="standard deviation of the noise on signals in [-1, 1]")
     add("--learning-rate", type=positive(float), help="of Adam")
     add("--beta-1", type=at_least_zero(float), help="of Adam")
+    add("--weight-decay", type=at_least_zero(float),
+        help="of Adam, times the learning rate; 0 for none. Against what the initial weights leave in "
+        "places that the signals do not ask about, such as hiss in sounds")  # fmt: skip
 
     group = result.add_argument_group("Langevin dynamics")
     add = group.add_argument
@@ -136,7 +140,9 @@ def build(settings: dict, shape: tuple[int, ...], examples: int) -> Generator:
         observation=options.operator(operator, settings["seed"]) if operator else None,
     )
     rate = learning.rate(settings, examples)
-    model.compile(optimizer=keras.optimizers.Adam(rate, beta_1=settings["beta_1"]))
+    # Runs of before the option have none.
+    decay = settings.get("weight_decay") or None
+    model.compile(keras.optimizers.Adam(rate, beta_1=settings["beta_1"], weight_decay=decay))
     return model
 
 

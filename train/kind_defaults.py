@@ -69,7 +69,8 @@ DEFAULTS: dict[str, dict[str, dict]] = {
     "sound": {
         "generator": {
             **_GENERATOR,
-            "latent_dim": 4, "width": 32, "sigma": 0.1, "least_steps_per_epoch": 20,
+            "latent_dim": 8, "width": 48, "sigma": 0.05, "weight_decay": 8.0,
+            "least_steps_per_epoch": 30,
         },
         "descriptor": {**_DESCRIPTOR, "length": 10_000, "least_steps_per_epoch": 20},
         "coopnets": {
