@@ -16,8 +16,8 @@ TASKS = ("generator", "descriptor", "CoopNets")
 SIZE = 224
 SETTINGS = {
     "generator": {
-        "size": SIZE, "crop": 96, "width": 32, "levels": 4, "latent_channels": 6, "crops": 200,
-        "sigma": 0.1, "steps": 6, "step_size": 0.5, "rate": 1e-3, "batch": 8, "iterations": 600,
+        "size": SIZE, "width": 32, "levels": 5, "latent_channels": 1, "sigma": 0.3, "steps": 6,
+        "step_size": 0.5, "rate": 1e-3, "weight_decay": 4.0, "iterations": 500,
     },
     "descriptor": {
         "size": SIZE, "crop": 112, "width": 48, "crops": 400, "start": 0.3, "steps": 60,
@@ -79,17 +79,14 @@ def _fit(model, signals: np.ndarray, batch: int, iterations: int) -> float:
 
 
 def _generator(settings: dict, photo: np.ndarray) -> tuple[Generator, float]:
-    # From crops at any offset, not the photograph whole: its few latents would be learned by heart,
-    # and others decoded to nothing that was ever seen.
-    shape = (settings["crop"], settings["crop"], 3)
     network = networks.texture_generator(
-        shape, settings["latent_channels"], settings["width"], levels=settings["levels"]
+        photo.shape, settings["latent_channels"], settings["width"], levels=settings["levels"]
     )
     langevin = Langevin(settings["steps"], settings["step_size"])
     model = Generator(network, settings["sigma"], langevin, preconditioning=True, expansion=1.0)
-    rate = keras.optimizers.schedules.CosineDecay(settings["rate"], settings["iterations"], 0.1)
-    model.compile(keras.optimizers.Adam(rate, beta_1=0.5))
-    return model, _fit(model, _crops(settings, photo), settings["batch"], settings["iterations"])
+    rate = keras.optimizers.schedules.CosineDecay(settings["rate"], settings["iterations"], 0.005)
+    model.compile(keras.optimizers.Adam(rate, beta_1=0.5, weight_decay=settings["weight_decay"]))
+    return model, _fit(model, photo[None], 1, settings["iterations"])
 
 
 def _descriptor(settings: dict, photo: np.ndarray) -> tuple[Descriptor, float]:
