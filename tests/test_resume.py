@@ -25,8 +25,8 @@ def images(count=230):
     return abp_tf.data.load("digits", size=8, limit=count, test_share=0.0).train
 
 
-def top_down():
-    return abp_tf.networks.image_generator((8, 8, 1), latent_dim=4, width=4, kernel_size=3)
+def top_down(**options):
+    return abp_tf.networks.image_generator((8, 8, 1), latent_dim=4, width=4, kernel_size=3, **options)
 
 
 def make_generator(step_size, **options):
@@ -44,8 +44,8 @@ def make_descriptor(**options):
     return model
 
 
-def make_coopnets():
-    generator = abp_tf.Generator(top_down(), langevin=abp_tf.Langevin(3, 0.1))
+def make_coopnets(**options):
+    generator = abp_tf.Generator(top_down(**options), langevin=abp_tf.Langevin(3, 0.1))
     descriptor = make_descriptor(chains="short-run")
     model = abp_tf.CoopNets(generator, descriptor, latent_steps=2, seed=5)
     rate = keras.optimizers.schedules.CosineDecay(1e-2, EPOCHS * 5, alpha=0.05)
@@ -60,7 +60,9 @@ CASES = {
     "expanded": (make_generator, EXPANDED),
     "masked": (make_generator, EXPANDED),
     "paper": (make_generator, {"step_size": 0.1}),
+    "pool": (make_descriptor, {}),
     "pool, rolled back": (make_descriptor, {}),
+    "coopnets": (make_coopnets, {"batch_norm": True}),
     "coopnets, masked": (make_coopnets, {}),
 }
 
