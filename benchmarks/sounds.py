@@ -57,7 +57,7 @@ def _learn(settings: dict, sound: np.ndarray, mask: np.ndarray) -> tuple[Generat
     langevin = Langevin(settings["steps"], settings["step_size"])
     model = Generator(network, settings["sigma"], langevin, preconditioning=True, expansion=1.0)
     rate = keras.optimizers.schedules.CosineDecay(settings["rate"], settings["iterations"], 0.005)
-    # Kernels begin as white noise, and what of it the recording does not ask for would stay: a hiss.
+    # Against a hiss, perhaps what stays of the white noise that kernels begin as.
     decay = settings["weight_decay"]
     model.compile(keras.optimizers.Adam(rate, beta_1=0.5, weight_decay=decay))
     began = time.perf_counter()
