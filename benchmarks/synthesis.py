@@ -1,8 +1,8 @@
 """Synthesis by every model, on Fashion-MNIST: python -m benchmarks.synthesis.
 
-Distance is the Fréchet distance of classifier features between 2 000 syntheses and 1 000 unseen
-images; mean and spread are over seeds. Cells are kept, so an interrupted benchmark goes on where it
-stopped.
+Distance is the Fréchet distance of classifier features between 2 000 syntheses (of a descriptor's pool
+as many as it has chains, 1 000) and 1 000 unseen images; mean and spread are over seeds. Cells are
+kept, so an interrupted benchmark goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from . import cells, fashion, reconstruction
 COUNT = 2000
 GENERATORS = {"plain ABP": reconstruction.PLAIN, "expanded ABP": reconstruction.EXPANDED}
 ENERGIES = {
-    "descriptor": (descriptor, {"epochs": 12}),
-    "CoopNets": (coopnets, {"epochs": 12}),
-    "CoopNets with latent steps": (coopnets, {"epochs": 12, "latent_steps": 10}),
+    "descriptor": (descriptor, {"epochs": 8}),
+    "CoopNets": (coopnets, {"epochs": 8}),
+    "CoopNets with latent steps": (coopnets, {"epochs": 8, "latent_steps": 10}),
 }
 
 
