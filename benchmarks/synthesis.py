@@ -1,8 +1,9 @@
 """Synthesis by every model, on Fashion-MNIST: python -m benchmarks.synthesis.
 
 Distance is the Fréchet distance of classifier features between 2 000 syntheses (of a descriptor's pool
-as many as it has chains, 1 000) and 1 000 unseen images; mean and spread are over seeds. Cells are
-kept, so an interrupted benchmark goes on where it stopped.
+as many as it has chains, 1 000) and 1 000 unseen images; mean and spread are over seeds. For energies
+the table tells how much an entry of a revised image may depend on the batch it is in. Cells are kept,
+with pictures and model, so an interrupted benchmark goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
+import keras
 import numpy as np
 
-from abp_tf import files, metrics, pictures, programs
+from abp_tf import Generator, files, metrics, pictures, programs
 from train import coopnets, descriptor
 
 from . import cells, fashion, reconstruction
@@ -36,33 +39,52 @@ def settle(name: str, seed: int) -> dict:
     return program.settle({"data": "fashion_mnist", "seed": seed, **given})
 
 
-def learn(name: str, settings: dict, data: fashion.Labelled) -> tuple[float, dict[str, Callable]]:
-    """Learn a model; return the seconds it took, and its ways to synthesize."""
+class Learned(NamedTuple):
+    """A model, the seconds it took, and its ways to synthesize."""
+
+    model: keras.Model
+    seconds: float
+    ways: dict[str, Callable[[int], np.ndarray]]
+
+
+def learn(name: str, settings: dict, data: fashion.Labelled) -> Learned:
+    """Learn a model."""
     if name in GENERATORS:
         model, seconds = reconstruction.train(settings, data)
-        return seconds, {"from N(0, I)": model.synthesize}
+        return Learned(model, seconds, {"from N(0, I)": model.synthesize})
     model = ENERGIES[name][0].build(settings, data.train.shape[1:], len(data.train))
     began = time.perf_counter()
     model.fit(data.train, batch_size=settings["batch_size"], epochs=settings["epochs"], verbose=2)
     seconds = time.perf_counter() - began
     if ENERGIES[name][0] is coopnets:
-        return seconds, {
+        ways = {
             "revised": model.synthesize,
             "generator": lambda count: model.synthesize(count, revised=False),
         }
-    return seconds, {
-        # As many as there are chains, each once.
-        "pool": lambda count: model.synthesize(min(count, model.pool), from_noise=False),
-        "from noise": model.synthesize,
-    }
+    else:
+        ways = {
+            # As many as there are chains, each once.
+            "pool": lambda count: model.synthesize(min(count, model.pool), from_noise=False),
+            "from noise": model.synthesize,
+        }
+    return Learned(model, seconds, ways)
 
 
-def measure(learned: tuple[float, dict], data: fashion.Labelled, extract, place: Path) -> dict:
-    """Measure each way to synthesize; write its pictures, with the nearest training images."""
-    seconds, ways = learned
+def batch_effect(model: keras.Model, images: np.ndarray) -> float:
+    """Largest difference between an image revised alone and in a batch, by the same noise."""
+    together = model.refine(images)
+    alone = np.concatenate([model.refine(x[None], seed=i) for i, x in enumerate(images)])
+    return float(np.abs(together - alone).max())
+
+
+def measure(learned: Learned, data: fashion.Labelled, extract, place: Path) -> dict:
+    """Measure each way to synthesize; write model and pictures, with the nearest training images."""
+    learned.model.save(place / "model.keras")
     target = extract(data.test)
     found = {}
-    for name, synthesize in ways.items():
+    energy = not isinstance(learned.model, Generator)
+    effect = {"batch_effect": batch_effect(learned.model, data.test[:20])} if energy else {}
+    for name, synthesize in learned.ways.items():
         synthesize(100)  # traced
         began = time.perf_counter()
         drawn = np.clip(synthesize(COUNT), -1, 1)
@@ -71,8 +93,9 @@ def measure(learned: tuple[float, dict], data: fashion.Labelled, extract, place:
         found[name] = {
             "distance": metrics.frechet_distance(features, target),
             "kernel": metrics.kernel_distance(features, target),
-            "seconds": seconds,
+            "seconds": learned.seconds,
             "seconds_per_1000": 1000 * took / len(drawn),
+            **effect,
         }
         file = name.partition("N(")[0].strip().replace(" ", "_")
         pictures.save_png(place / f"{file}.png", pictures.grid(drawn[:96], columns=12))
@@ -113,6 +136,7 @@ def main(argv: list[str] | None = None) -> int:
     rows = []
     for name, found in figures.items():
         distances = [row["distance"] for row in found]
+        effects = [row["batch_effect"] for row in found if "batch_effect" in row]
         rows.append(
             [
                 name,
@@ -121,9 +145,10 @@ def main(argv: list[str] | None = None) -> int:
                 f"{np.mean([row['kernel'] for row in found]):.2f}",
                 f"{np.mean([row['seconds'] for row in found]):.0f}",
                 f"{np.mean([row['seconds_per_1000'] for row in found]):.1f}",
+                f"{max(effects):.0e}" if effects else "",
             ]
         )
-    columns = ["model", "distance", "±", "kernel", "training s", "s per 1 000"]
+    columns = ["model", "distance", "±", "kernel", "training s", "s per 1 000", "batch effect"]
     print(f"\n{cells.table(columns, rows)}\n")
     marks = fashion.yardsticks(data, extract)
     print(cells.table(["yardstick", "distance"], [[k, f"{v:.1f}"] for k, v in marks.items()]))
