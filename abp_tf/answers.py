@@ -2,36 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import NamedTuple
-
 import numpy as np
 import tensorflow as tf
 
 from abp_tf import checks, signatures
+from abp_tf.completions import Completions, PosteriorChains
 from abp_tf.data import pipeline
-from abp_tf.langevin import Langevin
 from abp_tf.operators import Observed
-
-# Chain s of a row with the seed i has the seed i + s · 2⁴⁰, which no other row is likely to have.
-APART = 2**40
-
-
-class Completions(NamedTuple):
-    """Draws from the posterior of whole signals, and what they agree on.
-
-    A draw is `g(z)` with `z` drawn from the posterior, without the noise `σ ε` of single entries:
-    `√(deviation² + σ²)` is how far the signal itself is expected from the mean.
-
-    Attributes:
-        samples: float32 `[n, k, *signal_shape]`.
-        mean: over the k samples, `[n, *signal_shape]`.
-        deviation: standard deviation over the k samples, same shape.
-    """
-
-    samples: np.ndarray
-    mean: np.ndarray
-    deviation: np.ndarray
 
 
 class Exported(Observed):
@@ -55,7 +32,7 @@ class Exported(Observed):
         return signatures.export(self, filepath)
 
 
-class LatentAnswers(Exported):
+class LatentAnswers(PosteriorChains, Exported):
     """Methods, for models with `prior`, `decode` and `posterior`, that take and return arrays.
 
     They run the functions of `signatures`, a batch of rows at a time. An answer depends on the row
@@ -115,6 +92,7 @@ class LatentAnswers(Exported):
         verbose: int = 0,
         samples: int | None = None,
         restarts: int = 1,
+        chains: int | None = None,
     ) -> np.ndarray | Completions:
         """Infer the latents of signals and decode them; arguments as for `infer`.
 
@@ -127,13 +105,16 @@ class LatentAnswers(Exported):
             samples: k for k draws from the posterior, by chains of as many noisy steps as
                 `inference` has and none without noise; None for one answer, whose chain cools down.
             restarts: see above; not with samples, of which none is better than another.
+            chains: number of chains that the samples of a row come from, of which it is a divisor; one
+                for each by default. Fewer take fewer steps: a chain gives its first sample after all
+                noisy steps, and each further one after a tenth as many, more or less like the last.
 
         Returns:
             float32 `[n, *signal_shape]`, all entries decoded, observed ones too (see `inpaint`); or
             `Completions`, with samples.
         """
         data = self._data(signals, mask)
-        return self._whole(data, seed, batch_size, verbose, samples, restarts)
+        return self._whole(data, seed, batch_size, verbose, samples, restarts, chains)
 
     def inpaint(
         self,
@@ -144,6 +125,7 @@ class LatentAnswers(Exported):
         verbose: int = 0,
         samples: int | None = None,
         restarts: int = 1,
+        chains: int | None = None,
     ) -> np.ndarray | Completions:
         """Fill in what is hidden, once or with several draws; arguments as for `reconstruct`.
 
@@ -163,7 +145,8 @@ class LatentAnswers(Exported):
         if mask is None:
             raise ValueError(f"inpaint expected a mask, received None. {checks.POLARITY}")
         data = self._data(signals, mask)
-        seen, whole = data.mask, self._whole(data, seed, batch_size, verbose, samples, restarts)
+        seen = data.mask
+        whole = self._whole(data, seed, batch_size, verbose, samples, restarts, chains)
         if samples is None:
             return np.where(seen, data.signal, whole)
         return Completions(
@@ -218,76 +201,3 @@ class LatentAnswers(Exported):
     def _data(self, signals, mask) -> pipeline.Examples:
         parts = {"signal": signals} if mask is None else {"signal": signals, "mask": mask}
         return pipeline.examples(parts, self.observed_shape, self.observed_range)
-
-    def _whole(self, data, seed, batch_size, verbose, samples, restarts) -> np.ndarray | Completions:
-        """Decode the best latents of each row, or draws from their posterior."""
-        if samples is None:
-            return self._decoded(self._best(data, seed, batch_size, verbose, restarts), batch_size)
-        if restarts != 1:
-            raise ValueError(
-                f"`samples` are draws from the posterior, of which none is better than another: "
-                f"expected restarts=1 with them, received {restarts}."
-            )
-        _check_count("samples", samples)
-        if not isinstance(self.inference, Langevin):
-            raise ValueError(
-                f"{type(self).__name__} infers by {type(self.inference).__name__}, which draws no "
-                "`samples` from the posterior. Leave them out, or use a Generator."
-            )
-        if not self.inference.steps:
-            raise ValueError(
-                "`samples` are where noisy steps end, but `model.inference` has none: "
-                f"{self.inference}. Set one with steps, such as Langevin(200, 0.1)."
-            )
-        langevin = dataclasses.replace(self.inference, temperature=1.0, cool=0)
-        latents = self._chains(data, seed, samples, batch_size, verbose, langevin)["latent"]
-        whole = self._decoded(latents.reshape(-1, *self.latent_shape), batch_size)
-        whole = whole.reshape(-1, samples, *self.signal_shape)
-        return Completions(whole, whole.mean(axis=1), whole.std(axis=1))
-
-    def _best(self, data, seed, batch_size, verbose, restarts) -> np.ndarray:
-        """Return the latents of least energy of each row, `[n, *latent_shape]`."""
-        _check_count("restarts", restarts)
-        found = self._chains(data, seed, restarts, batch_size, verbose)
-        latents = found["latent"]
-        if restarts == 1:
-            return latents[:, 0]
-        shape = data.signal.shape
-        seen = np.ones(shape, bool) if data.mask is None else np.broadcast_to(data.mask, shape)
-        entries = seen.reshape(len(seen), -1).sum(axis=1)
-        misfit = found["error"] * entries[:, None] / (2 * self.sigma**2)
-        prior = np.square(latents).reshape(*latents.shape[:2], -1).sum(axis=2) / 2
-        return latents[np.arange(len(latents)), np.argmin(misfit + prior, axis=1)]
-
-    def _chains(self, data, seed, count, batch_size, verbose, langevin: Langevin | None = None):
-        """Run `count` chains for each row; return "latent" and "error", `[n, count, ...]`."""
-        seeds = checks.seeds(seed, len(data.signal))[:, None] + np.arange(count) * APART
-        inputs, name = [data.signal, seeds.reshape(-1)], "reconstruct"
-        if data.mask is not None:
-            inputs.insert(1, np.broadcast_to(data.mask, data.signal.shape))
-            name = "infer"
-        answer = self._ask(name, inputs, batch_size, verbose, langevin, ("latent", "error"))
-        # Observed entries are returned as they came, so only what was inferred can have gone wrong.
-        if not np.isfinite(answer["latent"]).all():
-            raise checks.DivergenceError(
-                "Latents left the finite numbers during inference. Lower the step size: "
-                f"`model.inference` is {self.inference}."
-            )
-        return {key: part.reshape(-1, count, *part.shape[1:]) for key, part in answer.items()}
-
-    def _decoded(self, latents, batch_size: int = 100) -> np.ndarray:
-        return self._ask("decode", [latents], batch_size)["signal"]
-
-    def _ask(self, name, inputs, batch_size=100, verbose=0, langevin=None, outputs=None) -> dict:
-        """Run one signature over rows of `inputs`, `batch_size` at a time."""
-        if self._functions is None:
-            self._functions = {}
-        if langevin not in self._functions:
-            functions = signatures.functions(self, langevin=langevin, exported=False)
-            self._functions[langevin] = functions
-        return signatures.ask(self._functions[langevin][name], inputs, batch_size, verbose, outputs)
-
-
-def _check_count(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"`{name}` expected an integer of 1 or more, received {value!r}.")

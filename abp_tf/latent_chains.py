@@ -37,20 +37,23 @@ class LatentChains:
         mask: tf.Tensor | None,
         seed: tf.Tensor,
         langevin: Langevin | None = None,
+        start: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Infer latents from the prior, as `infer` and the exported signatures do.
+        """Infer latents, as `infer` and the exported signatures do.
 
         Args:
             signal: data, float32 `[n, *observed_shape]`.
             mask: float32 of 0 and 1 that broadcasts against `signal`, 1 = observed; or None.
             seed: int64 `[n]`, one per row.
             langevin: `inference` by default.
+            start: latents to begin with, `[n, *latent_shape]`; draws from the prior by default.
 
         Returns:
             latents, their decoded signals, and the mean squared error per observed entry `[n]`.
         """
         signal = observation.hide(signal, mask)
-        start = self.prior.draw(row_seeds(seed, PRIOR))
+        if start is None:
+            start = self.prior.draw(row_seeds(seed, PRIOR))
         dynamics = langevin or self.inference
         latent, _ = self._sample(start, signal, mask, dynamics, row_seeds(seed, CHAIN))
         decoded = self.decode(latent)

@@ -62,7 +62,8 @@ def of_latents(model, langevin=None, exported=True) -> dict:
     Args:
         model: a `Generator`.
         langevin: infers latents; `model.inference` by default.
-        exported: False for `infer(signal, mask, seed)`, which any model can do, in the place of
+        exported: False for `infer(signal, mask, seed)`, which any model can do, and for
+            `proceed(signal, mask, seed, latent)`, which goes on with its chains, in the place of
             `inpaint`.
     """
     seeds = tf.TensorSpec([None], tf.int64, name="seed")
@@ -90,6 +91,10 @@ def of_latents(model, langevin=None, exported=True) -> dict:
         latent, _, error = posterior(signal, mask, seed)
         return {"latent": latent, "error": error}
 
+    def proceed(signal, mask, seed, latent):
+        latent, _, error = posterior(signal, mask, seed, start=latent)
+        return {"latent": latent, "error": error}
+
     def inpaint(signal, mask, seed):
         mask = tf.cast(mask > 0.5, tf.float32)
         latent, decoded, error = posterior(signal, mask, seed)
@@ -103,6 +108,8 @@ def of_latents(model, langevin=None, exported=True) -> dict:
     found = {synthesize: [seeds], reconstruct: [signals, seeds]}
     if not exported:
         found[infer] = [signals, masks, seeds]
+        own = tf.TensorSpec([None, *model.latent_shape], tf.float32, name="latent")
+        found[proceed] = [signals, masks, seeds, own]
     elif model.observation is None:
         found[inpaint] = [signals, masks, seeds]
     return {**found, decode: [latents]}

@@ -126,9 +126,20 @@ def learn_abp(settings: dict, images: np.ndarray, mask: np.ndarray | None, obser
     return _fit(model, settings, images, mask)
 
 
-def _inpaint_ways(model: Generator | CoopNets, settings: dict) -> dict:
+def _inpaint_ways(model: CoopNets, settings: dict) -> dict:
     count = settings["samples"]
     return {f"median of {count}": _median(model.inpaint, count), "one": model.inpaint}
+
+
+def _draws_ways(model: Generator, settings: dict) -> dict:
+    """Recover by the median of draws from the posterior, which a few chains give."""
+    count, chains = settings["samples"], settings["chains"]
+
+    def median(images, mask):
+        drawn = model.inpaint(images, mask, samples=count, chains=chains).samples
+        return np.median(drawn, axis=1)
+
+    return {f"median of {count} draws": median, "one": model.inpaint}
 
 
 # Cooperative learning, without BatchNorm, through which no example's chain may run.
@@ -220,10 +231,11 @@ METHODS = {
     "ABP": Method(
         {
             "batch_size": 50, "learning_rate": 1e-3, "sigma": 0.3, "steps": 6, "step_size": 0.5,
-            "expansion": 0.6, "inference_steps": 200, "cool": 30, "samples": 8,
+            "expansion": 0.6, "inference_steps": 200, "cool": 30, "samples": 36,
+            "chains": 4,
         },
         learn_abp,
-        _inpaint_ways,
+        _draws_ways,
     ),
     "CoopNets": Method(
         {

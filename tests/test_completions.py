@@ -1,5 +1,7 @@
 """Several answers to one question: draws from the posterior, and the best of several chains."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -26,10 +28,11 @@ def linear():
     return model, weights, bias, signal.astype(np.float32)
 
 
-def test_completions_of_the_true_linear_model_have_the_conditional_moments(linear):
+@pytest.mark.parametrize("chains", [None, 1500])
+def test_completions_of_the_true_linear_model_have_the_conditional_moments(linear, chains):
     model, weights, bias, signal = linear
     damaged = np.where(SEEN, signal, np.nan).astype(np.float32)
-    found = model.inpaint(damaged[None], SEEN[None], samples=6000, batch_size=6000)
+    found = model.inpaint(damaged[None], SEEN[None], samples=6000, batch_size=6000, chains=chains)
     assert found.samples.shape == (1, 6000, 12)
     # The conditional mean of hidden entries of N(b, W Wᵀ + σ² I), by the formula that has no latents.
     covariance = weights @ weights.T + SIGMA**2 * np.eye(12)
@@ -86,6 +89,23 @@ def test_a_sample_belongs_to_its_row_and_number_alone(learned, digits, masks_of_
     finally:
         learned.inference = before
     np.testing.assert_allclose(alone, whole[:, 0], atol=1e-4)
+
+
+def test_fewer_chains_go_on_to_their_next_samples(learned, digits, masks_of_digits):
+    signals, mask = digits[:5], masks_of_digits[:5]
+    ask = functools.partial(learned.inpaint, signals, mask, seed=10)
+    found = ask(samples=6, chains=2).samples
+    np.testing.assert_allclose(found[:, :2], ask(samples=2).samples, atol=1e-4)
+    # A step further on: more like the last of its own chain than one of another chain, but not it.
+    apart = np.abs(found[:, :, None] - found[:, None]).mean(axis=(0, 3, 4, 5))
+    own, other = apart[[0, 1], [2, 3]], apart[[0, 1], [3, 2]]
+    assert (own > 1e-3).all()
+    assert (own < other).all()
+    some = learned.inpaint(signals[3:], mask[3:], seed=13, samples=6, chains=2, batch_size=1).samples
+    np.testing.assert_allclose(some, found[3:], atol=1e-4)
+    complete = learned.reconstruct(signals, samples=4, chains=1).samples
+    whole = learned.reconstruct(signals, np.ones((5, 8, 8, 1), bool), samples=4, chains=1).samples
+    np.testing.assert_allclose(complete, whole, atol=1e-4)
 
 
 def test_samples_of_an_indirect_model_are_whole_signals(make_model, digits):
@@ -149,6 +169,10 @@ def test_bad_numbers(learned, digits, masks_of_digits):
             learned.inpaint(digits, masks_of_digits, restarts=bad)
     with pytest.raises(ValueError, match="expected restarts=1 with them, received 3"):
         learned.reconstruct(digits, samples=2, restarts=3)
+    with pytest.raises(ValueError, match="expected a divisor of samples=6, received 4"):
+        learned.reconstruct(digits, samples=6, chains=4)
+    with pytest.raises(ValueError, match="received 4 without samples"):
+        learned.reconstruct(digits, chains=4)
 
 
 def test_samples_want_noisy_steps(learned, digits):

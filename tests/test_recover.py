@@ -186,9 +186,11 @@ def test_samples_tell_how_uncertain_entries_are(made, tmp_path, name):
         (["--data", "nonfaces", "--mask", "block:8"], "leaves something observed"),
         (["--data", "PHOTOS", "--mask", "MASKS", "--truth", "FEW"], "found none for 1"),
         (["--data", "test", "--mask", "pepper:0.5", "--truth", "FEW"], "received 8"),
-        (["--data", "test", "--mask", "pepper:0.5", "--restarts", "2"], "a Descriptor does not"),
+        (["--data", "test", "--mask", "pepper:0.5", "--restarts", "2"], "a Descriptor has no"),
         (["--data", "PHOTOS", "--mask", "WHITE"], "nothing is hidden"),
         (["--data", "test", "--samples", "2", "--restarts", "2"], "Give one of the two"),
+        (["--data", "test", "--samples", "6", "--chains", "4"], "a divisor of --samples 6, received 4"),
+        (["--data", "test", "--chains", "2"], "a divisor of --samples None"),
     ],
 )
 def test_what_cannot_be_is_told_and_nothing_is_written(made, damaged, words, part):
@@ -209,13 +211,21 @@ def test_what_cannot_be_is_told_and_nothing_is_written(made, damaged, words, par
     assert not (place / "out").exists()
 
 
-def test_the_best_of_several_chains(made, tmp_path):
-    words = ["--run", made("generator"), "--data", "test", "--restarts", 3, "--out", tmp_path / "out"]
-    assert inside(*words) == 0
+def test_several_chains(made, tmp_path):
     run = runs.Run.open(made("generator"))
-    found, truth, model = arrays(tmp_path / "out"), run.load_images().test, run.load_model()
+    truth, model = run.load_images().test, run.load_model()
+
+    def recovered(*words):
+        out = tmp_path / words[0].strip("-")
+        assert inside("--run", made("generator"), "--data", "test", "--out", out, *words) == 0
+        return arrays(out)
+
+    found = recovered("--restarts", 3)
     best = model.inpaint(truth, found["mask"], restarts=3)
     np.testing.assert_allclose(found["recovered"], np.clip(best, -1, 1), atol=1e-4)
+    found = recovered("--chains", 2, "--samples", 4)
+    several = model.inpaint(truth, found["mask"], samples=4, chains=2)
+    np.testing.assert_allclose(found["deviation"], several.deviation, atol=1e-4)
 
 
 def test_one_sample_tells_nothing(capsys):

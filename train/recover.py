@@ -63,6 +63,9 @@ def parser() -> argparse.ArgumentParser:
     add("--samples", type=options.at_least(2), metavar="K",
         help="recover by the mean of K samples, and write how much they deviate: of a generator, "
         "samples of the posterior; of other models, completions with K seeds")  # fmt: skip
+    add("--chains", type=options.positive(int), metavar="C",
+        help="of a generator: chains that the samples of an image come from, a divisor of K; one for "
+        "each by default, fewer take less time")  # fmt: skip
     add("--restarts", type=options.at_least(2), metavar="K",
         help="of a generator: infer the latents of each image by K chains and keep the one of least "
         "energy, where chains get stuck; not with --samples")  # fmt: skip
@@ -85,17 +88,24 @@ def main(argv: list[str] | None = None) -> int:
         )
     if arguments.restarts and arguments.samples:
         raise ValueError("--restarts: with --samples all chains are answers. Give one of the two.")
+    if arguments.chains and (arguments.samples or 1) % arguments.chains:
+        raise ValueError(
+            f"--chains: expected a divisor of --samples {arguments.samples}, received "
+            f"{arguments.chains}."
+        )
     run = runs.Run.open(arguments.run)
     model = run.load_model()
-    if arguments.restarts and not isinstance(model, Generator):
+    several = {name: getattr(arguments, name) for name in ("restarts", "chains")}
+    several = {name: value for name, value in several.items() if value}
+    if several and not isinstance(model, Generator):
         raise ValueError(
-            f"--restarts: a {type(model).__name__} does not compare chains; only a Generator does. "
-            "Leave it out."
+            f"--{'/'.join(several)}: a {type(model).__name__} has no chains of latents to choose from; "
+            "only a Generator has. Leave it out."
         )
     damaged = load(run, model, arguments)
     if damaged.mask is not None and damaged.mask.all():
         raise ValueError(f"--mask: nothing is hidden, so nothing can be recovered. {checks.POLARITY}")
-    found = recover(model, damaged, arguments.samples, arguments.seed, arguments.restarts)
+    found = recover(model, damaged, arguments.samples, arguments.seed, **several)
     told = {
         **{name: value for name, value in vars(arguments).items() if name != "out"},
         "images": len(damaged.signal),
@@ -187,9 +197,7 @@ def _matching(complete: data.Signals, names: list[str] | None, places: np.ndarra
     return places
 
 
-def recover(
-    model, damaged: Damaged, samples: int | None, seed: int, restarts: int | None = None
-) -> Recovered:
+def recover(model, damaged: Damaged, samples: int | None, seed: int, **several: int) -> Recovered:
     """Recover images, by the mean of several samples if they are asked for.
 
     Args:
@@ -197,17 +205,16 @@ def recover(
         damaged: what is known of the images.
         samples: their number; None: the model's one best answer.
         seed: of inference.
-        restarts: of a `Generator`: chains per image, of which the best is kept; None for one.
+        **several: of a `Generator`: `restarts`, or `chains` of the samples; see its `reconstruct`.
     """
     if damaged.mask is None:
         ask, inputs = model.reconstruct, (model.observe(damaged.signal),)
     else:
         ask, inputs = model.inpaint, (damaged.signal, damaged.mask)
     if samples is None:
-        chains = {"restarts": restarts} if restarts else {}
-        return Recovered(_clipped(ask(*inputs, seed=seed, **chains)))
+        return Recovered(_clipped(ask(*inputs, seed=seed, **several)))
     if isinstance(model, Generator):
-        found = ask(*inputs, seed=seed, samples=samples)
+        found = ask(*inputs, seed=seed, samples=samples, **several)
         return Recovered(_clipped(found.mean), found.deviation)
     count = len(damaged.signal)
     found = [ask(*inputs, seed=seed + number * count) for number in range(samples)]
