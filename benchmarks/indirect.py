@@ -48,7 +48,8 @@ def abp(settings: dict, operator, data: methods.Data) -> dict:
     model, seconds = methods.timed(learn, settings, seen[0], None)
 
     def recover(observed):
-        return np.median(model.reconstruct(observed, samples=settings["samples"]).samples, axis=1)
+        several = {name: settings[name] for name in ("samples", "chains")}
+        return np.median(model.reconstruct(observed, **several).samples, axis=1)
 
     found, took = methods.timed(recover, seen[1])
     train = recover(seen[0][:TRAINING])
