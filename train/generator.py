@@ -47,7 +47,7 @@ DEFAULTS = {
 LANGEVIN_DEFAULTS = {True: {"steps": 6, "step_size": 0.5}, False: {"steps": 10, "step_size": 0.1}}
 # What suits a source better than the defaults above.
 SOURCE_DEFAULTS = {
-    "digits": {"latent_dim": 16, "width": 16},
+    "digits": {"latent_dim": 16, "width": 16, "curve_every": 7, "picture_every": 10},
     "faces": {"latent_dim": 10, "width": 16, "epochs": 200, "curve_every": 50, "picture_every": 50},
 }
 

@@ -27,7 +27,7 @@ def negatives(source: str, settings: dict, images: data.Signals) -> Examples:
     return Examples(runs.load_like(source, settings, shape, images.rate).train)
 
 
-def errors(model, part: Examples, count: int = 500) -> dict:
+def errors(model, part: Examples, count: int = 300) -> dict:
     """Measure how well fresh inference reconstructs what is known of up to `count` images."""
     signal, mask, _ = part.rows(0, count)
     found = model.reconstruct(seen(model, signal), mask)
@@ -65,7 +65,7 @@ def completed(model, part: Examples) -> np.ndarray:
     return part.signal if part.mask is None else model.inpaint(part.signal, part.mask)
 
 
-def scores(model, sets: dict[str, Examples], count: int = 500) -> dict:
+def scores(model, sets: dict[str, Examples], count: int = 300) -> dict:
     """Tell mean and spread of `f(x)` of up to `count` images of each set, completed."""
     result = {}
     for name, part in sets.items():
