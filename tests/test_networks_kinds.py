@@ -1,5 +1,7 @@
 """Networks of textures, sounds and clips: sizes, what moves with what, and what rows depend on."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -104,6 +106,7 @@ def test_sizes_out_of_reach_are_refused_with_the_nearest(make, nearest):
         (lambda: networks.texture_generator((64, 64, 3), activation="relu"), "received 'relu'"),
         (lambda: networks.texture_descriptor((30, 64, 3)), "at least 31x31, .* received 30x64"),
         (lambda: networks.texture_descriptor((64, 64, 3), padding="full"), "received 'full'"),
+        (lambda: networks.texture_generator((64, 64, 3), padding="full"), "received 'full'"),
         (
             lambda: networks.texture_descriptor((64, 64, 3), activation="no"),
             "leaky_relu, received 'no'",
@@ -152,6 +155,43 @@ def test_a_shifted_grid_gives_a_shifted_texture():
         moved[:, 40 + 8 : 120 + 8, 40 + 16 : 120 + 16], texture[:, inner, inner], atol=1e-5
     )
     assert np.abs(moved - texture)[:, inner, inner].mean() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("make", "step", "latents"),
+    [
+        (functools.partial(networks.texture_generator, (64, 64, 1), width=4, levels=3), 8, 12),
+        (
+            functools.partial(
+                networks.texture_generator, (64, 64, 1), width=4, levels=3, kernel_size=4
+            ),
+            8,
+            10,
+        ),
+        (functools.partial(networks.sound_generator, 480, width=4, factors=(6, 4)), 24, 26),
+    ],
+)
+def test_without_padding_all_places_are_alike(make, step, latents):
+    """What is cut out of a larger texture is that of the latents above it, to the very border."""
+    network = with_biases(make(padding="valid"))
+    sides, signal = network.input_shape[1:-1], network.output_shape[1:-1]
+    assert sides == (latents,) * len(sides)
+    larger = normal(1, *(side + 6 for side in sides), 1)
+    whole = networks.resized(network, larger.shape[1:])(larger).numpy()
+    assert whole.shape[1:-1] == tuple(side + 6 * step for side in signal)
+    for at in (0, 4, 6):
+        part = network(larger[(slice(None), *(slice(at, at + side) for side in sides))])
+        cut = (slice(None), *(slice(at * step, at * step + side) for side in signal))
+        np.testing.assert_allclose(part, whole[cut], atol=1e-5)
+    # By the same weights as with padding, whose border alone differs.
+    padded = with_biases(make())
+    padded.set_weights(network.get_weights())
+    padded = networks.resized(padded, larger.shape[1:])(larger).numpy()
+    rest = [
+        (one - other) // 2 for one, other in zip(padded.shape[1:-1], whole.shape[1:-1], strict=True)
+    ]
+    inner = (slice(None), *(slice(side, -side) for side in rest))
+    np.testing.assert_allclose(padded[inner], whole, atol=1e-5)
 
 
 def test_shifted_latents_give_a_shifted_sound_and_clip():

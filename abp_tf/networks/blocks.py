@@ -16,6 +16,7 @@ UP = {
     2: keras.layers.Conv2DTranspose,
     3: keras.layers.Conv3DTranspose,
 }
+CROP = {1: keras.layers.Cropping1D, 2: keras.layers.Cropping2D, 3: keras.layers.Cropping3D}
 
 
 def check_smooth(owner: str, activation: str) -> None:
@@ -35,6 +36,12 @@ def check_activation(owner: str, activation: str) -> None:
             f"{owner} expected an activation of {', '.join((*SMOOTH, *KINKED))}, received "
             f"{activation!r}."
         )
+
+
+def check_padding(owner: str, padding: str) -> None:
+    """Refuse a padding that convolutions do not know."""
+    if padding not in ("valid", "same"):
+        raise ValueError(f"{owner} expected a padding of 'valid' or 'same', received {padding!r}.")
 
 
 def check_positive(owner: str, **values: float) -> None:
@@ -107,26 +114,31 @@ def top_down(
     strides: Sequence[tuple[int, ...]],
     kernels: Sequence[tuple[int, ...]],
     activation: str,
+    padding: str,
     dtype,
 ) -> keras.Model:
     """A fully convolutional generator: each layer enlarges its grid, the last ends in tanh.
 
     Args:
         name: of the model.
-        grid: sides of the latent grid.
+        grid: sides of the latent grid that the signal covers.
         channels: of the latents, of each hidden layer, and of the signal.
         strides: one tuple per layer: by how much each side grows.
         kernels: one tuple per layer: sides of the kernel, in entries of the layer's output.
         activation: of the hidden layers.
+        padding: "same", where entries near the border see fewer latents than others; or "valid", where
+            the grid is wider than the signal, so that all see as many.
         dtype: policy the layers compute in.
 
     Returns:
-        A `keras.Model` from `[n, *grid, channels[0]]`; float32 in [-1, 1].
+        A `keras.Model` from `[n, *grid, channels[0]]`, with "valid" from a grid with margins; float32
+        in [-1, 1].
 
     Raises:
-        ValueError: for a kernel narrower than its stride: what lies between its places would depend
-            on nothing.
+        ValueError: for an unknown padding, or a kernel narrower than its stride: what lies between its
+            places would depend on nothing.
     """
+    check_padding(name, padding)
     pairs = list(zip(strides, kernels, strict=True))
     if any(
         width < step for stride, kernel in pairs for width, step in zip(kernel, stride, strict=True)
@@ -137,7 +149,11 @@ def top_down(
             f"at most, received {min(min(kernel) for kernel in kernels)}: entries between the kernel's "
             "places would not depend on the latents. Widen it, or enlarge in more and smaller steps."
         )
-    latent = keras.Input((*grid, channels[0]), name="latent")
+    margins = [[0] * len(grid)] * (len(strides) + 1)
+    if padding == "valid":
+        margins = _margins(strides, kernels)
+    sides = [side + 2 * margin for side, margin in zip(grid, margins[0], strict=True)]
+    latent = keras.Input((*sides, channels[0]), name="latent")
     x, last = latent, len(strides)
     for level, (stride, kernel) in enumerate(pairs, start=1):
         inputs = math.prod(kernel) / math.prod(stride) * channels[level - 1]
@@ -149,9 +165,24 @@ def top_down(
             "name": f"up{level}",
         }
         x = UP[len(grid)](channels[level], kernel, stride, **options)(x)
+        if padding == "valid":
+            before, after = margins[level - 1 : level + 1]
+            crop = [step * m - n for step, m, n in zip(stride, before, after, strict=True)]
+            x = CROP[len(grid)](crop if len(grid) > 1 else crop[0], dtype=dtype, name=f"crop{level}")(x)
     # Residuals are float32 under every precision policy, so the last activation is too.
     x = keras.layers.Activation("tanh", dtype="float32", name="range")(x)
     return keras.Model(latent, x, name=name)
+
+
+def _margins(strides: Sequence[tuple[int, ...]], kernels: Sequence[tuple[int, ...]]) -> list[list[int]]:
+    """Return how much wider, at each end of each side, the latents and the maps of each layer are."""
+    margins = [[0] * len(strides[0])]
+    for stride, kernel in zip(reversed(strides), reversed(kernels), strict=True):
+        # Of the entries that a layer makes, so many at each end would see latents that are not there.
+        lost = [width - step - (width - step) // 2 for step, width in zip(stride, kernel, strict=True)]
+        needed = zip(margins[0], lost, stride, strict=True)
+        margins.insert(0, [-(-(margin + some) // step) for margin, some, step in needed])
+    return margins
 
 
 def bottom_up(
@@ -182,8 +213,7 @@ def bottom_up(
         A `keras.Model` from `[n, *shape]` to float32 `[n, 1]`.
     """
     check_activation(name, activation)
-    if padding not in ("valid", "same"):
-        raise ValueError(f"{name} expected a padding of 'valid' or 'same', received {padding!r}.")
+    check_padding(name, padding)
     sides = list(shape[:-1])
     for stride, kernel in zip(strides, kernels, strict=True):
         if padding == "valid":

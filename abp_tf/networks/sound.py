@@ -18,6 +18,7 @@ def sound_generator(
     factors: Sequence[int] = (10, 10, 10, 10),
     kernel_size: int = 25,
     activation: str = "silu",
+    padding: str = "same",
     dtype: str | keras.DTypePolicy | None = None,
 ) -> keras.Model:
     """Fully convolutional generator of a sound in [-1, 1], from a short sequence of latents.
@@ -33,11 +34,14 @@ def sound_generator(
         factors: by how much each layer lengthens its sequence, the coarsest first.
         kernel_size: of the transposed convolutions.
         activation: of the hidden layers, one of `SMOOTH`.
+        padding: "same", as published, where a sound fades in and out; or "valid", where the sequence of
+            latents is longer than the sound at both ends, so that all samples see as many.
         dtype: policy the layers compute in, "float32" or "mixed_bfloat16"; Keras's global one by
             default. Sounds are float32 in any case.
 
     Returns:
-        A `keras.Model` from `[n, samples / prod(factors), latent_channels]` to `[n, samples, 1]`.
+        A `keras.Model` from `[n, samples / prod(factors), latent_channels]`, with "valid" from a
+        longer sequence, to `[n, samples, 1]`.
 
     Raises:
         ValueError: for a number of samples that cannot be reached (the nearest that can is named) or
@@ -64,6 +68,7 @@ def sound_generator(
         [(factor,) for factor in factors],
         [(kernel_size,)] * levels,
         activation,
+        padding,
         dtype,
     )
 

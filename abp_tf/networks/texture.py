@@ -17,6 +17,7 @@ def texture_generator(
     levels: int = 5,
     kernel_size: int = 5,
     activation: str = "silu",
+    padding: str = "same",
     dtype: str | keras.DTypePolicy | None = None,
 ) -> keras.Model:
     """Fully convolutional generator of a texture in [-1, 1], from a grid of latents.
@@ -33,12 +34,15 @@ def texture_generator(
         levels: number of transposed convolutions.
         kernel_size: of the transposed convolutions.
         activation: of the hidden maps, one of `SMOOTH`.
+        padding: "same", as published, where pixels near the border see fewer latents than others and a
+            texture fades there; or "valid", where the grid of latents is wider than the texture and
+            all pixels are alike: 11×11 latents for 224×224.
         dtype: policy the layers compute in, "float32" or "mixed_bfloat16"; Keras's global one by
             default. Textures are float32 in any case.
 
     Returns:
-        A `keras.Model` from `[n, height / 2 ** levels, width / 2 ** levels, latent_channels]` to
-        `[n, *shape]`.
+        A `keras.Model` from `[n, height / 2 ** levels, width / 2 ** levels, latent_channels]`, with
+        "valid" from a wider grid, to `[n, *shape]`.
 
     Raises:
         ValueError: for a shape that cannot be reached (the nearest that can is named) or a value
@@ -63,6 +67,7 @@ def texture_generator(
         [(2, 2)] * levels,
         [(kernel_size,) * 2] * levels,
         activation,
+        padding,
         dtype,
     )
 

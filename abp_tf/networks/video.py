@@ -83,7 +83,7 @@ def video_generator(
         hidden = [width * min(2 ** (levels - 1), 8), *hidden]
         strides, kernels = [(1, *base), *strides], [(3, *base), *kernels]
     channels = [latent_channels, *hidden, shape[-1]]
-    return blocks.top_down(owner, grid, channels, strides, kernels, activation, dtype)
+    return blocks.top_down(owner, grid, channels, strides, kernels, activation, "same", dtype)
 
 
 def video_descriptor(
