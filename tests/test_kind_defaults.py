@@ -131,6 +131,10 @@ def test_networks_as_the_options_say():
     sound = settled("sound", "generator", kernel_size=9, factors=[4, 5])
     made = generator.build(sound, (200, 1), 4)
     assert {layer.kernel.shape[0] for layer in made.network.layers if hasattr(layer, "kernel")} == {9}
+    both = settled("texture", "coopnets", padding="valid", descriptor_padding="same", levels=3, width=4)
+    made = coopnets.build(both, (32, 32, 3), 4)
+    assert made.latent_shape == (8, 8, both["latent_dim"])
+    assert made.network.layers[1].padding == "same"
 
 
 def test_kernels_of_three_sides_are_for_clips():

@@ -23,6 +23,7 @@ DEFAULTS = {
     "descriptor_kernel_size": 4,
     "descriptor_activation": "leaky_relu",
     "descriptor_levels": None,
+    "descriptor_padding": None,
     "outputs": 1,
     "initial_deviation": None,
     "activation": "elu",

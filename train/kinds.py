@@ -67,7 +67,8 @@ KINDS = {
         data.TEXTURE_SOURCES_HELP,
         Network(
             networks.texture_generator,
-            _same("width", "kernel_size", "levels", "activation", latent_dim="latent_channels"),
+            _same("width", "kernel_size", "levels", "activation", "padding",
+                  latent_dim="latent_channels"),
         ),
         Network(networks.texture_descriptor, _same("width", "activation", "padding")),
     ),
@@ -75,7 +76,8 @@ KINDS = {
         data.SOUND_SOURCES_HELP,
         Network(
             lambda shape, **keywords: networks.sound_generator(shape[0], **keywords),
-            _same("width", "factors", "kernel_size", "activation", latent_dim="latent_channels"),
+            _same("width", "factors", "kernel_size", "activation", "padding",
+                  latent_dim="latent_channels"),
         ),
         Network(
             lambda shape, **keywords: networks.sound_descriptor(shape[0], **keywords),
@@ -99,7 +101,7 @@ KINDS = {
 _COLUMNS = 79  # of --help
 
 # Of the settings that a run with both networks has twice, those of the descriptor.
-_PREFIXED = ("width", "kernel_size", "activation", "levels")
+_PREFIXED = ("width", "kernel_size", "activation", "levels", "padding")
 # Networks by the programs that learn them.
 _PARTS = {
     "generator": ("generator",),

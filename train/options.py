@@ -152,6 +152,9 @@ def add_network(add: Callable) -> None:
     add("--time-levels", type=int, help="how often the number of frames is doubled")
     add("--factors", type=positive(int), nargs="+", help="by how much each layer lengthens a sound")
     add("--base", type=size, metavar="N|HxW", help="coarsest map of frames that are not stationary")
+    add("--padding", choices=["valid", "same"],
+        help="of transposed convolutions of textures and sounds: valid has latents beyond the border, "
+        "where same fades")  # fmt: skip
     add_stationary(add)
 
 
@@ -160,7 +163,8 @@ def add_bottom_up(add: Callable, prefix: str = "") -> None:
     add(f"--{prefix}levels", type=positive(int),
         help="number of strided convolutions, for sounds and clips")  # fmt: skip
     add("--stride", type=positive(int), help="of convolutions of sounds")
-    add("--padding", choices=["valid", "same"], help="of convolutions of textures and sounds")
+    add(f"--{prefix}padding", choices=["valid", "same"],
+        help="of convolutions of textures and sounds")  # fmt: skip
 
 
 def add_stationary(add: Callable) -> None:
