@@ -16,8 +16,9 @@ TASKS = ("generator", "descriptor", "CoopNets")
 SIZE = 224
 SETTINGS = {
     "generator": {
-        "size": SIZE, "width": 32, "levels": 5, "latent_channels": 1, "sigma": 0.3, "steps": 6,
-        "step_size": 0.5, "rate": 1e-3, "weight_decay": 4.0, "iterations": 500,
+        "size": SIZE, "crop": 128, "width": 24, "levels": 5, "latent_channels": 3, "crops": 24,
+        "padding": "valid", "sigma": 0.15, "steps": 6, "step_size": 0.5, "rate": 3e-3,
+        "weight_decay": 4.0, "batch": 4, "iterations": 1000,
     },
     "descriptor": {
         "size": SIZE, "crop": 112, "width": 48, "crops": 400, "start": 0.3, "steps": 60,
@@ -80,13 +81,17 @@ def _fit(model, signals: np.ndarray, batch: int, iterations: int) -> float:
 
 def _generator(settings: dict, photo: np.ndarray) -> tuple[Generator, float]:
     network = networks.texture_generator(
-        photo.shape, settings["latent_channels"], settings["width"], levels=settings["levels"]
+        (settings["crop"], settings["crop"], 3),
+        settings["latent_channels"],
+        settings["width"],
+        levels=settings["levels"],
+        padding=settings["padding"],
     )
     langevin = Langevin(settings["steps"], settings["step_size"])
     model = Generator(network, settings["sigma"], langevin, preconditioning=True, expansion=1.0)
     rate = keras.optimizers.schedules.CosineDecay(settings["rate"], settings["iterations"], 0.005)
     model.compile(keras.optimizers.Adam(rate, beta_1=0.5, weight_decay=settings["weight_decay"]))
-    return model, _fit(model, photo[None], 1, settings["iterations"])
+    return model, _fit(model, _crops(settings, photo), settings["batch"], settings["iterations"])
 
 
 def _descriptor(settings: dict, photo: np.ndarray) -> tuple[Descriptor, float]:
@@ -134,9 +139,10 @@ LEARN = {"generator": _generator, "descriptor": _descriptor, "CoopNets": _coopne
 
 def _synthesize(model, settings: dict, scale: int) -> np.ndarray:
     """Draw one texture, `scale` times as large as the photograph."""
-    side = settings["size"] * scale
-    shape = (side, side, 3)
+    side, channels = settings["size"] * scale, 3
     if not isinstance(model, Descriptor):
-        factor = 2 ** settings["levels"]
-        shape = (side // factor, side // factor, settings["latent_channels"])
+        # As many latents more than for a crop as the crop would have to grow.
+        more = (side - settings["crop"]) // 2 ** settings["levels"]
+        side, channels = model.latent_shape[0] + more, settings["latent_channels"]
+    shape = (side, side, channels)
     return abp_tf.resized(model, shape).synthesize(1, seed=1)[0]
