@@ -97,7 +97,7 @@ def measure(learned: Learned, data: fashion.Labelled, extract, place: Path) -> d
             "seconds_per_1000": 1000 * took / len(drawn),
             **effect,
         }
-        file = name.partition("N(")[0].strip().replace(" ", "_")
+        file = name.replace("N(0, I)", "prior").replace(" ", "_")
         pictures.save_png(place / f"{file}.png", pictures.grid(drawn[:96], columns=12))
         few = drawn[:12]
         nearest = [data.train[np.argmin(((data.train - x) ** 2).sum((1, 2, 3)))] for x in few]
