@@ -77,7 +77,10 @@ def test_learn_and_recover(program, kind, sources, tmp_path, capsys):
     assert run.config["settings"]["kind"] == kind
     assert run.config["data"].get("rate") == {"sound": 8000, "video": 12}.get(kind)
     assert {"synthesis", "inpainting"} <= {file.stem for file in run.pictures.glob("*.png")}
-    if kind != "texture":
+    if kind == "texture":  # three times as large along each side
+        with Image.open(run.pictures / "larger.png") as picture:
+            assert picture.size == (96, 96)
+    else:
         assert len(list(run.pictures.glob(f"synthesis-*.{suffix}"))) == 4
     assert inside(evaluate, "--run", path, "--count", 4) == 0
 
@@ -146,7 +149,8 @@ def test_another_texture_after_one_of_several(tmp_path):
     photos = np.random.default_rng(0).integers(0, 256, (3, 32, 32), np.uint8)
     np.savez(tmp_path / "photos.npz", photos=photos)
     source = f"npz:{tmp_path / 'photos.npz'}"
-    settings = generator.settle({"kind": "texture", "data": source, "size": 32, "item": 1})
+    whole = {"patch": 32, "patches": 1}
+    settings = generator.settle({"kind": "texture", "data": source, "size": 32, "item": 1, **whole})
     assert runs.load_images(settings).train.shape == (1, 32, 32, 1)
     assert runs.load_like("gravel", settings, (32, 32, 1)).train.shape == (1, 32, 32, 1)
 

@@ -1,9 +1,10 @@
 """What the programs do by default with textures, sounds and clips, where it is not as with images.
 
-As a rule there is one photograph, recording or clip to learn from. A generator takes it whole, with
-settings near those of `benchmarks.kinds`, and descriptors learn from pieces of it by short-run chains:
-a pool of whole signals would be as large as it is stale. One pass over so few examples is short, so
-there is a least number of iterations in an epoch. What is None the network has by itself.
+As a rule there is one photograph, recording or clip to learn from. A generator takes it whole, or some
+crops of a photograph, few enough for each one's chain to be visited often, with settings near those of
+`benchmarks.kinds`. Descriptors learn from pieces of it by short-run chains: a pool of whole signals
+would be as large as it is stale. One pass over so few examples is short, so there is a least number of
+iterations in an epoch. What is None the network has by itself.
 
 Change numbers here; the programs' --help tells them.
 """
@@ -53,8 +54,10 @@ DEFAULTS: dict[str, dict[str, dict]] = {
     "image": {"generator": {}, "descriptor": {}, "coopnets": {}},
     "texture": {
         "generator": {
-            **_GENERATOR, **_BRICK,
-            "latent_dim": 1, "width": 32, "sigma": 0.3, "least_steps_per_epoch": 20,
+            **_GENERATOR, **_BRICK, "patch": 128, "patches": 24, "padding": "valid",
+            "latent_dim": 3, "width": 24, "sigma": 0.15, "learning_rate": 3e-3, "weight_decay": 4.0,
+            "inference_steps": 40, "inference_cool": 20, "least_steps_per_epoch": 50,
+            "curve_every": 20, "picture_every": 10,
         },
         "descriptor": {
             **_DESCRIPTOR, **_BRICK, "patch": 64, "patches": 400,

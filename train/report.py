@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import keras
 import numpy as np
 
-from abp_tf import callbacks, data, interpolation, masks, media, metrics, pictures, runs
+from abp_tf import (
+    Descriptor,
+    callbacks,
+    data,
+    interpolation,
+    masks,
+    media,
+    metrics,
+    networks,
+    pictures,
+    resized,
+    runs,
+)
 from abp_tf.data import mask_files
 from abp_tf.data.pipeline import Examples
 from abp_tf.gallery import seen, show
@@ -93,6 +106,8 @@ def write_pictures(model, images: data.Signals, directory: Path, mask: str | Non
     source = source if len(source.signal) >= few else parts["train"]
     drawn = show(model, source.signal, source.mask)
     shown = {name: part.picture() for name, part in drawn.items()}
+    if source.signal.ndim == 4 and networks.resizable(_entrance(model)):  # a texture
+        shown["larger"] = pictures.grid(larger(model).synthesize(1), 1, scale=1, gap=0)
     if source.signal.ndim != 4:  # a picture does not tell all of a sound or a clip
         for number, signal in enumerate(drawn["synthesis"].signals[:4]):
             media.save(directory / f"synthesis-{number}", signal, images.rate, mp4=True)
@@ -121,6 +136,26 @@ def write_pictures(model, images: data.Signals, directory: Path, mask: str | Non
         paths.append(directory / f"{name}.png")
         pictures.save_png(paths[-1], picture)
     return paths
+
+
+def larger(model, times: int = 3):
+    """Make a model of signals `times` as large along each side from a fully convolutional one."""
+    network = _entrance(model)
+    sides, channels = network.input_shape[1:-1], network.input_shape[-1]
+    if isinstance(model, Descriptor):
+        return resized(model, (*(times * side for side in sides), channels))
+    # What one latent more adds to the signal; some latents may lie beyond its border.
+    more = networks.resized(network, (*(side + 1 for side in sides), channels)).output_shape[1:-1]
+    grid = [
+        side + (times - 1) * length // (long - length)
+        for side, length, long in zip(sides, model.signal_shape[:-1], more, strict=True)
+    ]
+    return resized(model, (*grid, channels))
+
+
+def _entrance(model) -> keras.Model:
+    """Return the network whose inputs a model draws: of CoopNets it is the generator's."""
+    return getattr(model, "generator", model).network
 
 
 def default_mask(shape: tuple[int, ...]) -> str:
