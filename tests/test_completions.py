@@ -100,7 +100,7 @@ def test_fewer_chains_go_on_to_their_next_samples(learned, digits, masks_of_digi
     apart = np.abs(found[:, :, None] - found[:, None]).mean(axis=(0, 3, 4, 5))
     own, other = apart[[0, 1], [2, 3]], apart[[0, 1], [3, 2]]
     assert (own > 1e-3).all()
-    assert (own < other).all()
+    assert (own < 0.6 * other).all()
     some = learned.inpaint(signals[3:], mask[3:], seed=13, samples=6, chains=2, batch_size=1).samples
     np.testing.assert_allclose(some, found[3:], atol=1e-4)
     complete = learned.reconstruct(signals, samples=4, chains=1).samples
