@@ -191,6 +191,7 @@ def test_samples_tell_how_uncertain_entries_are(made, tmp_path, name):
         (["--data", "test", "--samples", "2", "--restarts", "2"], "Give one of the two"),
         (["--data", "test", "--samples", "6", "--chains", "4"], "a divisor of --samples 6, received 4"),
         (["--data", "test", "--chains", "2"], "a divisor of --samples None"),
+        (["--data", "test", "--chains", "1"], "a divisor of --samples None"),
     ],
 )
 def test_what_cannot_be_is_told_and_nothing_is_written(made, damaged, words, part):

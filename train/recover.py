@@ -88,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
         )
     if arguments.restarts and arguments.samples:
         raise ValueError("--restarts: with --samples all chains are answers. Give one of the two.")
-    if arguments.chains and (arguments.samples or 1) % arguments.chains:
+    if arguments.chains and (not arguments.samples or arguments.samples % arguments.chains):
         raise ValueError(
             f"--chains: expected a divisor of --samples {arguments.samples}, received "
             f"{arguments.chains}."
