@@ -12,7 +12,9 @@ from abp_tf import files
 
 def place_of(directory: Path, name: str, settings: dict) -> Path:
     """Return the directory of a cell; arguments as for `cell`."""
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]
+    # What is not set does not count: an option that is new leaves the cells of before as they are.
+    given = {key: value for key, value in settings.items() if value is not None}
+    digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:10]
     return directory / f"{name}-{digest}"
 
 

@@ -31,6 +31,7 @@ def test_a_cell_is_computed_once_for_its_settings(tmp_path):
     other = cells.cell(tmp_path, "one", {"a": 1, "b": 3}, compute)
     assert (first, again, other) == ({"figure": 1}, {"figure": 1}, {"figure": 2})
     assert calls[1] == cells.place_of(tmp_path, "one", {"a": 1, "b": 3})
+    assert calls[1] == cells.place_of(tmp_path, "one", {"a": 1, "b": 3, "a new option": None})
     stored = json.loads((calls[0] / "result.json").read_text())
     assert stored == {"settings": {"a": 1, "b": 2}, "figures": {"figure": 1}}
 
