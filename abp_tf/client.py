@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from typing import NamedTuple, Self
@@ -9,14 +10,12 @@ from typing import NamedTuple, Self
 import grpc
 import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import ArrayLike
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     model_pb2,
     model_service_pb2_grpc,
-    predict_pb2,
     prediction_service_pb2_grpc,
 )
 
@@ -27,6 +26,9 @@ from abp_tf.wire import ServingError, Signature
 
 # When a server goes over to another version between two requests, all rows are asked again.
 _ROUNDS = 3
+
+# Requests of one call that are with the server at a time: while it computes one, the next arrives.
+_UNDER_WAY = 2
 
 
 class Version(NamedTuple):
@@ -43,14 +45,16 @@ class Client:
     The server is the one of this package or TensorFlow Serving. The answer to a row depends on the
     row and its seed alone, and agrees with that of the exported model. Rows are split over requests
     so that neither they nor their answers are larger than gRPC's default of 4 MB; a row that is larger
-    is sent alone. Input is checked before it is sent. A server that is away is asked again for about
-    three seconds. A client may be used by several threads.
+    is sent alone. Two requests of a call are under way at a time. Input is checked before it is sent.
+    A server that is away is asked again for about three seconds. A client may be used by several
+    threads.
 
     Args:
         address: "host:port" of the server.
         model: the model's name on the server.
         version: a number, or a label that the server's configuration gives to one; None: the newest.
-        timeout: seconds that one request may take, other attempts included.
+        timeout: seconds that one request may take, other attempts included; one that is sent behind
+            another of the same call has as many more.
         root_certificates: file of the certificates (PEM) that the server's is checked against; None:
             plain text.
         batch_size: rows in a request at most. The default is the largest batch a server has warmed
@@ -241,17 +245,19 @@ class Client:
             progress = keras.utils.Progbar(total, verbose=verbose, unit_name="row")
             answers, versions, end = [], set(), 0
             size = wire.rows_per_request(signature, inputs)
-            while end < total:
-                start, end = end, min(end + min(size, self.batch_size), total)
-                rows = np.arange(start, end)
-                batch = {key: part[rows % count] for key, part in inputs.items()}
-                if "seed" in batch:
-                    batch["seed"] = batch["seed"] + rows // count * count
-                response = self._predict(name, signature, batch)
-                answers.append(wire.arrays(name, response.outputs, len(rows)))
-                versions.add(response.model_spec.version.value)
-                size = wire.rows_per_request(signature, inputs, answers[0])
-                progress.update(end)
+            with contextlib.closing(wire.Line(self._predictions.Predict, self.timeout)) as line:
+                while end < total or line.under_way:
+                    # One row alone tells how many fit, where nothing else does.
+                    many = _UNDER_WAY if answers or size > 1 else 1
+                    while end < total and len(line.under_way) < many:
+                        rows = np.arange(end, min(end + min(size, self.batch_size), total))
+                        line.send(rows, wire.request(self._model, name, signature, inputs, rows))
+                        end += len(rows)
+                    rows, response = self._call(line.receive)
+                    answers.append(wire.arrays(name, response.outputs, len(rows)))
+                    versions.add(response.model_spec.version.value)
+                    size = wire.rows_per_request(signature, inputs, answers[0])
+                    progress.update(rows[-1] + 1)
             if len(versions) == 1:
                 break
         else:
@@ -277,7 +283,7 @@ class Client:
         request = get_model_metadata_pb2.GetModelMetadataRequest(
             model_spec=self._model, metadata_field=["signature_def"]
         )
-        response = self._call(self._predictions.GetModelMetadata, request)
+        response = self._call(lambda: self._predictions.GetModelMetadata(request, timeout=self.timeout))
         found = get_model_metadata_pb2.SignatureDefMap()
         response.metadata["signature_def"].Unpack(found)
         return {
@@ -289,7 +295,7 @@ class Client:
     def status(self) -> list[Version]:
         """Return the versions of the model that the server knows, or the one asked for, by number."""
         request = get_model_status_pb2.GetModelStatusRequest(model_spec=self._model)
-        response = self._call(self._models.GetModelStatus, request)
+        response = self._call(lambda: self._models.GetModelStatus(request, timeout=self.timeout))
         name = get_model_status_pb2.ModelVersionStatus.State.Name
         return sorted(
             Version(one.version, name(one.state), one.status.error_message)
@@ -309,17 +315,9 @@ class Client:
             )
         return known[name]
 
-    def _predict(self, name: str, signature: Signature, batch: dict) -> predict_pb2.PredictResponse:
-        request = predict_pb2.PredictRequest(model_spec=self._model)
-        request.model_spec.signature_name = name
-        for key, part in batch.items():
-            values = np.ascontiguousarray(part, signature.inputs[key].dtype.as_numpy_dtype)
-            request.inputs[key].CopyFrom(tf.make_tensor_proto(values))
-        return self._call(self._predictions.Predict, request)
-
-    def _call(self, method: Callable, request):
+    def _call(self, ask: Callable):
         try:
-            return method(request, timeout=self.timeout)
+            return ask()
         except grpc.RpcError as cause:
             self._known = None
             raise wire.error(cause, self.address, self.name, self.timeout) from cause

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections import deque
 from typing import NamedTuple
 
 import grpc
 import numpy as np
 import tensorflow as tf
+from tensorflow_serving.apis import model_pb2, predict_pb2
 
 from abp_tf import checks
 from abp_tf.data import pipeline
@@ -185,6 +187,72 @@ def rows_per_request(
     else:
         return 1
     return max(1, MESSAGE_BYTES // max(sent, received))
+
+
+def request(
+    model: model_pb2.ModelSpec,
+    name: str,
+    signature: Signature,
+    inputs: dict[str, np.ndarray],
+    rows: np.ndarray,
+) -> predict_pb2.PredictRequest:
+    """Return the request for some rows; after the last of the inputs the first comes again.
+
+    Args:
+        model: that is asked.
+        name: of its function.
+        signature: of that function.
+        inputs: all rows of them; a seed grows by their number each time they come again.
+        rows: numbers of rows, `[n]`.
+    """
+    message = predict_pb2.PredictRequest(model_spec=model)
+    message.model_spec.signature_name = name
+    for key, part in inputs.items():
+        values = part[rows % len(part)]
+        if key == "seed":
+            values = values + rows // len(part) * len(part)
+        values = np.ascontiguousarray(values, signature.inputs[key].dtype.as_numpy_dtype)
+        message.inputs[key].CopyFrom(tf.make_tensor_proto(values))
+    return message
+
+
+class Line:
+    """Requests under way; their answers are received in the order in which they were sent.
+
+    Args:
+        method: of a stub.
+        timeout: seconds that the answer to a request may take; for one that is sent behind others,
+            so many for each of them too.
+    """
+
+    def __init__(self, method: grpc.UnaryUnaryMultiCallable, timeout: float):
+        self._method, self._timeout = method, timeout
+        self.under_way: deque[tuple] = deque()
+
+    def send(self, rows: np.ndarray, message: predict_pb2.PredictRequest) -> None:
+        """Send a request for some rows."""
+        before = len(self.under_way)
+        call = self._method.future(message, timeout=self._timeout * (1 + before))
+        self.under_way.append((rows, message, call, before))
+
+    def receive(self) -> tuple[np.ndarray, predict_pb2.PredictResponse]:
+        """Wait for the first answer; return it, and the rows it was asked for.
+
+        Raises:
+            grpc.RpcError: there is none.
+        """
+        rows, message, call, before = self.under_way.popleft()
+        if before and call.code() == grpc.StatusCode.RESOURCE_EXHAUSTED:
+            # A server that takes few requests at a time may take it when the others are answered.
+            for _, _, other, _ in self.under_way:
+                other.code()
+            return rows, self._method(message, timeout=self._timeout)
+        return rows, call.result()
+
+    def close(self) -> None:
+        """Take back what is still under way."""
+        for _, _, call, _ in self.under_way:
+            call.cancel()
 
 
 def arrays(name: str, outputs, count: int) -> dict[str, np.ndarray]:

@@ -1,9 +1,10 @@
 """The server's throughput, latency and memory: python -m benchmarks.serving.
 
 Each cell is measured in turns: by client threads that send ready-made requests to a server in another
-process, and by as many threads that call the same SavedModel in this one. Both have the same processor
-cores, which the clients share with the server. Weights are random, time does not depend on them; the
-inference has a tenth of the default's steps, beside which the network would take no visible time.
+process, one at a time, which tells the latency, and with two under way, as `abp_tf.Client` has them;
+and by as many threads that call the same SavedModel in this one. All have the same processor cores,
+which the clients share with the server. Weights are random, time does not depend on them; the inference
+has a tenth of the default's steps, beside which the network would take no visible time.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import itertools
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
@@ -23,7 +24,7 @@ import psutil
 import tensorflow as tf
 from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_service_pb2_grpc
 
-from abp_tf import Generator, Langevin, networks, programs
+from abp_tf import Generator, Langevin, networks, programs, wire
 from export.process import ServerProcess
 
 from . import cells
@@ -65,29 +66,37 @@ def request(signature: str, rows: int) -> predict_pb2.PredictRequest:
     )
 
 
-def load(ask: Callable[[], object], clients: int, seconds: float) -> tuple[list[float], float]:
-    """Call a function from threads for a while, each at least once.
+def load(client: Callable[[], Iterator], clients: int, seconds: float) -> tuple[list[float], float]:
+    """Have clients ask for a while, each at least once.
+
+    Args:
+        client: returns what asks once at each step.
+        clients: how many there are, each in a thread of its own.
+        seconds: after which they ask no more.
 
     Returns:
-        The seconds of each call, and the seconds all took together.
+        The seconds of each step, and the seconds until the last one ended.
     """
     times: list[float] = []
+    last: list[float] = []
     failures: list[Exception] = []
     end = time.perf_counter() + seconds
 
-    def client():
-        while True:
-            began = time.perf_counter()
-            try:
-                ask()
-            except Exception as error:  # raised again below, by the thread that measures
-                failures.append(error)
-                return
-            times.append(time.perf_counter() - began)
-            if time.perf_counter() >= end:
-                return
+    def work():
+        try:
+            steps = client()
+            while True:
+                before = time.perf_counter()
+                next(steps)
+                after = time.perf_counter()
+                times.append(after - before)
+                if after >= end:
+                    last.append(after)
+                    return
+        except Exception as error:  # raised again below, by the thread that measures
+            failures.append(error)
 
-    threads = [threading.Thread(target=client) for _ in range(clients)]
+    threads = [threading.Thread(target=work) for _ in range(clients)]
     began = time.perf_counter()
     for thread in threads:
         thread.start()
@@ -95,7 +104,7 @@ def load(ask: Callable[[], object], clients: int, seconds: float) -> tuple[list[
         thread.join()
     if failures:
         raise failures[0]
-    return times, time.perf_counter() - began
+    return times, max(last) - began
 
 
 def measure(stub, signatures, seconds: float) -> list[list]:
@@ -104,24 +113,36 @@ def measure(stub, signatures, seconds: float) -> list[list]:
     for signature, batch, clients in itertools.product(SIGNATURES, BATCHES, CLIENTS):
         tensors, message = inputs(signature, batch), request(signature, batch)
 
-        def served(message=message):
-            return stub.Predict(message)
+        def one_at_a_time(message=message):
+            while True:
+                yield stub.Predict(message)
+
+        def two_under_way(message=message, rows=range(batch)):
+            line = wire.Line(stub.Predict, timeout=600)
+            line.send(rows, message)
+            try:
+                while True:
+                    line.send(rows, message)
+                    yield line.receive()
+            finally:  # or it would be computed beside what is measured next
+                line.receive()
 
         def in_process(signature=signature, tensors=tensors):
-            return [value.numpy() for value in signatures[signature](**tensors).values()]
+            while True:
+                yield [value.numpy() for value in signatures[signature](**tensors).values()]
 
-        measured: dict = {served: [[], 0.0], in_process: [[], 0.0]}
-        for ask in (served, in_process):
-            ask()
-        for ask in (served, in_process) * TURNS:
-            times, took = load(ask, clients, seconds / TURNS)
-            measured[ask][0] += times
-            measured[ask][1] += took
+        measured: dict = {one_at_a_time: [[], 0.0], two_under_way: [[], 0.0], in_process: [[], 0.0]}
+        for client in measured:
+            load(client, 1, 0)
+        for client in list(measured) * TURNS:
+            times, took = load(client, clients, seconds / TURNS)
+            measured[client][0] += times
+            measured[client][1] += took
         rates = [batch * len(times) / took for times, took in measured.values()]
-        p50, p99 = np.percentile(measured[served][0], [50, 99]) * 1e3
-        figures = [f"{value:.1f}" for value in (*rates, p50, p99)]
-        ratio = f"{rates[0] / rates[1]:.2f}"
-        result.append([signature, batch, clients, *figures, ratio, len(measured[served][0])])
+        p50, p99 = np.percentile(measured[one_at_a_time][0], [50, 99]) * 1e3
+        figures = [f"{value:.1f}" for value in (p50, p99, *rates)]
+        ratio = f"{rates[1] / rates[2]:.2f}"
+        result.append([signature, batch, clients, *figures, ratio, len(measured[two_under_way][0])])
         print(" ".join(map(str, result[-1])), flush=True)
     return result
 
@@ -132,13 +153,14 @@ def memory(stub, process: psutil.Process, minutes: float) -> str:
     messages = itertools.cycle([request(signature, rows) for signature, rows in kinds])
     lock, seen = threading.Lock(), []
 
-    def ask():
-        with lock:
-            message = next(messages)
-        stub.Predict(message)
+    def client():
+        while True:
+            with lock:
+                message = next(messages)
+            yield stub.Predict(message)
 
     for _ in range(6):  # the first is taken after a load as well
-        load(ask, 4, minutes * 60 / 6)
+        load(client, 4, minutes * 60 / 6)
         seen.append(process.memory_info().rss / 2**20)
     return ", ".join(f"{size:.0f}" for size in seen) + " MB"
 
@@ -160,8 +182,9 @@ def main(argv: list[str] | None = None) -> int:
             stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
             rows = measure(stub, loaded.signatures, arguments.seconds)
             sizes = memory(stub, psutil.Process(server.process.pid), arguments.memory_minutes)
-    columns = ["signature", "batch", "clients", "rows/s served", "rows/s in process"]
-    print("\n" + cells.table([*columns, "p50 ms", "p99 ms", "ratio", "requests"], rows))
+    columns = ["signature", "batch", "clients", "p50 ms", "p99 ms", "rows/s, one at a time"]
+    columns += ["rows/s, two under way", "rows/s in process", "ratio", "requests"]
+    print("\n" + cells.table(columns, rows))
     print(f"\nMemory of the server at each sixth of {arguments.memory_minutes:g} minutes: {sizes}")
     return 0
 

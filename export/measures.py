@@ -11,6 +11,7 @@ from .model import Model
 
 # Seconds. A small synthesis takes some milliseconds, a long inference of a large batch a minute.
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Measures:
@@ -31,9 +32,15 @@ class Measures:
         )
         self._seconds = Histogram(
             "abp_tf_answer_seconds",
-            "Time to answer a good Predict request, waiting not included",
+            "Time to compute the batch a good Predict request was in, waiting not included",
             ["model", "signature"],
             buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self._rows = Histogram(
+            "abp_tf_batch_rows",
+            "Rows computed together, of one request or several",
+            buckets=_ROWS,
             registry=self.registry,
         )
         self.registry.register(self)
@@ -55,6 +62,10 @@ class Measures:
     def seconds(self, model: str, signature: str, seconds: float) -> None:
         """Note how long an answer took."""
         self._seconds.labels(model, signature).observe(seconds)
+
+    def rows(self, count: int) -> None:
+        """Note how many rows a batch has."""
+        self._rows.observe(count)
 
     def serve(self, host: str, port: int) -> None:
         """Answer Prometheus from now on; OSError if the port is taken."""

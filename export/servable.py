@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import grpc
 import numpy as np
@@ -17,7 +18,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from abp_tf.signatures import ABOUT, DEFAULT, UNBOUNDED
 
 from .refusal import RefusedError, invalid, quoted
-from .tensors import read, write
+from .tensors import read
 
 # What the inputs of an export of this package are called, and their dtypes.
 INPUTS = {"seed": tf.int64, "signal": tf.float32, "mask": tf.float32, "latent": tf.float32}
@@ -90,9 +91,9 @@ class Servable:
         for record in tf.data.TFRecordDataset(str(records)) if records.exists() else ():
             log = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log
             inputs = {name: tf.make_ndarray(tensor) for name, tensor in log.request.inputs.items()}
-            self._call(log.request.model_spec.signature_name or DEFAULT, inputs)
+            self.run(log.request.model_spec.signature_name or DEFAULT, inputs)
 
-    def answer(
+    def question(
         self,
         signature: str,
         inputs,
@@ -100,8 +101,8 @@ class Servable:
         *,
         max_rows: int,
         max_entries: int,
-    ) -> dict:
-        """Answer one request.
+    ) -> Question:
+        """Read a request.
 
         Args:
             signature: its name.
@@ -109,9 +110,6 @@ class Servable:
             wanted: names of the outputs to return; none for all.
             max_rows: see `tensors.read`.
             max_entries: see `tensors.read`.
-
-        Returns:
-            `TensorProto`s by name.
 
         Raises:
             RefusedError: FAILED_PRECONDITION for an unknown signature, INVALID_ARGUMENT for its inputs.
@@ -128,7 +126,7 @@ class Servable:
                 f"output_filter: expected some of {sorted(outputs)}, each once, received "
                 f"{quoted(', '.join(wanted))}."
             )
-        values = read(
+        values, entries = read(
             inputs,
             self.specs[signature],
             value_range=None if signature in UNBOUNDED else self.value_range,
@@ -137,13 +135,45 @@ class Servable:
             signal_entries=self._signal_entries,
             latent_entries=self._latent_entries,
         )
+        return Question(self, signature, values, entries)
+
+    def run(self, signature: str, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the outputs of a signature.
+
+        Raises:
+            RefusedError: by the code of TensorFlow's error.
+        """
+        tensors = {name: tf.constant(value) for name, value in values.items()}
         try:
-            found = self._call(signature, values)
+            found = self._functions[signature](**tensors)
         except tf.errors.OpError as error:  # TensorFlow's codes are those of gRPC
             text = error.message.splitlines()[0] if error.message else type(error).__name__
             raise RefusedError(_CODES.get(error.error_code, grpc.StatusCode.INTERNAL), text) from error
-        return {name: write(value) for name, value in found.items() if not wanted or name in wanted}
+        return {name: value.numpy() for name, value in found.items()}
 
-    def _call(self, signature: str, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        tensors = {name: tf.constant(value) for name, value in values.items()}
-        return {name: value.numpy() for name, value in self._functions[signature](**tensors).items()}
+
+class Question(NamedTuple):
+    """A request that was found to be good.
+
+    Attributes:
+        servable: that is asked.
+        signature: of it.
+        values: of the inputs by name, all with the same number of rows.
+        entries: of the signals of the answer.
+    """
+
+    servable: Servable
+    signature: str
+    values: dict[str, np.ndarray]
+    entries: int
+
+    @property
+    def rows(self) -> int:
+        """Return the number of rows."""
+        return len(next(iter(self.values.values())))
+
+    @property
+    def kind(self) -> tuple:
+        """Return what questions that can be answered together have in common."""
+        shapes = {name: value.shape[1:] for name, value in self.values.items()}
+        return id(self.servable), self.signature, sorted(shapes.items())

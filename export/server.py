@@ -1,7 +1,7 @@
 """Serve exported models over TensorFlow Serving's gRPC protocol: python -m export.server --help.
 
 A small server for the laptop and for tests. It speaks the protocol of TensorFlow Serving over the
-same directories, with the same status codes; it does not batch requests and has no REST.
+same directories, with the same status codes, and has no REST.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ def parser() -> argparse.ArgumentParser:
         help="of one request; larger ones are refused by gRPC itself, uncounted")  # fmt: skip
     add("--max-requests", type=_count, default=limits.requests,
         help="worked on or waiting at a time; others are refused with RESOURCE_EXHAUSTED")  # fmt: skip
-    add("--workers", type=_count, default=limits.workers, help="requests worked on at a time")
+    add("--workers", type=_count, default=limits.workers, help="batches of them worked on at a time")
+    add("--batch-rows", type=_count, default=limits.batch_rows,
+        help="of requests that came meanwhile and are computed together; 1: each alone")  # fmt: skip
     add("--grace", type=float, default=60.0, metavar="SECONDS",
         help="for requests under way after SIGTERM or Ctrl-C")  # fmt: skip
     add("--tls-certificate", metavar="FILE", help="PEM certificate chain; needs --tls-key")
@@ -129,6 +131,7 @@ async def serve(arguments: argparse.Namespace, models: dict[str, Model], tls) ->
         arguments.max_message_mb * 2**20,
         arguments.max_requests,
         arguments.workers,
+        arguments.batch_rows,
     )
     measures = Measures(models)
     server = grpc.aio.server(

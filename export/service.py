@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
-import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
 import grpc
+import numpy as np
 from google.protobuf.message import DecodeError, Message
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
@@ -28,9 +26,11 @@ from tensorflow_serving.apis.get_model_metadata_pb2 import SignatureDefMap
 
 from abp_tf.signatures import DEFAULT
 
+from .batches import Batches
 from .measures import Measures
 from .model import Model
 from .refusal import RefusedError, invalid, quoted
+from .tensors import write
 
 log = logging.getLogger(__name__)
 
@@ -42,13 +42,20 @@ class Limits(NamedTuple):
         rows: of one request.
         message: bytes of one request.
         requests: how many are worked on or wait at a time; more are refused.
-        workers: how many are worked on at a time.
+        workers: how many batches of them are computed at a time.
+        batch_rows: of requests that are computed together; 1: each alone.
     """
 
     rows: int = 256
     message: int = 16 * 2**20
-    requests: int = 32
+    requests: int = 64
     workers: int = 2
+    batch_rows: int = 128
+
+    @property
+    def entries(self) -> int:
+        """Return how many float32 entries a message holds at most."""
+        return self.message // 4
 
 
 class Service:
@@ -62,8 +69,7 @@ class Service:
 
     def __init__(self, models: Mapping[str, Model], limits: Limits, measures: Measures):
         self.models, self.limits, self.measures = models, limits, measures
-        self._admitted = threading.BoundedSemaphore(limits.requests)
-        self._workers = ThreadPoolExecutor(limits.workers, thread_name_prefix="predict")
+        self._batches = Batches(limits.workers, limits.batch_rows, limits.entries, measures.rows)
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
         """Return what a `grpc.aio` server is to be given; other methods are UNIMPLEMENTED."""
@@ -86,33 +92,42 @@ class Service:
 
     def close(self) -> None:
         """Forget what waits for a worker; what is being worked on ends by itself."""
-        self._workers.shutdown(wait=False, cancel_futures=True)
+        self._batches.close()
 
-    def predict(self, request: bytes) -> predict_pb2.PredictResponse:
+    async def predict(self, request: bytes) -> bytes:
         """Answer with the outputs of a signature."""
+        if self._batches.load >= self.limits.requests:
+            raise RefusedError(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"{self.limits.requests} requests are being worked on or wait. Try again later.",
+            )
         message = _parsed(predict_pb2.PredictRequest, request)
         name, signature = message.model_spec.name, message.model_spec.signature_name or DEFAULT
         version, servable = self._model(message.model_spec).find(_version(message.model_spec))
-        started = time.perf_counter()
-        outputs = servable.answer(
+        wanted = list(message.output_filter)
+        question = servable.question(
             signature,
             message.inputs,
-            list(message.output_filter),
+            wanted,
             max_rows=self.limits.rows,
-            max_entries=self.limits.message // 4,
+            max_entries=self.limits.entries,
         )
-        # Observed only here, where names are known to be ours: a label for each name that clients
-        # think of would be without bound.
-        self.measures.seconds(name, signature, time.perf_counter() - started)
-        answer = predict_pb2.PredictResponse(
-            model_spec=model_pb2.ModelSpec(name=name, signature_name=signature)
-        )
-        answer.model_spec.version.value = version
-        for key, tensor in outputs.items():
-            answer.outputs[key].CopyFrom(tensor)
-        return answer
 
-    def metadata(self, request: bytes) -> Message:
+        def finish(outputs: Mapping[str, np.ndarray], seconds: float) -> bytes:
+            # Observed only here, where names are known to be ours: a label for each name that clients
+            # think of would be without bound.
+            self.measures.seconds(name, signature, seconds)
+            answer = predict_pb2.PredictResponse(
+                model_spec=model_pb2.ModelSpec(name=name, signature_name=signature)
+            )
+            answer.model_spec.version.value = version
+            for key in wanted or outputs:
+                write(outputs[key], answer.outputs[key])
+            return answer.SerializeToString()
+
+        return await self._batches.answer(question, finish)
+
+    async def metadata(self, request: bytes) -> bytes:
         """Answer with the signatures of a version."""
         message = _parsed(get_model_metadata_pb2.GetModelMetadataRequest, request)
         if list(message.metadata_field) != ["signature_def"]:
@@ -126,9 +141,9 @@ class Service:
         )
         answer.model_spec.version.value = version
         answer.metadata["signature_def"].Pack(SignatureDefMap(signature_def=servable.signature_defs))
-        return answer
+        return answer.SerializeToString()
 
-    def status(self, request: bytes) -> Message:
+    async def status(self, request: bytes) -> bytes:
         """Answer with the state of each version, or of the one asked for."""
         message = _parsed(get_model_status_pb2.GetModelStatusRequest, request)
         model, version = self._model(message.model_spec), _version(message.model_spec)
@@ -143,7 +158,7 @@ class Service:
             raise RefusedError(
                 grpc.StatusCode.NOT_FOUND, f"There is no version {version} of {model.name!r}."
             )
-        return answer
+        return answer.SerializeToString()
 
     def _model(self, spec: model_pb2.ModelSpec) -> Model:
         if not spec.name:
@@ -155,16 +170,13 @@ class Service:
             )
         return self.models[spec.name]
 
-    def _guarded(self, name: str, method: Callable[[bytes], Message]) -> Callable:
+    def _guarded(self, name: str, method: Callable[[bytes], Awaitable[bytes]]) -> Callable:
         """Return a method as a handler that admits, counts, and says no in proper codes."""
 
         async def handle(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
             code = grpc.StatusCode.OK
             try:
-                # Questions about models cost nothing, and are answered however busy the workers are.
-                if method != self.predict:
-                    return method(request).SerializeToString()
-                return await self._worked_on(request)
+                return await method(request)
             except RefusedError as refusal:
                 code = refusal.code
                 log.info("%s refused %s: %s", name, code.name, refusal)
@@ -180,18 +192,6 @@ class Service:
                 self.measures.count(name, code.name)
 
         return handle
-
-    async def _worked_on(self, request: bytes) -> bytes:
-        if not self._admitted.acquire(blocking=False):
-            raise RefusedError(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"{self.limits.requests} requests are being worked on or wait. Try again later.",
-            )
-        work = self._workers.submit(lambda: self.predict(request).SerializeToString())
-        # Not when the client is gone but when the work is: until then it takes its share of the
-        # processor. What waits for a worker when its client goes is cancelled, which also calls this.
-        work.add_done_callback(lambda _: self._admitted.release())
-        return await asyncio.wrap_future(work)
 
 
 def _parsed(kind: type[Message], data: bytes) -> Message:

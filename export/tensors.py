@@ -30,7 +30,7 @@ def read(
     max_entries: int,
     signal_entries: int,
     latent_entries: int,
-) -> dict[str, np.ndarray]:
+) -> tuple[dict[str, np.ndarray], int]:
     """Return the inputs of a request as arrays, or refuse it.
 
     Args:
@@ -43,7 +43,7 @@ def read(
         latent_entries: of its latents.
 
     Returns:
-        Arrays by name, all with the same number of rows.
+        Arrays by name, all with the same number of rows, and the entries of the signals they ask for.
 
     Raises:
         RefusedError: INVALID_ARGUMENT.
@@ -69,15 +69,16 @@ def read(
             raise invalid(f"{name}: expected at most {max_entries} entries, received shape {shape}.")
     # Latents may be of any size, and decode to signals that are larger by as much.
     grid = math.prod(shapes["latent"][1:]) / latent_entries if "latent" in shapes else 1
-    if count * grid * signal_entries > max_entries:
+    entries = round(count * grid * signal_entries)
+    if entries > max_entries:
         raise invalid(
             f"Expected inputs whose answer has at most {max_entries} entries, received the shapes "
-            f"{shapes}, whose answer would have {count * grid * signal_entries:.0f}. Send fewer rows"
+            f"{shapes}, whose answer would have {entries}. Send fewer rows"
             f"{' or a smaller grid' * (grid > 1)}, or start the server with a larger --max-message-mb."
         )
     values = {name: _values(name, inputs[name], shapes[name], specs[name].dtype) for name in specs}
     _check_values(values, value_range)
-    return values
+    return values, entries
 
 
 def _shape(name: str, tensor: tensor_pb2.TensorProto, spec: tf.TensorSpec) -> tuple[int, ...]:
@@ -128,11 +129,9 @@ def _check_values(values: Mapping[str, np.ndarray], value_range) -> None:
         raise invalid(str(error)) from None
 
 
-def write(values: np.ndarray) -> tensor_pb2.TensorProto:
-    """Return an array as the tensor of an answer."""
-    tensor = tensor_pb2.TensorProto(
-        dtype=tf.as_dtype(values.dtype).as_datatype_enum, tensor_content=values.tobytes()
-    )
+def write(values: np.ndarray, tensor: tensor_pb2.TensorProto) -> None:
+    """Put an array into the tensor of an answer."""
+    tensor.dtype = tf.as_dtype(values.dtype).as_datatype_enum
+    tensor.tensor_content = values.tobytes()
     for side in values.shape:
         tensor.tensor_shape.dim.add(size=side)
-    return tensor

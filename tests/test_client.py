@@ -153,7 +153,7 @@ class TestRefusals:
         ],
     )
     def test_bad_input_is_not_sent(self, client, digits, monkeypatch, call, part):
-        monkeypatch.setattr(client, "_predict", lambda *_: pytest.fail("it was sent"))
+        monkeypatch.setattr(wire, "request", lambda *_: pytest.fail("it was sent"))
         with pytest.raises(ValueError, match=part):
             call(client, digits[:4], abp_tf.masks.pepper(4, (8, 8), 0.5)[..., None])
 
@@ -221,7 +221,8 @@ class Fake(prediction_service_pb2_grpc.PredictionServiceServicer):
 
 def started(servicer, address="127.0.0.1:0"):
     # No limits of its own: those of gRPC are what the client has to keep.
-    result = grpc.server(futures.ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
+    # One thread: requests are answered in the order of their arrival.
+    result = grpc.server(futures.ThreadPoolExecutor(1), options=[("grpc.so_reuseport", 0)])
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(servicer, result)
     port = result.add_insecure_port(address)
     result.start()
