@@ -44,7 +44,8 @@ class CoopNets(SignalTraining, CoopAnswers, keras.Model):
             stay as they are.
         descriptor: a `Descriptor` with chains="short-run", whose `langevin` revises.
         latent_steps: Langevin steps of a sample's latents towards its revision before the generator
-            learns; the paper has them, the released codes do not.
+            learns; the paper has them, the released codes do not. `fit` warns where they are longer
+            than the posterior is wide, after which drafts of the prior would be of no use.
         seed: of all noise and of the order of examples.
 
     Raises:
@@ -163,8 +164,8 @@ class CoopNets(SignalTraining, CoopAnswers, keras.Model):
         Returns:
             `loss` of the descriptor, what `abp_tf.chain_watch.ChainWatch` sees; `revision_error`, the
             mean squared error of the drafts against their revisions; of incomplete data also
-            `reconstruction_error`, the mean squared error of inferred latents per observed entry,
-            their `latent_norm`, mean `‖z‖²/d`, and the `stability` of their chains.
+            `reconstruction_error`, the mean squared error of inferred latents per observed entry, and
+            their `latent_norm`, mean `‖z‖²/d`; of these latents, and of latent steps, the `stability`.
         """
         generator, descriptor = self.generator, self.descriptor
         observed, mask, index = unpack(batch)
@@ -191,7 +192,7 @@ class CoopNets(SignalTraining, CoopAnswers, keras.Model):
         # 3. Latents move towards those of the revisions.
         if self.latent_steps:
             towards = dataclasses.replace(generator.langevin, steps=self.latent_steps, cool=0)
-            latent, _ = sample(lambda z: generator.energy(z, revised), latent, towards, seeds(LATENT))
+            latent, _ = generator._sample(latent, revised, None, towards, seeds(LATENT))
 
         # 4. The descriptor learns to tell the data from the revisions.
         with tf.GradientTape() as tape:
@@ -227,7 +228,9 @@ class CoopNets(SignalTraining, CoopAnswers, keras.Model):
                     generator.table.write(index, inferred)
                 misfit = 2 * generator.sigma**2 * (energy - observation.square(inferred) / 2)
                 logs |= self._recovery(inferred, misfit / observation.entries(observed, mask))
-                generator._probe_stability(inferred, observed, mask)
+            if mask is not None or self.latent_steps:
+                chains = (latent, revised, None) if mask is None else (inferred, observed, mask)
+                generator._probe_stability(*chains)
                 generator.iteration.assign_add(1)
                 logs["stability"] = tf.identity(generator._stability.value)
             self.iteration.assign_add(1)

@@ -1,3 +1,5 @@
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -51,11 +53,21 @@ def test_both_learn_and_report(digits, latent_steps):
     history = model.fit(digits, batch_size=40, epochs=2, verbose=0).history
     assert set(history) == {
         "loss", "energy_gap", "energy_gap_spread", "drift", "data_deviation", "sample_deviation",
-        "saturation", "score_size", "revision_error",
+        "saturation", "score_size", "revision_error", *["stability"] * bool(latent_steps),
     }  # fmt: skip
     for weights, network in zip(before, (model.generator.network, model.network), strict=True):
         assert np.abs(weights - network.get_weights()[0]).max() > 1e-4
     assert int(model.iteration.value) == 6
+
+
+def test_latent_steps_that_are_too_long_are_told_of(digits):
+    for step_size in (0.05, 3.0):
+        model = make(latent_steps=2, latent={"langevin": Langevin(5, step_size)})
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            history = model.fit(digits, batch_size=60, verbose=0).history
+        told = [str(each.message) for each in caught if "Lower the step size" in str(each.message)]
+        assert len(told) == (history["stability"][-1] >= 1) == (step_size == 3.0)
 
 
 def gaussian(latent_steps, chains="persistent"):
