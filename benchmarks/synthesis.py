@@ -27,7 +27,7 @@ GENERATORS = {"plain ABP": reconstruction.PLAIN, "expanded ABP": reconstruction.
 ENERGIES = {
     "descriptor": (descriptor, {"epochs": 8}),
     "CoopNets": (coopnets, {"epochs": 8}),
-    # Steps of 0.1, as published, overshoot here: `stability` is above 1, and drafts are lost (217).
+    # Steps of 0.1, as published, overshoot here: energies rise, and the drafts are lost (distance 164).
     "CoopNets with latent steps": (
         coopnets,
         {"epochs": 8, "latent_steps": 10, "latent_step_size": 0.03},
