@@ -253,7 +253,7 @@ class Client:
                         rows = np.arange(end, min(end + min(size, self.batch_size), total))
                         line.send(rows, wire.request(self._model, name, signature, inputs, rows))
                         end += len(rows)
-                    rows, response = self._call(line.receive)
+                    rows, response = self._call(line.receive, line)
                     answers.append(wire.arrays(name, response.outputs, len(rows)))
                     versions.add(response.model_spec.version.value)
                     size = wire.rows_per_request(signature, inputs, answers[0])
@@ -315,9 +315,10 @@ class Client:
             )
         return known[name]
 
-    def _call(self, ask: Callable):
+    def _call(self, ask: Callable, line: wire.Line | None = None):
         try:
             return ask()
         except grpc.RpcError as cause:
             self._known = None
-            raise wire.error(cause, self.address, self.name, self.timeout) from cause
+            timeout = line.timeout if line else self.timeout
+            raise wire.error(cause, self.address, self.name, timeout) from cause

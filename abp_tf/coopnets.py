@@ -165,7 +165,8 @@ class CoopNets(SignalTraining, CoopAnswers, keras.Model):
             `loss` of the descriptor, what `abp_tf.chain_watch.ChainWatch` sees; `revision_error`, the
             mean squared error of the drafts against their revisions; of incomplete data also
             `reconstruction_error`, the mean squared error of inferred latents per observed entry, and
-            their `latent_norm`, mean `‖z‖²/d`; of these latents, and of latent steps, the `stability`.
+            their `latent_norm`, mean `‖z‖²/d`; and the `stability` of latent steps, or else of the
+            chains of incomplete data.
         """
         generator, descriptor = self.generator, self.descriptor
         observed, mask, index = unpack(batch)
@@ -183,7 +184,7 @@ class CoopNets(SignalTraining, CoopAnswers, keras.Model):
             signal = descriptor.fill(decoded, signal, mask, descriptor.langevin, seeds(REVISION))
 
         # 1. The generator drafts.
-        latent = generator.prior.draw(seeds(PRIOR))
+        latent = drawn = generator.prior.draw(seeds(PRIOR))
         draft, _ = self._draft(latent)
 
         # 2. The descriptor revises.
@@ -196,7 +197,7 @@ class CoopNets(SignalTraining, CoopAnswers, keras.Model):
 
         # 4. The descriptor learns to tell the data from the revisions.
         with tf.GradientTape() as tape:
-            loss, seen, drawn = descriptor.contrast(signal, revised)
+            loss, of_data, of_revised = descriptor.contrast(signal, revised)
         of_descriptor = tape.gradient(loss, descriptor.network.trainable_variables)
 
         # 5. The generator learns to draft the revisions, and to decode what is observed.
@@ -220,7 +221,7 @@ class CoopNets(SignalTraining, CoopAnswers, keras.Model):
             fixed = generator.network.non_trainable_variables
             for variable, value in zip(fixed, moving, strict=True):
                 variable.assign(value)
-            logs = descriptor.watch.report(loss, signal, revised, seen, drawn, info)
+            logs = descriptor.watch.report(loss, signal, revised, of_data, of_revised, info)
             error = misfit / signal[0].shape.num_elements()
             logs["revision_error"] = self._mean("revision_error", error)
             if mask is not None:
@@ -229,9 +230,10 @@ class CoopNets(SignalTraining, CoopAnswers, keras.Model):
                 misfit = 2 * generator.sigma**2 * (energy - observation.square(inferred) / 2)
                 logs |= self._recovery(inferred, misfit / observation.entries(observed, mask))
             if mask is not None or self.latent_steps:
-                chains = (latent, revised, None) if mask is None else (inferred, observed, mask)
-                generator._probe_stability(*chains)
-                generator.iteration.assign_add(1)
+                # Latent steps see whole signals, which hold them more tightly than masked ones.
+                whole = (drawn, revised, None)
+                chains = whole if self.latent_steps else (inferred, observed, mask)
+                generator._probe_stability(*chains, self.iteration)
                 logs["stability"] = tf.identity(generator._stability.value)
             self.iteration.assign_add(1)
             return logs

@@ -202,7 +202,7 @@ class Generator(SignalTraining, LatentChains, LatentAnswers, keras.Model):
             self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
             if self.example_chains:
                 self.table.write(index, latent)
-            self._probe_stability(latent, signal, mask)
+            self._probe_stability(latent, signal, mask, self.iteration)
             self.iteration.assign_add(1)
             energy = self._energy_of(misfit, latent)
             logs = self.watch.report(energy, misfit, signal, mask, latent, info)

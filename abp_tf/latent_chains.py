@@ -81,15 +81,15 @@ class LatentChains:
 
         return place, lambda displacement: self.energy(place(displacement), signal, mask)
 
-    def _probe_stability(self, latent, signal, mask) -> None:
-        """Every now and then, look at `δ² λmax / 4`, the mean over a few chains."""
+    def _probe_stability(self, latent, signal, mask, iteration) -> None:
+        """In every so many iterations, look at `δ² λmax / 4`, the mean over a few chains."""
 
         def probe():
             few = [None if part is None else part[:PROBE_ROWS] for part in (latent, signal, mask)]
             _, energy = self._chart(*few)
             return tf.reduce_mean(stability(energy, tf.zeros_like(few[0]), self.langevin.step_size))
 
-        due = self.iteration.value % PROBE_EVERY == 0
+        due = iteration.value % PROBE_EVERY == 0
         self._stability.assign(tf.cond(due, probe, lambda: self._stability.value))
 
     def precondition(self, rows: int = 64) -> None:

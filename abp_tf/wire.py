@@ -53,6 +53,10 @@ _REMEDIES = {
 }
 
 
+# What servers say that have enough to do: this package's, and TensorFlow Serving.
+_TOO_MANY = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE}
+
+
 class ServingError(OSError):
     """A server did not answer, or refused; `code` is the `grpc.StatusCode`."""
 
@@ -232,8 +236,13 @@ class Line:
     def send(self, rows: np.ndarray, message: predict_pb2.PredictRequest) -> None:
         """Send a request for some rows."""
         before = len(self.under_way)
-        call = self._method.future(message, timeout=self._timeout * (1 + before))
-        self.under_way.append((rows, message, call, before))
+        timeout = self._timeout * (1 + before)
+        self.under_way.append((rows, message, self._method.future(message, timeout=timeout), timeout))
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that the first of them may take."""
+        return self.under_way[0][-1]
 
     def receive(self) -> tuple[np.ndarray, predict_pb2.PredictResponse]:
         """Wait for the first answer; return it, and the rows it was asked for.
@@ -241,13 +250,16 @@ class Line:
         Raises:
             grpc.RpcError: there is none.
         """
-        rows, message, call, before = self.under_way.popleft()
-        if before and call.code() == grpc.StatusCode.RESOURCE_EXHAUSTED:
+        rows, message, call, timeout = self.under_way[0]
+        if timeout > self._timeout and call.code() in _TOO_MANY:
             # A server that takes few requests at a time may take it when the others are answered.
             for _, _, other, _ in self.under_way:
                 other.code()
-            return rows, self._method(message, timeout=self._timeout)
-        return rows, call.result()
+            answer = self._method(message, timeout=timeout)
+        else:
+            answer = call.result()
+        self.under_way.popleft()
+        return rows, answer
 
     def close(self) -> None:
         """Take back what is still under way."""

@@ -1,7 +1,7 @@
 """Requests that wait at the same time are computed together.
 
 Nothing waits for company: a free worker takes the oldest request, and with it what has come meanwhile
-for the same function. All of it is one event loop's; only the computing is done by threads.
+for the same function. All of it is one event loop's; reading values and computing is done by threads.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ import numpy as np
 
 from .servable import Question
 
+# Makes the message that answers a question of its outputs and the seconds they took.
+Finish = Callable[[dict[str, np.ndarray], float], bytes]
+
 
 @dataclass(eq=False)
 class _Asked:
     """A question, what makes its answer a message, and where that is waited for."""
 
     question: Question
-    finish: Callable[[dict[str, np.ndarray], float], bytes]
+    finish: Finish
     answer: asyncio.Future = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -46,21 +49,18 @@ class Batches:
 
     @property
     def load(self) -> int:
-        """How many questions wait or are being computed, those whose clients have gone included."""
+        """How many questions wait or are being computed, for clients that have gone too."""
         return len(self._waiting) + self._computed
 
-    async def answer(
-        self, question: Question, finish: Callable[[dict[str, np.ndarray], float], bytes]
-    ) -> bytes:
+    async def answer(self, question: Question, finish: Finish) -> bytes:
         """Answer a question when its turn comes.
 
         Args:
             question: of a servable.
-            finish: takes the outputs and the seconds that computing took, in a worker's thread, and
-                returns what is to be sent.
+            finish: is called in a worker's thread.
 
         Raises:
-            RefusedError: TensorFlow refused to compute it.
+            RefusedError: for its values, or TensorFlow refused to compute it.
         """
         asked = _Asked(question, finish)
         self._waiting.append(asked)
@@ -73,62 +73,82 @@ class Batches:
             raise
 
     def close(self) -> None:
-        """Take no more; what is being computed ends by itself."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Forget what waits; what is being computed ends by itself."""
+        self._free = 0
+        for asked in self._waiting:
+            asked.answer.cancel()
+        self._waiting.clear()
+        self._threads.shutdown(wait=False)
 
     def _start(self) -> None:
-        while self._free and self._waiting:
+        while self._free > 0 and self._waiting:
             batch = self._take()
-            self._free -= 1
-            self._computed += len(batch)
             self.note(sum(asked.question.rows for asked in batch))
             work = asyncio.get_running_loop().run_in_executor(self._threads, _compute, batch)
-            work.add_done_callback(lambda work, batch=batch: self._end(work, batch))
+            self._free -= 1
+            self._computed += len(batch)
+            work.add_done_callback(lambda work, batch=batch: self._end(work.result(), batch))
 
     def _take(self) -> list[_Asked]:
         """Take the oldest question off those that wait, and others that can be computed with it."""
         first = self._waiting.popleft()
-        batch, rows, entries = [first], first.question.rows, first.question.entries
+        batch, kind = [first], first.question.kind
+        rows, entries = first.question.rows, first.question.entries
         for asked in list(self._waiting):
             question = asked.question
-            if (
-                question.kind == first.question.kind
-                and rows + question.rows <= self.rows
-                and entries + question.entries <= self.entries
-            ):
+            more_rows, more_entries = rows + question.rows, entries + question.entries
+            if question.kind == kind and more_rows <= self.rows and more_entries <= self.entries:
                 self._waiting.remove(asked)
                 batch.append(asked)
-                rows, entries = rows + question.rows, entries + question.entries
+                rows, entries = more_rows, more_entries
         return batch
 
-    def _end(self, work: asyncio.Future, batch: list[_Asked]) -> None:
+    def _end(self, answers: list[bytes | Exception], batch: list[_Asked]) -> None:
         self._free += 1
         self._computed -= len(batch)
-        if not work.cancelled():
-            error = work.exception()
-            for place, asked in enumerate(batch):
-                if asked.answer.done():  # its client is gone
-                    continue
-                if error is None:
-                    asked.answer.set_result(work.result()[place])
-                else:
-                    asked.answer.set_exception(error)
+        for asked, answer in zip(batch, answers, strict=True):
+            if asked.answer.done():  # its client is gone
+                continue
+            if isinstance(answer, Exception):
+                asked.answer.set_exception(answer)
+            else:
+                asked.answer.set_result(answer)
         self._start()
 
 
-def _compute(batch: list[_Asked]) -> list[bytes]:
-    """Return the messages that answer a batch."""
+def _compute(batch: list[_Asked]) -> list[bytes | Exception]:
+    """Return the messages that answer a batch, or why there is none."""
+    found: dict[int, bytes | Exception] = {}
+    values: dict[int, dict[str, np.ndarray]] = {}
+    for place, asked in enumerate(batch):
+        try:
+            values[place] = asked.question.servable.values(asked.question)
+        except Exception as error:
+            found[place] = error
+    good = [batch[place] for place in values]
+    found.update(zip(values, _together(good, list(values.values())), strict=True))
+    return [found[place] for place in range(len(batch))]
+
+
+def _together(batch: list[_Asked], values: list[dict[str, np.ndarray]]) -> list[bytes | Exception]:
+    """Compute questions of one kind at once."""
+    if not batch:
+        return []
     started = time.perf_counter()
-    questions = [asked.question for asked in batch]
-    first = questions[0]
-    values = first.values
-    if len(batch) > 1:
-        values = {name: np.concatenate([one.values[name] for one in questions]) for name in values}
-    outputs = first.servable.run(first.signature, values)
-    seconds = time.perf_counter() - started
-    messages, end = [], 0
-    for asked in batch:
-        start, end = end, end + asked.question.rows
-        part = {name: value[start:end] for name, value in outputs.items()}
-        messages.append(asked.finish(part, seconds))
-    return messages
+    first = batch[0].question
+    whole = {name: np.concatenate([one[name] for one in values]) for name in values[0]}
+    try:
+        outputs = first.servable.run(first.signature, whole)
+        seconds = time.perf_counter() - started
+        messages, end = [], 0
+        for asked in batch:
+            start, end = end, end + asked.question.rows
+            part = {name: value[start:end] for name, value in outputs.items()}
+            messages.append(asked.finish(part, seconds))
+        return messages
+    except Exception as error:
+        if len(batch) == 1:
+            return [error]
+        # What is too much together may do alone, and an error is told to whom it belongs.
+        alone = zip(batch, values, strict=True)
+        return [answer for asked, its in alone for answer in _together([asked], [its])]

@@ -15,7 +15,7 @@ _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Measures:
-    """Counts of requests by code, a histogram of answering times, and the versions loaded.
+    """Counts of requests by code, histograms of times and of batches, and the versions loaded.
 
     Args:
         models: by name.
@@ -32,7 +32,7 @@ class Measures:
         )
         self._seconds = Histogram(
             "abp_tf_answer_seconds",
-            "Time to compute the batch a good Predict request was in, waiting not included",
+            "Time that a good Predict request was computed, with what was computed together with it",
             ["model", "signature"],
             buckets=_BUCKETS,
             registry=self.registry,

@@ -42,6 +42,7 @@ class Model:
         self.loaded: dict[int, Servable] = {}
         self.statuses: dict[int, Status] = {}
         self._broken: dict[int, tuple] = {}
+        self._swapped = False
 
     def find(self, version: int | None) -> tuple[int, Servable]:
         """Return a loaded version, the newest for None, and its number.
@@ -74,6 +75,11 @@ class Model:
             servable = self.loaded.get(number) or self._load(number, path)
             if servable is not None:
                 good[number] = servable
+        if self._swapped:
+            # TensorFlow objects refer to each other in circles. By now requests that kept the old
+            # versions have been answered.
+            self._swapped = False
+            gc.collect()
         if not good or good.keys() == self.loaded.keys():
             return
         old, self.loaded = self.loaded, good
@@ -82,9 +88,7 @@ class Model:
             log.info("unloaded %s version %d", self.name, number)
         if old:
             log.info("swapped %s: now serving %s", self.name, _listed(good))
-            # Requests under way keep their version; TensorFlow objects refer to each other in circles.
-            del old
-            gc.collect()
+            self._swapped = True
 
     def _versions(self) -> dict[int, Path]:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,13 +12,14 @@ import grpc
 import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
+from tensorflow.core.framework import tensor_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
 from abp_tf.signatures import ABOUT, DEFAULT, UNBOUNDED
 
 from .refusal import RefusedError, invalid, quoted
-from .tensors import read
+from .tensors import measure, read
 
 # What the inputs of an export of this package are called, and their dtypes.
 INPUTS = {"seed": tf.int64, "signal": tf.float32, "mask": tf.float32, "latent": tf.float32}
@@ -91,7 +92,7 @@ class Servable:
         for record in tf.data.TFRecordDataset(str(records)) if records.exists() else ():
             log = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log
             inputs = {name: tf.make_ndarray(tensor) for name, tensor in log.request.inputs.items()}
-            self.run(log.request.model_spec.signature_name or DEFAULT, inputs)
+            self._call(log.request.model_spec.signature_name or DEFAULT, inputs)
 
     def question(
         self,
@@ -108,11 +109,12 @@ class Servable:
             signature: its name.
             inputs: `TensorProto`s by name.
             wanted: names of the outputs to return; none for all.
-            max_rows: see `tensors.read`.
-            max_entries: see `tensors.read`.
+            max_rows: see `tensors.measure`.
+            max_entries: see `tensors.measure`.
 
         Raises:
-            RefusedError: FAILED_PRECONDITION for an unknown signature, INVALID_ARGUMENT for its inputs.
+            RefusedError: FAILED_PRECONDITION for an unknown signature, INVALID_ARGUMENT for inputs of
+                wrong names, dtypes or shapes.
         """
         if signature not in self.specs:
             raise RefusedError(
@@ -126,16 +128,24 @@ class Servable:
                 f"output_filter: expected some of {sorted(outputs)}, each once, received "
                 f"{quoted(', '.join(wanted))}."
             )
-        values, entries = read(
+        shapes, entries = measure(
             inputs,
             self.specs[signature],
-            value_range=None if signature in UNBOUNDED else self.value_range,
             max_rows=max_rows,
             max_entries=max_entries,
             signal_entries=self._signal_entries,
             latent_entries=self._latent_entries,
         )
-        return Question(self, signature, values, entries)
+        return Question(self, signature, inputs, shapes, entries)
+
+    def values(self, question: Question) -> dict[str, np.ndarray]:
+        """Return the inputs of a question as arrays.
+
+        Raises:
+            RefusedError: INVALID_ARGUMENT.
+        """
+        value_range = None if question.signature in UNBOUNDED else self.value_range
+        return read(question.inputs, question.shapes, value_range)
 
     def run(self, signature: str, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return the outputs of a signature.
@@ -143,37 +153,41 @@ class Servable:
         Raises:
             RefusedError: by the code of TensorFlow's error.
         """
-        tensors = {name: tf.constant(value) for name, value in values.items()}
         try:
-            found = self._functions[signature](**tensors)
+            return self._call(signature, values)
         except tf.errors.OpError as error:  # TensorFlow's codes are those of gRPC
             text = error.message.splitlines()[0] if error.message else type(error).__name__
             raise RefusedError(_CODES.get(error.error_code, grpc.StatusCode.INTERNAL), text) from error
-        return {name: value.numpy() for name, value in found.items()}
+
+    def _call(self, signature: str, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        tensors = {name: tf.constant(value) for name, value in values.items()}
+        return {name: value.numpy() for name, value in self._functions[signature](**tensors).items()}
 
 
 class Question(NamedTuple):
-    """A request that was found to be good.
+    """A request whose inputs have good shapes; their values, which take more room, wait as they came.
 
     Attributes:
         servable: that is asked.
         signature: of it.
-        values: of the inputs by name, all with the same number of rows.
+        inputs: `TensorProto`s by name.
+        shapes: of them, all with the same number of rows.
         entries: of the signals of the answer.
     """
 
     servable: Servable
     signature: str
-    values: dict[str, np.ndarray]
+    inputs: Mapping[str, tensor_pb2.TensorProto]
+    shapes: dict[str, tuple[int, ...]]
     entries: int
 
     @property
     def rows(self) -> int:
         """Return the number of rows."""
-        return len(next(iter(self.values.values())))
+        return next(iter(self.shapes.values()))[0]
 
     @property
     def kind(self) -> tuple:
         """Return what questions that can be answered together have in common."""
-        shapes = {name: value.shape[1:] for name, value in self.values.items()}
-        return id(self.servable), self.signature, sorted(shapes.items())
+        sides = sorted((name, shape[1:]) for name, shape in self.shapes.items())
+        return id(self.servable), self.signature, sides

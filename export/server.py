@@ -56,8 +56,9 @@ def parser() -> argparse.ArgumentParser:
         help="worked on or waiting at a time; others are refused with RESOURCE_EXHAUSTED")  # fmt: skip
     add("--workers", type=_count, default=limits.workers, help="batches of them worked on at a time")
     add("--batch-rows", type=_count, default=limits.batch_rows,
-        help="of requests that came meanwhile and are computed together; 1: each alone")  # fmt: skip
-    add("--grace", type=float, default=60.0, metavar="SECONDS",
+        help="of waiting requests that are computed together, which changes answers by rounding; 1: "
+        "each alone")  # fmt: skip
+    add("--grace", type=float, default=120.0, metavar="SECONDS",
         help="for requests under way after SIGTERM or Ctrl-C")  # fmt: skip
     add("--tls-certificate", metavar="FILE", help="PEM certificate chain; needs --tls-key")
     add("--tls-key", metavar="FILE", help="PEM private key; needs --tls-certificate")

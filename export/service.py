@@ -24,7 +24,7 @@ from tensorflow_serving.apis import (
 )
 from tensorflow_serving.apis.get_model_metadata_pb2 import SignatureDefMap
 
-from abp_tf.signatures import DEFAULT
+from abp_tf.signatures import DEFAULT, WARMUP_ENTRIES
 
 from .batches import Batches
 from .measures import Measures
@@ -43,19 +43,15 @@ class Limits(NamedTuple):
         message: bytes of one request.
         requests: how many are worked on or wait at a time; more are refused.
         workers: how many batches of them are computed at a time.
-        batch_rows: of requests that are computed together; 1: each alone.
+        batch_rows: of requests that are computed together; 1: each alone. Large signals are computed
+            alone in any case: together they take long, and some may find that their time is over.
     """
 
     rows: int = 256
     message: int = 16 * 2**20
     requests: int = 64
     workers: int = 2
-    batch_rows: int = 128
-
-    @property
-    def entries(self) -> int:
-        """Return how many float32 entries a message holds at most."""
-        return self.message // 4
+    batch_rows: int = 32
 
 
 class Service:
@@ -69,7 +65,7 @@ class Service:
 
     def __init__(self, models: Mapping[str, Model], limits: Limits, measures: Measures):
         self.models, self.limits, self.measures = models, limits, measures
-        self._batches = Batches(limits.workers, limits.batch_rows, limits.entries, measures.rows)
+        self._batches = Batches(limits.workers, limits.batch_rows, WARMUP_ENTRIES, measures.rows)
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
         """Return what a `grpc.aio` server is to be given; other methods are UNIMPLEMENTED."""
@@ -110,7 +106,7 @@ class Service:
             message.inputs,
             wanted,
             max_rows=self.limits.rows,
-            max_entries=self.limits.entries,
+            max_entries=self.limits.message // 4,
         )
 
         def finish(outputs: Mapping[str, np.ndarray], seconds: float) -> bytes:
@@ -171,7 +167,7 @@ class Service:
         return self.models[spec.name]
 
     def _guarded(self, name: str, method: Callable[[bytes], Awaitable[bytes]]) -> Callable:
-        """Return a method as a handler that admits, counts, and says no in proper codes."""
+        """Return a method as a handler that counts, and says no in proper codes."""
 
         async def handle(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
             code = grpc.StatusCode.OK

@@ -21,29 +21,27 @@ from .refusal import invalid, quoted
 _FIELDS = {tf.float32: "float_val", tf.int64: "int64_val"}
 
 
-def read(
+def measure(
     inputs: Mapping[str, tensor_pb2.TensorProto],
     specs: Mapping[str, tf.TensorSpec],
     *,
-    value_range: tuple[float, float] | None,
     max_rows: int,
     max_entries: int,
     signal_entries: int,
     latent_entries: int,
-) -> tuple[dict[str, np.ndarray], int]:
-    """Return the inputs of a request as arrays, or refuse it.
+) -> tuple[dict[str, tuple[int, ...]], int]:
+    """Return the shapes of the inputs of a request, or refuse it for them.
 
     Args:
         inputs: what was sent.
         specs: what the signature takes, each `[n, …]`, float32 or int64.
-        value_range: what observed entries of `signal` must lie in; None lifts the check.
         max_rows: the largest `n`.
         max_entries: the largest number of entries of one input, and of the signals of the answer.
         signal_entries: of a signal of the trained size.
         latent_entries: of its latents.
 
     Returns:
-        Arrays by name, all with the same number of rows, and the entries of the signals they ask for.
+        Shapes by name, all with the same number of rows, and the entries of the signals they ask for.
 
     Raises:
         RefusedError: INVALID_ARGUMENT.
@@ -76,9 +74,27 @@ def read(
             f"{shapes}, whose answer would have {entries}. Send fewer rows"
             f"{' or a smaller grid' * (grid > 1)}, or start the server with a larger --max-message-mb."
         )
-    values = {name: _values(name, inputs[name], shapes[name], specs[name].dtype) for name in specs}
+    return shapes, entries
+
+
+def read(
+    inputs: Mapping[str, tensor_pb2.TensorProto],
+    shapes: Mapping[str, tuple[int, ...]],
+    value_range: tuple[float, float] | None,
+) -> dict[str, np.ndarray]:
+    """Return the inputs of a request as arrays, or refuse it for their values.
+
+    Args:
+        inputs: what was sent.
+        shapes: what `measure` found.
+        value_range: what observed entries of `signal` must lie in; None lifts the check.
+
+    Raises:
+        RefusedError: INVALID_ARGUMENT.
+    """
+    values = {name: _values(name, inputs[name], shape) for name, shape in shapes.items()}
     _check_values(values, value_range)
-    return values, entries
+    return values
 
 
 def _shape(name: str, tensor: tensor_pb2.TensorProto, spec: tf.TensorSpec) -> tuple[int, ...]:
@@ -98,8 +114,9 @@ def _shape(name: str, tensor: tensor_pb2.TensorProto, spec: tf.TensorSpec) -> tu
     return shape
 
 
-def _values(name: str, tensor, shape: tuple[int, ...], dtype: tf.DType) -> np.ndarray:
+def _values(name: str, tensor, shape: tuple[int, ...]) -> np.ndarray:
     """Return the values, of which there may be fewer than entries: the last one is repeated."""
+    dtype = tf.as_dtype(tensor.dtype)
     kind, count = dtype.as_numpy_dtype, math.prod(shape)
     if tensor.tensor_content:
         received, expected = len(tensor.tensor_content), count * dtype.size

@@ -206,8 +206,9 @@ class Fake(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     def Predict(self, request, context):  # noqa: N802
         self.sizes.append(request.ByteSize())
-        if self.failures:
-            context.abort(self.failures.pop(0), "as told,\nin two lines")
+        code = self.failures.pop(0) if self.failures else None
+        if code:
+            context.abort(code, "as told,\nin two lines")
         time.sleep(self.seconds)
         values = self.change(tf.make_ndarray(request.inputs["signal"]))
         self.rows.append(len(values))
@@ -219,10 +220,10 @@ class Fake(prediction_service_pb2_grpc.PredictionServiceServicer):
         return answer
 
 
-def started(servicer, address="127.0.0.1:0"):
+def started(servicer, address="127.0.0.1:0", workers=1):
     # No limits of its own: those of gRPC are what the client has to keep.
-    # One thread: requests are answered in the order of their arrival.
-    result = grpc.server(futures.ThreadPoolExecutor(1), options=[("grpc.so_reuseport", 0)])
+    # By one worker requests are answered in the order of their arrival.
+    result = grpc.server(futures.ThreadPoolExecutor(workers), options=[("grpc.so_reuseport", 0)])
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(servicer, result)
     port = result.add_insecure_port(address)
     result.start()
@@ -234,9 +235,9 @@ def fake():
     """Return a function that starts a `Fake` and returns it, with a client of it."""
     ends = []
 
-    def start(shape=(8, 8, 1), outputs=1, **options):
+    def start(shape=(8, 8, 1), outputs=1, workers=1, **options):
         servicer = Fake(shape, outputs)
-        server, address = started(servicer)
+        server, address = started(servicer, workers=workers)
         client = abp_tf.Client(address, "digits", **options)
         ends.extend([client.close, lambda: server.stop(None).wait()])
         return servicer, client
@@ -264,6 +265,29 @@ class TestSplitting:
         signals = noise(12, 8, 8, 1)
         assert (client.ask("echo", signal=signals)["signal"] == signals).all()
         assert servicer.rows == [5, 5, 2]
+
+    def test_two_requests_are_under_way(self, fake):
+        servicer, client = fake(batch_size=2, workers=2)
+        both = threading.Barrier(2, timeout=30)  # which broken raises, and the client is told
+
+        def change(values):
+            both.wait()
+            return values
+
+        servicer.change = change
+        signals = noise(8, 8, 8, 1)
+        assert (client.ask("echo", signal=signals)["signal"] == signals).all()
+
+    def test_one_that_is_too_many_is_sent_again_when_the_other_is_answered(self, fake):
+        servicer, client = fake(batch_size=5)
+        busy = grpc.StatusCode.RESOURCE_EXHAUSTED
+        servicer.failures = [None, busy]
+        signals = noise(17, 8, 8, 1)
+        assert (client.ask("echo", signal=signals)["signal"] == signals).all()
+        assert servicer.rows == [5, 5, 5, 2]
+        servicer.failures = [None, *[busy] * 9]
+        with pytest.raises(abp_tf.ServingError, match=r"RESOURCE_EXHAUSTED.*ask later"):
+            client.ask("echo", signal=signals)
 
     def test_by_bytes_of_the_request(self, fake):
         # 512 KB a row: gRPC refuses 8 of them, with all that stands around.

@@ -130,7 +130,7 @@ def test_probes_ask_the_health_service_at_the_port(documents):
     assert exposed["ports"][0]["port"] == port["containerPort"] == 8500
     assert service["ports"] == ["127.0.0.1:8500:8500"]
     with abp_tf.Client("localhost:1", "digits") as client:
-        assert pod["terminationGracePeriodSeconds"] > client.timeout
+        assert pod["terminationGracePeriodSeconds"] > 2 * client.timeout
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """Requests that wait at the same time are computed together, and answered as if they were alone."""
 
+import asyncio
 import re
 import socket
+import threading
 import time
 import urllib.request
 
@@ -10,7 +12,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-import abp_tf
+from export.batches import Batches
+from export.refusal import RefusedError, invalid
+from export.servable import Question
 
 
 def request(signature, *wanted, **inputs):
@@ -46,12 +50,14 @@ def test_they_are_put_together_and_answered_as_alone(start_server, exported, dig
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         expected = [stub.Predict(each, timeout=60) for each in several]
         before, rows_before = batches(port)
-        long = stub.Predict.future(request("reconstruct", signal=rows, seed=np.arange(4096)))
-        while batches(port)[0] == before:  # until the only worker is busy
+        longest = request("reconstruct", signal=rows, seed=np.arange(4096))
+        long = [stub.Predict.future(longest, timeout=300) for _ in range(3)]
+        while batches(port)[0] == before and not long[0].done():  # until the only worker is busy
             time.sleep(0.005)
-        calls = [stub.Predict.future(each, timeout=60) for each in several]
+        calls = [stub.Predict.future(each, timeout=300) for each in several]
         found = [call.result() for call in calls]
-        long.result()
+        for call in long:
+            call.result()
     for answer, same in zip(found, expected, strict=True):
         assert answer.model_spec == same.model_spec
         assert answer.outputs.keys() == same.outputs.keys()
@@ -59,15 +65,118 @@ def test_they_are_put_together_and_answered_as_alone(start_server, exported, dig
             received, alone = tf.make_ndarray(tensor), tf.make_ndarray(same.outputs[name])
             np.testing.assert_allclose(received, alone, atol=1e-4)
     assert found[-1].outputs.keys() == {"error"}
-    # The long one; 5 and 3 of those with three seeds; the one of twenty; and the reconstructions.
+    # The long ones; 5 and 3 of those with three seeds; the one of twenty; and the reconstructions.
     after, rows_after = batches(port)
-    assert after - before == 5
-    assert rows_after - rows_before == 4096 + 24 + 20 + 5
+    assert after - before == 3 + 4
+    assert rows_after - rows_before == 3 * 4096 + 24 + 20 + 5
 
 
-def test_a_client_has_two_requests_under_way_where_the_server_takes_them(start_server, exported):
-    one = start_server("--model", f"digits={exported}", "--max-requests", 1)
-    with abp_tf.Client(one.address, "digits", batch_size=4) as client:
-        drawn = client.synthesize(30, seed=3)
-        np.testing.assert_allclose(drawn[26:], client.synthesize(4, seed=29), atol=1e-4)
-    assert "RESOURCE_EXHAUSTED" in one.log  # the second was sent, refused, and sent again
+class Gated:
+    """Computes, once it may, twice the seeds it is given; some it refuses, and with some it breaks."""
+
+    def __init__(self):
+        self.gate = threading.Event()
+        self.computed = []
+
+    def values(self, asked):
+        if -1 in asked.inputs["seed"]:
+            raise invalid("no such seed")
+        return asked.inputs
+
+    def run(self, signature, values):
+        assert self.gate.wait(30)
+        self.computed.append((signature, values["seed"].tolist()))
+        if 13 in values["seed"]:
+            raise MemoryError("thirteen")
+        return {"double": 2 * values["seed"]}
+
+    def question(self, *seeds, signature="synthesize", entries=1):
+        return Question(
+            self, signature, {"seed": np.array(seeds)}, {"seed": (len(seeds),)}, entries * len(seeds)
+        )
+
+
+def asked_of(gated, questions, meanwhile=lambda batches, tasks: None, rows=6, entries=100):
+    """Ask one after the other of a single worker; return the answers, and what it told of rows."""
+    noted = []
+
+    async def ask():
+        batches = Batches(1, rows, entries, noted.append)
+        tasks = []
+        for each in questions:
+            answer = batches.answer(each, lambda outputs, _: bytes(outputs["double"].tolist()))
+            tasks.append(asyncio.create_task(answer))
+            await asyncio.sleep(0)
+        assert batches.load == len(questions)
+        meanwhile(batches, tasks)
+        await asyncio.sleep(0)
+        gated.gate.set()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        assert batches.load == 0
+        batches.close()
+        return answers
+
+    return asyncio.run(ask()), noted
+
+
+def test_what_is_of_one_kind_and_fits_is_taken_with_the_oldest():
+    gated, other = Gated(), Gated()
+    other.gate.set()
+    asked = [
+        gated.question(0),
+        gated.question(1, 2),
+        gated.question(3, signature="decode"),
+        other.question(4),
+        gated.question(5, 6, 7),
+        gated.question(8, 9),  # one row too many
+        gated.question(10),
+    ]
+    answers, noted = asked_of(gated, asked)
+    assert [list(each) for each in answers] == [(2 * each.inputs["seed"]).tolist() for each in asked]
+    assert gated.computed == [
+        ("synthesize", [0]), ("synthesize", [1, 2, 5, 6, 7, 10]), ("decode", [3]),
+        ("synthesize", [8, 9]),
+    ]  # fmt: skip
+    assert other.computed == [("synthesize", [4])]
+    assert noted == [1, 6, 1, 1, 2]
+
+
+def test_signals_that_are_large_together_are_computed_apart():
+    gated = Gated()
+    large = [gated.question(number, entries=60) for number in range(3)]
+    answers, noted = asked_of(gated, [*large, gated.question(3, entries=200)])
+    assert answers == [bytes([0]), bytes([2]), bytes([4]), bytes([6])]
+    assert noted == [1, 1, 1, 1]
+
+
+def test_an_error_is_told_to_whom_it_belongs():
+    gated = Gated()
+    answers, noted = asked_of(gated, [gated.question(each) for each in (0, 1, -1, 13, 2)])
+    assert answers[:2] == [bytes([0]), bytes([2])]
+    assert isinstance(answers[2], RefusedError)
+    assert isinstance(answers[3], MemoryError)
+    assert answers[4] == bytes([4])
+    assert noted == [1, 4]
+
+
+def test_what_nobody_waits_for_is_not_computed():
+    gated = Gated()
+    answers, _ = asked_of(
+        gated,
+        [gated.question(each) for each in range(4)],
+        meanwhile=lambda _, tasks: [tasks[place].cancel() for place in (0, 2)],
+    )
+    assert [isinstance(each, asyncio.CancelledError) for each in answers] == [True, False, True, False]
+    assert [seeds for _, seeds in gated.computed] == [[0], [1, 3]]  # the first was under way
+
+
+def test_closing_forgets_what_waits():
+    gated = Gated()
+    answers, noted = asked_of(
+        gated,
+        [gated.question(each) for each in range(3)],
+        meanwhile=lambda batches, _: batches.close(),
+    )
+    assert answers[0] == bytes([0])
+    assert all(isinstance(each, asyncio.CancelledError) for each in answers[1:])
+    assert noted == [1]
