@@ -66,11 +66,13 @@ def request(signature: str, rows: int) -> predict_pb2.PredictRequest:
     )
 
 
-def load(client: Callable[[], Iterator], clients: int, seconds: float) -> tuple[list[float], float]:
+def load(
+    client: Callable[[Callable[[], bool]], Iterator], clients: int, seconds: float
+) -> tuple[list[float], float]:
     """Have clients ask for a while, each at least once.
 
     Args:
-        client: returns what asks once at each step.
+        client: returns what asks once at each step, until it is told that time is up.
         clients: how many there are, each in a thread of its own.
         seconds: after which they ask no more.
 
@@ -84,15 +86,12 @@ def load(client: Callable[[], Iterator], clients: int, seconds: float) -> tuple[
 
     def work():
         try:
-            steps = client()
-            while True:
-                before = time.perf_counter()
-                next(steps)
+            before = time.perf_counter()
+            for _ in client(lambda: time.perf_counter() >= end):
                 after = time.perf_counter()
                 times.append(after - before)
-                if after >= end:
-                    last.append(after)
-                    return
+                before = after
+            last.append(before)
         except Exception as error:  # raised again below, by the thread that measures
             failures.append(error)
 
@@ -113,23 +112,25 @@ def measure(stub, signatures, seconds: float) -> list[list]:
     for signature, batch, clients in itertools.product(SIGNATURES, BATCHES, CLIENTS):
         tensors, message = inputs(signature, batch), request(signature, batch)
 
-        def one_at_a_time(message=message):
+        def one_at_a_time(over, message=message):
             while True:
                 yield stub.Predict(message)
+                if over():
+                    return
 
-        def two_under_way(message=message, rows=range(batch)):
+        def two_under_way(over, message=message, rows=range(batch)):
             line = wire.Line(stub.Predict, timeout=600)
             line.send(rows, message)
-            try:
-                while True:
-                    line.send(rows, message)
-                    yield line.receive()
-            finally:  # or it would be computed beside what is measured next
-                line.receive()
+            while not over():
+                line.send(rows, message)
+                yield line.receive()
+            yield line.receive()
 
-        def in_process(signature=signature, tensors=tensors):
+        def in_process(over, signature=signature, tensors=tensors):
             while True:
                 yield [value.numpy() for value in signatures[signature](**tensors).values()]
+                if over():
+                    return
 
         measured: dict = {one_at_a_time: [[], 0.0], two_under_way: [[], 0.0], in_process: [[], 0.0]}
         for client in measured:
@@ -153,8 +154,8 @@ def memory(stub, process: psutil.Process, minutes: float) -> str:
     messages = itertools.cycle([request(signature, rows) for signature, rows in kinds])
     lock, seen = threading.Lock(), []
 
-    def client():
-        while True:
+    def client(over):
+        while not over():
             with lock:
                 message = next(messages)
             yield stub.Predict(message)

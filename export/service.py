@@ -51,7 +51,7 @@ class Limits(NamedTuple):
     message: int = 16 * 2**20
     requests: int = 64
     workers: int = 2
-    batch_rows: int = 32
+    batch_rows: int = 64
 
 
 class Service:
