@@ -76,7 +76,11 @@ def make_descriptor(kind, **options):
 
 
 def make_coopnets(kind):
-    generator = abp_tf.Generator(GENERATORS[kind](), inference=abp_tf.Langevin(8, 0.05, cool=4))
+    generator = abp_tf.Generator(
+        GENERATORS[kind](),
+        langevin=abp_tf.Langevin(4, 0.01),  # their energies sum over many entries
+        inference=abp_tf.Langevin(8, 0.05, cool=4),
+    )
     descriptor = abp_tf.Descriptor(
         DESCRIPTORS[kind](), 0.3, langevin=abp_tf.Langevin(4, 0.02), chains="short-run"
     )
