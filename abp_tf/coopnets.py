@@ -229,6 +229,7 @@ class CoopNets(SignalTraining, CoopAnswers, keras.Model):
                     generator.table.write(index, inferred)
                 misfit = 2 * generator.sigma**2 * (energy - observation.square(inferred) / 2)
                 logs |= self._recovery(inferred, misfit / observation.entries(observed, mask))
+                generator.iteration.assign_add(1)
             if mask is not None or self.latent_steps:
                 # Latent steps see whole signals, which hold them more tightly than masked ones.
                 whole = (drawn, revised, None)
