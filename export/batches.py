@@ -34,7 +34,8 @@ class Batches:
     """Workers, and the questions that wait for them.
 
     Args:
-        workers: how many batches are computed at a time.
+        workers: how many batches are computed at a time; of those that nothing more fits into, which
+            gain nothing by waiting, twice as many, so that no core is idle while another ends.
         rows: of several questions together, at most; one alone may have more.
         entries: of the signals of a batch's answer, likewise.
         note: is told the rows of each batch.
@@ -42,8 +43,8 @@ class Batches:
 
     def __init__(self, workers: int, rows: int, entries: int, note: Callable[[int], None]):
         self.rows, self.entries, self.note = rows, entries, note
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="predict")
-        self._free = workers
+        self._threads = ThreadPoolExecutor(2 * workers, thread_name_prefix="predict")
+        self._workers, self.running = workers, 0
         self._waiting: deque[_Asked] = deque()
         self._computed = 0
 
@@ -74,37 +75,41 @@ class Batches:
 
     def close(self) -> None:
         """Forget what waits; what is being computed ends by itself."""
-        self._free = 0
         for asked in self._waiting:
             asked.answer.cancel()
         self._waiting.clear()
         self._threads.shutdown(wait=False)
 
     def _start(self) -> None:
-        while self._free > 0 and self._waiting:
-            batch = self._take()
+        while self._waiting:
+            batch, full = self._next()
+            if self.running >= self._workers * (2 if full else 1):
+                return
+            for asked in batch:
+                self._waiting.remove(asked)
             self.note(sum(asked.question.rows for asked in batch))
             work = asyncio.get_running_loop().run_in_executor(self._threads, _compute, batch)
-            self._free -= 1
+            self.running += 1
             self._computed += len(batch)
             work.add_done_callback(lambda work, batch=batch: self._end(work.result(), batch))
 
-    def _take(self) -> list[_Asked]:
-        """Take the oldest question off those that wait, and others that can be computed with it."""
-        first = self._waiting.popleft()
-        batch, kind = [first], first.question.kind
-        rows, entries = first.question.rows, first.question.entries
-        for asked in list(self._waiting):
+    def _next(self) -> tuple[list[_Asked], bool]:
+        """Return the oldest question and others that fit with it, and whether nothing more does."""
+        batch, rows, entries, full = [], 0, 0, False
+        for asked in self._waiting:
             question = asked.question
+            if batch and question.kind != batch[0].question.kind:
+                continue
             more_rows, more_entries = rows + question.rows, entries + question.entries
-            if question.kind == kind and more_rows <= self.rows and more_entries <= self.entries:
-                self._waiting.remove(asked)
-                batch.append(asked)
-                rows, entries = more_rows, more_entries
-        return batch
+            if batch and (more_rows > self.rows or more_entries > self.entries):
+                full = True
+                continue
+            batch.append(asked)
+            rows, entries = more_rows, more_entries
+        return batch, full or rows >= self.rows or entries >= self.entries
 
     def _end(self, answers: list[bytes | Exception], batch: list[_Asked]) -> None:
-        self._free += 1
+        self.running -= 1
         self._computed -= len(batch)
         for asked, answer in zip(batch, answers, strict=True):
             if asked.answer.done():  # its client is gone

@@ -54,7 +54,12 @@ def parser() -> argparse.ArgumentParser:
         help="of one request; larger ones are refused by gRPC itself, uncounted")  # fmt: skip
     add("--max-requests", type=_count, default=limits.requests,
         help="worked on or waiting at a time; others are refused with RESOURCE_EXHAUSTED")  # fmt: skip
-    add("--workers", type=_count, default=limits.workers, help="batches of them worked on at a time")
+    add(
+        "--workers",
+        type=_count,
+        default=limits.workers,
+        help="batches of them worked on at a time; twice as many if they are full",
+    )
     add("--batch-rows", type=_count, default=limits.batch_rows,
         help="of waiting requests that are computed together, which changes answers by rounding; 1: "
         "each alone")  # fmt: skip

@@ -24,7 +24,7 @@ from tensorflow_serving.apis import (
 )
 from tensorflow_serving.apis.get_model_metadata_pb2 import SignatureDefMap
 
-from abp_tf.signatures import DEFAULT, WARMUP_ENTRIES
+from abp_tf.signatures import DEFAULT
 
 from .batches import Batches
 from .measures import Measures
@@ -34,6 +34,9 @@ from .tensors import write
 
 log = logging.getLogger(__name__)
 
+# Entries of the signals that are computed together at most, 128 images of 32x32 in grey.
+_TOGETHER = 2**17
+
 
 class Limits(NamedTuple):
     """What one server takes on.
@@ -42,7 +45,7 @@ class Limits(NamedTuple):
         rows: of one request.
         message: bytes of one request.
         requests: how many are worked on or wait at a time; more are refused.
-        workers: how many batches of them are computed at a time.
+        workers: how many batches of them are computed at a time; twice as many if they are full.
         batch_rows: of requests that are computed together; 1: each alone. Large signals are computed
             alone in any case: together they take long, and some may find that their time is over.
     """
@@ -51,7 +54,7 @@ class Limits(NamedTuple):
     message: int = 16 * 2**20
     requests: int = 64
     workers: int = 2
-    batch_rows: int = 64
+    batch_rows: int = 128
 
 
 class Service:
@@ -65,7 +68,7 @@ class Service:
 
     def __init__(self, models: Mapping[str, Model], limits: Limits, measures: Measures):
         self.models, self.limits, self.measures = models, limits, measures
-        self._batches = Batches(limits.workers, limits.batch_rows, WARMUP_ENTRIES, measures.rows)
+        self._batches = Batches(limits.workers, limits.batch_rows, _TOGETHER, measures.rows)
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
         """Return what a `grpc.aio` server is to be given; other methods are UNIMPLEMENTED."""
