@@ -22,12 +22,12 @@ SETTINGS = {
     },
     "descriptor": {
         "size": SIZE, "crop": 112, "width": 48, "crops": 400, "start": 0.3, "steps": 60,
-        "noise": 0.01, "rate": 5e-4, "batch": 3, "iterations": 250,
+        "noise": 0.01, "rate": 5e-4, "batch": 3, "iterations": 250, "margin": 32,
     },
     "CoopNets": {
         "size": SIZE, "crop": 96, "width": 24, "levels": 5, "latent_channels": 5, "crops": 400,
         "steps": 20, "step_size": 0.01, "reference": 0.1, "descriptor_width": 48, "rate": 6e-4,
-        "generator_rate": 3e-4, "batch": 6, "iterations": 500,
+        "generator_rate": 3e-4, "batch": 6, "iterations": 500, "margin": 32,
     },
 }  # fmt: skip
 
@@ -139,10 +139,14 @@ LEARN = {"generator": _generator, "descriptor": _descriptor, "CoopNets": _coopne
 
 def _synthesize(model, settings: dict, scale: int) -> np.ndarray:
     """Draw one texture, `scale` times as large as the photograph."""
-    side, channels = settings["size"] * scale, 3
+    size, margin, channels = settings["size"] * scale, settings.get("margin", 0), 3
+    side = size + 2 * margin
     if not isinstance(model, Descriptor):
         # As many latents more than for a crop as the crop would have to grow.
-        more = (side - settings["crop"]) // 2 ** settings["levels"]
+        more = -(-(side - settings["crop"]) // 2 ** settings["levels"])
         side, channels = model.latent_shape[0] + more, settings["latent_channels"]
     shape = (side, side, channels)
-    return abp_tf.resized(model, shape).synthesize(1, seed=1)[0]
+    texture = abp_tf.resized(model, shape).synthesize(1, seed=1)[0]
+    # What energies score less often than the rest, for it is near the border, is cut off.
+    cut = slice((len(texture) - size) // 2, (len(texture) + size) // 2)
+    return texture[cut, cut]
