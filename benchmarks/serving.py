@@ -34,7 +34,7 @@ NAME = "timed"
 SIGNATURES = ("synthesize", "reconstruct", "inpaint")
 BATCHES = (1, 16, 64)
 CLIENTS = (1, 4, 8)
-# Seconds of each turn, short beside the minutes in which a shared machine changes its speed.
+# Seconds of each turn, short and many: what changes the speed of a shared machine hits all alike.
 TURN = 1.0
 
 

@@ -39,6 +39,9 @@ class Batches:
         rows: of several questions together, at most; one alone may have more.
         entries: of the signals of a batch's answer, likewise.
         note: is told the rows of each batch.
+
+    Attributes:
+        running: how many batches are being computed.
     """
 
     def __init__(self, workers: int, rows: int, entries: int, note: Callable[[int], None]):

@@ -126,6 +126,7 @@ def test_what_is_of_one_kind_and_fits_is_taken_with_the_oldest():
     other.gate.set()
     asked = [
         gated.question(0),
+        gated.question(*range(20, 26)),  # full: the second that is under way while the others come
         gated.question(1, 2),
         gated.question(3, signature="decode"),
         other.question(4),
@@ -136,11 +137,11 @@ def test_what_is_of_one_kind_and_fits_is_taken_with_the_oldest():
     answers, noted = asked_of(gated, asked)
     assert [list(each) for each in answers] == [(2 * each.inputs["seed"]).tolist() for each in asked]
     assert sorted(gated.computed) == [
-        ("decode", [3]), ("synthesize", [0]), ("synthesize", [1, 2, 5, 6, 7]),
-        ("synthesize", [8, 9, 10]),
+        ("decode", [3]), ("synthesize", [0]), ("synthesize", [1, 2, 5, 6, 7, 10]),
+        ("synthesize", [8, 9]), ("synthesize", [20, 21, 22, 23, 24, 25]),
     ]  # fmt: skip
     assert other.computed == [("synthesize", [4])]
-    assert noted == [1, 5, 1, 1, 3]
+    assert noted == [1, 6, 6, 1, 1, 2]
 
 
 @pytest.mark.parametrize(("rows", "begun"), [([1, 6, 6, 1, 1], 2), ([1, 5], 1), ([1, 5, 2], 2)])
