@@ -7,6 +7,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from abp_tf import files
 
 
@@ -36,6 +38,33 @@ def cell(directory: Path, name: str, settings: dict, compute: Callable[[Path], d
     figures = compute(place)
     files.write_json(result, {"settings": settings, "figures": figures})
     return figures
+
+
+def images(directory: Path, name: str, settings: dict) -> dict[str, np.ndarray]:
+    """Return what a cell has left in `recovered.npz`; nothing if it came from `restore`."""
+    path = place_of(directory, name, settings) / "recovered.npz"
+    if not path.exists():
+        return {}
+    with np.load(path) as stored:
+        return dict(stored)
+
+
+def restore(directory: Path, results: Path) -> None:
+    """Take the cells of earlier runs from a file that `keep` wrote, but none that is there already."""
+    for kept in json.loads(results.read_text()) if results.exists() else []:
+        result = place_of(directory, kept["name"], kept["settings"]) / "result.json"
+        if not result.exists():
+            result.parent.mkdir(parents=True, exist_ok=True)
+            files.write_json(result, {"settings": kept["settings"], "figures": kept["figures"]})
+
+
+def keep(directory: Path, results: Path) -> None:
+    """Write the figures of all cells of a directory to one file, without pictures and models."""
+    found = []
+    for path in sorted(directory.glob("*/result.json")):
+        found.append({"name": path.parent.name.rpartition("-")[0], **json.loads(path.read_text())})
+    results.parent.mkdir(parents=True, exist_ok=True)
+    files.write_json(results, found)
 
 
 def table(columns: list[str], rows: list[list]) -> str:

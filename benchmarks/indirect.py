@@ -126,8 +126,9 @@ def table(data: methods.Data, directory: Path, specs: list[str], quick: bool, fe
                 }
 
             figures = cells.cell(directory, label, settings, fill)
-            with np.load(cells.place_of(directory, label, settings) / "recovered.npz") as stored:
-                shown[name] = stored["test"]
+            recovered = cells.images(directory, label, settings)
+            if recovered:
+                shown[name] = recovered["test"]
             errors = {
                 f"{part} {key}": figures[part][key]
                 for part in ("train", "test")

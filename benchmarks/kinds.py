@@ -54,10 +54,14 @@ def main(argv: list[str] | None = None) -> int:
         subject for kind in KINDS.values() for subject in kind.SUBJECTS))  # fmt: skip
     add("--tasks", nargs="+", help="by default " + ", ".join(
         dict.fromkeys(task for kind in KINDS.values() for task in kind.TASKS)))  # fmt: skip
+    add("--results", type=Path,
+        help="a JSON file: cells that it has are not computed again, others are added")  # fmt: skip
     add("--quick", action="store_true", help="smaller signals and few iterations")
     arguments = parser.parse_args(argv)
     directory = Path(arguments.run + ("-quick" if arguments.quick else ""))
     data = folder()
+    if arguments.results:
+        cells.restore(directory, arguments.results)
     found: dict[str, list[dict]] = {}
     for kind in arguments.kinds:
         for subject in KINDS[kind].SUBJECTS:
@@ -77,6 +81,8 @@ def main(argv: list[str] | None = None) -> int:
             columns = list(dict.fromkeys(key for row in found[kind] for key in row))
             rows = [[_shown(row.get(key, "")) for key in columns] for row in found[kind]]
             print(f"\n{kind}\n\n{cells.table([c.replace('_', ' ') for c in columns], rows)}")
+    if arguments.results:
+        cells.keep(directory, arguments.results)
     files.write_json(directory / "table.json", found)
     print(f"\nPictures, sounds and clips: {directory}/*/")
     return 0

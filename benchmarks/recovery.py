@@ -115,13 +115,12 @@ def masked(data: methods.Data, directory: Path, arguments) -> list[dict]:
                 return compute(name, settings, data, given, tested, count, place)
 
             figures = cells.cell(directory, label, settings, fill)
-            with np.load(cells.place_of(directory, label, settings) / "recovered.npz") as stored:
-                recovered[name] = dict(stored)
+            recovered[name] = cells.images(directory, label, settings)
             for spec in tested:
                 row = {"data": data.name, "learned with": learned_with, "hidden": spec, "method": name}
                 result.append({**row, **flat(figures[spec]), **flat(figures)})
         for spec in tested:
-            shown = {name: found[spec] for name, found in recovered.items()}
+            shown = {name: found[spec] for name, found in recovered.items() if spec in found}
             seen = drawn(spec, data.test, 1)[:FEW]
             name = f"{data.name}_{learned_with}_{spec}.png".replace(":", "")
             picture(data.test[:FEW], seen, shown, directory / name)
@@ -193,15 +192,21 @@ def main(argv: list[str] | None = None) -> int:
     add("--learned", nargs="*", type=_learned, help="masks to learn with, or complete; all by default")
     add("--operators", nargs="*", type=options.observe, default=list(indirect.OPERATORS),
         help="as --observe of train.generator; none: leave them out")  # fmt: skip
+    add("--results", type=Path,
+        help="a JSON file: cells that it has are not computed again, others are added")  # fmt: skip
     add("--quick", action="store_true", help="few images and epochs: the shape of the tables")
     arguments = parser.parse_args(argv)
     directory = Path(arguments.run + ("-quick" if arguments.quick else ""))
 
+    if arguments.results:
+        cells.restore(directory, arguments.results)
     loaded = [load(name, arguments.quick) for name in arguments.data]
     rows = [row for data in loaded for row in masked(data, directory, arguments)]
     from_indirect = []
     if loaded[0].name == "fashion":
         from_indirect = indirect.table(loaded[0], directory, arguments.operators, arguments.quick, FEW)
+    if arguments.results:
+        cells.keep(directory, arguments.results)
     tables = [f"MAE/range, training / unseen\n\n{pivot(rows, 'mae', '.4f')}"]
     tables += [f"PSNR, training / unseen\n\n{pivot(rows, 'psnr', '.1f')}", costs(rows)]
     if from_indirect:

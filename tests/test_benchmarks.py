@@ -45,6 +45,21 @@ def test_an_interrupted_cell_is_computed_again(tmp_path):
     assert cells.cell(tmp_path, "one", {}, lambda place: {"figure": 1}) == {"figure": 1}
 
 
+def test_figures_of_an_earlier_run_are_taken_from_a_file(tmp_path):
+    results, given = tmp_path / "results.json", {"a": [1, 2], "b": None}
+    first, second = tmp_path / "first", tmp_path / "second"
+    cells.restore(first, results)  # there is none yet
+    cells.cell(first, "a-name", given, lambda place: {"figure": 0.1})
+    cells.keep(first, results)
+    cells.cell(second, "other", {}, lambda place: {"figure": 3})
+    cells.restore(second, results)
+    again = cells.cell(second, "a-name", given, lambda place: pytest.fail("computed again"))
+    assert again == {"figure": 0.1}
+    assert cells.images(second, "a-name", given) == {}
+    cells.keep(second, results)
+    assert [kept["name"] for kept in json.loads(results.read_text())] == ["a-name", "other"]
+
+
 def test_a_table_has_its_rows():
     assert cells.table(["a", "b"], [[1, "x"]]) == "| a | b |\n| --- | --- |\n| 1 | x |"
 
