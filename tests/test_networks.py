@@ -1,9 +1,13 @@
+import functools
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import abp_tf
 from abp_tf import networks
+from abp_tf.networks import activations
 
 SHAPES = [
     *((size, size, 1) for size in (16, 28, 32, 48, 64, 128)),
@@ -47,6 +51,37 @@ def test_images_are_float32_in_mixed_precision(how):
     assert computed == {"bfloat16"}
     assert {weight.dtype for weight in network.weights} == {"float32"}
     assert network(np.ones((1, 3), "f")).dtype == linear(np.ones((1, 3), "f")).dtype == "float32"
+
+
+def test_elu_of_bfloat16_is_that_of_float32_rounded(tmp_path):
+    x = tf.cast(tf.linspace(-4.0, 4.0, 161), tf.bfloat16)
+    exact = tf.cast(x, tf.float32)
+
+    def curve(function, x):
+        """Values, slopes, and slopes of the squared slopes."""
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                y = function(x)
+            slope = inner.gradient(y, x)
+            total = tf.reduce_sum(slope**2)
+        return [tf.cast(one, tf.float32) for one in (y, slope, outer.gradient(total, x))]
+
+    found, wanted = curve(activations.elu, x), curve(tf.nn.elu, exact)
+    np.testing.assert_array_equal(found[0], tf.cast(tf.cast(wanted[0], x.dtype), tf.float32))
+    np.testing.assert_allclose(found[1], wanted[1], atol=4e-3)  # half a place of bfloat16
+    np.testing.assert_allclose(found[2], wanted[2], atol=2e-2)
+    assert found[0].numpy()[x < 0].min() < -0.9
+
+    make = functools.partial(networks.image_generator, (16, 16, 1), 3, 2)
+    assert make().get_layer("up1").activation is keras.activations.elu
+    network = make(dtype="mixed_bfloat16")
+    assert network.get_layer("up1").activation is activations.elu
+    network.save(tmp_path / "network.keras")
+    again = keras.models.load_model(tmp_path / "network.keras")
+    latents = np.ones((2, 3), "f")
+    np.testing.assert_array_equal(again(latents), network(latents))
 
 
 @pytest.mark.parametrize("activation", networks.SMOOTH)

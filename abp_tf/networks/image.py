@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 
+from abp_tf.networks.activations import quick
 from abp_tf.networks.blocks import SMOOTH, check_smooth
 
 __all__ = ["SMOOTH", "image_generator"]
@@ -69,12 +70,13 @@ def image_generator(
 
     # Normalisation comes between a layer and its activation.
     own = None if batch_norm else activation
+    fast = quick(activation, dtype)
 
     def normalised(x, name):
         if not batch_norm:
             return x
         x = keras.layers.BatchNormalization(momentum=0.9, dtype=dtype, name=f"norm_{name}")(x)
-        return keras.layers.Activation(activation, dtype=dtype, name=f"activation_{name}")(x)
+        return keras.layers.Activation(fast, dtype=dtype, name=f"activation_{name}")(x)
 
     latent = keras.Input((latent_dim,), name="latent")
     base = (height // factor, breadth // factor, filters[0])
@@ -100,7 +102,7 @@ def image_generator(
             kernel_size,
             2,
             padding="same",
-            activation=own,
+            activation=own and fast,
             kernel_initializer=initializer,
             dtype=dtype,
             name=f"up{level}",
