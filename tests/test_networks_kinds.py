@@ -194,6 +194,24 @@ def test_without_padding_all_places_are_alike(make, step, latents):
     np.testing.assert_allclose(padded[inner], whole, atol=1e-5)
 
 
+def test_without_padding_all_frames_are_alike():
+    make = functools.partial(networks.video_generator, (16, 16, 32, 1), 2, 4, base=(2, 4), levels=3)
+    network = with_biases(make(padding="valid"))
+    assert network.input_shape[1:-1] == (10, 1, 1)
+    assert network.output_shape[1:-1] == (16, 16, 32)
+    larger = normal(1, 14, 1, 1, 2)
+    whole = networks.resized(network, larger.shape[1:])(larger).numpy()
+    assert whole.shape == (1, 32, 16, 32, 1)
+    for at in (0, 3, 4):
+        part = network(larger[:, at : at + 10])
+        np.testing.assert_allclose(part, whole[:, 4 * at : 4 * at + 16], atol=1e-5)
+    everywhere = networks.video_generator(
+        (8, 16, 24, 3), 2, 4, levels=3, time_levels=1, stationary=True, padding="valid"
+    )
+    assert everywhere.output_shape[1:] == (8, 16, 24, 3)
+    assert all(more > less for more, less in zip(everywhere.input_shape[1:4], (4, 2, 3), strict=True))
+
+
 def test_shifted_latents_give_a_shifted_sound_and_clip():
     sounds = with_biases(networks.sound_generator(20 * 24, width=4, factors=(6, 4)))
     z = normal(1, 20, 1)

@@ -88,7 +88,7 @@ KINDS = {
         data.VIDEO_SOURCES_HELP,
         Network(
             networks.video_generator,
-            _same("width", "base", "levels", "time_levels", "stationary", "activation",
+            _same("width", "base", "levels", "time_levels", "stationary", "activation", "padding",
                   latent_dim="latent_channels"),
         ),
         Network(

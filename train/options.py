@@ -153,8 +153,8 @@ def add_network(add: Callable) -> None:
     add("--factors", type=positive(int), nargs="+", help="by how much each layer lengthens a sound")
     add("--base", type=size, metavar="N|HxW", help="coarsest map of frames that are not stationary")
     add("--padding", choices=["valid", "same"],
-        help="of transposed convolutions of textures and sounds: valid has latents beyond the border, "
-        "where same fades")  # fmt: skip
+        help="of transposed convolutions of textures, sounds and, in time, clips: valid has latents "
+        "beyond the border, where same fades")  # fmt: skip
     add_stationary(add)
 
 

@@ -116,6 +116,7 @@ def top_down(
     activation: str,
     padding: str,
     dtype,
+    axes: int | None = None,
 ) -> keras.Model:
     """A fully convolutional generator: each layer enlarges its grid, the last ends in tanh.
 
@@ -129,6 +130,7 @@ def top_down(
         padding: "same", where entries near the border see fewer latents than others; or "valid", where
             the grid is wider than the signal, so that all see as many.
         dtype: policy the layers compute in.
+        axes: how many of the first axes that is for, the others being padded; None for all.
 
     Returns:
         A `keras.Model` from `[n, *grid, channels[0]]`, with "valid" from a grid with margins; float32
@@ -151,7 +153,8 @@ def top_down(
         )
     margins = [[0] * len(grid)] * (len(strides) + 1)
     if padding == "valid":
-        margins = _margins(strides, kernels)
+        wide = len(grid) if axes is None else axes
+        margins = [row[:wide] + [0] * (len(grid) - wide) for row in _margins(strides, kernels)]
     sides = [side + 2 * margin for side, margin in zip(grid, margins[0], strict=True)]
     latent = keras.Input((*sides, channels[0]), name="latent")
     x, last = latent, len(strides)

@@ -21,6 +21,7 @@ def video_generator(
     time_levels: int = 2,
     stationary: bool = False,
     activation: str = "silu",
+    padding: str = "same",
     dtype: str | keras.DTypePolicy | None = None,
 ) -> keras.Model:
     """Fully convolutional generator of a clip in [-1, 1], from a sequence of latents.
@@ -45,12 +46,15 @@ def video_generator(
         time_levels: how often the number of frames is, 0 to `levels`.
         stationary: whether the clip is stationary in space as well as in time.
         activation: of the hidden maps, one of `SMOOTH`.
+        padding: "same", where the first and the last frames see fewer latents than others and fade; or
+            "valid", where the sequence of latents is longer than the clip and all frames are alike,
+            with `stationary` all places too.
         dtype: policy the layers compute in, "float32" or "mixed_bfloat16"; Keras's global one by
             default. Clips are float32 in any case.
 
     Returns:
         A `keras.Model` from `[n, t, h, w, latent_channels]`, `t` being `frames / 2 ** time_levels`,
-        to `[n, *shape]`.
+        with "valid" some more, to `[n, *shape]`.
 
     Raises:
         ValueError: for a shape that cannot be reached (the nearest that can is named) or a value
@@ -83,7 +87,9 @@ def video_generator(
         hidden = [width * min(2 ** (levels - 1), 8), *hidden]
         strides, kernels = [(1, *base), *strides], [(3, *base), *kernels]
     channels = [latent_channels, *hidden, shape[-1]]
-    return blocks.top_down(owner, grid, channels, strides, kernels, activation, "same", dtype)
+    return blocks.top_down(
+        owner, grid, channels, strides, kernels, activation, padding, dtype, None if stationary else 1
+    )
 
 
 def video_descriptor(
