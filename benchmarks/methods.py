@@ -230,7 +230,7 @@ def _learn_pca(settings: dict, images: np.ndarray, mask: np.ndarray | None) -> b
 METHODS = {
     "ABP": Method(
         {
-            "batch_size": 50, "learning_rate": 1e-3, "sigma": 0.3, "steps": 6, "step_size": 0.5,
+            "batch_size": 25, "learning_rate": 4e-3, "sigma": 0.25, "steps": 3, "step_size": 0.5,
             "expansion": 0.6, "inference_steps": 200, "cool": 30, "samples": 36,
             "chains": 4,
         },

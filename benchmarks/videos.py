@@ -13,8 +13,9 @@ from abp_tf import Generator, Langevin, media, metrics, networks, pictures
 SUBJECTS = {"fire": "video_fire_pot_64.npz", "flashing light": "video_flashing_light_64.npz"}
 TASKS = ("synthesis", "missing frames", "moving block")
 SETTINGS = {
-    "frames": 96, "size": 64, "width": 16, "latent_channels": 20, "sigma": 0.3, "steps": 6,
-    "step_size": 0.5, "rate": 1e-3, "iterations": 300, "share": 0.5, "block": 20, "seed": 0,
+    "frames": 96, "size": 64, "width": 16, "latent_channels": 20, "padding": "valid", "sigma": 0.3,
+    "steps": 6, "step_size": 0.5, "rate": 3e-3, "last_rate": 0.02, "weight_decay": 4.0,
+    "iterations": 300, "share": 0.5, "block": 20, "seed": 0,
 }  # fmt: skip
 
 
@@ -95,11 +96,16 @@ def interpolated(clip: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 def _learn(settings: dict, clip: np.ndarray, mask: np.ndarray) -> tuple[Generator, float]:
     keras.utils.set_random_seed(settings["seed"])
-    network = networks.video_generator(clip.shape, settings["latent_channels"], settings["width"])
+    network = networks.video_generator(
+        clip.shape, settings["latent_channels"], settings["width"], padding=settings["padding"]
+    )
     langevin = Langevin(settings["steps"], settings["step_size"])
     model = Generator(network, settings["sigma"], langevin, preconditioning=True, expansion=1.0)
-    rate = keras.optimizers.schedules.CosineDecay(settings["rate"], settings["iterations"], 0.1)
-    model.compile(keras.optimizers.Adam(rate, beta_1=0.5))
+    rate = keras.optimizers.schedules.CosineDecay(
+        settings["rate"], settings["iterations"], settings["last_rate"]
+    )
+    decay = settings["weight_decay"]
+    model.compile(keras.optimizers.Adam(rate, beta_1=0.5, weight_decay=decay))
     began = time.perf_counter()
     steps = max(settings["iterations"] // 10, 1)
     data = {"signal": clip[None], "mask": mask[None]}
