@@ -21,8 +21,8 @@ SETTINGS = {
         "weight_decay": 4.0, "batch": 4, "iterations": 1000,
     },
     "descriptor": {
-        "size": SIZE, "crop": 112, "width": 48, "crops": 400, "start": 0.3, "steps": 60,
-        "noise": 0.01, "rate": 5e-4, "batch": 3, "iterations": 250, "margin": 32,
+        "size": SIZE, "crop": SIZE, "width": 32, "crops": 1, "levels": 3, "start": 0.1, "steps": 40,
+        "noise": 0.01, "rate": 7e-4, "last_rate": 0.1, "batch": 1, "iterations": 500, "margin": 40,
     },
     "CoopNets": {
         "size": SIZE, "crop": 96, "width": 24, "levels": 5, "latent_channels": 5, "crops": 400,
@@ -96,7 +96,9 @@ def _generator(settings: dict, photo: np.ndarray) -> tuple[Generator, float]:
 
 def _descriptor(settings: dict, photo: np.ndarray) -> tuple[Descriptor, float]:
     side = settings["crop"]
-    network = networks.texture_descriptor((side, side, 3), settings["width"], activation="leaky_relu")
+    network = networks.texture_descriptor(
+        (side, side, 3), settings["width"], levels=settings["levels"], activation="leaky_relu"
+    )
     # A step moves by the gradient of f, with noise of a given deviation.
     langevin = Langevin(settings["steps"], 2**0.5, temperature=settings["noise"] ** 2 / 2)
     model = Descriptor(
@@ -107,7 +109,10 @@ def _descriptor(settings: dict, photo: np.ndarray) -> tuple[Descriptor, float]:
         start_sigma=settings["start"],
         inference=langevin,
     )
-    model.compile(keras.optimizers.Adam(settings["rate"]))
+    rate = keras.optimizers.schedules.CosineDecay(
+        settings["rate"], settings["iterations"], settings["last_rate"]
+    )
+    model.compile(keras.optimizers.Adam(rate))
     return model, _fit(model, _crops(settings, photo), settings["batch"], settings["iterations"])
 
 

@@ -51,6 +51,14 @@ def test_generators_have_the_shape_that_was_asked_for(kind):
     assert np.abs(signals[0] - signals[1]).mean() > 0.1
 
 
+def test_levels_of_a_texture_descriptor():
+    network = networks.texture_descriptor((80, 71, 3), width=9, levels=3)
+    layers = [layer for layer in network.layers if hasattr(layer, "kernel")]
+    assert [layer.filters for layer in layers] == [9, 12, 16, 16, 16, 1]
+    assert [layer.kernel_size[0] for layer in layers] == [7, 5, 3, 3, 3, 3]
+    assert [layer.strides[0] for layer in layers] == [2, 2, 2, 1, 1, 1]
+
+
 @pytest.mark.parametrize("kind", DESCRIPTORS)
 def test_descriptors_give_one_number_per_example(kind):
     network = DESCRIPTORS[kind]()
@@ -105,6 +113,8 @@ def test_sizes_out_of_reach_are_refused_with_the_nearest(make, nearest):
         (lambda: networks.texture_generator((64, 64, 3), width=0), "positive width, received 0"),
         (lambda: networks.texture_generator((64, 64, 3), activation="relu"), "received 'relu'"),
         (lambda: networks.texture_descriptor((30, 64, 3)), "at least 31x31, .* received 30x64"),
+        (lambda: networks.texture_descriptor((99, 70, 3), levels=3), "71x71, .* received 99x70"),
+        (lambda: networks.texture_descriptor((64, 64, 3), levels=1), "of 2 or more, received 1"),
         (lambda: networks.texture_descriptor((64, 64, 3), padding="full"), "received 'full'"),
         (lambda: networks.texture_generator((64, 64, 3), padding="full"), "received 'full'"),
         (
@@ -228,6 +238,7 @@ def test_shifted_latents_give_a_shifted_sound_and_clip():
 )
 def test_a_score_is_a_sum_over_places(kind, stride):
     """Something on an empty ground scores the same wherever it is, and two things their sum."""
+    keras.utils.set_random_seed(1)  # weights to which the thing is not all but invisible
     network = with_biases(DESCRIPTORS[kind]())
     shape = network.input_shape[1:]
     length = 8 * shape[0]

@@ -70,7 +70,7 @@ KINDS = {
             _same("width", "kernel_size", "levels", "activation", "padding",
                   latent_dim="latent_channels"),
         ),
-        Network(networks.texture_descriptor, _same("width", "activation", "padding")),
+        Network(networks.texture_descriptor, _same("width", "levels", "activation", "padding")),
     ),
     "sound": Kind(
         data.SOUND_SOURCES_HELP,

@@ -161,7 +161,7 @@ def add_network(add: Callable) -> None:
 def add_bottom_up(add: Callable, prefix: str = "") -> None:
     """Add the options of bottom-up networks that are not for images."""
     add(f"--{prefix}levels", type=positive(int),
-        help="number of strided convolutions, for sounds and clips")  # fmt: skip
+        help="number of strided convolutions, for textures, sounds and clips")  # fmt: skip
     add("--stride", type=positive(int), help="of convolutions of sounds")
     add(f"--{prefix}padding", choices=["valid", "same"],
         help="of convolutions of textures and sounds")  # fmt: skip

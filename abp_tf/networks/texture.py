@@ -76,6 +76,7 @@ def texture_descriptor(
     shape: tuple[int, int, int],
     width: int = 48,
     *,
+    levels: int = 2,
     activation: str = "silu",
     scale: float = 1.0,
     padding: str = "valid",
@@ -84,13 +85,17 @@ def texture_descriptor(
     """Translation-invariant descriptor of a texture: `f(x)` is the sum of a map over positions.
 
     Convolutions 7×7 of stride 2, 5×5 of stride 2, 3×3 and 3×3, after arXiv 1602.03264; an entry of
-    the map sees 31×31 pixels. As a sum over positions it scores textures of any size by the same
-    weights (`abp_tf.resized`), so that one learned from crops draws whole fields.
+    the map sees 31×31 pixels, which should be more than what the texture is made of: with three
+    levels, of which the third has kernels of 3×3, it sees 71×71. As a sum over positions it scores
+    textures of any size by the same weights (`abp_tf.resized`), so that one learned from crops draws
+    whole fields.
 
     Args:
         shape: `(height, width, channels)`, sides of 31 or more, or of any length with
             `padding="same"`.
-        width: filters of the first layer; the next two have a third more.
+        width: filters of the first layer; those of each further level are a third more.
+        levels: number of strided convolutions, 2 or more; all but the first are followed, after the
+            last of them, by one of stride 1.
         activation: of the hidden maps: one of `SMOOTH`, "relu" or "leaky_relu" (slope 0.2).
         scale: what the sum is multiplied by; it sets the unit of `f` against the reference.
         padding: of the convolutions; "valid" sees no black border that is not there, and pixels near
@@ -110,13 +115,16 @@ def texture_descriptor(
     """
     owner = "texture_descriptor"
     blocks.check_positive(owner, width=width, scale=scale)
+    if levels < 2:
+        raise ValueError(f"{owner} expected levels of 2 or more, received {levels!r}.")
     shape = blocks.check_multiples(owner, FORM, shape, (1, 1))
+    filters = [width * 4**level // 3**level for level in range(levels)]
     return blocks.bottom_up(
         owner,
         shape,
-        [width, width * 4 // 3, width * 4 // 3],
-        [(2, 2), (2, 2), (1, 1), (1, 1)],
-        [(7, 7), (5, 5), (3, 3), (3, 3)],
+        filters + [filters[-1]] * (levels - 1),
+        [(2, 2)] * levels + [(1, 1)] * levels,
+        [(7, 7), (5, 5)] + [(3, 3)] * (2 * levels - 2),
         activation,
         scale,
         padding,
