@@ -18,16 +18,17 @@ SETTINGS = {
     "generator": {
         "size": SIZE, "crop": 128, "width": 24, "levels": 5, "latent_channels": 3, "crops": 24,
         "padding": "valid", "sigma": 0.15, "steps": 6, "step_size": 0.5, "rate": 3e-3,
-        "weight_decay": 4.0, "batch": 4, "iterations": 1000,
+        "last_rate": 0.005, "weight_decay": 4.0, "batch": 4, "iterations": 1000,
     },
     "descriptor": {
         "size": SIZE, "crop": SIZE, "width": 32, "crops": 1, "levels": 3, "start": 0.1, "steps": 40,
         "noise": 0.01, "rate": 7e-4, "last_rate": 0.1, "batch": 1, "iterations": 500, "margin": 40,
     },
     "CoopNets": {
-        "size": SIZE, "crop": 96, "width": 24, "levels": 5, "latent_channels": 5, "crops": 400,
-        "steps": 20, "step_size": 0.01, "reference": 0.1, "descriptor_width": 48, "rate": 6e-4,
-        "generator_rate": 3e-4, "batch": 6, "iterations": 500, "margin": 32,
+        "size": SIZE, "crop": SIZE, "crops": 1, "width": 24, "levels": 5, "latent_channels": 3,
+        "padding": "valid", "descriptor_width": 32, "descriptor_levels": 3, "steps": 20, "noise": 0.01,
+        "rate": 5e-4, "generator_rate": 1e-3, "last_rate": 0.1, "batch": 1, "iterations": 500,
+        "margin": 40,
     },
 }  # fmt: skip
 
@@ -79,62 +80,61 @@ def _fit(model, signals: np.ndarray, batch: int, iterations: int) -> float:
     return time.perf_counter() - began
 
 
-def _generator(settings: dict, photo: np.ndarray) -> tuple[Generator, float]:
-    network = networks.texture_generator(
+def _drafts(settings: dict) -> keras.Model:
+    return networks.texture_generator(
         (settings["crop"], settings["crop"], 3),
         settings["latent_channels"],
         settings["width"],
         levels=settings["levels"],
         padding=settings["padding"],
     )
+
+
+def _generator(settings: dict, photo: np.ndarray) -> tuple[Generator, float]:
     langevin = Langevin(settings["steps"], settings["step_size"])
-    model = Generator(network, settings["sigma"], langevin, preconditioning=True, expansion=1.0)
-    rate = keras.optimizers.schedules.CosineDecay(settings["rate"], settings["iterations"], 0.005)
-    model.compile(keras.optimizers.Adam(rate, beta_1=0.5, weight_decay=settings["weight_decay"]))
+    model = Generator(
+        _drafts(settings), settings["sigma"], langevin, preconditioning=True, expansion=1.0
+    )
+    decay = settings["weight_decay"]
+    model.compile(keras.optimizers.Adam(_rate(settings), beta_1=0.5, weight_decay=decay))
     return model, _fit(model, _crops(settings, photo), settings["batch"], settings["iterations"])
 
 
-def _descriptor(settings: dict, photo: np.ndarray) -> tuple[Descriptor, float]:
+def _energy(settings: dict, width: int, levels: int) -> Descriptor:
+    """Make a descriptor of short-run chains, whose steps move by the gradient of f."""
     side = settings["crop"]
     network = networks.texture_descriptor(
-        (side, side, 3), settings["width"], levels=settings["levels"], activation="leaky_relu"
+        (side, side, 3), width, levels=levels, activation="leaky_relu"
     )
-    # A step moves by the gradient of f, with noise of a given deviation.
     langevin = Langevin(settings["steps"], 2**0.5, temperature=settings["noise"] ** 2 / 2)
-    model = Descriptor(
+    return Descriptor(
         network,
         reference_sigma=float("inf"),
         langevin=langevin,
         chains="short-run",
-        start_sigma=settings["start"],
+        start_sigma=settings.get("start"),
         inference=langevin,
     )
-    rate = keras.optimizers.schedules.CosineDecay(
-        settings["rate"], settings["iterations"], settings["last_rate"]
+
+
+def _rate(settings: dict, key: str = "rate"):
+    return keras.optimizers.schedules.CosineDecay(
+        settings[key], settings["iterations"], settings["last_rate"]
     )
-    model.compile(keras.optimizers.Adam(rate))
+
+
+def _descriptor(settings: dict, photo: np.ndarray) -> tuple[Descriptor, float]:
+    model = _energy(settings, settings["width"], settings["levels"])
+    model.compile(keras.optimizers.Adam(_rate(settings)))
     return model, _fit(model, _crops(settings, photo), settings["batch"], settings["iterations"])
 
 
 def _coopnets(settings: dict, photo: np.ndarray) -> tuple[CoopNets, float]:
-    shape = (settings["crop"], settings["crop"], 3)
-    drafts = networks.texture_generator(
-        shape, settings["latent_channels"], settings["width"], levels=settings["levels"]
-    )
-    scale = 2 / settings["step_size"] ** 2
-    judge = networks.texture_descriptor(
-        shape, settings["descriptor_width"], activation="leaky_relu", scale=scale
-    )
-    revises = Descriptor(
-        judge,
-        reference_sigma=settings["reference"],
-        langevin=Langevin(settings["steps"], settings["step_size"]),
-        chains="short-run",
-    )
-    model = CoopNets(Generator(drafts), revises)
+    revises = _energy(settings, settings["descriptor_width"], settings["descriptor_levels"])
+    model = CoopNets(Generator(_drafts(settings)), revises)
     model.compile(
-        keras.optimizers.Adam(settings["generator_rate"], beta_1=0.5),
-        keras.optimizers.Adam(settings["rate"]),
+        keras.optimizers.Adam(_rate(settings, "generator_rate"), beta_1=0.5),
+        keras.optimizers.Adam(_rate(settings)),
     )
     return model, _fit(model, _crops(settings, photo), settings["batch"], settings["iterations"])
 
