@@ -249,7 +249,7 @@ METHODS = {
     ),
     "VAE": Method(
         {
-            "batch_size": 50, "learning_rate": 2e-3, "inference_steps": 200, "inference_rate": 0.05,
+            "batch_size": 25, "learning_rate": 1e-3, "inference_steps": 200, "inference_rate": 0.05,
             "passes": 30, "samples": 4,
         },
         _learn_vae,

@@ -27,8 +27,8 @@ SETTINGS = {
     "CoopNets": {
         "size": SIZE, "crop": SIZE, "crops": 1, "width": 24, "levels": 5, "latent_channels": 3,
         "padding": "valid", "descriptor_width": 32, "descriptor_levels": 3, "steps": 20, "noise": 0.01,
-        "rate": 5e-4, "generator_rate": 1e-3, "last_rate": 0.1, "batch": 1, "iterations": 500,
-        "margin": 40,
+        "kernel_size": 6, "rate": 5e-4, "generator_rate": 1e-4, "last_rate": 0.1, "batch": 1,
+        "iterations": 500, "margin": 40,
     },
 }  # fmt: skip
 
@@ -86,6 +86,7 @@ def _drafts(settings: dict) -> keras.Model:
         settings["latent_channels"],
         settings["width"],
         levels=settings["levels"],
+        kernel_size=settings.get("kernel_size", 5),
         padding=settings["padding"],
     )
 
