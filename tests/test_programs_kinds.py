@@ -59,6 +59,8 @@ def words_of(program, kind, sources):
             if f"--{name}" in words:
                 at = words.index(f"--{name}")
                 del words[at : at + values + 1]
+        if kind == "texture":  # three levels see more than there is
+            words += ["--levels", 2]
     return words
 
 

@@ -2,9 +2,10 @@
 
 As a rule there is one photograph, recording or clip to learn from. A generator takes it whole, or some
 crops of a photograph, few enough for each one's chain to be visited often, with settings near those of
-`benchmarks.kinds`. Descriptors learn from pieces of it by short-run chains: a pool of whole signals
-would be as large as it is stale. One pass over so few examples is short, so there is a least number of
-iterations in an epoch. What is None the network has by itself.
+`benchmarks.kinds`. Descriptors learn by short-run chains, for a pool of whole signals would be as
+large as it is stale: of sounds and clips from pieces, of a photograph from the whole, of which the
+border is a small part. One pass over so few examples is short, so there is a least number of iterations
+in an epoch. What is None the network has by itself.
 
 Change numbers here; the programs' --help tells them.
 """
@@ -60,13 +61,16 @@ DEFAULTS: dict[str, dict[str, dict]] = {
             "curve_every": 20, "picture_every": 10,
         },
         "descriptor": {
-            **_DESCRIPTOR, **_BRICK, "patch": 64, "patches": 400,
-            "width": 48, "epochs": 5, "least_steps_per_epoch": 50, "picture_every": 1,
+            **_DESCRIPTOR, **_BRICK, "width": 32, "levels": 3, "start_sigma": 0.1, "steps": 40,
+            "learning_rate": 7e-4, "batch_size": 1, "epochs": 10, "least_steps_per_epoch": 50,
+            "picture_every": 1,
         },
         "coopnets": {
-            **_COOPNETS, **_BRICK, "patch": 96, "patches": 400,
-            "latent_dim": 5, "width": 24, "descriptor_width": 48, "sigma": 0.3, "batch_size": 6,
-            "epochs": 8, "least_steps_per_epoch": 60, "curve_every": 4, "picture_every": 2,
+            **_COOPNETS, **_BRICK,
+            "latent_dim": 3, "width": 24, "kernel_size": 6, "padding": "valid", "sigma": 0.3,
+            "descriptor_width": 32, "descriptor_levels": 3, "reference_sigma": 1.0,
+            "generator_rate": 1e-4, "descriptor_rate": 5e-4, "batch_size": 1, "epochs": 10,
+            "least_steps_per_epoch": 50, "curve_every": 5, "picture_every": 2,
         },
     },
     "sound": {
