@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
 
-def quick(activation: str, dtype: str | keras.DTypePolicy | None) -> str | object:
+def quick(activation: str, dtype: str | keras.DTypePolicy | None) -> str | Callable:
     """Return what computes an activation fast in the precision of a layer.
 
     Args:
