@@ -22,7 +22,7 @@ SHARED = {
     "olivetti": {"latent_dim": 60, "width": 16, "hidden": 256, "kernel_size": 4, "seed": 0},
 }
 EPOCHS = {
-    "fashion": {"ABP": 20, "CoopNets": 10, "VAE": 20, "GAN": 16},
+    "fashion": {"ABP": 30, "CoopNets": 4, "VAE": 20, "GAN": 16},
     "olivetti": {"ABP": 60, "CoopNets": 60, "VAE": 400, "GAN": 400},
 }
 
@@ -50,13 +50,18 @@ class Method(NamedTuple):
     ways: Callable[[object, dict], dict[str, Callable]]
 
 
-def settings(name: str, data: str, quick: bool) -> dict:
-    """Return all settings of a method on a data set; `quick` cuts epochs and steps."""
+def settings(name: str, data: str, quick: bool, dtype: str | None = None) -> dict:
+    """Return all settings of a method on a data set; `quick` cuts epochs and steps.
+
+    `dtype` is what its networks compute in, Keras's default by None.
+    """
     found = {**SHARED[data], **METHODS[name].settings}
+    if dtype is not None:
+        found["dtype"] = dtype
     if name in EPOCHS[data]:
         found["epochs"] = EPOCHS[data][name]
     if quick:
-        for key in ("epochs", "inference_steps", "cool", "iterations"):
+        for key in ("epochs", "draft_epochs", "inference_steps", "cool", "iterations"):
             if key in found:
                 found[key] = max(1, found[key] // 5)
     return found
@@ -79,9 +84,8 @@ def timed(function: Callable, *arguments) -> tuple[object, float]:
 def _network(settings: dict, shape: tuple[int, ...], batch_norm: bool = False) -> keras.Model:
     keras.utils.set_random_seed(settings["seed"])
     keys = ("latent_dim", "width", "hidden", "kernel_size")
-    return networks.image_generator(
-        shape, **{key: settings[key] for key in keys}, batch_norm=batch_norm
-    )
+    given = {key: settings[key] for key in keys}
+    return networks.image_generator(shape, **given, batch_norm=batch_norm, dtype=settings.get("dtype"))
 
 
 def _fit(model, settings: dict, images: np.ndarray, mask: np.ndarray | None):
@@ -142,22 +146,21 @@ def _draws_ways(model: Generator, settings: dict) -> dict:
     return {f"median of {count} draws": median, "one": model.inpaint}
 
 
-# Cooperative learning, without BatchNorm, through which no example's chain may run.
+# Cooperative learning of a generator that has learned alone, without BatchNorm, through which no
+# example's chain may run.
 
 
 def learn_coopnets(settings: dict, images: np.ndarray, mask: np.ndarray | None) -> CoopNets:
-    """Learn a generator and a descriptor from what is seen of the images."""
+    """Learn a generator, then a descriptor and it together, from what is seen of the images."""
     shape = images.shape[1:]
-    latents = Langevin(settings["latent_steps"], settings["latent_step_size"])
-    inference = Langevin(
-        settings["inference_steps"], settings["latent_step_size"], cool=settings["cool"]
-    )
-    drafts = Generator(_network(settings, shape), settings["sigma"], latents, inference)
+    alone = {"epochs": settings["draft_epochs"], "batch_size": settings["draft_batch_size"]}
+    drafts = learn_abp({**settings, **alone}, images, mask)
     judge = networks.image_descriptor(
         shape,
         settings["descriptor_width"],
         activation="leaky_relu",
         scale=2 / settings["revision_step_size"] ** 2,
+        dtype=settings.get("dtype"),
     )
     revises = Descriptor(
         judge,
@@ -227,22 +230,20 @@ def _learn_pca(settings: dict, images: np.ndarray, mask: np.ndarray | None) -> b
     return model.fit(images if mask is None else {"signal": images, "mask": mask})
 
 
+# Of a generator that learns alone.
+ALONE = {
+    "batch_size": 25, "learning_rate": 4e-3, "sigma": 0.25, "steps": 3, "step_size": 0.5,
+    "expansion": 0.6, "inference_steps": 200, "cool": 30,
+}  # fmt: skip
 METHODS = {
-    "ABP": Method(
-        {
-            "batch_size": 25, "learning_rate": 4e-3, "sigma": 0.25, "steps": 3, "step_size": 0.5,
-            "expansion": 0.6, "inference_steps": 200, "cool": 30, "samples": 36,
-            "chains": 4,
-        },
-        learn_abp,
-        _draws_ways,
-    ),
+    "ABP": Method({**ALONE, "samples": 72, "chains": 8}, learn_abp, _draws_ways),
     "CoopNets": Method(
         {
-            "batch_size": 100, "sigma": 0.4, "latent_steps": 6, "latent_step_size": 0.1,
-            "inference_steps": 100, "cool": 50, "samples": 4, "generator_rate": 2e-4,
-            "descriptor_rate": 6e-4, "descriptor_width": 16, "reference_sigma": 0.1,
-            "revision_steps": 20, "revision_step_size": 0.01, "data_noise": 0.03,
+            **ALONE,
+            "draft_batch_size": 25, "draft_epochs": 10, "batch_size": 100, "samples": 8,
+            "generator_rate": 2e-4, "descriptor_rate": 6e-4, "descriptor_width": 16,
+            "reference_sigma": 0.1, "revision_steps": 20, "revision_step_size": 0.01,
+            "data_noise": 0.03,
         },
         learn_coopnets,
         _inpaint_ways,

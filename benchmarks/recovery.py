@@ -104,7 +104,8 @@ def masked(data: methods.Data, directory: Path, arguments) -> list[dict]:
         tested = tuple(specs) if learned_with == "complete" else (learned_with,)
         recovered: dict[str, dict] = {}
         for name in arguments.methods:
-            settings = methods.settings(name, data.name, arguments.quick)
+            dtype = "mixed_bfloat16" if name in arguments.bfloat16 else None
+            settings = methods.settings(name, data.name, arguments.quick, dtype)
             settings |= {"data": data.name, "images": len(data.train), "learned_with": learned_with}
             settings |= {"recovered": [count, len(data.test)]}
             if learned_with == "complete":
@@ -194,6 +195,8 @@ def main(argv: list[str] | None = None) -> int:
         help="as --observe of train.generator; none: leave them out")  # fmt: skip
     add("--results", type=Path,
         help="a JSON file: cells that it has are not computed again, others are added")  # fmt: skip
+    add("--bfloat16", nargs="+", choices=["ABP", "CoopNets", "VAE", "GAN"], default=[],
+        help="methods that compute in mixed_bfloat16, for a processor that has it")  # fmt: skip
     add("--quick", action="store_true", help="few images and epochs: the shape of the tables")
     arguments = parser.parse_args(argv)
     directory = Path(arguments.run + ("-quick" if arguments.quick else ""))
@@ -204,7 +207,9 @@ def main(argv: list[str] | None = None) -> int:
     rows = [row for data in loaded for row in masked(data, directory, arguments)]
     from_indirect = []
     if loaded[0].name == "fashion":
-        from_indirect = indirect.table(loaded[0], directory, arguments.operators, arguments.quick, FEW)
+        from_indirect = indirect.table(
+            loaded[0], directory, arguments.operators, arguments.quick, FEW, arguments.bfloat16
+        )
     if arguments.results:
         cells.keep(directory, arguments.results)
     tables = [f"MAE/range, training / unseen\n\n{pivot(rows, 'mae', '.4f')}"]

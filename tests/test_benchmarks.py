@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from abp_tf import data
 from benchmarks import cells, methods, recovery, sounds, videos
 
 PROGRAMS = (
@@ -99,6 +100,21 @@ def test_quick_settings_are_smaller_and_others_cells(name):
     for key, value in quick.items():
         if full[key] != value:
             assert 1 <= value < full[key]
+
+
+def test_a_dtype_is_a_setting_that_networks_compute_in():
+    short = methods.settings("CoopNets", "fashion", True, "mixed_bfloat16")
+    assert {**methods.settings("CoopNets", "fashion", True), "dtype": "mixed_bfloat16"} == short
+    few = data.load("digits").train[:20]
+    seen = recovery.drawn("pepper:0.5", few, 0)
+    tiny = {"latent_dim": 3, "width": 2, "hidden": 4, "descriptor_width": 2, "samples": 2}
+    tiny |= {"inference_steps": 2, "revision_steps": 2, "batch_size": 10, "draft_batch_size": 10}
+    short |= {**tiny, "epochs": 1, "draft_epochs": 1}
+    model = methods.METHODS["CoopNets"].learn(short, few, seen)
+    assert {model.generator.network.get_layer("up1").compute_dtype} == {"bfloat16"}
+    assert {model.descriptor.network.get_layer("score").compute_dtype} == {"float32"}
+    for recover in methods.METHODS["CoopNets"].ways(model, short).values():
+        assert recovery.errors(few, recover(few, seen), seen)["mae"] < 0.5
 
 
 def test_errors_are_of_hidden_entries_alone():
