@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import keras
@@ -19,12 +20,14 @@ from abp_tf import CoopNets, Descriptor, Generator, Langevin, baselines, network
 # Of the networks, by data set: what all methods share.
 SHARED = {
     "fashion": {"latent_dim": 60, "width": 16, "hidden": 256, "kernel_size": 4, "seed": 0},
-    "olivetti": {"latent_dim": 60, "width": 16, "hidden": 256, "kernel_size": 4, "seed": 0},
+    "olivetti": {"latent_dim": 60, "width": 8, "hidden": 256, "kernel_size": 4, "seed": 0},
 }
 EPOCHS = {
-    "fashion": {"ABP": 30, "CoopNets": 4, "VAE": 20, "GAN": 16},
-    "olivetti": {"ABP": 60, "CoopNets": 60, "VAE": 400, "GAN": 400},
+    "fashion": {"ABP": 30, "CoopNets": 3, "VAE": 20, "GAN": 16},
+    "olivetti": {"ABP": 20, "CoopNets": 4, "VAE": 20, "GAN": 20},
 }
+# How often an epoch goes over the images: what is done once for an epoch shall be little of it.
+PASSES = {"fashion": None, "olivetti": 5}
 
 
 class Data(NamedTuple):
@@ -55,9 +58,8 @@ def settings(name: str, data: str, quick: bool, dtype: str | None = None) -> dic
 
     `dtype` is what its networks compute in, Keras's default by None.
     """
-    found = {**SHARED[data], **METHODS[name].settings}
-    if dtype is not None:
-        found["dtype"] = dtype
+    found = {**SHARED[data], **METHODS[name].settings, "passes_per_epoch": PASSES[data]}
+    found |= {"dtype": dtype}
     if name in EPOCHS[data]:
         found["epochs"] = EPOCHS[data][name]
     if quick:
@@ -90,14 +92,23 @@ def _network(settings: dict, shape: tuple[int, ...], batch_norm: bool = False) -
 
 def _fit(model, settings: dict, images: np.ndarray, mask: np.ndarray | None):
     data = images if mask is None else {"signal": images, "mask": mask}
-    model.fit(data, batch_size=settings["batch_size"], epochs=settings["epochs"], verbose=2)
+    epochs, steps = settings["epochs"], None
+    if settings["passes_per_epoch"]:
+        steps = _iterations(settings, len(images)) // epochs
+    batch_size = settings["batch_size"]
+    model.fit(data, batch_size=batch_size, epochs=epochs, steps_per_epoch=steps, verbose=2)
     return model
+
+
+def _iterations(settings: dict, examples: int) -> int:
+    passes = settings["epochs"] * (settings["passes_per_epoch"] or 1)
+    return passes * -(-examples // settings["batch_size"])
 
 
 def _adam(settings: dict, examples: int, key: str = "learning_rate", beta_1: float = 0.5):
     """Adam whose rate falls to a twentieth of its first value along a cosine."""
-    steps = settings["epochs"] * -(-examples // settings["batch_size"])
-    rate = keras.optimizers.schedules.CosineDecay(settings[key], steps, alpha=0.05)
+    iterations = _iterations(settings, examples)
+    rate = keras.optimizers.schedules.CosineDecay(settings[key], iterations, alpha=0.05)
     return keras.optimizers.Adam(rate, beta_1=beta_1)
 
 
@@ -132,7 +143,12 @@ def learn_abp(settings: dict, images: np.ndarray, mask: np.ndarray | None, obser
 
 def _inpaint_ways(model: CoopNets, settings: dict) -> dict:
     count = settings["samples"]
-    return {f"median of {count}": _median(model.inpaint, count), "one": model.inpaint}
+    return {
+        f"median of {count}, revised in {steps} steps": _median(
+            partial(model.inpaint, steps=steps), count
+        )
+        for steps in settings["revisions"]
+    }
 
 
 def _draws_ways(model: Generator, settings: dict) -> dict:
@@ -241,9 +257,9 @@ METHODS = {
         {
             **ALONE,
             "draft_batch_size": 25, "draft_epochs": 10, "batch_size": 100, "samples": 8,
-            "generator_rate": 2e-4, "descriptor_rate": 6e-4, "descriptor_width": 16,
+            "generator_rate": 5e-5, "descriptor_rate": 6e-4, "descriptor_width": 16,
             "reference_sigma": 0.1, "revision_steps": 20, "revision_step_size": 0.01,
-            "data_noise": 0.03,
+            "data_noise": 0.03, "revisions": (5, 20),
         },
         learn_coopnets,
         _inpaint_ways,

@@ -27,7 +27,7 @@ MASKS = {
     "olivetti": (*PEPPER, "block:20", "block:30"),
 }
 # Images learned from, and recovered: of training and of test images; and those in pictures.
-FULL, QUICK, FEW = (None, 100, 500), (500, 20, 50), 10
+FULL, QUICK, FEW = {"fashion": (None, 100, 500), "olivetti": (None, 50, 50)}, (500, 20, 50), 10
 
 
 def load(name: str, quick: bool) -> methods.Data:
@@ -43,7 +43,7 @@ def load(name: str, quick: bool) -> methods.Data:
             images = (stored["images"][..., None] / 127.5 - 1).astype(np.float32)
             unseen = stored["labels"] >= 30  # people
         train, test = images[~unseen], images[unseen]
-    learned, _, unseen = QUICK if quick else FULL
+    learned, _, unseen = QUICK if quick else FULL[name]
     return methods.Data(train[:learned], test[:unseen], name)
 
 
@@ -99,7 +99,7 @@ def masked(data: methods.Data, directory: Path, arguments) -> list[dict]:
     """Compute or read the cells of a data set, and draw its pictures; return one row for each."""
     result = []
     specs = arguments.masks or MASKS[data.name]
-    count = (QUICK if arguments.quick else FULL)[1]
+    count = (QUICK if arguments.quick else FULL[data.name])[1]
     for learned_with in arguments.learned or [*specs, "complete"]:
         tested = tuple(specs) if learned_with == "complete" else (learned_with,)
         recovered: dict[str, dict] = {}
