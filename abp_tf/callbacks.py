@@ -62,15 +62,26 @@ class ExpandLatents(keras.callbacks.Callback):
 class AdaptPreconditioner(keras.callbacks.Callback):
     """Adapt the preconditioner as the network changes; `Generator.fit` adds it, after expansion.
 
-    At the ends of epochs, and at the iterations 0, 10, 30, 100 and 300, when the network changes fast.
+    At the iterations 0, 10, 30, 100 and 300, when the network changes fast, at the end of training,
+    and at the ends of epochs in which the iterations have passed a multiple of 50: it costs as much as
+    some iterations, of which few examples make few an epoch.
     """
 
     EARLY = frozenset((10, 30, 100, 300))
+    APART = 50
+
+    def __init__(self):
+        super().__init__()
+        self._begun = 0
 
     def on_train_begin(self, logs=None) -> None:
         """Adapt to a network that has learned nothing yet."""
         if int(self.model.iteration.value) == 0:
             self.model.precondition()
+
+    def on_epoch_begin(self, epoch: int, logs=None) -> None:
+        """Note where the epoch begins."""
+        self._begun = int(self.model.iteration.value)
 
     def on_train_batch_end(self, batch: int, logs=None) -> None:
         """Adapt early in training."""
@@ -78,8 +89,10 @@ class AdaptPreconditioner(keras.callbacks.Callback):
             self.model.precondition()
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
-        """Adapt."""
-        self.model.precondition()
+        """Adapt, if enough iterations have gone by."""
+        # Counted from none of the last time, so that a training that is taken up again does the same.
+        if int(self.model.iteration.value) // self.APART > self._begun // self.APART:
+            self.model.precondition()
 
     def on_train_end(self, logs=None) -> None:
         """Adapt to an expansion that came after the last epoch."""

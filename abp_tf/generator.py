@@ -238,7 +238,10 @@ class Generator(SignalTraining, LatentChains, LatentAnswers, keras.Model):
 
     def expand(self) -> None:
         """Absorb mean and covariance of the chains into the prior; decoded chains do not change."""
-        self.table.table.assign(self.prior.absorb(self.table.table))
+        latents, root = self.prior.absorb(self.table.table)
+        self.table.table.assign(latents)
+        if self.preconditioning:
+            self.preconditioner.follow(root)
 
     def reset_chains(self, examples: int = 0) -> None:
         """Forget the training examples' chains, so that `fit` can begin with other data.

@@ -115,14 +115,15 @@ class Prior(keras.layers.Layer):
         """Return `input_shape`."""
         return input_shape
 
-    def absorb(self, latents: tf.Tensor) -> tf.Tensor:
-        """Take mean `m` and covariance `S²` of `latents` into `μ` and `A`; return `S⁻¹(u − m)`.
+    def absorb(self, latents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Take mean `m` and covariance `S²` of `latents` into `μ` and `A`; return `S⁻¹(u − m)` and `S`.
 
         Args:
             latents: float32 `[N, *latent_shape]`, all chains.
 
         Returns:
-            The whitened latents, same shape; what they decode to is what `latents` decoded to.
+            The whitened latents, same shape, what they decode to is what `latents` decoded to; and
+            `S`, symmetric, float64 `[size, size]` with the size of the last axis.
         """
         size = self.latent_shape[-1]
         rows = tf.reshape(tf.cast(latents, tf.float64), [-1, size])
@@ -138,7 +139,7 @@ class Prior(keras.layers.Layer):
         self.mean.assign_add(tf.cast(tf.linalg.matvec(scale, mean), tf.float32))
         self.scale.assign(tf.cast(tf.matmul(scale, root), tf.float32))
         whitened = tf.matmul(rows - mean, inverse)
-        return tf.reshape(tf.cast(whitened, tf.float32), tf.shape(latents))
+        return tf.reshape(tf.cast(whitened, tf.float32), tf.shape(latents)), root
 
     def draw(self, seeds: tf.Tensor) -> tf.Tensor:
         """Draw latents `u ~ N(0, I)`, one from each seed pair of `[n, 2]`."""

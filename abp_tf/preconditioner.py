@@ -69,7 +69,20 @@ class Preconditioner(keras.layers.Layer):
         parts = [_gram(decode, latents[at : at + CHUNK]) for at in range(0, len(latents), CHUNK)]
         positions = tf.size(latents[0]) // size
         mean = tf.add_n(parts) / tf.cast(len(latents) * positions, tf.float64)
-        values, vectors = tf.linalg.eigh(mean / sigma**2)
+        self._assign(mean / sigma**2)
+
+    def follow(self, root: tf.Tensor) -> None:
+        """Take latents as `u = m + S u'` from now on: `G` becomes `S G S`.
+
+        Args:
+            root: `S`, symmetric, float64 `[size, size]`, as `Prior.absorb` returns it.
+        """
+        vectors, values = (tf.cast(part, tf.float64) for part in (self.vectors, self.values))
+        metric = tf.matmul(vectors * values, vectors, transpose_b=True)
+        self._assign(root @ metric @ root)
+
+    def _assign(self, metric: tf.Tensor) -> None:
+        values, vectors = tf.linalg.eigh(metric)
         self.values.assign(tf.cast(tf.maximum(values, 0.0), tf.float32))
         self.vectors.assign(tf.cast(vectors, tf.float32))
 

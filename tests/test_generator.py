@@ -85,6 +85,25 @@ def test_preconditioned_chains_have_the_same_posterior_at_one_pace():
     np.testing.assert_allclose(np.cov(found.T), exact, atol=0.03)
 
 
+def test_the_preconditioner_follows_an_expansion():
+    model = linear_model(preconditioning=True)
+    model.table.allocate(200)
+    scales = np.float32([3.0, 1.0, 0.3])
+    model.table.table.assign(np.random.default_rng(2).normal(size=(200, 3)) * scales + 1)
+    identity = np.eye(3, dtype=np.float32)
+    model.precondition()
+    before = model.preconditioner(identity).numpy()
+    model.expand()
+    followed = model.preconditioner(identity).numpy()
+    model.precondition()  # the derivative of a linear network is the same everywhere
+    np.testing.assert_allclose(followed, model.preconditioner(identity), rtol=1e-3, atol=1e-5)
+    assert np.abs(followed - before).max() > 0.1
+    plain = linear_model()
+    plain.table.allocate(200)
+    plain.expand()
+    np.testing.assert_array_equal(plain.preconditioner(identity), identity)
+
+
 def test_the_metric_of_masked_data_is_that_of_the_share_observed():
     # Two copies of six entries, one of them hidden: what is seen has half the curvature exactly.
     network = abp_tf.networks.linear((12,), latent_dim=3)

@@ -46,8 +46,10 @@ def test_absorbing_whitens_the_chains_and_changes_nothing_decoded(shape):
     chains = spread_chains(shape)
     for _ in range(2):  # the second time μ and A are no longer where they started
         decoded = prior(chains).numpy()
-        whitened = prior.absorb(tf.constant(chains)).numpy()
+        whitened, root = (part.numpy() for part in prior.absorb(tf.constant(chains)))
         np.testing.assert_allclose(prior(whitened), decoded, atol=3e-5)
+        rows = chains.reshape(-1, shape[-1])
+        np.testing.assert_allclose(whitened.reshape(rows.shape) @ root, rows - rows.mean(0), atol=1e-4)
         rows = whitened.reshape(-1, shape[-1])
         np.testing.assert_allclose(rows.mean(0), 0, atol=1e-5)
         np.testing.assert_allclose(np.cov(rows.T, bias=True), np.eye(shape[-1]), atol=1e-4)
@@ -57,7 +59,7 @@ def test_absorbing_whitens_the_chains_and_changes_nothing_decoded(shape):
 def test_directions_that_few_examples_say_nothing_about_keep_part_of_the_prior():
     prior = Prior((6,))
     chains = spread_chains((6,), count=3)  # rank 2
-    whitened = prior.absorb(tf.constant(chains)).numpy()
+    whitened, _ = prior.absorb(tf.constant(chains))
     np.testing.assert_allclose(prior(whitened), chains, atol=1e-4)
     assert np.linalg.eigvalsh(prior.scale.numpy()).min() > 0.5
 
