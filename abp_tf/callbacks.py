@@ -62,9 +62,9 @@ class ExpandLatents(keras.callbacks.Callback):
 class AdaptPreconditioner(keras.callbacks.Callback):
     """Adapt the preconditioner as the network changes; `Generator.fit` adds it, after expansion.
 
-    At the iterations 0, 10, 30, 100 and 300, when the network changes fast, at the end of training,
-    and at the ends of epochs in which the iterations have passed a multiple of 50: it costs as much as
-    some iterations, of which few examples make few an epoch.
+    At the iterations 0, 10, 30, 100 and 300, when the network changes fast, and at the ends of the
+    last epoch and of those in which the iterations have passed a multiple of 50: it costs as much as
+    some iterations, of which few examples make few an epoch. Expansions need it not, it follows them.
     """
 
     EARLY = frozenset((10, 30, 100, 300))
@@ -90,13 +90,10 @@ class AdaptPreconditioner(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
         """Adapt, if enough iterations have gone by."""
-        # Counted from none of the last time, so that a training that is taken up again does the same.
-        if int(self.model.iteration.value) // self.APART > self._begun // self.APART:
+        # Not counted from the last time: a training that is taken up again must do the same.
+        due = int(self.model.iteration.value) // self.APART > self._begun // self.APART
+        if due or epoch + 1 == self.params["epochs"]:
             self.model.precondition()
-
-    def on_train_end(self, logs=None) -> None:
-        """Adapt to an expansion that came after the last epoch."""
-        self.model.precondition()
 
 
 class StabilityAlarm(keras.callbacks.Callback):
