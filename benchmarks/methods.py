@@ -50,7 +50,7 @@ class Method(NamedTuple):
     """One column of the table.
 
     Attributes:
-        settings: all that its figures depend on, besides those of `SHARED`.
+        settings: all that its figures depend on, besides those of `SHARED`, `OWN` and `PASSES`.
         learn: makes the learned model, from settings, training images and their masks or None.
         ways: functions that recover images under a mask, by name, of a learned model and settings; the
             better one on training images counts.
@@ -93,7 +93,7 @@ def _network(settings: dict, shape: tuple[int, ...], batch_norm: bool = False) -
     keras.utils.set_random_seed(settings["seed"])
     keys = ("latent_dim", "width", "hidden", "kernel_size")
     given = {key: settings[key] for key in keys}
-    return networks.image_generator(shape, **given, batch_norm=batch_norm, dtype=settings.get("dtype"))
+    return networks.image_generator(shape, **given, batch_norm=batch_norm, dtype=settings["dtype"])
 
 
 def _fit(model, settings: dict, images: np.ndarray, mask: np.ndarray | None):
@@ -126,7 +126,7 @@ def _median(inpaint: Callable, count: int) -> Callable:
     )
 
 
-# Alternating back-propagation: settings of `benchmarks.reconstruction`, but a width of 16.
+# Alternating back-propagation, alone or before cooperation.
 
 
 def learn_abp(settings: dict, images: np.ndarray, mask: np.ndarray | None, observation=None):
@@ -182,7 +182,7 @@ def learn_coopnets(settings: dict, images: np.ndarray, mask: np.ndarray | None) 
         settings["descriptor_width"],
         activation="leaky_relu",
         scale=2 / settings["revision_step_size"] ** 2,
-        dtype=settings.get("dtype"),
+        dtype=settings["dtype"],
     )
     revises = Descriptor(
         judge,
