@@ -62,12 +62,13 @@ class ExpandLatents(keras.callbacks.Callback):
 class AdaptPreconditioner(keras.callbacks.Callback):
     """Adapt the preconditioner as the network changes; `Generator.fit` adds it, after expansion.
 
-    At the iterations 0, 10, 30, 100 and 300, when the network changes fast, and at the ends of the
-    last epoch and of those in which the iterations have passed a multiple of 50: it costs as much as
-    some iterations, of which few examples make few an epoch. Expansions need it not, it follows them.
+    At the iterations 0, 1, 3, 10, 30, 100 and 300, when the network changes fast, and at the ends of
+    the epochs in which the iterations have passed a multiple of 50: it costs as much as some
+    iterations, of which few examples make few an epoch. Expansions need it not, it follows them. By
+    iterations alone, so that a training that is taken up again, for more epochs too, does the same.
     """
 
-    EARLY = frozenset((10, 30, 100, 300))
+    EARLY = frozenset((1, 3, 10, 30, 100, 300))
     APART = 50
 
     def __init__(self):
@@ -90,9 +91,7 @@ class AdaptPreconditioner(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
         """Adapt, if enough iterations have gone by."""
-        # Not counted from the last time: a training that is taken up again must do the same.
-        due = int(self.model.iteration.value) // self.APART > self._begun // self.APART
-        if due or epoch + 1 == self.params["epochs"]:
+        if int(self.model.iteration.value) // self.APART > self._begun // self.APART:
             self.model.precondition()
 
 
