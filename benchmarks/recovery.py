@@ -110,7 +110,7 @@ def masked(data: methods.Data, directory: Path, arguments) -> list[dict]:
         recovered: dict[str, dict] = {}
         for name in arguments.methods:
             dtype = "mixed_bfloat16" if name in arguments.bfloat16 else None
-            settings = methods.settings(name, data.name, arguments.quick, dtype)
+            settings = methods.settings(name, data.name, arguments.quick, dtype, learned_with)
             settings |= {"data": data.name, "images": len(data.train), "learned_with": learned_with}
             settings |= {"recovered": [count, len(data.test)]}
             if learned_with == "complete":

@@ -117,6 +117,13 @@ def test_a_dtype_is_a_setting_that_networks_compute_in():
         assert recovery.errors(few, recover(few, seen), seen)["mae"] < 0.5
 
 
+def test_hidden_blocks_have_settings_of_their_own():
+    def sigma(*learned_with):
+        return methods.settings("ABP", "olivetti", False, None, *learned_with)["sigma"]
+
+    assert sigma("block:30") > sigma("pepper:0.9") == sigma()
+
+
 def test_errors_are_of_hidden_entries_alone():
     truth = np.zeros((2, 2, 2, 1), np.float32)
     found = np.full_like(truth, 0.5)
