@@ -34,8 +34,8 @@ OWN = {
         "VAE": {"epochs": 8}, "GAN": {"epochs": 20},
     },
 }  # fmt: skip
-# The same, where blocks are hidden: of what surrounds a block more is seen than of scattered pixels, and
-# its errors go together, so that the posterior is narrower than it should be.
+# The same, where blocks are hidden: more is seen than of scattered pixels, and errors of neighbours go
+# together, so that the posterior would be narrower than it should be.
 BLOCKS = {"olivetti": {"ABP": {"sigma": 0.4}, "CoopNets": {"sigma": 0.4}}}
 # How often an epoch goes over the images: what is done once for an epoch shall be little of it.
 PASSES = {"fashion": None, "olivetti": 5}
