@@ -31,12 +31,17 @@ OWN = {
         # Few images are learned by heart in many epochs: few of them, by well inferred latents.
         "ABP": {"epochs": 2, "steps": 40, "sigma": 0.15},
         "CoopNets": {"draft_epochs": 2, "epochs": 3, "steps": 40, "sigma": 0.15},
-        "VAE": {"epochs": 8}, "GAN": {"epochs": 20},
+        "VAE": {"epochs": 8}, "GAN": {"epochs": 20}, "PCA": {"ridge": 300.0},
     },
 }  # fmt: skip
 # The same, where blocks are hidden: more is seen than of scattered pixels, and errors of neighbours go
 # together, so that the posterior would be narrower than it should be.
-BLOCKS = {"olivetti": {"ABP": {"sigma": 0.4}, "CoopNets": {"sigma": 0.4}}}
+BLOCKS = {
+    "olivetti": {
+        "ABP": {"epochs": 4, "sigma": 0.6}, "CoopNets": {"draft_epochs": 4, "sigma": 0.6},
+        "VAE": {"epochs": 4}, "PCA": {"ridge": 1000.0},
+    },
+}  # fmt: skip
 # How often an epoch goes over the images: what is done once for an epoch shall be little of it.
 PASSES = {"fashion": None, "olivetti": 5}
 
