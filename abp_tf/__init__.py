@@ -38,7 +38,7 @@ from abp_tf.descriptor import Descriptor
 from abp_tf.generator import Generator
 from abp_tf.langevin import Langevin
 from abp_tf.operators import Blur, Coarser, Observation, Projection
-from abp_tf.sizes import resized
+from abp_tf.sizes import resized, synthesize_at
 from abp_tf.wire import ServingError
 
 __all__ = [
@@ -66,5 +66,6 @@ __all__ = [
     "networks",
     "pictures",
     "resized",
+    "synthesize_at",
     "watch",
 ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from abp_tf import networks
 from abp_tf.coopnets import CoopNets
 from abp_tf.descriptor import Descriptor
@@ -48,3 +50,65 @@ def resized(model: Generator | Descriptor | CoopNets, shape: Sequence[int]):
     larger.prior.set_weights(model.prior.get_weights())
     larger.preconditioner.set_weights(model.preconditioner.get_weights())
     return larger
+
+
+def synthesize_at(
+    model: Generator | Descriptor | CoopNets,
+    sides: Sequence[int],
+    n: int = 1,
+    seed: int = 0,
+    margin: int | None = None,
+) -> np.ndarray:
+    """Draw signals of other sides than the trained ones, without the marks of a border.
+
+    An energy scores what is near the border less often than the rest, so a margin is drawn too, and
+    cut off; so is what the nearest grid of latents gives beyond the sides that were asked for.
+
+    Args:
+        model: that has learned, of fully convolutional networks.
+        sides: of a signal, without channels: `(448, 448)`, `(120_000,)`, `(60, 64, 64)`.
+        n: number of signals.
+        seed: of the first one, see `synthesize`.
+        margin: width of the margin on each side; by default as far as an energy sees from an entry,
+            0 for a `Generator`.
+
+    Returns:
+        float32 `[n, *sides, channels]`.
+
+    Raises:
+        ValueError: for sides, or a margin, that are not so many positive numbers.
+
+    Example:
+        >>> abp_tf.synthesize_at(model, (448, 448)).shape
+        (1, 448, 448, 3)
+    """
+    trained = model.signal_shape[:-1]
+    if len(sides) != len(trained) or min(sides) < 1 or (margin is not None and margin < 0):
+        raise ValueError(
+            f"synthesize_at expected {len(trained)} positive sides, without channels, and a margin of "
+            f"0 or more, received {tuple(sides)} and {margin}."
+        )
+    energy = model if isinstance(model, Descriptor) else getattr(model, "descriptor", None)
+    if margin is not None:
+        margins = [margin] * len(sides)
+    else:
+        margins = [side // 2 for side in networks.reach(energy.network)] if energy else [0] * len(sides)
+    wide = [side + 2 * border for side, border in zip(sides, margins, strict=True)]
+    shape = (*wide, model.signal_shape[-1]) if energy is model else _latents(model, wide)
+    drawn = resized(model, shape).synthesize(n, seed=seed)
+    starts = [(have - side) // 2 for have, side in zip(drawn.shape[1:-1], sides, strict=True)]
+    cut = (slice(start, start + side) for start, side in zip(starts, sides, strict=True))
+    return np.asarray(drawn[:, *cut])
+
+
+def _latents(model: Generator | CoopNets, sides: Sequence[int]) -> tuple[int, ...]:
+    """Return the shape of the least latents that give signals of at least these sides."""
+    *grid, channels = model.latent_shape
+    network = getattr(model, "generator", model).network
+    # What one latent more adds to the signal; some latents may lie beyond its border.
+    longer = networks.resized(network, (*(count + 1 for count in grid), channels)).output_shape[1:-1]
+    needed = zip(grid, sides, model.signal_shape[:-1], longer, strict=True)
+    return (
+        *(max(count + -((have - side) // (more - have)), 1) for count, side, have, more in needed),
+        channels,
+    )

@@ -48,7 +48,11 @@ def compute(subject: str, task: str, settings: dict, data: Path, place: Path) ->
     photo = (photo[: settings["size"], : settings["size"]] / 127.5 - 1).astype(np.float32)
     keras.utils.set_random_seed(settings["seed"])
     model, seconds = LEARN[task](settings, photo)
-    same, double = (_synthesize(model, settings, scale) for scale in (1, 2))
+    sizes = (settings["size"], 2 * settings["size"])
+    margin = settings.get("margin", 0)
+    same, double = (
+        abp_tf.synthesize_at(model, (size, size), seed=1, margin=margin)[0] for size in sizes
+    )
     # All are compared with one half of the photograph, and cut to its size: so is the other half.
     half, cut = len(photo) // 2, slice(0, len(photo) // 2)
     pictures.save_png(place / "synthesis.png", pictures.rows([[photo], [same]], ["photo", "synthesis"]))
@@ -141,18 +145,3 @@ def _coopnets(settings: dict, photo: np.ndarray) -> tuple[CoopNets, float]:
 
 
 LEARN = {"generator": _generator, "descriptor": _descriptor, "CoopNets": _coopnets}
-
-
-def _synthesize(model, settings: dict, scale: int) -> np.ndarray:
-    """Draw one texture, `scale` times as large as the photograph."""
-    size, margin, channels = settings["size"] * scale, settings.get("margin", 0), 3
-    side = size + 2 * margin
-    if not isinstance(model, Descriptor):
-        # As many latents more than for a crop as the crop would have to grow.
-        more = -(-(side - settings["crop"]) // 2 ** settings["levels"])
-        side, channels = model.latent_shape[0] + more, settings["latent_channels"]
-    shape = (side, side, channels)
-    texture = abp_tf.resized(model, shape).synthesize(1, seed=1)[0]
-    # What energies score less often than the rest, for it is near the border, is cut off.
-    cut = slice((len(texture) - size) // 2, (len(texture) + size) // 2)
-    return texture[cut, cut]

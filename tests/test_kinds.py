@@ -208,6 +208,26 @@ def test_a_larger_model_from_the_same_weights(kind, model, signals):
         assert larger.reconstruct(few).shape == few.shape
 
 
+def test_signals_of_other_sides_are_cut_from_wider_ones(kind, model):
+    latent_shape, (*sides, channels) = LARGER[kind]
+    energy = isinstance(model, abp_tf.Descriptor)
+    whole = abp_tf.resized(model, (*sides, channels) if energy else latent_shape).synthesize(2, seed=1)
+    drawn = abp_tf.synthesize_at(model, sides, 2, seed=1, margin=0)
+    assert isinstance(drawn, np.ndarray)
+    np.testing.assert_allclose(drawn, whole, atol=1e-5)
+    inner = abp_tf.synthesize_at(model, [side - 2 for side in sides], 2, seed=1, margin=1)
+    within = (slice(None), *(slice(1, -1) for _ in sides))
+    np.testing.assert_allclose(inner, whole[within], atol=1e-5)
+    by_itself = abp_tf.synthesize_at(model, sides)
+    assert by_itself.shape == (1, *sides, channels)
+    reaching = not isinstance(model, abp_tf.Generator)
+    first = abp_tf.synthesize_at(model, sides, margin=0)
+    assert (np.abs(by_itself - first).max() > 1e-3) == reaching
+    for given in ({"sides": sides[1:]}, {"sides": [0, *sides[1:]]}, {"sides": sides, "margin": -1}):
+        with pytest.raises(ValueError, match=f"expected {len(sides)} positive sides"):
+            abp_tf.synthesize_at(model, **given)
+
+
 def test_images_have_one_size(learned):
     with pytest.raises(ValueError, match=r"made for inputs of .* alone"):
         abp_tf.resized(learned, (8,))

@@ -5,6 +5,7 @@ import functools
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from abp_tf import networks
 
@@ -256,6 +257,19 @@ def test_a_score_is_a_sum_over_places(kind, stride):
     assert abs(alone) > 0.01
     assert score(second) - empty == pytest.approx(alone, rel=1e-2, abs=2e-3)
     assert score(first, second) - empty == pytest.approx(2 * alone, rel=1e-2, abs=4e-3)
+
+
+def test_one_entry_of_the_last_map_sees_what_it_reaches():
+    for levels, side in ((2, 31), (3, 71)):
+        network = networks.texture_descriptor((80, 96, 1), 2, levels=levels)
+        assert networks.reach(network) == (side, side)
+        signal = tf.zeros((1, 80, 96, 1))
+        with tf.GradientTape() as tape:
+            tape.watch(signal)
+            score = keras.Model(network.input, network.get_layer("score").output)(signal)[0, 0, 0, 0]
+        seen = np.argwhere(tape.gradient(score, signal).numpy()[0, ..., 0])
+        assert (seen.min(0).tolist(), seen.max(0).tolist()) == ([0, 0], [side - 1, side - 1])
+    assert networks.reach(networks.sound_descriptor(300, 4, kernel_size=9, stride=3)) > (9,)
 
 
 @pytest.mark.parametrize("kind", [*GENERATORS])

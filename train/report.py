@@ -8,7 +8,6 @@ import keras
 import numpy as np
 
 from abp_tf import (
-    Descriptor,
     callbacks,
     data,
     interpolation,
@@ -17,8 +16,8 @@ from abp_tf import (
     metrics,
     networks,
     pictures,
-    resized,
     runs,
+    synthesize_at,
 )
 from abp_tf.data import mask_files
 from abp_tf.data.pipeline import Examples
@@ -107,7 +106,8 @@ def write_pictures(model, images: data.Signals, directory: Path, mask: str | Non
     drawn = show(model, source.signal, source.mask)
     shown = {name: part.picture() for name, part in drawn.items()}
     if source.signal.ndim == 4 and networks.resizable(_entrance(model)):  # a texture
-        shown["larger"] = pictures.grid(larger(model).synthesize(1), 1, scale=1, gap=0)
+        sides = [3 * side for side in model.signal_shape[:-1]]
+        shown["larger"] = pictures.grid(synthesize_at(model, sides), 1, scale=1, gap=0)
     if source.signal.ndim != 4:  # a picture does not tell all of a sound or a clip
         for number, signal in enumerate(drawn["synthesis"].signals[:4]):
             media.save(directory / f"synthesis-{number}", signal, images.rate, mp4=True)
@@ -136,21 +136,6 @@ def write_pictures(model, images: data.Signals, directory: Path, mask: str | Non
         paths.append(directory / f"{name}.png")
         pictures.save_png(paths[-1], picture)
     return paths
-
-
-def larger(model, times: int = 3):
-    """Make a model of signals `times` as large along each side from a fully convolutional one."""
-    network = _entrance(model)
-    sides, channels = network.input_shape[1:-1], network.input_shape[-1]
-    if isinstance(model, Descriptor):
-        return resized(model, (*(times * side for side in sides), channels))
-    # What one latent more adds to the signal; some latents may lie beyond its border.
-    more = networks.resized(network, (*(side + 1 for side in sides), channels)).output_shape[1:-1]
-    grid = [
-        side + (times - 1) * length // (long - length)
-        for side, length, long in zip(sides, model.signal_shape[:-1], more, strict=True)
-    ]
-    return resized(model, (*grid, channels))
 
 
 def _entrance(model) -> keras.Model:

@@ -4,7 +4,7 @@ from abp_tf.networks.blocks import SMOOTH
 from abp_tf.networks.descriptor import image_descriptor
 from abp_tf.networks.image import image_generator
 from abp_tf.networks.linear import linear
-from abp_tf.networks.sizes import resizable, resized
+from abp_tf.networks.sizes import reach, resizable, resized
 from abp_tf.networks.sound import sound_descriptor, sound_generator
 from abp_tf.networks.texture import texture_descriptor, texture_generator
 from abp_tf.networks.video import video_descriptor, video_generator
@@ -14,6 +14,7 @@ __all__ = [
     "image_descriptor",
     "image_generator",
     "linear",
+    "reach",
     "resizable",
     "resized",
     "sound_descriptor",

@@ -224,7 +224,7 @@ def bottom_up(
             sides = [(side - width) // step + 1 for side, width, step in pairs]
     if min(sides) < 1:
         raise ValueError(
-            f"{name} expected sides of at least {_times(_reach(strides, kernels))}, as far as one "
+            f"{name} expected sides of at least {_times(reach_of(strides, kernels))}, as far as one "
             f"entry of its last map sees, received {_times(shape[:-1])}. Take larger signals, or "
             "padding='same'."
         )
@@ -245,7 +245,7 @@ def bottom_up(
     return keras.Model(signal, x, name=name)
 
 
-def _reach(strides: Sequence[tuple[int, ...]], kernels: Sequence[tuple[int, ...]]) -> list[int]:
+def reach_of(strides: Sequence[tuple[int, ...]], kernels: Sequence[tuple[int, ...]]) -> list[int]:
     """Return how many entries of the signal, along each side, one entry of the last map sees."""
     reach = [1] * len(strides[0])
     for stride, kernel in zip(reversed(strides), reversed(kernels), strict=True):

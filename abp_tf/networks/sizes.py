@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import keras
 
+from abp_tf.networks.blocks import reach_of
+
 # Layers that do at every place the same, whatever the number of places.
 _PLACELESS = (
     keras.layers.InputLayer,
@@ -42,6 +44,23 @@ def resizable(network: keras.Model) -> bool:
 
 def _placeless(step) -> bool:
     return isinstance(step, _PLACELESS) or type(step).__name__ == "Sum"
+
+
+def reach(network: keras.Model) -> tuple[int, ...]:
+    """Tell how many entries of a signal, along each side, one entry of a descriptor's last map sees.
+
+    What is nearer to the border than half of it is scored less often than the rest, by a network
+    without padding, or among zeros, by one with it.
+
+    Args:
+        network: one of the descriptors' networks of this package: convolutions, one after another.
+
+    Example:
+        >>> reach(texture_descriptor((64, 64, 3), width=4, levels=2))
+        (31, 31)
+    """
+    layers = [step for step in network.layers if hasattr(step, "kernel_size")]
+    return tuple(reach_of([each.strides for each in layers], [each.kernel_size for each in layers]))
 
 
 def resized(network: keras.Model, shape: Sequence[int | None]) -> keras.Model:
