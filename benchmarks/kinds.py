@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
             for task in KINDS[kind].TASKS:
                 if arguments.tasks and task not in arguments.tasks:
                     continue
-                settings = KINDS[kind].settings(task, arguments.quick)
+                settings = KINDS[kind].settings(subject, task, arguments.quick)
 
                 def fill(place, kind=kind, subject=subject, task=task, settings=settings):
                     return apart(kind, subject, task, settings, data, place)

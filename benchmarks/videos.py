@@ -19,8 +19,8 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def settings(task: str, quick: bool) -> dict:
-    """Return the settings of a cell."""
+def settings(subject: str, task: str, quick: bool) -> dict:
+    """Return the settings of a cell, the same for all subjects."""
     small = {"frames": 16, "width": 4, "iterations": 10} if quick else {}
     return {**SETTINGS, **small, "task": task}
 
