@@ -31,8 +31,8 @@ SETTINGS = {
         "iterations": 500, "margin": 40,
     },
 }  # fmt: skip
-# Of a photograph that is not learned by those: so few latents cannot explain blades of grass to .15, and
-# chains that try leave their prior.
+# Of a photograph that is not learned by those: so few latents cannot explain blades of grass to .15,
+# and chains that try leave their prior.
 OWN = {("grass1", "generator"): {"sigma": 0.3, "rate": 1e-3}}
 
 
