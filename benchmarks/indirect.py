@@ -127,6 +127,8 @@ def table(
         shown = {}
         for name, (method, given) in ways.items():
             settings = {**given, **common, "operator": spec}
+            if name == "ABP" and spec.startswith("coarser"):
+                settings["antialias"] = True
             label = f"{data.name}-{spec.replace(':', '')}-{name.replace(' ', '-')}"
 
             def fill(place, method=method, settings=settings, operator=operator):

@@ -30,7 +30,7 @@ OWN = {
     "olivetti": {
         # Few images are learned by heart in many epochs: few of them, by well inferred latents.
         "ABP": {"epochs": 2, "steps": 40, "sigma": 0.15},
-        "CoopNets": {"draft_epochs": 2, "epochs": 3, "steps": 40, "sigma": 0.15},
+        "CoopNets": {"draft_epochs": 2, "epochs": 3, "steps": 40, "sigma": 0.15, "samples": 4},
         "VAE": {"epochs": 8}, "GAN": {"epochs": 20}, "PCA": {"ridge": 300.0},
     },
 }  # fmt: skip
@@ -103,8 +103,8 @@ def timed(function: Callable, *arguments) -> tuple[object, float]:
 
 def _network(settings: dict, shape: tuple[int, ...], batch_norm: bool = False) -> keras.Model:
     keras.utils.set_random_seed(settings["seed"])
-    keys = ("latent_dim", "width", "hidden", "kernel_size")
-    given = {key: settings[key] for key in keys}
+    keys = ("latent_dim", "width", "hidden", "kernel_size", "antialias")
+    given = {key: settings[key] for key in keys if key in settings}
     return networks.image_generator(shape, **given, batch_norm=batch_norm, dtype=settings["dtype"])
 
 

@@ -140,6 +140,18 @@ def test_width_is_that_of_the_finest_map_and_hidden_may_be_left_out():
     assert networks.image_generator((64, 64, 1), 3, 2, hidden=7).get_layer("hidden").units == 7
 
 
+def test_antialiased_maps_are_means_of_neighbours_and_keep_no_pattern_of_the_strides():
+    keras.utils.set_random_seed(2)
+    plain = networks.image_generator((16, 16, 1), 3, 2)
+    network = networks.image_generator((16, 16, 1), 3, 2, antialias=True)
+    assert [w.shape for w in network.weights] == [w.shape for w in plain.weights]
+    assert network.output_shape == plain.output_shape
+    inner = keras.Model(network.input, [network.get_layer(n).output for n in ("up2", "average2")])
+    before, after = (part.numpy() for part in inner(np.ones((1, 3), np.float32)))
+    around = [before[:, y : 15 + y, x : 15 + x] for y in (0, 1) for x in (0, 1)]
+    np.testing.assert_allclose(after[:, :15, :15], np.mean(around, axis=0), atol=1e-6)
+
+
 def test_batch_norm_normalises_before_each_activation_and_keeps_variances():
     network = networks.image_generator((16, 16, 1), 30, 8, hidden=0, batch_norm=True)
     names = [layer.name for layer in network.layers]

@@ -109,6 +109,20 @@ def test_projections_are_resumed_with_the_same_ones(sources, tmp_path):
     }  # fmt: skip
 
 
+def test_networks_of_coarser_and_blurred_images_keep_no_pattern_of_their_own():
+    def antialias(*words):
+        return generator.settle(vars(generator.parser().parse_args(["--run", "r", *words])))[
+            "antialias"
+        ]
+
+    assert antialias("--observe", "coarser:2")
+    assert antialias("--observe", "blur:1.5")
+    assert antialias("--antialias")
+    assert not antialias("--observe", "coarser:2", "--no-antialias")
+    assert not antialias("--observe", "projection:20")
+    assert not antialias()
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [

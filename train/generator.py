@@ -20,6 +20,7 @@ DEFAULTS = {
     "width": 32,
     "hidden": None,
     "kernel_size": 4,
+    "antialias": None,
     "activation": "elu",
     "precision": "float32",
     "sigma": 0.3,
@@ -76,6 +77,9 @@ def parser() -> argparse.ArgumentParser:
     add("--hidden", type=at_least_zero(int), help="units of the hidden layer; 8 * width by default")
     options.add_network(add)
     add("--kernel-size", type=positive(int), help="of the transposed convolutions")
+    add("--antialias", action=argparse.BooleanOptionalAction,
+        help="average the maps of images after each doubling, against patterns that coarser or blurred "
+        "data do not show; by default with --observe coarser and blur")  # fmt: skip
     add("--activation", choices=networks.SMOOTH, help="of all layers but the last")
     add("--sigma", type=positive(float), help="standard deviation of the noise on signals in [-1, 1]")
     add("--learning-rate", type=positive(float), help="of Adam")
@@ -151,6 +155,9 @@ def settle(given: dict) -> dict:
     settings = kinds.settle("generator", given, DEFAULTS, SOURCE_DEFAULTS)
     if settings["mask"] and settings["observe"]:
         raise ValueError("--mask and --observe both say what is seen of images: give one of them.")
+    if settings["antialias"] is None and settings["kind"] == "image":
+        operator = (settings["observe"] or "").partition(":")[0]
+        settings["antialias"] = operator in ("coarser", "blur")
     for name, value in LANGEVIN_DEFAULTS[settings["preconditioning"]].items():
         settings[name] = value if settings[name] is None else settings[name]
     return settings

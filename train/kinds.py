@@ -56,7 +56,8 @@ KINDS = {
         data.SOURCES_HELP,
         Network(
             networks.image_generator,
-            _same("latent_dim", "width", "hidden", "kernel_size", "activation", "batch_norm"),
+            _same("latent_dim", "width", "hidden", "kernel_size", "activation", "batch_norm",
+                  "antialias"),
         ),
         Network(
             networks.image_descriptor,

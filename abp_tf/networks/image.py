@@ -21,6 +21,7 @@ def image_generator(
     kernel_size: int = 4,
     activation: str = "elu",
     batch_norm: bool = False,
+    antialias: bool = False,
     dtype: str | keras.DTypePolicy | None = None,
 ) -> keras.Model:
     """Top-down ConvNet from a latent vector to an image in [-1, 1].
@@ -42,6 +43,9 @@ def image_generator(
         activation: of all layers but the last: "elu", "silu", "gelu", "softplus" or "tanh".
         batch_norm: whether to normalise before each activation, and to begin with weights that keep
             variances, for `CoopNets`, whose generator keeps no chains; `Generator.fit` refuses it.
+        antialias: whether to average maps over 2×2 after each doubling. Without it a doubling may
+            leave a pattern of its own in every 2×2, which data show to be wrong, but not data that
+            are coarser or blurred (`abp_tf.Coarser`, `abp_tf.Blur`).
         dtype: policy the layers compute in, "float32" or "mixed_bfloat16"; Keras's global one by
             default. Images are float32 in any case.
 
@@ -108,6 +112,11 @@ def image_generator(
             name=f"up{level}",
         )
         x = normalised(layer(x), f"up{level}")
+        if antialias:
+            pool = keras.layers.AveragePooling2D(
+                2, 1, padding="same", dtype=dtype, name=f"average{level}"
+            )
+            x = pool(x)
     x = keras.layers.Conv2D(channels, 3, padding="same", dtype=dtype, name="signal")(x)
     # Residuals are float32 under every precision policy, so the last activation is too.
     x = keras.layers.Activation("tanh", dtype="float32", name="range")(x)
