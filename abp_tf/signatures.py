@@ -71,7 +71,11 @@ def of_latents(model, langevin=None, exported=True) -> dict:
     masks = tf.TensorSpec([None, *model.observed_shape], tf.float32, name="mask")
     network, grid = model.network, model.latent_shape
     if networks.resizable(network):  # `decode` then takes a grid of any size
-        grid = (*[None] * (len(grid) - 1), grid[-1])
+        loose = networks.free(network)
+        grid = (
+            *(None if free else side for side, free in zip(grid[:-1], loose, strict=True)),
+            grid[-1],
+        )
         network = networks.resized(network, grid)
     latents = tf.TensorSpec([None, *grid], tf.float32, name="latent")
 

@@ -66,17 +66,19 @@ def synthesize_at(
 
     Args:
         model: that has learned, of fully convolutional networks.
-        sides: of a signal, without channels: `(448, 448)`, `(120_000,)`, `(60, 64, 64)`.
+        sides: of a signal, without channels: `(448, 448)`, `(120_000,)`, `(60, 64, 64)`; those of
+            frames as trained, if clips are not stationary in space.
         n: number of signals.
         seed: of the first one, see `synthesize`.
-        margin: width of the margin on each side; by default as far as an energy sees from an entry,
-            0 for a `Generator`.
+        margin: width of the margin on each side that is not fixed; by default as far as an energy
+            sees from an entry, 0 for a `Generator`.
 
     Returns:
         float32 `[n, *sides, channels]`.
 
     Raises:
-        ValueError: for sides, or a margin, that are not so many positive numbers.
+        ValueError: for sides, or a margin, that are not so many positive numbers, or frames of
+            another size than the model can draw.
 
     Example:
         >>> abp_tf.synthesize_at(model, (448, 448)).shape
@@ -89,10 +91,19 @@ def synthesize_at(
             f"0 or more, received {tuple(sides)} and {margin}."
         )
     energy = model if isinstance(model, Descriptor) else getattr(model, "descriptor", None)
+    network = getattr(model, "generator", model).network
+    loose = networks.free(network) if networks.resizable(network) else [False] * len(trained)
+    like = [None if free else side for side, free in zip(trained, loose, strict=True)]
+    if any(known not in (None, side) for side, known in zip(sides, like, strict=True)):
+        raise ValueError(
+            f"synthesize_at expected sides of {tuple(like)}, None for any, received {tuple(sides)}: "
+            "the others are those of the network."
+        )
     if margin is not None:
         margins = [margin] * len(sides)
     else:
         margins = [side // 2 for side in networks.reach(energy.network)] if energy else [0] * len(sides)
+    margins = [border * free for border, free in zip(margins, loose, strict=True)]
     wide = [side + 2 * border for side, border in zip(sides, margins, strict=True)]
     shape = (*wide, model.signal_shape[-1]) if energy is model else _latents(model, wide)
     drawn = resized(model, shape).synthesize(n, seed=seed)
@@ -105,10 +116,16 @@ def _latents(model: Generator | CoopNets, sides: Sequence[int]) -> tuple[int, ..
     """Return the shape of the least latents that give signals of at least these sides."""
     *grid, channels = model.latent_shape
     network = getattr(model, "generator", model).network
+    loose = networks.free(network)
     # What one latent more adds to the signal; some latents may lie beyond its border.
-    longer = networks.resized(network, (*(count + 1 for count in grid), channels)).output_shape[1:-1]
-    needed = zip(grid, sides, model.signal_shape[:-1], longer, strict=True)
+    more = (*(count + free for count, free in zip(grid, loose, strict=True)), channels)
+    longer = networks.resized(network, more).output_shape[1:-1]
+    added = [one - had for one, had in zip(longer, model.signal_shape[:-1], strict=True)]
+    needed = zip(grid, sides, model.signal_shape[:-1], added, strict=True)
     return (
-        *(max(count + -((have - side) // (more - have)), 1) for count, side, have, more in needed),
+        *(
+            max(count - (have - side) // step, 1) if step else count
+            for count, side, have, step in needed
+        ),
         channels,
     )

@@ -182,10 +182,11 @@ def test_exported_it_answers_the_same(kind, model, signals, masks, tmp_path):
 
 
 def check_decode(kind, model, decode):
-    """It takes grids of any size."""
+    """It takes grids of any size, but for what a clip has one place for."""
     spec = decode.structured_input_signature[1]["latent"].shape
     latent_shape, shape = LARGER[kind]
-    assert spec.as_list() == [None] * len(latent_shape) + [latent_shape[-1]]
+    grid = [None, 1, 1] if kind == "video" else [None] * (len(latent_shape) - 1)
+    assert spec.as_list() == [None, *grid, latent_shape[-1]]
     latents = np.random.default_rng(0).normal(size=(2, *latent_shape)).astype(np.float32)
     decoded = decode(latent=latents)["signal"].numpy()
     assert decoded.shape == (2, *shape)
@@ -215,8 +216,10 @@ def test_signals_of_other_sides_are_cut_from_wider_ones(kind, model):
     drawn = abp_tf.synthesize_at(model, sides, 2, seed=1, margin=0)
     assert isinstance(drawn, np.ndarray)
     np.testing.assert_allclose(drawn, whole, atol=1e-5)
-    inner = abp_tf.synthesize_at(model, [side - 2 for side in sides], 2, seed=1, margin=1)
-    within = (slice(None), *(slice(1, -1) for _ in sides))
+    free = [kind != "video" or axis == 0 for axis in range(len(sides))]  # frames are of one size
+    less = [side - 2 * loose for side, loose in zip(sides, free, strict=True)]
+    inner = abp_tf.synthesize_at(model, less, 2, seed=1, margin=1)
+    within = (slice(None), *(slice(1, -1) if loose else slice(None) for loose in free))
     np.testing.assert_allclose(inner, whole[within], atol=1e-5)
     by_itself = abp_tf.synthesize_at(model, sides)
     assert by_itself.shape == (1, *sides, channels)
@@ -228,7 +231,17 @@ def test_signals_of_other_sides_are_cut_from_wider_ones(kind, model):
             abp_tf.synthesize_at(model, **given)
 
 
+def test_clips_have_frames_of_one_size():
+    for model in (make_generator("video"), abp_tf.Descriptor(DESCRIPTORS["video"]())):
+        with pytest.raises(
+            ValueError, match=r"sides of \(None, 8, 8\), None for any, received \(4, 8, 16\)"
+        ):
+            abp_tf.synthesize_at(model, (4, 8, 16))
+
+
 def test_images_have_one_size(learned):
+    with pytest.raises(ValueError, match=r"sides of \(8, 8\), None for any, received \(16, 16\)"):
+        abp_tf.synthesize_at(learned, (16, 16))
     with pytest.raises(ValueError, match=r"made for inputs of .* alone"):
         abp_tf.resized(learned, (8,))
 

@@ -223,6 +223,19 @@ def test_without_padding_all_frames_are_alike():
     assert all(more > less for more, less in zip(everywhere.input_shape[1:4], (4, 2, 3), strict=True))
 
 
+def test_a_clip_knows_places_without_latents():
+    """What never moves is explained by no latents: time shows in the strides' own period alone."""
+    network = with_biases(
+        networks.video_generator((8, 16, 32, 1), 2, 4, base=(2, 4), levels=3, padding="valid")
+    )
+    clip = network(np.zeros((1, *network.input_shape[1:]), np.float32)).numpy()[0]
+    np.testing.assert_allclose(clip[4:], clip[:4], atol=1e-5)
+    blocks = clip[0].reshape(2, 8, 4, 8).swapaxes(1, 2)[:, :, 3:5, 3:5]
+    assert np.ptp(blocks.mean(axis=(2, 3))) > 0.05
+    with pytest.raises(ValueError, match=r"longer, not larger.* \(None, 1, 1, 2\), received \(9, 2"):
+        networks.resized(network, (9, 2, 1, 2))
+
+
 def test_shifted_latents_give_a_shifted_sound_and_clip():
     sounds = with_biases(networks.sound_generator(20 * 24, width=4, factors=(6, 4)))
     z = normal(1, 20, 1)
@@ -282,7 +295,10 @@ def test_resized_generators_share_weights(kind):
     z = normal(2, 3 * latent_shape[0], *latent_shape[1:])
     whole = longer(z).numpy()
     assert whole.shape == (2, 3 * shape[0], *shape[1:])
-    free = networks.resized(network, (*[None] * (len(latent_shape) - 1), latent_shape[-1]))
+    sides = zip(latent_shape[:-1], networks.free(network), strict=True)
+    free = networks.resized(
+        network, (*(None if loose else side for side, loose in sides), latent_shape[-1])
+    )
     np.testing.assert_allclose(free(z), whole, atol=1e-6)
     np.testing.assert_allclose(
         free(z[:, : latent_shape[0]]), network(z[:, : latent_shape[0]]), atol=1e-6

@@ -4,13 +4,14 @@ from abp_tf.networks.blocks import SMOOTH
 from abp_tf.networks.descriptor import image_descriptor
 from abp_tf.networks.image import image_generator
 from abp_tf.networks.linear import linear
-from abp_tf.networks.sizes import reach, resizable, resized
+from abp_tf.networks.sizes import free, reach, resizable, resized
 from abp_tf.networks.sound import sound_descriptor, sound_generator
 from abp_tf.networks.texture import texture_descriptor, texture_generator
 from abp_tf.networks.video import video_descriptor, video_generator
 
 __all__ = [
     "SMOOTH",
+    "free",
     "image_descriptor",
     "image_generator",
     "linear",

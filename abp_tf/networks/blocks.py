@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 import keras
 import numpy as np
 
+from abp_tf.networks.places import PlaceBias
+
 SMOOTH = ("elu", "silu", "gelu", "softplus", "tanh")
 KINKED = ("relu", "leaky_relu")
 DOWN = {1: keras.layers.Conv1D, 2: keras.layers.Conv2D, 3: keras.layers.Conv3D}
@@ -117,6 +119,7 @@ def top_down(
     padding: str,
     dtype,
     axes: int | None = None,
+    places: bool = False,
 ) -> keras.Model:
     """A fully convolutional generator: each layer enlarges its grid, the last ends in tanh.
 
@@ -131,6 +134,7 @@ def top_down(
             the grid is wider than the signal, so that all see as many.
         dtype: policy the layers compute in.
         axes: how many of the first axes that is for, the others being padded; None for all.
+        places: whether the first layer has a bias for each place of a frame.
 
     Returns:
         A `keras.Model` from `[n, *grid, channels[0]]`, with "valid" from a grid with margins; float32
@@ -160,10 +164,12 @@ def top_down(
     x, last = latent, len(strides)
     for level, (stride, kernel) in enumerate(pairs, start=1):
         inputs = math.prod(kernel) / math.prod(stride) * channels[level - 1]
+        own = places and level == 1
         options = {
             "padding": "same",
             "kernel_initializer": steady(inputs, activation if level > 1 else None),
-            "activation": activation if level < last else None,
+            "activation": activation if level < last and not own else None,
+            "use_bias": not own,
             "dtype": dtype,
             "name": f"up{level}",
         }
@@ -172,6 +178,9 @@ def top_down(
             before, after = margins[level - 1 : level + 1]
             crop = [step * m - n for step, m, n in zip(stride, before, after, strict=True)]
             x = CROP[len(grid)](crop if len(grid) > 1 else crop[0], dtype=dtype, name=f"crop{level}")(x)
+        if own:
+            x = PlaceBias(dtype=dtype, name="places")(x)
+            x = activated(activation, dtype, f"activation{level}")(x)
     # Residuals are float32 under every precision policy, so the last activation is too.
     x = keras.layers.Activation("tanh", dtype="float32", name="range")(x)
     return keras.Model(latent, x, name=name)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import keras
 
 from abp_tf.networks.blocks import reach_of
+from abp_tf.networks.places import PlaceBias
 
 # Layers that do at every place the same, whatever the number of places.
 _PLACELESS = (
@@ -29,6 +30,7 @@ _PLACELESS = (
     keras.layers.Add,
     keras.layers.Concatenate,
     keras.layers.Rescaling,
+    PlaceBias,
 )
 
 
@@ -44,6 +46,26 @@ def resizable(network: keras.Model) -> bool:
 
 def _placeless(step) -> bool:
     return isinstance(step, _PLACELESS) or type(step).__name__ == "Sum"
+
+
+def free(network: keras.Model) -> tuple[bool, ...]:
+    """Tell along which sides a fully convolutional network can be made larger.
+
+    Along all, but for clips that are not stationary in space: their generators have a bias for each
+    place of a frame, their descriptors a last layer that sees it whole.
+
+    Args:
+        network: that is `resizable`.
+
+    Example:
+        >>> free(video_generator((32, 64, 64, 3), width=4))
+        (True, False, False)
+    """
+    sides = len(network.input_shape) - 2
+    if any(isinstance(layer, PlaceBias) for layer in network.layers):
+        return (True, *[False] * (sides - 1))
+    last = next((layer for layer in network.layers if layer.name == "score"), None)
+    return tuple(step == 1 for step in last.strides) if last else (True,) * sides
 
 
 def reach(network: keras.Model) -> tuple[int, ...]:
@@ -94,6 +116,12 @@ def resized(network: keras.Model, shape: Sequence[int | None]) -> keras.Model:
         raise ValueError(
             f"The network {network.name!r} has inputs of {former}: expected a shape of as many axes "
             f"with {former[-1]} channels last, received {shape}."
+        )
+    fixed = [side for side, loose in zip(former, free(network), strict=False) if not loose]
+    if fixed != [side for side, loose in zip(shape, free(network), strict=False) if not loose]:
+        raise ValueError(
+            f"The network {network.name!r} is of clips with a place for everything, which can be made "
+            f"longer, not larger: expected an input of {(None, *former[1:])}, received {shape}."
         )
     of = network.inputs[0]
     return keras.models.clone_model(

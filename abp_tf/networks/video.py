@@ -88,7 +88,16 @@ def video_generator(
         strides, kernels = [(1, *base), *strides], [(3, *base), *kernels]
     channels = [latent_channels, *hidden, shape[-1]]
     return blocks.top_down(
-        owner, grid, channels, strides, kernels, activation, padding, dtype, None if stationary else 1
+        owner,
+        grid,
+        channels,
+        strides,
+        kernels,
+        activation,
+        padding,
+        dtype,
+        axes=None if stationary else 1,
+        places=not stationary,
     )
 
 
