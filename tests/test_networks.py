@@ -143,13 +143,26 @@ def test_width_is_that_of_the_finest_map_and_hidden_may_be_left_out():
 def test_antialiased_maps_are_means_of_neighbours_and_keep_no_pattern_of_the_strides():
     keras.utils.set_random_seed(2)
     plain = networks.image_generator((16, 16, 1), 3, 2)
-    network = networks.image_generator((16, 16, 1), 3, 2, antialias=True)
+    network = networks.image_generator((16, 16, 1), 3, 2, antialias=2)
     assert [w.shape for w in network.weights] == [w.shape for w in plain.weights]
     assert network.output_shape == plain.output_shape
-    inner = keras.Model(network.input, [network.get_layer(n).output for n in ("up2", "average2")])
-    before, after = (part.numpy() for part in inner(np.ones((1, 3), np.float32)))
-    around = [before[:, y : 15 + y, x : 15 + x] for y in (0, 1) for x in (0, 1)]
-    np.testing.assert_allclose(after[:, :15, :15], np.mean(around, axis=0), atol=1e-6)
+    names = ("up1", "average1", "up2", "average2")
+
+    def maps(network):
+        inner = keras.Model(network.input, [network.get_layer(name).output for name in names])
+        return [part.numpy() for part in inner(np.ones((1, 3), np.float32))]
+
+    def mean(part, side):
+        count = part.shape[1] - side + 1
+        around = [part[:, y : count + y, x : count + x] for y in range(side) for x in range(side)]
+        return np.mean(around, axis=0)
+
+    *_, before, after = maps(network)
+    np.testing.assert_allclose(after[:, :15, :15], mean(before, 2), atol=1e-6)
+    # Wider, but not wider than an entry of the coarsest map.
+    first, averaged, before, after = maps(networks.image_generator((16, 16, 1), 3, 2, antialias=4))
+    np.testing.assert_allclose(averaged[:, :7, :7], mean(first, 2), atol=1e-6)
+    np.testing.assert_allclose(after[:, 1:14, 1:14], mean(before, 4), atol=1e-6)
 
 
 def test_batch_norm_normalises_before_each_activation_and_keeps_variances():

@@ -115,12 +115,12 @@ def test_networks_of_coarser_and_blurred_images_keep_no_pattern_of_their_own():
             "antialias"
         ]
 
-    assert antialias("--observe", "coarser:2")
-    assert antialias("--observe", "blur:1.5")
-    assert antialias("--antialias")
-    assert not antialias("--observe", "coarser:2", "--no-antialias")
-    assert not antialias("--observe", "projection:20")
-    assert not antialias()
+    assert antialias("--observe", "coarser:4") == 4
+    assert antialias("--observe", "blur:1.5") == 2
+    assert antialias("--antialias", "3") == 3
+    assert antialias("--observe", "coarser:2", "--antialias", "1") == 1
+    assert antialias("--observe", "projection:20") == 1
+    assert antialias() == 1
 
 
 @pytest.mark.parametrize(

@@ -77,9 +77,10 @@ def parser() -> argparse.ArgumentParser:
     add("--hidden", type=at_least_zero(int), help="units of the hidden layer; 8 * width by default")
     options.add_network(add)
     add("--kernel-size", type=positive(int), help="of the transposed convolutions")
-    add("--antialias", action=argparse.BooleanOptionalAction,
-        help="average the maps of images after each doubling, against patterns that coarser or blurred "
-        "data do not show; by default with --observe coarser and blur")  # fmt: skip
+    add("--antialias", type=positive(int),
+        help="average the maps of images after each doubling, over so many pixels each way, against "
+        "patterns that coarser or blurred data do not show; 1 for none; by default the factor of "
+        "--observe coarser, 2 with blur, else 1")  # fmt: skip
     add("--activation", choices=networks.SMOOTH, help="of all layers but the last")
     add("--sigma", type=positive(float), help="standard deviation of the noise on signals in [-1, 1]")
     add("--learning-rate", type=positive(float), help="of Adam")
@@ -156,8 +157,8 @@ def settle(given: dict) -> dict:
     if settings["mask"] and settings["observe"]:
         raise ValueError("--mask and --observe both say what is seen of images: give one of them.")
     if settings["antialias"] is None and settings["kind"] == "image":
-        operator = (settings["observe"] or "").partition(":")[0]
-        settings["antialias"] = operator in ("coarser", "blur")
+        operator, _, factor = (settings["observe"] or "").partition(":")
+        settings["antialias"] = int({"coarser": factor, "blur": 2}.get(operator, 1))
     for name, value in LANGEVIN_DEFAULTS[settings["preconditioning"]].items():
         settings[name] = value if settings[name] is None else settings[name]
     return settings

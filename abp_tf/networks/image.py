@@ -21,7 +21,7 @@ def image_generator(
     kernel_size: int = 4,
     activation: str = "elu",
     batch_norm: bool = False,
-    antialias: bool = False,
+    antialias: int = 1,
     dtype: str | keras.DTypePolicy | None = None,
 ) -> keras.Model:
     """Top-down ConvNet from a latent vector to an image in [-1, 1].
@@ -43,9 +43,11 @@ def image_generator(
         activation: of all layers but the last: "elu", "silu", "gelu", "softplus" or "tanh".
         batch_norm: whether to normalise before each activation, and to begin with weights that keep
             variances, for `CoopNets`, whose generator keeps no chains; `Generator.fit` refuses it.
-        antialias: whether to average maps over 2×2 after each doubling. Without it a doubling may
-            leave a pattern of its own in every 2×2, which data show to be wrong, but not data that
-            are coarser or blurred (`abp_tf.Coarser`, `abp_tf.Blur`).
+        antialias: over how many pixels, each way, maps are averaged after each doubling, at most over
+            what an entry of the coarsest map has become; 1 for none. A doubling may leave a pattern of
+            its own in every 2×2, the doublings together one in every cell of the coarsest map, which
+            data show to be wrong, but not data that are blurred (`abp_tf.Blur`; take 2) or coarser
+            (`abp_tf.Coarser`; take its factor).
         dtype: policy the layers compute in, "float32" or "mixed_bfloat16"; Keras's global one by
             default. Images are float32 in any case.
 
@@ -62,10 +64,10 @@ def image_generator(
     """
     height, breadth, channels = _check_shape(shape)
     hidden = 8 * width if hidden is None else hidden
-    if min(latent_dim, width, kernel_size) < 1 or hidden < 0:
+    if min(latent_dim, width, kernel_size, antialias) < 1 or hidden < 0:
         raise ValueError(
-            "image_generator expected latent_dim, width and kernel_size of 1 or more and hidden of 0 "
-            f"or more, received {latent_dim}, {width}, {kernel_size} and {hidden}."
+            "image_generator expected latent_dim, width, kernel_size and antialias of 1 or more and "
+            f"hidden of 0 or more, received {latent_dim}, {width}, {kernel_size}, {antialias}, {hidden}."
         )
     check_smooth("image_generator", activation)
     doublings = _doublings(min(height, breadth))
@@ -112,9 +114,10 @@ def image_generator(
             name=f"up{level}",
         )
         x = normalised(layer(x), f"up{level}")
-        if antialias:
+        if antialias > 1:
+            side = min(antialias, 2**level)
             pool = keras.layers.AveragePooling2D(
-                2, 1, padding="same", dtype=dtype, name=f"average{level}"
+                side, 1, padding="same", dtype=dtype, name=f"average{level}"
             )
             x = pool(x)
     x = keras.layers.Conv2D(channels, 3, padding="same", dtype=dtype, name="signal")(x)
