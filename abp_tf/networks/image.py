@@ -67,7 +67,8 @@ def image_generator(
     if min(latent_dim, width, kernel_size, antialias) < 1 or hidden < 0:
         raise ValueError(
             "image_generator expected latent_dim, width, kernel_size and antialias of 1 or more and "
-            f"hidden of 0 or more, received {latent_dim}, {width}, {kernel_size}, {antialias}, {hidden}."
+            "hidden of 0 or more, received "
+            f"{latent_dim}, {width}, {kernel_size}, {antialias} and {hidden}."
         )
     check_smooth("image_generator", activation)
     doublings = _doublings(min(height, breadth))
