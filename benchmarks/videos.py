@@ -14,7 +14,7 @@ SUBJECTS = {"fire": "video_fire_pot_64.npz", "flashing light": "video_flashing_l
 TASKS = ("synthesis", "missing frames", "moving block")
 SETTINGS = {
     "frames": 96, "size": 64, "width": 16, "latent_channels": 20, "padding": "valid", "sigma": 0.3,
-    "steps": 6, "step_size": 0.5, "rate": 3e-3, "last_rate": 0.02, "weight_decay": 4.0,
+    "steps": 6, "step_size": 0.3, "rate": 2e-3, "last_rate": 0.02, "weight_decay": 4.0,
     "iterations": 360, "share": 0.5, "block": 20, "seed": 0,
 }  # fmt: skip
 # Of a clip that is nearly black: by a higher rate all of it is soon, where tanh has no slope.

@@ -89,7 +89,8 @@ DEFAULTS: dict[str, dict[str, dict]] = {
     "video": {
         "generator": {
             **_GENERATOR, **_CLIP,
-            "latent_dim": 20, "width": 16, "sigma": 0.3, "batch_size": 2, "least_steps_per_epoch": 15,
+            "latent_dim": 20, "width": 16, "padding": "valid", "sigma": 0.3, "step_size": 0.3,
+            "weight_decay": 4.0, "batch_size": 2, "least_steps_per_epoch": 18,
         },
         "descriptor": {
             **_DESCRIPTOR, **_CLIP, "length": 32,
