@@ -38,6 +38,7 @@ OWN = {
     ("grass1", "generator"): {"sigma": 0.3, "rate": 1e-3},
     ("grass1", "CoopNets"): SLOW["CoopNets"],
     **{(photo, task): own for photo in ("ivy", "pave5", "beehive") for task, own in SLOW.items()},
+    ("beehive", "descriptor"): {"rate": 1.75e-4},
 }
 
 
