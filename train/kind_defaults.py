@@ -62,7 +62,7 @@ DEFAULTS: dict[str, dict[str, dict]] = {
         },
         "descriptor": {
             **_DESCRIPTOR, **_BRICK, "width": 32, "levels": 3, "start_sigma": 0.1, "steps": 40,
-            "learning_rate": 7e-4, "batch_size": 1, "epochs": 10, "least_steps_per_epoch": 50,
+            "learning_rate": 3.5e-4, "batch_size": 1, "epochs": 10, "least_steps_per_epoch": 50,
             "picture_every": 1,
         },
         "coopnets": {
