@@ -31,8 +31,9 @@ def video_generator(
     by the same weights: `abp_tf.resized(model, (t, 1, 1, latent_channels))`.
 
     A clip whose frames have a place for everything, such as a fire in a hearth, has one vector of
-    latents per `2 ** time_levels` frames, which a first layer turns into a map of the size `base`.
-    One that is a texture in space too, such as water, has a vector for each place of that map.
+    latents per `2 ** time_levels` frames, which a first layer turns into a map of the size `base`,
+    with a bias for each place of it, so that what never moves needs no latents. One that
+    is a texture in space too, such as water, has a vector for each place of that map.
 
     Args:
         shape: `(frames, height, width, channels)`: frames a multiple of `2 ** time_levels`, the
