@@ -64,8 +64,8 @@ def free(network: keras.Model) -> tuple[bool, ...]:
     sides = len(network.input_shape) - 2
     if any(isinstance(layer, PlaceBias) for layer in network.layers):
         return (True, *[False] * (sides - 1))
-    last = next((layer for layer in network.layers if layer.name == "score"), None)
-    return tuple(step == 1 for step in last.strides) if last else (True,) * sides
+    strides = [layer.strides for layer in network.layers if layer.name == "score"]
+    return tuple(step == 1 for step in strides[0]) if strides else (True,) * sides
 
 
 def reach(network: keras.Model) -> tuple[int, ...]:
@@ -117,8 +117,8 @@ def resized(network: keras.Model, shape: Sequence[int | None]) -> keras.Model:
             f"The network {network.name!r} has inputs of {former}: expected a shape of as many axes "
             f"with {former[-1]} channels last, received {shape}."
         )
-    fixed = [side for side, loose in zip(former, free(network), strict=False) if not loose]
-    if fixed != [side for side, loose in zip(shape, free(network), strict=False) if not loose]:
+    sides = zip(former[:-1], shape[:-1], free(network), strict=True)
+    if any(had != side for had, side, loose in sides if not loose):
         raise ValueError(
             f"The network {network.name!r} is of clips with a place for everything, which can be made "
             f"longer, not larger: expected an input of {(None, *former[1:])}, received {shape}."
