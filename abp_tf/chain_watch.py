@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from abp_tf.langevin import Langevin, LangevinInfo
+from abp_tf.sampling.langevin import Langevin, LangevinInfo
 
 MARGIN = 0.05  # of the range's width, beyond which an entry counts as saturated
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from abp_tf import checks, signatures
-from abp_tf.langevin import Langevin
+from abp_tf.sampling.langevin import Langevin
 
 # Chain s of a row with the seed i has the seed i + s · 2⁴⁰, which no other row is likely to have.
 APART = 2**40

@@ -7,8 +7,8 @@ import dataclasses
 import tensorflow as tf
 
 from abp_tf import checks
-from abp_tf.langevin import Langevin, sample
-from abp_tf.noise import CHAIN, REVISION, row_seeds
+from abp_tf.sampling.langevin import Langevin, sample
+from abp_tf.sampling.random import CHAIN, REVISION, row_seeds
 from abp_tf.signal_answers import RevisedAnswers, partial
 
 

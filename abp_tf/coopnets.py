@@ -12,8 +12,17 @@ from abp_tf.callbacks import StabilityAlarm
 from abp_tf.coop_answers import CoopAnswers
 from abp_tf.descriptor import Descriptor
 from abp_tf.generator import Generator
-from abp_tf.langevin import sample
-from abp_tf.noise import CHAIN, DATA, INFERENCE, LATENT, PRIOR, REVISION, START, training_seeds
+from abp_tf.sampling.langevin import sample
+from abp_tf.sampling.random import (
+    CHAIN,
+    DATA,
+    INFERENCE,
+    LATENT,
+    PRIOR,
+    REVISION,
+    START,
+    training_seeds,
+)
 from abp_tf.training import SignalTraining, unpack
 from abp_tf.watch import ChainAlarm
 

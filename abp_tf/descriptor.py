@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from abp_tf import checks, observation
 from abp_tf.chain_watch import ChainWatch
-from abp_tf.chains import Pool
-from abp_tf.langevin import Langevin, sample
-from abp_tf.noise import CHAIN, DATA, POOL, PRIOR, row_normal, row_uniform, training_seeds
+from abp_tf.sampling.chains import Pool
+from abp_tf.sampling.langevin import Langevin, sample
+from abp_tf.sampling.random import CHAIN, DATA, POOL, PRIOR, row_normal, row_uniform, training_seeds
 from abp_tf.signal_answers import SignalAnswers
 from abp_tf.training import SignalTraining, unpack
 from abp_tf.watch import ChainAlarm, Past

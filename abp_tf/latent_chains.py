@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from abp_tf import observation
-from abp_tf.langevin import Langevin, LangevinInfo, sample, stability
-from abp_tf.noise import CHAIN, PRIOR, row_seeds
+from abp_tf.sampling.langevin import Langevin, LangevinInfo, sample, stability
+from abp_tf.sampling.random import CHAIN, PRIOR, row_seeds
 
 PROBE_EVERY, PROBE_ROWS = 50, 16  # how often the stability of the chains is looked at, on how many
 

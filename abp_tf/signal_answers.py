@@ -11,8 +11,8 @@ import tensorflow as tf
 from abp_tf import checks, observation, signatures
 from abp_tf.answers import Exported
 from abp_tf.data import pipeline
-from abp_tf.langevin import Langevin, sample
-from abp_tf.noise import CHAIN, PRIOR, row_seeds
+from abp_tf.sampling.langevin import Langevin, sample
+from abp_tf.sampling.random import CHAIN, PRIOR, row_seeds
 
 
 class Score(NamedTuple):

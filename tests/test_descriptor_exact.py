@@ -7,8 +7,8 @@ import tensorflow as tf
 
 import abp_tf
 from abp_tf import Descriptor, Langevin
-from abp_tf import langevin as dynamics
-from abp_tf.noise import CHAIN, row_normal, row_seeds
+from abp_tf.sampling import langevin as dynamics
+from abp_tf.sampling.random import CHAIN, row_normal, row_seeds
 
 PRECISION = np.array([[3.0, 1.0, 0.0], [1.0, 2.0, 0.5], [0.0, 0.5, 1.0]], np.float32)
 SLOPE = np.array([1.0, -2.0, 0.5], np.float32)

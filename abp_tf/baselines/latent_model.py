@@ -7,8 +7,9 @@ import tensorflow as tf
 
 from abp_tf import checks, observation
 from abp_tf.answers import LatentAnswers
-from abp_tf.baselines.descent import Descent, descend
-from abp_tf.latents import LatentTable, Prior
+from abp_tf.latents import Prior
+from abp_tf.sampling.adam import Descent, descend
+from abp_tf.sampling.chains import LatentTable
 from abp_tf.training import SignalTraining, unpack
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from abp_tf.noise import later, row_normal
+from abp_tf.sampling.random import later, row_normal
 
 Energy = Callable[[tf.Tensor], tf.Tensor]
 

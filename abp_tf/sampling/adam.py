@@ -8,7 +8,7 @@ import math
 import keras
 import tensorflow as tf
 
-from abp_tf.langevin import Energy
+from abp_tf.sampling.langevin import Energy
 
 
 @keras.saving.register_keras_serializable(package="abp_tf")

@@ -1,0 +1,1 @@
+"""Markov chains: samplers of densities known by an energy. Nothing here knows a model."""
