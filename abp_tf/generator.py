@@ -11,8 +11,8 @@ from abp_tf.callbacks import AdaptPreconditioner, ExpandLatents, StabilityAlarm
 from abp_tf.latent_chains import LatentChains
 from abp_tf.latent_watch import LatentWatch
 from abp_tf.latents import Prior
+from abp_tf.sampling import Langevin
 from abp_tf.sampling.chains import LatentTable
-from abp_tf.sampling.langevin import Langevin
 from abp_tf.sampling.preconditioner import Preconditioner
 from abp_tf.sampling.random import CHAIN, PRIOR, training_seeds
 from abp_tf.training import SignalTraining, unpack

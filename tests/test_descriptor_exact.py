@@ -113,7 +113,7 @@ def test_a_learning_step_is_the_difference_of_expectations(digits):
     model.compile(keras.optimizers.SGD(0.5))
     data = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
     seeds = model._seeds(CHAIN, tf.range(6))
-    samples, _ = dynamics.sample(model.energy, tf.constant(data), model.langevin, seeds)
+    samples, _ = model.langevin.sample(model.energy, tf.constant(data), seeds)
     model.fit(data, batch_size=6, epochs=1, verbose=0)
     moved = model.network.get_layer("linear").get_weights()[0][:, 0] - SLOPE
     np.testing.assert_allclose(moved, 0.5 * (data.mean(0) - samples.numpy().mean(0)), atol=1e-5)

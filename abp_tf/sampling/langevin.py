@@ -1,54 +1,40 @@
-"""Langevin dynamics: the one update and its loop.
-
-Everything here works for any energy that gives one number per example; nothing here knows a model.
-"""
+"""Langevin dynamics: the one update and its loop."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
-from abp_tf.sampling.random import later, row_normal
-
-Energy = Callable[[tf.Tensor], tf.Tensor]
-
-# Numbers of noise that a row's chain holds at once. All of a long chain of large signals would fill
-# the memory; a draw for every step would cost a map over the rows each time.
-HELD = 2**16
-
-
-class LangevinInfo(NamedTuple):
-    """What a run of Langevin dynamics tells about itself; every field has shape `[n]`.
-
-    Attributes:
-        initial_energy: energy where the chains started.
-        final_energy: energy where they ended.
-        gradient_norm: Euclidean norm of the energy's gradient, mean over the steps.
-    """
-
-    initial_energy: tf.Tensor
-    final_energy: tf.Tensor
-    gradient_norm: tf.Tensor
+from abp_tf import checks
+from abp_tf.sampling.base import (
+    Energy,
+    Info,
+    Sampler,
+    norm,
+    repeat,
+    repeat_randomly,
+    value_and_gradient,
+)
+from abp_tf.sampling.random import row_normal
 
 
 @keras.saving.register_keras_serializable(package="abp_tf")
 @dataclasses.dataclass(frozen=True)
-class Langevin:
-    """Unadjusted Langevin dynamics: how many steps, how long, how noisy.
+class Langevin(Sampler):
+    """Run unadjusted Langevin dynamics.
 
     One step is `u ← u − (δ²/2) ∇U(u) + δ √T ε` with `ε ~ N(0, I)`, `δ = step_size` and
-    `T = temperature`; it is stable only while `δ² λmax(∇²U) < 4`. `T = 0` is gradient descent with
-    rate `δ²/2`.
+    `T = temperature`; it is stable only while `δ² λmax(∇²U) < 4`. No step is refused, so that the
+    chain's density differs from `exp(−U/T)` by terms of the order of `δ²`. `T = 0` is gradient
+    descent with rate `δ²/2`.
 
     Args:
         steps: number of steps, 0 or more.
         step_size: δ, positive.
         temperature: T, 0 or more. 1 samples from `exp(−U)`.
-        cool: number of noise-free steps at half the step size that follow.
+        cool: number of noise-free steps at half the step size that follow, 0 or more.
 
     Raises:
         ValueError: for an argument out of its range.
@@ -56,50 +42,77 @@ class Langevin:
     Example:
         >>> Langevin(steps=200, step_size=0.1, cool=100).total_steps
         300
+        >>> quadratic = lambda u: 0.5 * tf.reduce_sum(u**2, axis=-1)
+        >>> seeds = abp_tf.sampling.random.row_seeds(tf.range(4), abp_tf.sampling.random.CHAIN)
+        >>> state, info = Langevin(10, 0.5).sample(quadratic, tf.zeros([4, 2]), seeds)
+        >>> state.shape, info.final_energy.shape
+        (TensorShape([4, 2]), TensorShape([4]))
     """
 
-    steps: int
     step_size: float
     temperature: float = 1.0
     cool: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse values that no chain could run with."""
-        for name in ("steps", "cool"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise ValueError(
-                    f"Langevin expected `{name}` to be an integer of 0 or more, received {value!r}."
-                )
-        if not 0 < self.step_size < float("inf"):
-            raise ValueError(
-                f"Langevin expected a positive `step_size`, received {self.step_size!r}. "
-                "To leave chains where they are, use steps=0."
-            )
-        if not 0 <= self.temperature < float("inf"):
-            raise ValueError(
-                f"Langevin expected a `temperature` of 0 or more, received {self.temperature!r}."
-            )
+        """Check the arguments."""
+        super().__post_init__()
+        remedy = "To leave chains where they are, use steps=0."
+        self._set("step_size", checks.positive("Langevin", "step_size", self.step_size, remedy))
+        self._set("temperature", checks.not_negative("Langevin", "temperature", self.temperature))
+        self._set("cool", checks.integer("Langevin", "cool", self.cool, 0))
 
     @property
     def total_steps(self) -> int:
-        """Noisy and noise-free steps together."""
+        """Number of noisy and noise-free steps together."""
         return self.steps + self.cool
 
-    def get_config(self) -> dict:
-        """Return the arguments that make an equal `Langevin`."""
-        return dataclasses.asdict(self)
+    def with_steps(self, steps: int) -> Langevin:
+        """Return the sampler with another number of noisy steps, and no noise-free ones."""
+        return dataclasses.replace(self, steps=steps, cool=0)
 
-    @classmethod
-    def from_config(cls, config: dict) -> Langevin:
-        """Make a `Langevin` from what `get_config` returned."""
-        return cls(**config)
+    def for_draws(self) -> Langevin:
+        """Return the sampler at temperature 1, without noise-free steps; see `Sampler.for_draws`."""
+        return dataclasses.replace(super().for_draws(), temperature=1.0, cool=0)
+
+    def sample(self, energy: Energy, state: tf.Tensor, seeds: tf.Tensor) -> tuple[tf.Tensor, Info]:
+        """Run the chains of all rows of `state` at once; see `Sampler.sample`."""
+        start = state
+        if self.steps and self.temperature:
+            state, norms = self._wander(energy, state, seeds)
+        else:
+            state, norms = _descend(energy, state, self.steps, self.step_size)
+        state, cool_norms = _descend(energy, state, self.cool, 0.5 * self.step_size)
+        # The energies cost a forward pass each; inside a tf.function they are pruned where unused.
+        info = Info(
+            initial_energy=energy(start),
+            final_energy=energy(state),
+            gradient_norm=(norms + cool_norms) / max(self.total_steps, 1),
+            acceptance=tf.ones_like(norms),
+        )
+        return state, info
+
+    def stability(self, energy: Energy, state: tf.Tensor) -> tf.Tensor:
+        """Estimate `δ² λmax(∇²U) / 4` at each row, `[n]`: a chain needs it below 1."""
+        return stability(energy, state, self.step_size)
+
+    def _wander(self, energy, state, seeds) -> tuple[tf.Tensor, tf.Tensor]:
+        """Make the noisy steps; return the state and the summed gradient norms `[n]`."""
+        shape = state.shape[1:]
+
+        def draw(seeds, steps):
+            return row_normal(seeds, [steps, *shape]) * self.temperature**0.5
+
+        def step(carry, noise):
+            return _step(energy, *carry, self.step_size, noise)
+
+        carry = state, tf.zeros([tf.shape(state)[0]])
+        return repeat_randomly(step, carry, self.steps, draw, seeds, shape.num_elements())
 
 
 def update(
     state: tf.Tensor, gradient: tf.Tensor, step_size: float, noise: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """One Langevin step, `u − (δ²/2) ∇U(u) + δ ε`; every step of every model is this one.
+    """Return `u − (δ²/2) ∇U(u) + δ ε`; every Langevin step of the package is this one.
 
     Args:
         state: `u`, any shape.
@@ -114,100 +127,16 @@ def update(
     return state if noise is None else state + step_size * noise
 
 
-def sample(
-    energy: Energy, state: tf.Tensor, langevin: Langevin, seeds: tf.Tensor
-) -> tuple[tf.Tensor, LangevinInfo]:
-    """Run Langevin dynamics on every row of `state` at once.
-
-    Args:
-        energy: maps states `[n, ...]` to energies `[n]`; a row's energy depends on that row alone.
-        state: where the chains start, float32 `[n, ...]`.
-        langevin: steps, step size, temperature.
-        seeds: int64 `[n, 2]`, one pair per row (see `row_seeds`, `training_seeds`). A row's noise is
-            a pure function of its pair and the step: the same alone and in any batch.
-
-    Returns:
-        The last states, `[n, ...]`, and a `LangevinInfo`.
-
-    Example:
-        >>> quadratic = lambda u: 0.5 * tf.reduce_sum(u**2, axis=-1)
-        >>> seeds = row_seeds(tf.range(4, dtype=tf.int64), CHAIN)
-        >>> state, info = sample(quadratic, tf.zeros([4, 2]), Langevin(10, 0.5), seeds)
-        >>> state.shape, info.final_energy.shape
-        (TensorShape([4, 2]), TensorShape([4]))
-    """
-    start = state
-    if langevin.steps and langevin.temperature:
-        state, norms = _wander(energy, state, langevin, seeds)
-    else:
-        state, norms = _descend(energy, state, langevin.steps, langevin.step_size)
-    state, cool_norms = _descend(energy, state, langevin.cool, 0.5 * langevin.step_size)
-    # The energies cost a forward pass each; inside a tf.function they are pruned where unused.
-    info = LangevinInfo(
-        initial_energy=energy(start),
-        final_energy=energy(state),
-        gradient_norm=(norms + cool_norms) / max(langevin.total_steps, 1),
-    )
-    return state, info
+def _step(energy, state, norms, step_size, noise=None) -> tuple[tf.Tensor, tf.Tensor]:
+    """Make one update; return the state and the summed gradient norms `[n]`."""
+    _, gradient = value_and_gradient(energy, state)
+    return update(state, gradient, step_size, noise), norms + norm(gradient)
 
 
-def _wander(
-    energy: Energy, state: tf.Tensor, langevin: Langevin, seeds: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Make the noisy steps; return the state and the summed gradient norms `[n]`."""
-    shape = state.shape[1:]
-    held = max(1, min(langevin.steps, HELD // max(shape.num_elements(), 1)))
-
-    def body(done, state, norms):
-        noise = row_normal(later(seeds, done // held), [held, *shape])
-        # Steps first: each step then reads one contiguous block.
-        noise = tf.transpose(noise, [1, 0, *range(2, noise.shape.rank)])
-        noise *= langevin.temperature**0.5
-        steps = tf.minimum(held, langevin.steps - done)
-        state, more = _descend(energy, state, steps, langevin.step_size, noise)
-        return done + steps, state, norms + more
-
-    _, state, norms = tf.while_loop(
-        lambda done, *_: done < langevin.steps,
-        body,
-        (tf.constant(0), state, tf.zeros([tf.shape(state)[0]])),
-        parallel_iterations=1,
-    )
-    return state, norms
-
-
-def _descend(
-    energy: Energy,
-    state: tf.Tensor,
-    steps: int | tf.Tensor,
-    step_size: float,
-    noise: tf.Tensor | None = None,
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Make `steps` updates; return the state and the summed gradient norms `[n]`."""
-
-    def body(step, state, norms):
-        gradient = _gradient(energy, state)
-        norms += tf.norm(tf.reshape(gradient, [tf.shape(state)[0], -1]), axis=-1)
-        state = update(state, gradient, step_size, None if noise is None else noise[step])
-        return step + 1, state, norms
-
-    norms = tf.zeros([tf.shape(state)[0]])
-    if tf.get_static_value(steps) == 0:
-        return state, norms
-    _, state, norms = tf.while_loop(
-        lambda step, *_: step < steps,
-        body,
-        (tf.constant(0), state, norms),
-        parallel_iterations=1,
-    )
-    return state, norms
-
-
-def _gradient(energy: Energy, state: tf.Tensor) -> tf.Tensor:
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(state)
-        total = tf.reduce_sum(energy(state))
-    return tape.gradient(total, state)
+def _descend(energy, state, steps: int, step_size: float) -> tuple[tf.Tensor, tf.Tensor]:
+    """Make noise-free updates; return the state and the summed gradient norms `[n]`."""
+    carry = state, tf.zeros([tf.shape(state)[0]])
+    return repeat(lambda _, carry: _step(energy, *carry, step_size), carry, steps)
 
 
 def stability(energy: Energy, state: tf.Tensor, step_size: float, iterations: int = 12) -> tf.Tensor:
@@ -219,7 +148,7 @@ def stability(energy: Energy, state: tf.Tensor, step_size: float, iterations: in
         energy: maps states `[n, ...]` to energies `[n]`.
         state: where to look, `[n, ...]`.
         step_size: δ.
-        iterations: of the power method; more come nearer, always from below.
+        iterations: number of iterations; with more the estimate is nearer, always from below.
 
     Returns:
         float32 `[n]`.
@@ -231,28 +160,23 @@ def stability(energy: Energy, state: tf.Tensor, step_size: float, iterations: in
     """
     axes = list(range(1, state.shape.rank))
 
-    def norm(direction):
+    def length(direction):
         return tf.sqrt(tf.reduce_sum(direction**2, axis=axes, keepdims=True))
 
     def curvature(direction):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(state)
-            along = tf.reduce_sum(_gradient(energy, state) * direction)
+            along = tf.reduce_sum(value_and_gradient(energy, state)[1] * direction)
         return tape.gradient(along, state)
 
     direction = tf.random.stateless_normal(state.shape[1:], seed=[0, 0])
     direction = tf.zeros_like(state) + direction
-    direction /= norm(direction)
+    direction /= length(direction)
 
-    def body(step, direction, _):
-        product = curvature(direction)
-        size = norm(product)
-        return step + 1, tf.math.divide_no_nan(product, size), size
+    def iterate(_, carry):
+        product = curvature(carry[0])
+        size = length(product)
+        return tf.math.divide_no_nan(product, size), size
 
-    _, _, size = tf.while_loop(
-        lambda step, *_: step < iterations,
-        body,
-        (tf.constant(0), direction, norm(direction)),
-        parallel_iterations=1,
-    )
+    _, size = repeat(iterate, (direction, length(direction)), iterations)
     return 0.25 * step_size**2 * tf.reshape(size, [-1])

@@ -4,13 +4,14 @@ import pytest
 import tensorflow as tf
 
 from abp_tf import Langevin
+from abp_tf.sampling import base
 from abp_tf.sampling import langevin as dynamics
 from abp_tf.sampling import random as noise
 
 
 def run(energy, start, langevin, first_seed=0):
     seeds = noise.row_seeds(first_seed + np.arange(len(start)), noise.CHAIN)
-    function = tf.function(lambda u, s: dynamics.sample(energy, u, langevin, s))
+    function = tf.function(lambda u, s: langevin.sample(energy, u, s))
     state, info = function(tf.constant(start, tf.float32), seeds)
     return state.numpy(), info
 
@@ -31,7 +32,7 @@ PRECISION = np.array([[3.0, 1.0, 0.0], [1.0, 2.0, 0.5], [0.0, 0.5, 1.0]])
 @pytest.mark.parametrize("held", [2**16, 7])
 def test_stationary_moments_are_the_exact_ones_of_the_unadjusted_chain(monkeypatch, held):
     # With 7 numbers held at once the noise is drawn two steps at a time.
-    monkeypatch.setattr(dynamics, "HELD", held)
+    monkeypatch.setattr(base, "HELD", held)
     # A large step, where δ for δ², δ² for δ²/2 or uniform noise would show at once.
     step_size = 0.9
     mean = np.array([1.0, -2.0, 0.5], np.float32)
@@ -108,7 +109,7 @@ def test_impossible_settings_are_refused(arguments, message):
 
 
 def test_blocks_of_noise_belong_to_their_rows_and_differ(monkeypatch):
-    monkeypatch.setattr(dynamics, "HELD", 7)
+    monkeypatch.setattr(base, "HELD", 7)
     start = np.zeros((6, 3))
     flat = gaussian(0.0, np.zeros((3, 3)))
     paths = [run(flat, start, Langevin(steps, 1.0), first_seed=4)[0] for steps in (2, 4, 5)]
