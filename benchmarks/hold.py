@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 import abp_tf
-from abp_tf import CoopNets, Descriptor, Generator, Langevin, baselines, langevin, networks
+from abp_tf import CoopNets, Descriptor, Generator, Langevin, baselines, networks
 
 TOLERANCE = 1e-6  # of a difference, as a share of max(1, |value|)
 SHAPE, COUNT, FEW = (16, 16, 1), 24, 5
@@ -34,22 +34,20 @@ Items = Iterator[tuple[str, object]]
 
 def draws(model, signals, mask=None, **options) -> Items:
     """Draw whole signals from the posterior, given what is observed."""
-    if mask is None:
-        found = model.reconstruct(signals, **options)
-    else:
-        found = model.inpaint(signals, mask, **options)
+    found = model.sample_posterior(signals, mask, **options)
     yield from {"samples": found.samples, "mean": found.mean, "deviation": found.deviation}.items()
 
 
 def chain(energy, state, dynamics, seeds) -> Items:
     """Run Langevin dynamics on an energy."""
-    state, info = langevin.sample(energy, state, dynamics, seeds)
-    yield from {"state": state, **info._asdict()}.items()
+    state, info = dynamics.sample(energy, state, seeds)
+    named = {k: v for k, v in info._asdict().items() if k != "acceptance"}
+    yield from {"state": state, **named}.items()
 
 
 def latent_energy(model, latent, signal, mask):
     """Return the energy of latents, `[n]`."""
-    return model.energy(latent, signal, mask)
+    return model.energy(latent, signal, mask).total
 
 
 def learned(model) -> Items:
@@ -62,7 +60,8 @@ def learned(model) -> Items:
             if hasattr(part, name):
                 values = [np.ravel(value) for value in getattr(part, name).get_weights()]
                 yield f"{prefix}{name}", np.concatenate(values)
-        yield f"{prefix}chains", part.table.table
+        if part.tables:
+            yield f"{prefix}chains", part.tables[0].states
     yield "iteration", int(model.iteration.value)
 
 
@@ -324,7 +323,7 @@ def run_coopnets_masks() -> Items:
 
 def run_baselines() -> Items:
     """Learn the models that others are compared with, from incomplete images."""
-    descent = baselines.descent.Descent(steps=10, learning_rate=0.1, restarts=2)
+    descent = abp_tf.sampling.Descent(steps=10, learning_rate=0.1, restarts=2)
     kinds = {"vae": (baselines.VAE, False), "gan": (baselines.GAN, True)}
     for name, (kind, batch_norm) in kinds.items():
         model = kind(top_down(batch_norm=batch_norm), inference=descent, seed=3)
@@ -383,7 +382,7 @@ def run_sampling() -> Items:
     seeds = tf.stack([tf.range(6, dtype=tf.int64), tf.fill([6], tf.constant(7, tf.int64))], axis=1)
     dynamics = Langevin(40, 0.3, temperature=0.8, cool=10)
     yield from named("langevin", chain(energy, tf.ones([6, 3]), dynamics, seeds))
-    yield "stability", langevin.stability(energy, tf.zeros([2, 3]), 0.3)
+    yield "stability", Langevin(1, 0.3).stability(energy, tf.zeros([2, 3]))
     options = {"distributions": 60, "step_size": 0.4, "chains": 30, "seed": 3}
     found = abp_tf.likelihood.log_normalizer(energy, (3,), 2.0, **options)
     yield from named("normalizer", found._asdict().items())

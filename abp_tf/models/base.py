@@ -448,6 +448,10 @@ class SignalModel(keras.Model):
         """Return functions with the specs of their inputs, by name; exports and methods run them."""
         raise NotImplementedError
 
+    def exported_signatures(self, **options) -> dict:
+        """Return those of `signatures(**options)` that an export has."""
+        return self.signatures(**options)
+
     @property
     def exported_layers(self) -> list:
         """The layers an export needs."""
