@@ -36,7 +36,7 @@ REQUIRES = [
 SERVING = ["grpcio-health-checking>=1.71,<2", "prometheus-client>=0.21,<1"]
 # Reading sounds and video; writing MP4. WAV and GIF files are written without them.
 MEDIA = ["soundfile>=0.12,<1", "soxr>=0.5,<2", "av>=14,<20"]
-BENCHMARKS = ["scikit-learn>=1.6,<2", "psutil>=6,<8"]
+BENCHMARKS = ["scikit-learn>=1.6,<2", "psutil>=6,<8", "scipy>=1.14,<2"]
 DEMO = ["scikit-learn>=1.6,<2", "scikit-image>=0.25,<0.27"]
 TOOLS = [
     "build>=1.2",
@@ -45,7 +45,6 @@ TOOLS = [
     "pytest-xdist>=3.6,<4",
     # Formatting differs between minor versions of ruff.
     "ruff>=0.17.5,<0.18",
-    "scipy>=1.14,<2",
     # The packaging test builds a wheel offline, that is without build isolation.
     "setuptools>=65",
     "trustme>=1.2,<2",  # certificates for the tests of TLS

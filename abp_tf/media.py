@@ -14,6 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from PIL import Image
@@ -281,9 +282,8 @@ def save_mp4(path: str | os.PathLike, clip: ArrayLike, fps: float | None = None)
 def _levels(sound: np.ndarray, window: int, hop: int) -> np.ndarray:
     """Return decibels of full scale, at least `FLOOR`, `[window / 2, columns]`."""
     sound = np.pad(sound, (0, max(0, window - len(sound))))
-    shape = np.hanning(window + 2)[1:-1]
-    pieces = np.lib.stride_tricks.sliding_window_view(sound, window)[::hop]
-    spectrum = np.abs(np.fft.rfft(pieces * shape))[:, 1:] / (shape.sum() / 2)
+    # The sum of a Hann window is half its length, and half a sine's amplitude is at its frequency.
+    spectrum = np.abs(tf.signal.stft(sound, window, hop, window))[:, 1:] / (window / 4)
     return np.clip(20 * np.log10(np.maximum(spectrum, 1e-9)), FLOOR, 0).T
 
 
