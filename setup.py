@@ -27,11 +27,13 @@ REQUIRES = [
     "tensorflow-serving-api>=2.21,<2.22",
     "grpcio>=1.71,<2",
     "tensorboard>=2.20,<2.22",
-    "tensorflow-datasets>=4.9.9,<5",
-    "importlib_resources>=6,<8",  # tensorflow-datasets imports it and does not ask for it
     "numpy>=2.1,<3",
     "pillow>=11,<14",
     "matplotlib>=3.9,<4",
+]
+DATASETS = [
+    "tensorflow-datasets>=4.9.9,<5",
+    "importlib_resources>=6,<8",  # tensorflow-datasets imports it and does not ask for it
 ]
 SERVING = ["grpcio-health-checking>=1.71,<2", "prometheus-client>=0.21,<1"]
 # Reading sounds and video; writing MP4. WAV and GIF files are written without them.
@@ -71,8 +73,9 @@ setup(
         "serving": SERVING,
         "demo": [*DEMO, *SERVING],
         "media": MEDIA,
+        "datasets": DATASETS,
         "benchmarks": BENCHMARKS,
-        "dev": [*TOOLS, *DEMO, *SERVING, *BENCHMARKS, *MEDIA],
+        "dev": [*TOOLS, *DEMO, *SERVING, *BENCHMARKS, *MEDIA, *DATASETS],
     },
     entry_points={"console_scripts": ["abp-tf = abp_tf.train.command:main"]},
     classifiers=[

@@ -15,12 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
-from PIL import Image
 
-from abp_tf import data, files, pictures
-from abp_tf.data import clips as recordings
+from abp_tf import data, extras, files, pictures
 
 # Samples per second of sounds whose rate nobody told.
 DEFAULT_RATE = 16_000
@@ -148,6 +145,9 @@ def spectrogram(sound: ArrayLike, rate: float | None = None, title: str = "") ->
     Example:
         >>> pictures.save_png("bells.png", spectrogram(sound, rate=11025))  # doctest: +SKIP
     """
+    from matplotlib.figure import Figure
+    from PIL import Image
+
     sound = _sound(sound)
     levels = _levels(sound, 512, max(1, min(128, len(sound) // 512)))
     seconds, top = (len(sound), 0.5) if rate is None else (len(sound) / rate, rate / 2000)
@@ -230,6 +230,8 @@ def gif(clip: ArrayLike, fps: float | None = None) -> bytes:
     Raises:
         ValueError: For an array of another shape, NaN, or an fps that is not positive.
     """
+    from PIL import Image
+
     images = [Image.fromarray(frame) for frame in _pictures(clip)]
     buffer = io.BytesIO()
     duration = max(10, round(100 / _checked_fps(fps)) * 10)  # milliseconds
@@ -260,10 +262,8 @@ def save_mp4(path: str | os.PathLike, clip: ArrayLike, fps: float | None = None)
         ImportError: If av is missing.
         ValueError: See `gif`.
     """
-    try:
+    with extras.needed("media"):
         import av
-    except ImportError as error:
-        raise recordings.media_extra("av", error) from error
     shown, path, fps = _pictures(clip), Path(path), _checked_fps(fps)
     if path.suffix.lower() != ".mp4":
         raise ValueError(f"Expected a path that ends in .mp4, received {str(path)!r}.")
