@@ -37,8 +37,8 @@ from abp_tf.checks import DivergenceError
 from abp_tf.coopnets import CoopNets
 from abp_tf.descriptor import Descriptor
 from abp_tf.generator import Generator
-from abp_tf.langevin import Langevin
 from abp_tf.operators import Blur, Coarser, Observation, Projection
+from abp_tf.sampling import Langevin
 from abp_tf.sizes import resized, synthesize_at
 
 if TYPE_CHECKING:

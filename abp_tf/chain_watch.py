@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from abp_tf.langevin import Langevin, LangevinInfo
+from abp_tf.sampling import Info, Langevin
 
 MARGIN = 0.05  # of the range's width, beyond which an entry counts as saturated
 
@@ -48,7 +48,7 @@ class ChainWatch:
         samples: tf.Tensor,
         seen: tf.Tensor,
         drawn: tf.Tensor,
-        info: LangevinInfo,
+        info: Info,
     ) -> dict:
         """Take in a batch; return the means so far by name.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import numbers
 import re
 
 import keras
@@ -145,6 +146,62 @@ def labels(values, count: int, where: str = "") -> np.ndarray:
             f"{values.max()}. Number the classes with `np.unique(labels, return_inverse=True)[1]`."
         )
     return numbers
+
+
+def integer(owner: str, name: str, value, least: int) -> int:
+    """Return an option as an int, or refuse what is no integer of `least` or more.
+
+    Args:
+        owner: what has the option, for the message.
+        name: of the option.
+        value: what was given; NumPy's integers are welcome, bool is not.
+        least: smallest value that is allowed.
+
+    Raises:
+        ValueError: for anything else.
+
+    Example:
+        >>> integer("Langevin", "steps", np.int64(3), 0)
+        3
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(
+            f"{owner} expected `{name}` to be an integer of {least} or more, received {value!r}."
+        )
+    return int(value)
+
+
+def positive(owner: str, name: str, value, remedy: str = "") -> float:
+    """Return an option as a float, or refuse what is no finite number above 0.
+
+    Args:
+        owner: what has the option, for the message.
+        name: of the option.
+        value: what was given; NumPy's numbers are welcome, bool is not.
+        remedy: a sentence that ends the message.
+
+    Raises:
+        ValueError: for anything else.
+
+    Example:
+        >>> positive("Langevin", "step_size", 1)
+        1.0
+    """
+    if not _is_number(value) or not 0 < value < np.inf:
+        raise ValueError(f"{owner} expected a positive `{name}`, received {value!r}. {remedy}".rstrip())
+    return float(value)
+
+
+def not_negative(owner: str, name: str, value) -> float:
+    """Return an option as a float, or refuse what is no finite number of 0 or more; see `positive`."""
+    if not _is_number(value) or not 0 <= value < np.inf:
+        raise ValueError(f"{owner} expected a `{name}` of 0 or more, received {value!r}.")
+    return float(value)
+
+
+def _is_number(value) -> bool:
+    """Tell whether a value is a real number, of Python or NumPy, and no bool."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def network(model, owner: str) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from typing import NamedTuple
 
 import numpy as np
 
 from abp_tf import checks, signatures
-from abp_tf.langevin import Langevin
+from abp_tf.sampling import Langevin
 
 # Chain s of a row with the seed i has the seed i + s · 2⁴⁰, which no other row is likely to have.
 APART = 2**40
@@ -62,18 +61,8 @@ class PosteriorChains:
         _check_count("chains", chains)
         if samples % chains:
             raise ValueError(f"`chains` expected a divisor of samples={samples}, received {chains}.")
-        if not isinstance(self.inference, Langevin):
-            raise ValueError(
-                f"{type(self).__name__} infers by {type(self.inference).__name__}, which draws no "
-                "`samples` from the posterior. Leave them out, or use a Generator."
-            )
-        if not self.inference.steps:
-            raise ValueError(
-                "`samples` are where noisy steps end, but `model.inference` has none: "
-                f"{self.inference}. Set one with steps, such as Langevin(200, 0.1)."
-            )
-        langevin = dataclasses.replace(self.inference, temperature=1.0, cool=0)
-        further = dataclasses.replace(langevin, steps=-(-langevin.steps // FURTHER))
+        langevin = self.inference.for_draws()
+        further = langevin.with_steps(-(-langevin.steps // FURTHER))
         seeds = self._seeds(data, seed, samples)
         ask = functools.partial(self._chains, data, batch_size=batch_size, verbose=verbose)
         drawn = [ask(seeds[:, :chains], langevin=langevin)["latent"]]

@@ -7,8 +7,8 @@ import dataclasses
 import tensorflow as tf
 
 from abp_tf import checks
-from abp_tf.langevin import Langevin, sample
-from abp_tf.noise import CHAIN, REVISION, row_seeds
+from abp_tf.sampling import Langevin
+from abp_tf.sampling.random import CHAIN, REVISION, row_seeds
 from abp_tf.signal_answers import RevisedAnswers, partial
 
 
@@ -116,7 +116,7 @@ class CoopAnswers(RevisedAnswers):
         def synthesize(seed):
             answer = draft[0](seed)
             seeds = row_seeds(seed, CHAIN)
-            revised, _ = sample(self.descriptor.energy, answer["signal"], langevin, seeds)
+            revised, _ = langevin.sample(self.descriptor.energy, answer["signal"], seeds)
             return {**answer, "signal": revised}
 
         def inpaint(signal, mask, seed):

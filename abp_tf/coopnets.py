@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import keras
 import tensorflow as tf
 
@@ -12,8 +10,16 @@ from abp_tf.callbacks import StabilityAlarm
 from abp_tf.coop_answers import CoopAnswers
 from abp_tf.descriptor import Descriptor
 from abp_tf.generator import Generator
-from abp_tf.langevin import sample
-from abp_tf.noise import CHAIN, DATA, INFERENCE, LATENT, PRIOR, REVISION, START, training_seeds
+from abp_tf.sampling.random import (
+    CHAIN,
+    DATA,
+    INFERENCE,
+    LATENT,
+    PRIOR,
+    REVISION,
+    START,
+    training_seeds,
+)
 from abp_tf.training import SignalTraining, unpack
 from abp_tf.watch import ChainAlarm
 
@@ -188,11 +194,11 @@ class CoopNets(SignalTraining, CoopAnswers, keras.Model):
         draft, _ = self._draft(latent)
 
         # 2. The descriptor revises.
-        revised, info = sample(descriptor.energy, draft, descriptor.langevin, seeds(CHAIN))
+        revised, info = descriptor.langevin.sample(descriptor.energy, draft, seeds(CHAIN))
 
         # 3. Latents move towards those of the revisions.
         if self.latent_steps:
-            towards = dataclasses.replace(generator.langevin, steps=self.latent_steps, cool=0)
+            towards = generator.langevin.with_steps(self.latent_steps)
             latent, _ = generator._sample(latent, revised, None, towards, seeds(LATENT))
 
         # 4. The descriptor learns to tell the data from the revisions.

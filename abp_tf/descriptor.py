@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from abp_tf import checks, observation
 from abp_tf.chain_watch import ChainWatch
-from abp_tf.chains import Pool
-from abp_tf.langevin import Langevin, sample
-from abp_tf.noise import CHAIN, DATA, POOL, PRIOR, row_normal, row_uniform, training_seeds
+from abp_tf.sampling import Langevin
+from abp_tf.sampling.chains import Pool
+from abp_tf.sampling.random import CHAIN, DATA, POOL, PRIOR, row_normal, row_uniform, training_seeds
 from abp_tf.signal_answers import SignalAnswers
 from abp_tf.training import SignalTraining, unpack
 from abp_tf.watch import ChainAlarm, Past
@@ -193,7 +193,7 @@ class Descriptor(SignalTraining, SignalAnswers, keras.Model):
 
         # Synthesis: go on with some chains.
         chain, start = self._start(signal, index)
-        samples, info = sample(self.energy, start, self.langevin, self._seeds(CHAIN, chain))
+        samples, info = self.langevin.sample(self.energy, start, self._seeds(CHAIN, chain))
 
         # Analysis: tell the data from the samples, which are held.
         variables = self.network.trainable_variables

@@ -8,12 +8,13 @@ import tensorflow as tf
 from abp_tf import checks, observation, operators
 from abp_tf.answers import LatentAnswers
 from abp_tf.callbacks import AdaptPreconditioner, ExpandLatents, StabilityAlarm
-from abp_tf.langevin import Langevin
 from abp_tf.latent_chains import LatentChains
 from abp_tf.latent_watch import LatentWatch
-from abp_tf.latents import LatentTable, Prior
-from abp_tf.noise import CHAIN, PRIOR, training_seeds
-from abp_tf.preconditioner import Preconditioner
+from abp_tf.latents import Prior
+from abp_tf.sampling import Langevin
+from abp_tf.sampling.chains import LatentTable
+from abp_tf.sampling.preconditioner import Preconditioner
+from abp_tf.sampling.random import CHAIN, PRIOR, training_seeds
 from abp_tf.training import SignalTraining, unpack
 
 
@@ -44,8 +45,8 @@ class Generator(SignalTraining, LatentChains, LatentAnswers, keras.Model):
             `abp_tf.latents.Prior`); if it is above 0 the last epoch does too. 0 is the paper's
             algorithm to the letter.
         preconditioning: whether the chains run in coordinates in which posteriors are round, learned
-            as training goes on (see `abp_tf.preconditioner.Preconditioner`). It wants longer steps,
-            about 0.5. False is the paper's algorithm to the letter.
+            as training goes on (see `abp_tf.sampling.preconditioner.Preconditioner`). It wants longer
+            steps, about 0.5. False is the paper's algorithm to the letter.
         examples: number of training examples, where data do not tell.
         value_range: what whole signals must lie in; None lifts the check.
         seed: of all noise and of the order of examples.

@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from abp_tf import observation
-from abp_tf.langevin import Langevin, LangevinInfo, sample, stability
-from abp_tf.noise import CHAIN, PRIOR, row_seeds
+from abp_tf.sampling import Info, Langevin
+from abp_tf.sampling.random import CHAIN, PRIOR, row_seeds
 
 PROBE_EVERY, PROBE_ROWS = 50, 16  # how often the stability of the chains is looked at, on how many
 
@@ -61,10 +61,10 @@ class LatentChains:
         error = tf.math.divide_no_nan(misfit, observation.entries(signal, mask))
         return latent, decoded, error
 
-    def _sample(self, start, signal, mask, langevin, seeds) -> tuple[tf.Tensor, LangevinInfo]:
-        """Run chains of latents from `start`; return where they end, and a `LangevinInfo`."""
+    def _sample(self, start, signal, mask, langevin, seeds) -> tuple[tf.Tensor, Info]:
+        """Run chains of latents from `start`; return where they end, and an `Info`."""
         place, energy = self._chart(start, signal, mask)
-        displacement, info = sample(energy, tf.zeros_like(start), langevin, seeds)
+        displacement, info = langevin.sample(energy, tf.zeros_like(start), seeds)
         return place(displacement), info
 
     def _chart(self, origin, signal, mask):
@@ -87,7 +87,7 @@ class LatentChains:
         def probe():
             few = [None if part is None else part[:PROBE_ROWS] for part in (latent, signal, mask)]
             _, energy = self._chart(*few)
-            return tf.reduce_mean(stability(energy, tf.zeros_like(few[0]), self.langevin.step_size))
+            return tf.reduce_mean(self.langevin.stability(energy, tf.zeros_like(few[0])))
 
         due = iteration.value % PROBE_EVERY == 0
         self._stability.assign(tf.cond(due, probe, lambda: self._stability.value))

@@ -33,7 +33,7 @@ class LatentWatch:
             signal: data, float32 `[n, *observed_shape]`.
             mask: of observed entries, 1, or None.
             latent: where the chains ended, float32 `[n, *latent_shape]`.
-            info: the `LangevinInfo` of the chains, in training.
+            info: the `Info` of the chains, in training.
         """
         size = tf.cast(tf.size(latent[0]), tf.float32)
         values = {

@@ -1,85 +1,11 @@
-"""Latents: one persistent chain per training example, and the prior they are drawn from."""
+"""The prior that latents are drawn from."""
 
 from __future__ import annotations
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from abp_tf.chains import ChainTable
-from abp_tf.noise import row_normal
-
-
-@keras.saving.register_keras_serializable(package="abp_tf")
-class LatentTable(ChainTable):
-    """One latent per training example, addressed by the example's number.
-
-    Warm-started chains are those of alternating back-propagation (arXiv 1606.08571).
-
-    Args:
-        latent_shape: shape of one latent.
-        examples: number of rows; 0 leaves the table empty until `allocate`.
-        seed: of the first draw, `N(0, I)`.
-    """
-
-    CONTENT = "latents"
-
-    def __init__(self, latent_shape, examples: int = 0, seed: int = 0, **kwargs):
-        self.seed = seed
-        super().__init__(latent_shape, examples, **kwargs)
-
-    @property
-    def examples(self) -> int:
-        """Number of rows."""
-        return self.rows
-
-    def draw(self, rows: int) -> tf.Tensor:
-        """Draw from the prior."""
-        return tf.random.stateless_normal([rows, *self.shape], [self.seed, 0])
-
-    def claim(self, examples: int | None, fingerprint: int = 0, index=None) -> None:
-        """Make sure that the chains are those of the data `fit` is about to use.
-
-        Args:
-            examples: number of examples; None where the data do not tell.
-            fingerprint: checksum of the data, 0 where there is none.
-            index: the examples' numbers, where they bring their own.
-
-        Raises:
-            ValueError: chains of other data are there, or a number does not fit the table.
-        """
-        if index is not None:
-            examples = self.rows or examples
-            if len(np.unique(index)) != len(index) or index.min() < 0 or index.max() >= examples:
-                raise ValueError(
-                    f"Index: expected distinct numbers from 0 to {examples - 1}, received "
-                    f"{len(np.unique(index))} distinct ones among {len(index)}, from {index.min()} "
-                    f"to {index.max()}."
-                )
-        if not examples:
-            raise ValueError(
-                "Persistent chains need to know the number of training examples, and the dataset "
-                "does not tell. Say it: `Generator(..., examples=N)`."
-            )
-        other = self.fingerprint and fingerprint and self.fingerprint != fingerprint
-        if self.rows and (self.rows != examples or other):
-            raise ValueError(
-                f"The chains belong to {self.rows} other training examples; these are {examples}"
-                f"{' with other content' if other else ''}. Call `model.reset_chains()` to begin with "
-                "other data."
-            )
-        if not self.rows:
-            self.allocate(examples)
-        self.fingerprint = fingerprint or self.fingerprint
-
-    def get_config(self) -> dict:
-        """Return the arguments of the constructor."""
-        return {
-            **super().get_config(),
-            "latent_shape": self.shape,
-            "examples": self.rows,
-            "seed": self.seed,
-        }
+from abp_tf.sampling.random import row_normal
 
 
 @keras.saving.register_keras_serializable(package="abp_tf")

@@ -12,8 +12,9 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from abp_tf import observation
-from abp_tf.langevin import Energy, update
-from abp_tf.noise import CHAIN, PRIOR, later, row_normal, row_seeds, row_uniform
+from abp_tf.sampling.base import Energy
+from abp_tf.sampling.langevin import update
+from abp_tf.sampling.random import CHAIN, PRIOR, later, row_normal, row_seeds, row_uniform
 
 
 class Normalizer(NamedTuple):

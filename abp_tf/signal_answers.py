@@ -11,8 +11,8 @@ import tensorflow as tf
 from abp_tf import checks, observation, signatures
 from abp_tf.answers import Exported
 from abp_tf.data import pipeline
-from abp_tf.langevin import Langevin, sample
-from abp_tf.noise import CHAIN, PRIOR, row_seeds
+from abp_tf.sampling import Langevin
+from abp_tf.sampling.random import CHAIN, PRIOR, row_seeds
 
 
 class Score(NamedTuple):
@@ -174,7 +174,7 @@ class SignalAnswers(RevisedAnswers):
         @tf.function(input_signature=specs, autograph=False, jit_compile=False)
         def descend(signal):
             seeds = row_seeds(tf.zeros([tf.shape(signal)[0]], tf.int64), CHAIN)
-            signal, _ = sample(self.energy, signal, descent, seeds)
+            signal, _ = descent.sample(self.energy, signal, seeds)
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(signal)
                 f = tf.reduce_sum(self(signal))
@@ -201,10 +201,10 @@ class SignalAnswers(RevisedAnswers):
 
         def synthesize(seed):
             start = self.noise(row_seeds(seed, PRIOR))
-            return {"signal": sample(self.energy, start, inference, row_seeds(seed, CHAIN))[0]}
+            return {"signal": inference.sample(self.energy, start, row_seeds(seed, CHAIN))[0]}
 
         def refine(signal, seed):
-            return {"signal": sample(self.energy, signal, langevin, row_seeds(seed, CHAIN))[0]}
+            return {"signal": langevin.sample(self.energy, signal, row_seeds(seed, CHAIN))[0]}
 
         def score(signal):
             return {"score": self(signal), "energy": self.energy(signal)}
@@ -238,7 +238,7 @@ class SignalAnswers(RevisedAnswers):
         def energy(hidden):
             return self.energy(tf.where(mask > 0.5, seen, hidden))
 
-        filled, _ = sample(energy, start, langevin, seeds)
+        filled, _ = langevin.sample(energy, start, seeds)
         return tf.where(mask > 0.5, signal, filled)
 
     def _dynamics(self) -> tuple[Langevin, ...]:

@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from abp_tf import networks
 from abp_tf._version import __version__
-from abp_tf.noise import PRIOR, row_seeds
+from abp_tf.sampling.random import PRIOR, row_seeds
 
 # Batch sizes that a server has seen before its first client; export/deploy pads to these.
 WARMUP_ROWS = (1, 4, 16)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from abp_tf import checks
-from abp_tf.langevin import Langevin
+from abp_tf.sampling import Langevin
 
 WARM_UP = 50  # iterations that are wild in good trainings too: epochs with any of them raise no alarm
 

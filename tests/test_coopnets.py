@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import abp_tf
 from abp_tf import CoopNets, Descriptor, Generator, Langevin
-from abp_tf.noise import PRIOR, training_seeds
+from abp_tf.sampling.random import PRIOR, training_seeds
 
 UNIT = Langevin(5, 2**0.5, temperature=0.01**2 / 2)
 

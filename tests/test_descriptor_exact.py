@@ -7,8 +7,8 @@ import tensorflow as tf
 
 import abp_tf
 from abp_tf import Descriptor, Langevin
-from abp_tf import langevin as dynamics
-from abp_tf.noise import CHAIN, row_normal, row_seeds
+from abp_tf.sampling import langevin as dynamics
+from abp_tf.sampling.random import CHAIN, row_normal, row_seeds
 
 PRECISION = np.array([[3.0, 1.0, 0.0], [1.0, 2.0, 0.5], [0.0, 0.5, 1.0]], np.float32)
 SLOPE = np.array([1.0, -2.0, 0.5], np.float32)
@@ -113,7 +113,7 @@ def test_a_learning_step_is_the_difference_of_expectations(digits):
     model.compile(keras.optimizers.SGD(0.5))
     data = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
     seeds = model._seeds(CHAIN, tf.range(6))
-    samples, _ = dynamics.sample(model.energy, tf.constant(data), model.langevin, seeds)
+    samples, _ = model.langevin.sample(model.energy, tf.constant(data), seeds)
     model.fit(data, batch_size=6, epochs=1, verbose=0)
     moved = model.network.get_layer("linear").get_weights()[0][:, 0] - SLOPE
     np.testing.assert_allclose(moved, 0.5 * (data.mean(0) - samples.numpy().mean(0)), atol=1e-5)

@@ -127,7 +127,7 @@ def test_the_metric_of_masked_data_is_that_of_the_share_observed():
     for share in (1.0, 0.5):
         seen = tf.constant(np.tile(np.arange(12) < 12 * share, (2, 1)), tf.float32)
         _, energy = model._chart(tf.zeros([2, 3]), tf.zeros([2, 12]), seen)
-        chart[share] = abp_tf.langevin.stability(energy, tf.zeros([2, 3]), 0.5)
+        chart[share] = abp_tf.sampling.langevin.stability(energy, tf.zeros([2, 3]), 0.5)
     np.testing.assert_allclose(chart[0.5], chart[1.0], rtol=1e-3)
     np.testing.assert_allclose(chart[1.0], 0.25 / 4, rtol=1e-3)
 
@@ -307,7 +307,7 @@ def test_after_a_reset_other_data_have_chains_of_their_own(digits, make_model):
     model.fit(digits, batch_size=60, epochs=1, verbose=0)
     model.reset_chains()
     model.fit(digits[:50], batch_size=50, epochs=1, verbose=0)
-    start = abp_tf.latents.LatentTable((4,), 50).table.numpy()
+    start = abp_tf.sampling.chains.LatentTable((4,), 50).table.numpy()
     assert model.latents.shape == (50, 4)
     assert (model.latents != start).all()
 

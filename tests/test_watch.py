@@ -176,7 +176,7 @@ def test_logs_are_what_they_are_defined_to_be():
     data = rng.uniform(-1, 1, (50, 2)).astype(np.float32)
     samples = (1.5 * rng.uniform(-1, 1, (50, 2))).astype(np.float32)
     _, seen, drawn = model.contrast(data, samples)
-    info = abp_tf.langevin.LangevinInfo(tf.zeros(50), tf.zeros(50), tf.fill([50], 5.0))
+    info = abp_tf.sampling.Info(tf.zeros(50), tf.zeros(50), tf.fill([50], 5.0), tf.ones(50))
     logs = model.watch.report(0.0, data, samples, seen, drawn, info)
     f = [part @ [3.0, 4.0] for part in (data, samples)]
     pairs = f[0][:, None] - f[1]
@@ -203,7 +203,7 @@ def report(data, samples):
     @tf.function(input_signature=[spec, spec])
     def take_in(data, samples):
         energies = [tf.zeros(tf.shape(part)[:1]) for part in (data, samples)]
-        info = abp_tf.langevin.LangevinInfo(*3 * [energies[1]])
+        info = abp_tf.sampling.Info(*4 * [energies[1]])
         return seen.report(0.0, data, samples, *energies, info)
 
     return take_in(data, samples)

@@ -7,8 +7,9 @@ import tensorflow as tf
 
 from abp_tf import checks, observation
 from abp_tf.answers import LatentAnswers
-from abp_tf.baselines.descent import Descent, descend
-from abp_tf.latents import LatentTable, Prior
+from abp_tf.latents import Prior
+from abp_tf.sampling import Descent
+from abp_tf.sampling.chains import LatentTable
 from abp_tf.training import SignalTraining, unpack
 
 
@@ -119,8 +120,8 @@ class LatentModel(SignalTraining, LatentAnswers, keras.Model):
 
         best, lowest = None, None
         for start in starts:
-            latent = descend(energy, start, self.inference)
-            reached = energy(latent)
+            latent, info = self.inference.sample(energy, start, None)
+            reached = info.final_energy
             if best is None:
                 best, lowest = latent, reached
                 continue

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from abp_tf import checks
 from abp_tf.data import pipeline
-from abp_tf.noise import PRIOR, row_normal, row_seeds
+from abp_tf.sampling.random import PRIOR, row_normal, row_seeds
 from abp_tf.signal_answers import partial
 
 _ROWS = 500  # posteriors held at a time

@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from abp_tf import checks, observation
 from abp_tf.baselines import mirror
-from abp_tf.baselines.descent import Descent
 from abp_tf.baselines.latent_model import LatentModel
-from abp_tf.noise import CHAIN, LATENT, PRIOR, later, row_normal, row_seeds, training_seeds
+from abp_tf.sampling import Descent
+from abp_tf.sampling.random import CHAIN, LATENT, PRIOR, later, row_normal, row_seeds, training_seeds
 from abp_tf.training import unpack
 
 METHODS = ("gradient", "gibbs")

@@ -3,13 +3,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from abp_tf import Langevin, noise
-from abp_tf import langevin as dynamics
+from abp_tf import Langevin
+from abp_tf.sampling import base
+from abp_tf.sampling import langevin as dynamics
+from abp_tf.sampling import random as noise
 
 
 def run(energy, start, langevin, first_seed=0):
     seeds = noise.row_seeds(first_seed + np.arange(len(start)), noise.CHAIN)
-    function = tf.function(lambda u, s: dynamics.sample(energy, u, langevin, s))
+    function = tf.function(lambda u, s: langevin.sample(energy, u, s))
     state, info = function(tf.constant(start, tf.float32), seeds)
     return state.numpy(), info
 
@@ -30,7 +32,7 @@ PRECISION = np.array([[3.0, 1.0, 0.0], [1.0, 2.0, 0.5], [0.0, 0.5, 1.0]])
 @pytest.mark.parametrize("held", [2**16, 7])
 def test_stationary_moments_are_the_exact_ones_of_the_unadjusted_chain(monkeypatch, held):
     # With 7 numbers held at once the noise is drawn two steps at a time.
-    monkeypatch.setattr(dynamics, "HELD", held)
+    monkeypatch.setattr(base, "HELD", held)
     # A large step, where δ for δ², δ² for δ²/2 or uniform noise would show at once.
     step_size = 0.9
     mean = np.array([1.0, -2.0, 0.5], np.float32)
@@ -77,36 +79,6 @@ def test_zero_steps_change_nothing():
     assert (info.gradient_norm.numpy() == 0).all()
 
 
-def test_noise_is_standard_normal_and_differs_between_rows_streams_and_iterations():
-    index = tf.range(300, dtype=tf.int64)
-    draws = {
-        (stream, iteration): tf.function(noise.row_normal)(
-            noise.training_seeds(7, stream, iteration, index), [10, 20]
-        ).numpy()
-        for stream in (noise.PRIOR, noise.CHAIN)
-        for iteration in (0, 1)
-    }
-    values = np.stack(list(draws.values()))
-    assert abs(values.mean()) < 0.01
-    assert abs(values.var() - 1) < 0.01
-    assert abs((values**4).mean() - 3) < 0.06  # uniform noise of unit variance has 1.8
-    assert np.abs(np.corrcoef(values.reshape(4, -1)) - np.eye(4)).max() < 0.02
-    assert len(np.unique(values.reshape(-1, 200)[:, 0])) == 1200
-
-
-@pytest.mark.parametrize("count", [1, 4, 100])
-def test_noise_of_a_row_is_bit_for_bit_the_same_alone_and_in_any_batch(count):
-    draw = tf.function(noise.row_normal)
-    index = np.arange(100)
-    whole = draw(noise.training_seeds(3, noise.CHAIN, 5, index), [6, 4]).numpy()
-    order = np.random.default_rng(0).permutation(100)[:count]
-    part = draw(noise.training_seeds(3, noise.CHAIN, 5, index[order]), [6, 4]).numpy()
-    assert (part == whole[order]).all()
-    by_seed = draw(noise.row_seeds(index, noise.CHAIN), [6, 4]).numpy()
-    alone = draw(noise.row_seeds(order, noise.CHAIN), [6, 4]).numpy()
-    assert (alone == by_seed[order]).all()
-
-
 def test_stability_is_the_largest_eigenvalue():
     largest = np.linalg.eigvalsh(PRECISION).max()
     found = dynamics.stability(gaussian(0.0, PRECISION), tf.zeros([2, 3]), 0.6, iterations=60)
@@ -137,7 +109,7 @@ def test_impossible_settings_are_refused(arguments, message):
 
 
 def test_blocks_of_noise_belong_to_their_rows_and_differ(monkeypatch):
-    monkeypatch.setattr(dynamics, "HELD", 7)
+    monkeypatch.setattr(base, "HELD", 7)
     start = np.zeros((6, 3))
     flat = gaussian(0.0, np.zeros((3, 3)))
     paths = [run(flat, start, Langevin(steps, 1.0), first_seed=4)[0] for steps in (2, 4, 5)]

@@ -1,0 +1,7 @@
+"""Markov chains: samplers of densities that are known by an energy. Nothing here knows a model."""
+
+from abp_tf.sampling.adam import Descent
+from abp_tf.sampling.base import Info, Sampler
+from abp_tf.sampling.langevin import Langevin
+
+__all__ = ["Descent", "Info", "Langevin", "Sampler"]
