@@ -67,7 +67,8 @@ def save(
         ValueError: For a signal of another shape, or a rate that is not positive.
 
     Example:
-        >>> save("rain", model.synthesize(1)[0], rate=11025)  # doctest: +SKIP
+        >>> save("digit", model.synthesize(1)[0]).name
+        'digit.png'
     """
     signal = np.nan_to_num(np.asarray(signal, np.float32), nan=0.0)
     found = kind(signal.shape)
@@ -143,7 +144,8 @@ def spectrogram(sound: ArrayLike, rate: float | None = None, title: str = "") ->
         ValueError: For an array of another shape, or NaN.
 
     Example:
-        >>> pictures.save_png("bells.png", spectrogram(sound, rate=11025))  # doctest: +SKIP
+        >>> tone = np.sin(np.arange(11025) * 0.2)
+        >>> pictures.save_png("tone.png", spectrogram(tone, rate=11025))
     """
     from matplotlib.figure import Figure
     from PIL import Image
@@ -181,7 +183,7 @@ def save_wav(path: str | os.PathLike, sound: ArrayLike, rate: float) -> None:
         ValueError: For an array of another shape, NaN, or a rate below 1.
 
     Example:
-        >>> save_wav("rain.wav", model.synthesize(1)[0], rate=11025)  # doctest: +SKIP
+        >>> save_wav("tone.wav", np.sin(np.arange(11025) * 0.2), rate=11025)
     """
     sound = _sound(sound)
     if not rate >= 1:
@@ -245,7 +247,7 @@ def save_gif(path: str | os.PathLike, clip: ArrayLike, fps: float | None = None)
     """Writes a clip as an animated GIF; arguments and errors are those of `gif`.
 
     Example:
-        >>> save_gif("fire.gif", model.synthesize(1)[0], fps=25)  # doctest: +SKIP
+        >>> save_gif("digits.gif", model.synthesize(10), fps=5)
     """
     files.replace(path, gif(clip, fps))
 
@@ -269,7 +271,6 @@ def save_mp4(path: str | os.PathLike, clip: ArrayLike, fps: float | None = None)
         raise ValueError(f"Expected a path that ends in .mp4, received {str(path)!r}.")
     height, width = shown.shape[1:3]
     shown = np.pad(shown, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    path.parent.mkdir(parents=True, exist_ok=True)
     with files.aside(path) as temporary, av.open(str(temporary), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.height, stream.width = shown.shape[1:3]

@@ -129,7 +129,7 @@ def save_png(path: str | os.PathLike, picture: np.ndarray) -> None:
         ValueError: If `picture` is something else.
 
     Example:
-        >>> save_png("runs/faces/samples.png", grid(images, columns=8))  # doctest: +SKIP
+        >>> save_png("runs/faces/samples.png", grid(images, columns=8))
     """
     from PIL import Image
 
@@ -165,7 +165,7 @@ def curves(
 
     Example:
         >>> curves("runs/error.png", {"train": [(1, 0.2), (2, 0.1)]},
-        ...        ylabel="mean squared error", title="Faces")  # doctest: +SKIP
+        ...        ylabel="mean squared error", title="Faces")
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
