@@ -1,6 +1,8 @@
 """Generative ConvNets learned by maximum likelihood with Langevin dynamics."""
 
+import importlib
 import os
+from typing import TYPE_CHECKING
 
 # Asked before Keras is imported, which fails in words of its own where the other one is missing.
 _REMEDY = "Set the environment variable KERAS_BACKEND=tensorflow before Python starts."
@@ -30,12 +32,14 @@ from abp_tf import (
     pictures,
 )
 from abp_tf._version import __version__
-from abp_tf.client import Client
 from abp_tf.errors import DivergenceError, ServingError
 from abp_tf.models import CoopNets, Descriptor, Generator
 from abp_tf.operators import Blur, Coarser, Observation, Projection
 from abp_tf.sampling import Langevin
 from abp_tf.sizes import resized, synthesize_at
+
+if TYPE_CHECKING:
+    from abp_tf.client import Client
 
 __all__ = [
     "Blur",
@@ -64,3 +68,16 @@ __all__ = [
     "resized",
     "synthesize_at",
 ]
+
+# These need gRPC, which takes time to load and which training does without.
+_LATER = {"Client": "abp_tf.client"}
+
+
+def __getattr__(name: str):
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LATER[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

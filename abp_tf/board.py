@@ -8,7 +8,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from tensorboard.plugins.image import metadata
 
 from abp_tf import media, pictures
 from abp_tf.gallery import show
@@ -98,6 +97,8 @@ class TensorBoardPictures(keras.callbacks.Callback):
 
 def _animate(name: str, frames: np.ndarray, fps: float | None) -> None:
     """Write an animation to TensorBoard, which shows whatever a browser can as an image."""
+    from tensorboard.plugins.image import metadata
+
     height, width = frames.shape[1:3]
     encoded = [str(width), str(height), media.gif(frames, fps)]
     plugin = metadata.create_summary_metadata(display_name=None, description="")

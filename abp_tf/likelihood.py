@@ -67,7 +67,7 @@ def log_normalizer(
 
     Example:
         >>> half = lambda x: tf.reduce_sum(x**2, axis=-1) / 2
-        >>> found = log_normalizer(half, (2,), base_sigma=2.0, step_size=0.8)
+        >>> found = log_normalizer(half, (2,), base_sigma=2.0, distributions=100, step_size=0.8)
         >>> abs(found.log_normalizer - math.log(2 * math.pi)) < 0.1
         True
     """
@@ -165,8 +165,11 @@ def annealed_log_likelihood(model, signals: ArrayLike, normalizer: Normalizer) -
         float64 `[n]`.
 
     Example:
-        >>> found = log_normalizer(model.energy, model.signal_shape, base_sigma=1.0)
-        >>> annealed_log_likelihood(model, signals, found).mean()
+        >>> network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, "softplus")])
+        >>> model = abp_tf.Descriptor(network, reference_sigma=1.0, value_range=None)
+        >>> found = log_normalizer(model.energy, (2,), base_sigma=1.5, distributions=20)
+        >>> annealed_log_likelihood(model, np.zeros((5, 2), np.float32), found).shape
+        (5,)
     """
     return -model.score(signals).energy.astype(np.float64) - normalizer.log_normalizer
 

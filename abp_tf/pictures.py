@@ -10,10 +10,7 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
-from PIL import Image, ImageDraw, ImageFont
 
 from abp_tf import files
 
@@ -132,8 +129,10 @@ def save_png(path: str | os.PathLike, picture: np.ndarray) -> None:
         ValueError: If `picture` is something else.
 
     Example:
-        >>> save_png("runs/faces/samples.png", grid(images, columns=8))  # doctest: +SKIP
+        >>> save_png("runs/faces/samples.png", grid(images, columns=8))
     """
+    from PIL import Image
+
     picture = np.asarray(picture)
     if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or picture.shape[2:] not in ((), (3,)):
         raise ValueError(
@@ -166,8 +165,11 @@ def curves(
 
     Example:
         >>> curves("runs/error.png", {"train": [(1, 0.2), (2, 0.1)]},
-        ...        ylabel="mean squared error", title="Faces")  # doctest: +SKIP
+        ...        ylabel="mean squared error", title="Faces")
     """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
     if not any(len(points) for points in series.values()):
         raise ValueError(f"Expected at least one point to draw, received {dict(series)}.")
     # A figure of its own: pyplot would keep it, and choose a window system.
@@ -211,6 +213,8 @@ def _checked_scale(scale: int | str, height: int, width: int, columns: int, gap:
 
 
 def _margin(labels: Sequence[str], middles: Sequence[int], height: int) -> np.ndarray:
+    from PIL import Image, ImageDraw, ImageFont
+
     font = ImageFont.load_default(size=14)
     width = max(round(font.getlength(label)) for label in labels) + 16
     margin = Image.new("RGB", (width, height), "white")

@@ -32,9 +32,12 @@ def resized(model: Generator | Descriptor | CoopNets, shape: Sequence[int]):
         ValueError: for networks that are made for one size alone, or a shape they cannot take.
 
     Example:
-        >>> larger = abp_tf.resized(model, (14, 14, 1))
-        >>> larger.synthesize(1, seed=0).shape
-        (1, 448, 448, 3)
+        >>> network = abp_tf.networks.texture_generator((32, 32, 1), width=4)
+        >>> network.input_shape
+        (None, 1, 1, 1)
+        >>> larger = abp_tf.resized(abp_tf.Generator(network), (3, 2, 1))
+        >>> larger.signal_shape
+        (96, 64, 1)
     """
     config = model.get_config()
     if isinstance(model, CoopNets):
@@ -82,8 +85,9 @@ def synthesize_at(
             another size than the model can draw.
 
     Example:
-        >>> abp_tf.synthesize_at(model, (448, 448)).shape
-        (1, 448, 448, 3)
+        >>> network = abp_tf.networks.texture_generator((32, 32, 1), width=4)
+        >>> abp_tf.synthesize_at(abp_tf.Generator(network), (80, 50)).shape
+        (1, 80, 50, 1)
     """
     trained = model.signal_shape[:-1]
     if len(sides) != len(trained) or min(sides) < 1 or (margin is not None and margin < 0):

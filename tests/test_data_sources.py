@@ -147,14 +147,15 @@ def test_split_without_a_training_image():
 
 
 @pytest.mark.parametrize(
-    ("spec", "module", "package"),
+    ("spec", "module", "extra"),
     [
-        ("digits", "sklearn.datasets", "scikit-learn"),
-        ("faces", "skimage.data", "scikit-image"),
-        ("nonfaces", "skimage.data", "scikit-image"),
+        ("digits", "sklearn.datasets", "demo"),
+        ("faces", "skimage.data", "demo"),
+        ("nonfaces", "skimage.data", "demo"),
+        ("tfds:mnist", "tensorflow_datasets", "datasets"),
     ],
 )
-def test_missing_package_names_the_extra(monkeypatch, spec, module, package):
+def test_missing_package_names_the_extra(monkeypatch, spec, module, extra):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ImportError, match=rf'{package}.*pip install "abp_tf\[demo\]"'):
+    with pytest.raises(ImportError, match=rf'{module}.*pip install "abp_tf\[{extra}\]"'):
         load(spec)

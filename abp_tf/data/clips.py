@@ -149,9 +149,3 @@ def split(signals: np.ndarray, share: float, spec: str, skipped, rate) -> collec
     """Keeps the last windows for testing; see `collect.cut`."""
     pixels = collect.cut(collect.Pixels(signals), share, spec)
     return collect.Signals(pixels.train, pixels.test, spec, tuple(skipped), rate=rate)
-
-
-def media_extra(package: str, error: ImportError) -> ImportError:
-    """Names the extra to install when a package that reads media files is missing."""
-    message = f'Reading these files needs {package}, which is missing: pip install "abp_tf[media]"'
-    return ImportError(f"{message} ({error}).", name=error.name)

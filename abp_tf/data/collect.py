@@ -185,9 +185,3 @@ def refuse_argument(source: str, argument: str) -> None:
     """Raises ValueError if something follows the name of a source that takes nothing."""
     if argument:
         raise ValueError(f"Expected {source!r} alone, received '{source}:{argument}'.")
-
-
-def demo_extra(package: str, error: ImportError) -> ImportError:
-    """Names the extra to install when an optional package is missing."""
-    message = f'This data set needs {package}, which is missing: pip install "abp_tf[demo]"'
-    return ImportError(f"{message} ({error}).", name=error.name)

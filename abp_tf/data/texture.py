@@ -4,8 +4,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from abp_tf import extras
 from abp_tf.data import clips, collect, convert, npz
 
 TEXTURE_SOURCES_HELP: dict[str, str] = {
@@ -96,14 +96,14 @@ def _crops(photos: np.ndarray, sides: tuple[int, int], count: int, seed: int) ->
 def _embedded(name: str, argument: str, item: int | None, missing: bool) -> list[np.ndarray]:
     collect.refuse_argument(name, argument)
     _refuse_item(item)
-    try:
+    with extras.needed("demo"):
         from skimage import data
-    except ImportError as error:
-        raise collect.demo_extra("scikit-image", error) from error
     return [getattr(data, name)()[..., None]]
 
 
 def _from_file(argument: str, item: int | None, missing: bool) -> list[np.ndarray]:
+    from PIL import Image
+
     _refuse_item(item)
     if not argument:
         raise ValueError("Expected a path, as in 'texture:wall.jpg', received 'texture:'.")

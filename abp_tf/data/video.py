@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from abp_tf import extras
 from abp_tf.data import clips, collect, convert, npz
 
 VIDEO_SOURCES_HELP: dict[str, str] = {
@@ -88,11 +89,8 @@ def load_video(
 def _from_files(argument: str, request: collect.Request, fps, item, needed):
     if item is not None:
         raise ValueError(f"Expected item for an array of clips alone, received item={item}.")
-
-    try:
+    with extras.needed("media"):
         import av
-    except ImportError as error:
-        raise clips.media_extra("av", error) from error
 
     def read(path: Path) -> clips.Recording:
         try:
