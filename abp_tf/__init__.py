@@ -28,6 +28,7 @@ from abp_tf import (
     metrics,
     networks,
     pictures,
+    sampling,
     watch,
 )
 from abp_tf._version import __version__
@@ -37,11 +38,13 @@ from abp_tf.coopnets import CoopNets
 from abp_tf.descriptor import Descriptor
 from abp_tf.generator import Generator
 from abp_tf.operators import Blur, Coarser, Observation, Projection
-from abp_tf.sampling import Langevin
+from abp_tf.sampling import HMC, MALA, Langevin
 from abp_tf.sizes import resized, synthesize_at
 from abp_tf.wire import ServingError
 
 __all__ = [
+    "HMC",
+    "MALA",
     "Blur",
     "Client",
     "Coarser",
@@ -66,6 +69,7 @@ __all__ = [
     "networks",
     "pictures",
     "resized",
+    "sampling",
     "synthesize_at",
     "watch",
 ]
