@@ -20,7 +20,7 @@ from tensorflow_serving.apis import (
 )
 
 from abp_tf import checks, wire
-from abp_tf.signal_answers import Score
+from abp_tf.results import Score
 from abp_tf.signatures import UNBOUNDED, WARMUP_ROWS
 from abp_tf.wire import ServingError, Signature
 

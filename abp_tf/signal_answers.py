@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -11,22 +10,9 @@ import tensorflow as tf
 from abp_tf import checks, observation, signatures
 from abp_tf.answers import Exported
 from abp_tf.data import pipeline
+from abp_tf.results import AutoEncoding, Score
 from abp_tf.sampling import Langevin
 from abp_tf.sampling.random import CHAIN, PRIOR, row_seeds
-
-
-class Score(NamedTuple):
-    """How likely signals are: `score` is `f(x)`, `energy` is `U(x)`; float32 `[n]` both."""
-
-    score: np.ndarray
-    energy: np.ndarray
-
-
-class AutoEncoding(NamedTuple):
-    """Where descents ended, `signal`, and `residual`, `‖x − s² ∂f/∂x‖` there, float32 `[n]`."""
-
-    signal: np.ndarray
-    residual: np.ndarray
 
 
 class RevisedAnswers(Exported):
