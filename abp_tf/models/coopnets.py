@@ -175,7 +175,8 @@ class CoopNets(SignalModel):
         means = diagnostics.chain_means(
             loss, signal, revised, of_data, of_revised, info, self.langevin, descriptor.value_range
         )
-        means["acceptance"] = info.acceptance
+        if self.langevin.rejects:
+            means["acceptance"] = info.acceptance
         means["revision_error"] = misfit / math.prod(self.signal_shape)
         if mask is not None:
             means |= self._recovery(inferred, energy, observed, mask)

@@ -212,7 +212,8 @@ class Descriptor(SignalModel):
         means = diagnostics.chain_means(
             loss, signal, samples, of_data, of_samples, info, self.langevin, self.value_range
         )
-        means["acceptance"] = info.acceptance
+        if self.langevin.rejects:
+            means["acceptance"] = info.acceptance
         finite = [loss, info.final_energy, *gradients]
         return diagnostics.with_spread(self.commit(finite, write, means))
 

@@ -106,7 +106,8 @@ def summarize(found: dict, count: Count, mask, data) -> PosteriorSamples:
     latents = found["latent"]
     latents = latents.reshape(len(latents), -1, count.chains, *latents.shape[2:]).swapaxes(1, 2)
     r_hat, effective_samples = convergence.diagnose(latents)
-    disagreement = np.median(r_hat)
+    known = r_hat[np.isfinite(r_hat)]
+    disagreement = np.median(known) if known.size else 1.0
     if disagreement > DISAGREEMENT:
         warnings.warn(
             f"Chains of `sample_posterior` disagree: the median R̂ of the latents is "

@@ -163,8 +163,9 @@ class Generator(LatentModel):
         means = {
             **self.latent_means(latent, energy, signal, mask),
             "gradient_norm": info.gradient_norm,
-            "acceptance": info.acceptance,
         }
+        if self.langevin.rejects:
+            means["acceptance"] = info.acceptance
         logs = self.commit([loss, *gradients], write, means)
         return {**logs, "stability": tf.identity(self.stability.value)}
 
