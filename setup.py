@@ -27,6 +27,7 @@ REQUIRES = [
     "tensorflow-serving-api>=2.21,<2.22",
     "grpcio>=1.71,<2",
     "tensorboard>=2.20,<2.22",
+    "arviz-stats>=0.8,<2",
     "numpy>=2.1,<3",
     "pillow>=11,<14",
     "matplotlib>=3.9,<4",
@@ -41,7 +42,6 @@ MEDIA = ["soundfile>=0.12,<1", "soxr>=0.5,<2", "av>=14,<20"]
 BENCHMARKS = ["scikit-learn>=1.6,<2", "psutil>=6,<8", "scipy>=1.14,<2"]
 DEMO = ["scikit-learn>=1.6,<2", "scikit-image>=0.25,<0.27"]
 TOOLS = [
-    "arviz-stats>=0.8,<2",  # what diagnostics of chains are compared with
     "build>=1.2",
     "pytest>=8.3,<10",
     "pyyaml>=6,<7",

@@ -313,7 +313,8 @@ class LatentModel(SignalModel):
             DivergenceError: the chains left the finite numbers.
 
         Warns:
-            UserWarning: chains disagree, by the median R̂ of all latents above 1.05.
+            UserWarning: chains disagree, by a median R̂ of all latents above 1.05; with 20 samples of each
+                chain or more.
 
         Example:
             >>> drawn = model.sample_posterior(images[:2], masks[:2], samples=4, chains=2)
