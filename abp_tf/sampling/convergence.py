@@ -60,8 +60,9 @@ def diagnose(draws: ArrayLike) -> Convergence:
 
         chosen = np.moveaxis(draws, (1, 2), (-2, -1))[good].astype(np.float64)
         axes = {"chain_axis": -2, "draw_axis": -1}
-        if length >= FEWEST_EFFECTIVE:
-            effective[good] = array_stats.ess(chosen, **axes)
-        if chains > 1:
-            r_hat[good] = array_stats.rhat(chosen, **axes)
+        with np.errstate(divide="ignore", invalid="ignore"):  # chains that never moved
+            if length >= FEWEST_EFFECTIVE:
+                effective[good] = array_stats.ess(chosen, **axes)
+            if chains > 1:
+                r_hat[good] = array_stats.rhat(chosen, **axes)
     return Convergence(r_hat, effective)
