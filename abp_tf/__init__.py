@@ -30,20 +30,16 @@ from abp_tf import (
     metrics,
     networks,
     pictures,
-    watch,
 )
 from abp_tf._version import __version__
-from abp_tf.checks import DivergenceError
-from abp_tf.coopnets import CoopNets
-from abp_tf.descriptor import Descriptor
-from abp_tf.generator import Generator
+from abp_tf.errors import DivergenceError, ServingError
+from abp_tf.models import CoopNets, Descriptor, Generator
 from abp_tf.operators import Blur, Coarser, Observation, Projection
 from abp_tf.sampling import Langevin
 from abp_tf.sizes import resized, synthesize_at
 
 if TYPE_CHECKING:
     from abp_tf.client import Client
-    from abp_tf.wire import ServingError
 
 __all__ = [
     "Blur",
@@ -71,11 +67,10 @@ __all__ = [
     "pictures",
     "resized",
     "synthesize_at",
-    "watch",
 ]
 
 # These need gRPC, which takes time to load and which training does without.
-_LATER = {"Client": "abp_tf.client", "ServingError": "abp_tf.wire"}
+_LATER = {"Client": "abp_tf.client"}
 
 
 def __getattr__(name: str):

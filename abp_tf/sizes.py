@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from abp_tf import networks
-from abp_tf.coopnets import CoopNets
-from abp_tf.descriptor import Descriptor
-from abp_tf.generator import Generator
+from abp_tf.models.coopnets import CoopNets
+from abp_tf.models.descriptor import Descriptor
+from abp_tf.models.generator import Generator
 
 
 def resized(model: Generator | Descriptor | CoopNets, shape: Sequence[int]):
@@ -48,8 +48,9 @@ def resized(model: Generator | Descriptor | CoopNets, shape: Sequence[int]):
     if isinstance(model, Descriptor):
         # A pool would hold signals of the former size.
         return Descriptor.from_config({**config, "chains": "short-run"})
-    larger = Generator.from_config({**config, "examples": None})
-    # Both act on the channels alone, which positions share.
+    # The prior of another latent shape; like the preconditioner it acts on the channels alone.
+    prior = type(model.prior).from_config({**model.prior.get_config(), "latent_shape": tuple(shape)})
+    larger = Generator.from_config({**config, "examples": None, "prior": prior})
     larger.prior.set_weights(model.prior.get_weights())
     larger.preconditioner.set_weights(model.preconditioner.get_weights())
     return larger
