@@ -77,6 +77,8 @@ class TensorBoardPictures(keras.callbacks.Callback):
         return getattr(self.model, "chains", None) == "persistent" and hasattr(self.model, "latents")
 
     def _write_projector(self, latents, images) -> None:
+        from tensorboard.plugins import projector
+
         side = int(np.ceil(np.sqrt(len(images))))
         sprite = pictures.grid(images, columns=side, scale=1, gap=0)
         # The projector expects a square of tiles.
@@ -87,12 +89,13 @@ class TensorBoardPictures(keras.callbacks.Callback):
         (self.log_dir / "latents.tsv").write_text("\n".join(rows) + "\n")
         numbers = "\n".join(str(number) for number in range(len(latents)))
         (self.log_dir / "examples.tsv").write_text(numbers + "\n")
-        (self.log_dir / "projector_config.pbtxt").write_text(
-            'embeddings {\n  tensor_name: "latents"\n  tensor_path: "latents.tsv"\n'
-            '  metadata_path: "examples.tsv"\n  sprite {\n    image_path: "sprite.png"\n'
-            f"    single_image_dim: {images.shape[2]}\n    single_image_dim: {images.shape[1]}\n"
-            "  }\n}\n"
+        config = projector.ProjectorConfig()
+        shown = config.embeddings.add(
+            tensor_name="latents", tensor_path="latents.tsv", metadata_path="examples.tsv"
         )
+        shown.sprite.image_path = "sprite.png"
+        shown.sprite.single_image_dim.extend([images.shape[2], images.shape[1]])
+        projector.visualize_embeddings(str(self.log_dir), config)
 
 
 def _animate(name: str, frames: np.ndarray, fps: float | None) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import math
 import os
 import warnings
@@ -22,6 +21,7 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from abp_tf import checks, data, files
+from abp_tf.data import pipeline
 
 # What convolutions of the classifier reduce height and width to, at least.
 _SMALLEST = 8
@@ -140,10 +140,9 @@ def classifier(
         network = train()
     else:
         # The name tells all that the weights depend on, so that nothing stale is found.
-        digest = hashlib.sha256(repr((images.shape, classes, seed, epochs, batch_size)).encode())
-        digest.update(np.ascontiguousarray(images))
-        digest.update(labels)
-        path = Path(directory) / f"classifier-{digest.hexdigest()[:16]}.keras"
+        settings = repr((images.shape, classes, seed, epochs, batch_size)).encode()
+        digest = pipeline.digest(settings, images, labels)
+        path = Path(directory) / f"classifier-{digest[:16]}.keras"
         if not path.exists():
             with files.aside(path) as temporary:
                 train().save(temporary)

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from abp_tf import observation
+from abp_tf import checks, observation
 from abp_tf.sampling.base import Energy
 from abp_tf.sampling.mala import propose
 from abp_tf.sampling.metropolis import Point, accept
@@ -72,14 +72,10 @@ def log_normalizer(
         >>> abs(found.log_normalizer - math.log(2 * math.pi)) < 0.1
         True
     """
-    for name, value in (("base_sigma", base_sigma), ("step_size", step_size)):
-        if not 0 < value < math.inf:
-            raise ValueError(f"`{name}` expected a positive, finite number, received {value!r}.")
-    if min(distributions, chains) < 2:
-        raise ValueError(
-            "`distributions` and `chains` expected integers of 2 or more, received "
-            f"{distributions!r} and {chains!r}."
-        )
+    checks.positive("log_normalizer", "base_sigma", base_sigma)
+    checks.positive("log_normalizer", "step_size", step_size)
+    checks.integer("log_normalizer", "distributions", distributions, 2)
+    checks.integer("log_normalizer", "chains", chains, 2)
     seeds = seed + np.arange(chains, dtype=np.int64)
     anneal = _annealing(energy, tuple(shape))
     weight, accepted = anneal(base_sigma, distributions, step_size, seeds)
@@ -196,8 +192,7 @@ def parzen_log_likelihood(
             "Expected samples and signals of one shape [n, ...], received the shapes "
             f"{samples.shape} and {signals.shape}."
         )
-    if not 0 < bandwidth < math.inf:
-        raise ValueError(f"`bandwidth` expected a positive, finite number, received {bandwidth!r}.")
+    checks.positive("parzen_log_likelihood", "bandwidth", bandwidth)
     samples = samples.reshape(len(samples), -1)
     signals = signals.reshape(len(signals), -1)
     size = samples.shape[1]

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from abp_tf import data, extras, files, pictures
+from abp_tf import checks, data, extras, files, pictures
 
 # Samples per second of sounds whose rate nobody told.
 DEFAULT_RATE = 16_000
@@ -313,6 +313,4 @@ def _pictures(clip: ArrayLike) -> np.ndarray:
 
 
 def _checked_fps(fps: float | None) -> float:
-    if fps is not None and not 0 < fps < float("inf"):
-        raise ValueError(f"Expected a positive fps, frames per second, received {fps}.")
-    return fps or 10.0
+    return 10.0 if fps is None else checks.positive("media", "fps", fps)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from abp_tf import files
+from abp_tf import checks, files
 
 # A person sees a tile of this many pixels well, and a screen shows a picture of this width.
 _TILE = 64
@@ -42,10 +42,8 @@ def grid(images: ArrayLike, columns: int, scale: int | str = "auto", gap: int = 
         (170, 428, 3)
     """
     tiles = _displayed(images)
-    if columns < 1 or gap < 0:
-        raise ValueError(
-            f"Expected columns >= 1 and gap >= 0, received columns={columns} and gap={gap}."
-        )
+    checks.integer("grid", "columns", columns, 1)
+    checks.integer("grid", "gap", gap, 0)
     n, height, width, _ = tiles.shape
     scale = _checked_scale(scale, height, width, columns, gap)
     tiles = tiles.repeat(scale, axis=1).repeat(scale, axis=2)
@@ -207,9 +205,7 @@ def _checked_scale(scale: int | str, height: int, width: int, columns: int, gap:
         wanted = -(-_TILE // min(height, width))
         affordable = (_WIDTH + gap - columns * gap) // (columns * width)
         return max(1, min(wanted, affordable))
-    if not isinstance(scale, int) or scale < 1:
-        raise ValueError(f"Expected 'auto' or an integer >= 1 for scale, received {scale!r}.")
-    return scale
+    return checks.integer("grid", "scale", scale, 1)
 
 
 def _margin(labels: Sequence[str], middles: Sequence[int], height: int) -> np.ndarray:

@@ -24,7 +24,8 @@ class Backup(keras.callbacks.Callback):
         path: of the file, ending in ".keras".
 
     Example:
-        >>> model.fit(images, epochs=10, callbacks=[abp_tf.callbacks.Backup("run/model.keras")])
+        >>> backup = abp_tf.callbacks.Backup("run/model.keras")
+        >>> history = model.fit(images, batch_size=20, epochs=2, callbacks=[backup])
     """
 
     def __init__(self, path: str | os.PathLike):

@@ -27,8 +27,10 @@ class RollBack(keras.callbacks.Callback):
             signals or a learning rate that is a schedule.
 
     Example:
-        >>> backup = abp_tf.callbacks.Backup("run/model.keras")
-        >>> model.fit(images, epochs=10, callbacks=[abp_tf.callbacks.RollBack(), backup])
+        >>> model = abp_tf.Descriptor(abp_tf.networks.image_descriptor((16, 16, 1), width=4), pool=40)
+        >>> model.compile(optimizer=keras.optimizers.Adam(5e-4))
+        >>> roll_back = abp_tf.callbacks.RollBack()
+        >>> history = model.fit(images, batch_size=20, epochs=2, callbacks=[roll_back])
     """
 
     order = -1  # before all other callbacks, which then see the state that training continues with

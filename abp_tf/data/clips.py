@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from abp_tf import checks
 from abp_tf.data import collect, folder
 
 
@@ -99,8 +100,8 @@ def windows(
         ValueError: If no recording has a window, or whole ones are not of one shape.
     """
     for name, value in (("length", length), ("hop", hop)):
-        if value is not None and value < 1:
-            raise ValueError(f"Expected {name} >= 1 in {unit}, received {value}.")
+        if value is not None:
+            checks.integer("Loading", name, value, 1)
     if length is None:
         sizes = {len(recording.values) for recording in recordings}
         if len(sizes) > 1:

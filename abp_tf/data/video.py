@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from abp_tf import extras
+from abp_tf import checks, extras
 from abp_tf.data import clips, collect, convert, npz
 
 VIDEO_SOURCES_HELP: dict[str, str] = {
@@ -75,8 +75,8 @@ def load_video(
     read, argument = collect.find(spec, {"video": _from_files, "npz": _from_npz}, VIDEO_SOURCES_HELP)
     collect.check_limit(limit)
     collect.check_share(test_share)
-    if fps is not None and not 0 < fps < float("inf"):
-        raise ValueError(f"Expected a positive fps, frames per second, received {fps}.")
+    if fps is not None:
+        checks.positive("load_video", "fps", fps)
     request = collect.Request(collect.pair(size), crop, grey, missing=missing)
     needed = None if limit is None or length is None else (limit - 1) * (hop or length) + length
     recordings, skipped = read(argument, request, fps, item, needed)
