@@ -155,7 +155,7 @@ def test_sizes_must_fit_the_image():
         masks.block(1, (8, 9), 9)
     with pytest.raises(ValueError, match="side of at most 8"):
         masks.squares(1, (8, 9), 0.5, 9)
-    with pytest.raises(ValueError, match="`size` .*received 0"):
+    with pytest.raises(ValueError, match=r"`size` .*received 0"):
         masks.block(1, (8, 8), 0)
     with pytest.raises(ValueError, match="leaves something observed"):
         masks.block(1, (8, 8), 8)
