@@ -8,7 +8,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from tensorboard.plugins.image import metadata
 
 from abp_tf import media, pictures
 from abp_tf.gallery import show
@@ -78,6 +77,8 @@ class TensorBoardPictures(keras.callbacks.Callback):
         return getattr(self.model, "chains", None) == "persistent" and hasattr(self.model, "latents")
 
     def _write_projector(self, latents, images) -> None:
+        from tensorboard.plugins import projector
+
         side = int(np.ceil(np.sqrt(len(images))))
         sprite = pictures.grid(images, columns=side, scale=1, gap=0)
         # The projector expects a square of tiles.
@@ -88,16 +89,19 @@ class TensorBoardPictures(keras.callbacks.Callback):
         (self.log_dir / "latents.tsv").write_text("\n".join(rows) + "\n")
         numbers = "\n".join(str(number) for number in range(len(latents)))
         (self.log_dir / "examples.tsv").write_text(numbers + "\n")
-        (self.log_dir / "projector_config.pbtxt").write_text(
-            'embeddings {\n  tensor_name: "latents"\n  tensor_path: "latents.tsv"\n'
-            '  metadata_path: "examples.tsv"\n  sprite {\n    image_path: "sprite.png"\n'
-            f"    single_image_dim: {images.shape[2]}\n    single_image_dim: {images.shape[1]}\n"
-            "  }\n}\n"
+        config = projector.ProjectorConfig()
+        shown = config.embeddings.add(
+            tensor_name="latents", tensor_path="latents.tsv", metadata_path="examples.tsv"
         )
+        shown.sprite.image_path = "sprite.png"
+        shown.sprite.single_image_dim.extend([images.shape[2], images.shape[1]])
+        projector.visualize_embeddings(str(self.log_dir), config)
 
 
 def _animate(name: str, frames: np.ndarray, fps: float | None) -> None:
     """Write an animation to TensorBoard, which shows whatever a browser can as an image."""
+    from tensorboard.plugins.image import metadata
+
     height, width = frames.shape[1:3]
     encoded = [str(width), str(height), media.gif(frames, fps)]
     plugin = metadata.create_summary_metadata(display_name=None, description="")

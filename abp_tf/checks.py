@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import numbers
-import re
 
 import keras
 import numpy as np
@@ -12,13 +10,6 @@ import tensorflow as tf
 
 SCALING = "Scale 8-bit images with `images.astype('float32') / 127.5 - 1`."
 POLARITY = "A mask holds 1 (or True) where an entry is observed and 0 (or False) where it is hidden."
-
-NOT_FINITE = "not finite"  # what a step says for which the model knows the remedy
-DIVERGENCE = "divergence"  # the sign of trouble that such a step is
-
-
-class DivergenceError(RuntimeError):
-    """Training or inference left the finite numbers; the message says what to change."""
 
 
 def signals(
@@ -148,14 +139,24 @@ def labels(values, count: int, where: str = "") -> np.ndarray:
     return numbers
 
 
-def integer(owner: str, name: str, value, least: int) -> int:
+def index(values: np.ndarray, count: int) -> None:
+    """Refuse examples' numbers that are not distinct, or not from 0 to `count` − 1."""
+    distinct = len(np.unique(values))
+    if distinct != len(values) or values.min() < 0 or values.max() >= count:
+        raise ValueError(
+            f"Index: expected distinct numbers from 0 to {count - 1}, received {distinct} distinct ones "
+            f"among {len(values)}, from {values.min()} to {values.max()}."
+        )
+
+
+def integer(owner: str, name: str, value, least: int | None = None) -> int:
     """Return an option as an int, or refuse what is no integer of `least` or more.
 
     Args:
         owner: what has the option, for the message.
         name: of the option.
         value: what was given; NumPy's integers are welcome, bool is not.
-        least: smallest value that is allowed.
+        least: smallest value that is allowed; None: any.
 
     Raises:
         ValueError: for anything else.
@@ -164,21 +165,31 @@ def integer(owner: str, name: str, value, least: int) -> int:
         >>> integer("Langevin", "steps", np.int64(3), 0)
         3
     """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(
-            f"{owner} expected `{name}` to be an integer of {least} or more, received {value!r}."
-        )
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or (least is not None and value < least):
+        expected = "an integer" if least is None else f"an integer of {least} or more"
+        raise ValueError(f"{owner} expected `{name}` to be {expected}, received {value!r}.")
     return int(value)
 
 
-def positive(owner: str, name: str, value, remedy: str = "") -> float:
-    """Return an option as a float, or refuse what is no finite number above 0.
+def positive(
+    owner: str,
+    name: str,
+    value,
+    remedy: str = "",
+    *,
+    infinite: bool = False,
+    optional: bool = False,
+) -> float | None:
+    """Return an option as a float, or refuse what is no number above 0.
 
     Args:
         owner: what has the option, for the message.
         name: of the option.
         value: what was given; NumPy's numbers are welcome, bool is not.
         remedy: a sentence that ends the message.
+        infinite: whether infinity is allowed.
+        optional: whether None is allowed, and returned.
 
     Raises:
         ValueError: for anything else.
@@ -187,7 +198,9 @@ def positive(owner: str, name: str, value, remedy: str = "") -> float:
         >>> positive("Langevin", "step_size", 1)
         1.0
     """
-    if not _is_number(value) or not 0 < value < np.inf:
+    if optional and value is None:
+        return None
+    if not _is_number(value) or not 0 < value or (value == np.inf and not infinite):
         raise ValueError(f"{owner} expected a positive `{name}`, received {value!r}. {remedy}".rstrip())
     return float(value)
 
@@ -197,6 +210,37 @@ def not_negative(owner: str, name: str, value) -> float:
     if not _is_number(value) or not 0 <= value < np.inf:
         raise ValueError(f"{owner} expected a `{name}` of 0 or more, received {value!r}.")
     return float(value)
+
+
+def share(owner: str, name: str, value) -> float:
+    """Return an option as a float, or refuse what is no number in [0, 1]; see `positive`."""
+    if not _is_number(value) or not 0 <= value <= 1:
+        raise ValueError(f"{owner} expected a `{name}` in [0, 1], received {value!r}.")
+    return float(value)
+
+
+def choice(owner: str, name: str, value, choices: tuple[str, ...]) -> str:
+    """Return an option that is one of some words, or refuse it."""
+    if value not in choices:
+        raise ValueError(f"{owner} expected `{name}` to be one of {choices}, received {value!r}.")
+    return value
+
+
+def instance(owner: str, name: str, kind: type, value):
+    """Return an option that is of a class, or refuse it."""
+    if not isinstance(value, kind):
+        raise ValueError(f"{owner} expected `{name}` to be a {kind.__name__}, received {value!r}.")
+    return value
+
+
+def value_range(value) -> tuple[float, float] | None:
+    """Return an interval as two floats, None as it is, or refuse what is neither."""
+    if value is None:
+        return None
+    low, high = (float(end) for end in value)
+    if not -np.inf < low < high < np.inf:
+        raise ValueError(f"`value_range` expected two finite numbers that rise, received {value!r}.")
+    return low, high
 
 
 def _is_number(value) -> bool:
@@ -251,21 +295,3 @@ def independent_rows(model: keras.Model) -> None:
 
 def _range_text(value_range) -> str:
     return "any range" if value_range is None else f"[{value_range[0]:g}, {value_range[1]:g}]"
-
-
-def graph_assert(condition: tf.Tensor, text: str, diverged: bool = False) -> tf.Operation:
-    """Assert inside a graph, in words that `readable_errors` can find again."""
-    return tf.debugging.Assert(condition, [f"<<{'diverged' if diverged else 'refused'}: {text}>>"])
-
-
-@contextlib.contextmanager
-def readable_errors():
-    """Turn an assertion of `graph_assert` into the `ValueError` or `DivergenceError` it stands for."""
-    try:
-        yield
-    except tf.errors.InvalidArgumentError as error:
-        found = re.search(r"<<(refused|diverged): (.*?)>>", str(error), re.DOTALL)
-        if found is None:
-            raise
-        kind = DivergenceError if found[1] == "diverged" else ValueError
-        raise kind(found[2]) from None

@@ -20,9 +20,10 @@ from tensorflow_serving.apis import (
 )
 
 from abp_tf import checks, wire
-from abp_tf.results import Score
-from abp_tf.signatures import UNBOUNDED, WARMUP_ROWS
-from abp_tf.wire import ServingError, Signature
+from abp_tf.errors import DivergenceError, ServingError
+from abp_tf.results import PosteriorSamples, Score
+from abp_tf.serving.saved_model import UNBOUNDED, WARMUP_ROWS
+from abp_tf.wire import Signature
 
 # When a server goes over to another version between two requests, all rows are asked again.
 _ROUNDS = 3
@@ -114,8 +115,8 @@ class Client:
         """Close the connection."""
         self._channel.close()
 
-    def synthesize(self, count: int, seed: ArrayLike = 0, verbose: int = 0) -> np.ndarray:
-        """Draw signals from the model; they equal `model.synthesize(count, seed)`.
+    def synthesize(self, count: int, *, seed: ArrayLike = 0, verbose: int = 0) -> np.ndarray:
+        """Draw signals from the model; they equal `model.synthesize(count, seed=seed)`.
 
         Args:
             count: number of signals.
@@ -133,7 +134,7 @@ class Client:
             raise ValueError(f"synthesize expected a count of 1 or more, received {count}.")
         return self.ask("synthesize", seed=checks.seeds(seed, count), verbose=verbose)["signal"]
 
-    def reconstruct(self, signals: ArrayLike, seed: ArrayLike = 0, verbose: int = 0) -> np.ndarray:
+    def reconstruct(self, signals: ArrayLike, *, seed: ArrayLike = 0, verbose: int = 0) -> np.ndarray:
         """Infer the latents of signals and decode them.
 
         Args:
@@ -150,14 +151,9 @@ class Client:
         return self.ask("reconstruct", signal=signals, seed=seed, verbose=verbose)["signal"]
 
     def inpaint(
-        self,
-        signals: ArrayLike,
-        mask: ArrayLike,
-        seed: ArrayLike = 0,
-        samples: int | None = None,
-        verbose: int = 0,
+        self, signals: ArrayLike, mask: ArrayLike, *, seed: ArrayLike = 0, verbose: int = 0
     ) -> np.ndarray:
-        """Fill in what is hidden, once or several times.
+        """Fill in what is hidden.
 
         Args:
             signals: float `[n, *signal_shape]` in the value range; hidden entries may hold anything,
@@ -165,25 +161,39 @@ class Client:
             mask: bool or 0/1, `[n, *signal_shape]` or without the channel axis; 1 = observed,
                 0 = hidden.
             seed: an integer, for the seeds `seed + arange(n)`, or `n` integers.
-            samples: number of completions of each signal; see `ask`.
             verbose: 1 shows a progress bar.
 
         Returns:
-            float32 `[n, *signal_shape]`, observed entries untouched. With `samples`, float32
-            `[samples, n, *signal_shape]`; `.mean(axis=0)` and `.std(axis=0)` tell what the samples
-            agree on. A model in Python returns `Completions` instead, samples `[n, samples, ...]`
-            drawn by chains that do not cool down at their end, as those of exports do; they differ
-            more from each other.
+            float32 `[n, *signal_shape]`, observed entries untouched.
 
         Raises:
             DivergenceError: the model's chains left the finite numbers.
         """
-        answer = self.ask(
-            "inpaint", signal=signals, mask=mask, seed=seed, samples=samples, verbose=verbose
-        )
-        return answer["signal"]
+        return self.ask("inpaint", signal=signals, mask=mask, seed=seed, verbose=verbose)["signal"]
 
-    def decode(self, latents: ArrayLike, verbose: int = 0) -> np.ndarray:
+    def sample_posterior(
+        self, signals: ArrayLike, mask: ArrayLike, *, seed: ArrayLike = 0, verbose: int = 0
+    ) -> PosteriorSamples:
+        """Draw whole signals from their posterior given what is observed.
+
+        The numbers of samples and chains were fixed when the model was exported.
+
+        Args:
+            signals: as for `inpaint`.
+            mask: as for `inpaint`.
+            seed: as for `inpaint`.
+            verbose: 1 shows a progress bar.
+
+        Returns:
+            A `PosteriorSamples`; observed entries of its samples are untouched.
+
+        Raises:
+            DivergenceError: the model's chains left the finite numbers.
+        """
+        found = self.ask("sample_posterior", signal=signals, mask=mask, seed=seed, verbose=verbose)
+        return PosteriorSamples(**found)
+
+    def decode(self, latents: ArrayLike, *, verbose: int = 0) -> np.ndarray:
         """Decode latents.
 
         Args:
@@ -195,7 +205,7 @@ class Client:
         """
         return self.ask("decode", latent=latents, verbose=verbose)["signal"]
 
-    def refine(self, signals: ArrayLike, seed: ArrayLike = 0, verbose: int = 0) -> np.ndarray:
+    def refine(self, signals: ArrayLike, *, seed: ArrayLike = 0, verbose: int = 0) -> np.ndarray:
         """Revise signals by the energy of a descriptor or of CoopNets.
 
         Args:
@@ -208,8 +218,8 @@ class Client:
         """
         return self.ask("refine", signal=signals, seed=seed, verbose=verbose)["signal"]
 
-    def score(self, signals: ArrayLike, verbose: int = 0) -> Score:
-        """Tell `f(x)` and the energy `U(x)`, float32 `[n]` both; arguments as for `refine`."""
+    def score(self, signals: ArrayLike, *, verbose: int = 0) -> Score:
+        """Return `f(x)` and the energy `U(x)`, float32 `[n]` both; arguments as for `refine`."""
         return Score(**self.ask("score", signal=signals, verbose=verbose))
 
     def ask(
@@ -225,7 +235,7 @@ class Client:
             **arrays: its inputs by name, all with the rows first; `seed` is 0 where it is not given.
 
         Returns:
-            Its outputs by name, `[n, ...]`, or `[samples, n, ...]` with `samples`; all from one
+            Its outputs by name, `[n, ...]`, or `[n, samples, ...]` with `samples`; all from one
             version of the model.
 
         Raises:
@@ -270,13 +280,16 @@ class Client:
         # Observed entries are finite, so only what chains made of the others can have gone wrong.
         wrong = [key for key, part in answer.items() if not np.isfinite(part).all()]
         if wrong:
-            raise checks.DivergenceError(
+            raise DivergenceError(
                 f"Chains left the finite numbers on the server: {', '.join(wrong)}. Export the model "
                 "with a smaller step size."
             )
         if samples is None:
             return answer
-        return {key: part.reshape(samples, count, *part.shape[1:]) for key, part in answer.items()}
+        return {
+            key: part.reshape(samples, count, *part.shape[1:]).swapaxes(0, 1)
+            for key, part in answer.items()
+        }
 
     def signatures(self) -> dict[str, Signature]:
         """Return the functions of the model by name, with the shapes and dtypes they take and give."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import math
 import os
 import warnings
@@ -22,6 +21,7 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from abp_tf import checks, data, files
+from abp_tf.data import pipeline
 
 # What convolutions of the classifier reduce height and width to, at least.
 _SMALLEST = 8
@@ -114,10 +114,10 @@ def classifier(
         ValueError: images or labels are not as above, or of one class only.
 
     Example:
-        >>> digits = data.load("digits")
-        >>> extract = classifier(digits.train, digits.train_labels)
+        >>> digits = abp_tf.data.load("digits", limit=300)
+        >>> extract = classifier(digits.train, digits.train_labels, epochs=2)
         >>> extract(digits.test).shape
-        (180, 64)
+        (30, 64)
     """
     images, labels = _labelled(images, labels, np.shape(images)[1:])
     if len(np.unique(labels)) < 2:
@@ -140,12 +140,10 @@ def classifier(
         network = train()
     else:
         # The name tells all that the weights depend on, so that nothing stale is found.
-        digest = hashlib.sha256(repr((images.shape, classes, seed, epochs, batch_size)).encode())
-        digest.update(np.ascontiguousarray(images))
-        digest.update(labels)
-        path = Path(directory) / f"classifier-{digest.hexdigest()[:16]}.keras"
+        settings = repr((images.shape, classes, seed, epochs, batch_size)).encode()
+        digest = pipeline.digest(settings, images, labels)
+        path = Path(directory) / f"classifier-{digest[:16]}.keras"
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
             with files.aside(path) as temporary:
                 train().save(temporary)
         network = keras.models.load_model(path)
@@ -239,8 +237,8 @@ def inception(weights: str | os.PathLike) -> Extractor:
         ValueError: the file holds no such weights.
 
     Example:
-        >>> extract = inception("inception_v3.weights.h5")
-        >>> fid = metrics.frechet_distance(extract(samples), extract(images))
+        >>> extract = inception("inception_v3.weights.h5")  # doctest: +SKIP
+        >>> fid = abp_tf.metrics.frechet_distance(extract(samples), extract(images))  # doctest: +SKIP
     """
     path = Path(weights).expanduser()
     remedy = (

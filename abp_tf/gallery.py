@@ -68,7 +68,7 @@ def show(model, signals: np.ndarray, mask: np.ndarray | None = None) -> dict[str
             side = min(_COLUMNS, int(affordable**0.5))
             known = None if mask is None else mask[:4]
             corners = seen(latents, given[:4])
-            mixed = latents.interpolate(corners, interpolation.square(side), known)
+            mixed = latents.interpolate(corners, interpolation.square(side), mask=known)
             shown["interpolation"] = Shown(mixed, side)
     return shown
 

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from abp_tf import observation
+from abp_tf import checks, observation
 from abp_tf.sampling.base import Energy
 from abp_tf.sampling.mala import propose
 from abp_tf.sampling.metropolis import Point, accept
@@ -68,18 +68,14 @@ def log_normalizer(
 
     Example:
         >>> half = lambda x: tf.reduce_sum(x**2, axis=-1) / 2
-        >>> found = log_normalizer(half, (2,), base_sigma=2.0, step_size=0.8)
+        >>> found = log_normalizer(half, (2,), base_sigma=2.0, distributions=100, step_size=0.8)
         >>> abs(found.log_normalizer - math.log(2 * math.pi)) < 0.1
         True
     """
-    for name, value in (("base_sigma", base_sigma), ("step_size", step_size)):
-        if not 0 < value < math.inf:
-            raise ValueError(f"`{name}` expected a positive, finite number, received {value!r}.")
-    if min(distributions, chains) < 2:
-        raise ValueError(
-            "`distributions` and `chains` expected integers of 2 or more, received "
-            f"{distributions!r} and {chains!r}."
-        )
+    checks.positive("log_normalizer", "base_sigma", base_sigma)
+    checks.positive("log_normalizer", "step_size", step_size)
+    checks.integer("log_normalizer", "distributions", distributions, 2)
+    checks.integer("log_normalizer", "chains", chains, 2)
     seeds = seed + np.arange(chains, dtype=np.int64)
     anneal = _annealing(energy, tuple(shape))
     weight, accepted = anneal(base_sigma, distributions, step_size, seeds)
@@ -160,8 +156,11 @@ def annealed_log_likelihood(model, signals: ArrayLike, normalizer: Normalizer) -
         float64 `[n]`.
 
     Example:
-        >>> found = log_normalizer(model.energy, model.signal_shape, base_sigma=1.0)
-        >>> annealed_log_likelihood(model, signals, found).mean()
+        >>> network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, "softplus")])
+        >>> model = abp_tf.Descriptor(network, reference_sigma=1.0, value_range=None)
+        >>> found = log_normalizer(model.energy, (2,), base_sigma=1.5, distributions=20)
+        >>> annealed_log_likelihood(model, np.zeros((5, 2), np.float32), found).shape
+        (5,)
     """
     return -model.score(signals).energy.astype(np.float64) - normalizer.log_normalizer
 
@@ -193,8 +192,7 @@ def parzen_log_likelihood(
             "Expected samples and signals of one shape [n, ...], received the shapes "
             f"{samples.shape} and {signals.shape}."
         )
-    if not 0 < bandwidth < math.inf:
-        raise ValueError(f"`bandwidth` expected a positive, finite number, received {bandwidth!r}.")
+    checks.positive("parzen_log_likelihood", "bandwidth", bandwidth)
     samples = samples.reshape(len(samples), -1)
     signals = signals.reshape(len(signals), -1)
     size = samples.shape[1]

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from abp_tf import checks
+
 # Redraws of a mask that hides everything. Whoever needs more of them asked for masks that
 # practically never show anything.
 _REDRAWS = 1000
@@ -195,8 +197,8 @@ def _draw(
     seed: int,
     one: Callable[[np.random.Generator], np.ndarray],
 ) -> np.ndarray:
-    if n < 0 or seed < 0:
-        raise ValueError(f"Expected n >= 0 and seed >= 0, received n={n} and seed={seed}.")
+    checks.integer("Masks", "n", n, 0)
+    checks.integer("Masks", "seed", seed, 0)
     masks = np.empty((n, *shape), bool)
     for example in range(n):
         for attempt in range(_REDRAWS):
@@ -241,14 +243,8 @@ def check_probability(p: float) -> None:
         )
 
 
-def check_positive(name: str, value: int) -> None:
-    """Refuse lengths of nothing."""
-    if value < 1:
-        raise ValueError(f"Expected {name} of at least 1, received {value}.")
-
-
 def _check_size(name: str, value: int, height: int, width: int) -> None:
-    check_positive(name, value)
+    checks.integer("Masks", name, value, 1)
     if value > min(height, width):
         raise ValueError(
             f"Expected {name} of at most {min(height, width)} for images of {height} x {width} "

@@ -14,12 +14,10 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
+import tensorflow as tf
 from numpy.typing import ArrayLike
-from PIL import Image
 
-from abp_tf import data, files, pictures
-from abp_tf.data import clips as recordings
+from abp_tf import checks, data, extras, files, pictures
 
 # Samples per second of sounds whose rate nobody told.
 DEFAULT_RATE = 16_000
@@ -69,7 +67,8 @@ def save(
         ValueError: For a signal of another shape, or a rate that is not positive.
 
     Example:
-        >>> save("rain", model.synthesize(1)[0], rate=11025)  # doctest: +SKIP
+        >>> save("digit", model.synthesize(1)[0]).name
+        'digit.png'
     """
     signal = np.nan_to_num(np.asarray(signal, np.float32), nan=0.0)
     found = kind(signal.shape)
@@ -145,8 +144,12 @@ def spectrogram(sound: ArrayLike, rate: float | None = None, title: str = "") ->
         ValueError: For an array of another shape, or NaN.
 
     Example:
-        >>> pictures.save_png("bells.png", spectrogram(sound, rate=11025))  # doctest: +SKIP
+        >>> tone = np.sin(np.arange(11025) * 0.2)
+        >>> pictures.save_png("tone.png", spectrogram(tone, rate=11025))
     """
+    from matplotlib.figure import Figure
+    from PIL import Image
+
     sound = _sound(sound)
     levels = _levels(sound, 512, max(1, min(128, len(sound) // 512)))
     seconds, top = (len(sound), 0.5) if rate is None else (len(sound) / rate, rate / 2000)
@@ -180,7 +183,7 @@ def save_wav(path: str | os.PathLike, sound: ArrayLike, rate: float) -> None:
         ValueError: For an array of another shape, NaN, or a rate below 1.
 
     Example:
-        >>> save_wav("rain.wav", model.synthesize(1)[0], rate=11025)  # doctest: +SKIP
+        >>> save_wav("tone.wav", np.sin(np.arange(11025) * 0.2), rate=11025)
     """
     sound = _sound(sound)
     if not rate >= 1:
@@ -229,6 +232,8 @@ def gif(clip: ArrayLike, fps: float | None = None) -> bytes:
     Raises:
         ValueError: For an array of another shape, NaN, or an fps that is not positive.
     """
+    from PIL import Image
+
     images = [Image.fromarray(frame) for frame in _pictures(clip)]
     buffer = io.BytesIO()
     duration = max(10, round(100 / _checked_fps(fps)) * 10)  # milliseconds
@@ -242,7 +247,7 @@ def save_gif(path: str | os.PathLike, clip: ArrayLike, fps: float | None = None)
     """Writes a clip as an animated GIF; arguments and errors are those of `gif`.
 
     Example:
-        >>> save_gif("fire.gif", model.synthesize(1)[0], fps=25)  # doctest: +SKIP
+        >>> save_gif("digits.gif", model.synthesize(10), fps=5)
     """
     files.replace(path, gif(clip, fps))
 
@@ -259,16 +264,13 @@ def save_mp4(path: str | os.PathLike, clip: ArrayLike, fps: float | None = None)
         ImportError: If av is missing.
         ValueError: See `gif`.
     """
-    try:
+    with extras.needed("media"):
         import av
-    except ImportError as error:
-        raise recordings.media_extra("av", error) from error
     shown, path, fps = _pictures(clip), Path(path), _checked_fps(fps)
     if path.suffix.lower() != ".mp4":
         raise ValueError(f"Expected a path that ends in .mp4, received {str(path)!r}.")
     height, width = shown.shape[1:3]
     shown = np.pad(shown, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    path.parent.mkdir(parents=True, exist_ok=True)
     with files.aside(path) as temporary, av.open(str(temporary), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.height, stream.width = shown.shape[1:3]
@@ -281,9 +283,8 @@ def save_mp4(path: str | os.PathLike, clip: ArrayLike, fps: float | None = None)
 def _levels(sound: np.ndarray, window: int, hop: int) -> np.ndarray:
     """Return decibels of full scale, at least `FLOOR`, `[window / 2, columns]`."""
     sound = np.pad(sound, (0, max(0, window - len(sound))))
-    shape = np.hanning(window + 2)[1:-1]
-    pieces = np.lib.stride_tricks.sliding_window_view(sound, window)[::hop]
-    spectrum = np.abs(np.fft.rfft(pieces * shape))[:, 1:] / (shape.sum() / 2)
+    # The sum of a Hann window is half its length, and half a sine's amplitude is at its frequency.
+    spectrum = np.abs(tf.signal.stft(sound, window, hop, window))[:, 1:] / (window / 4)
     return np.clip(20 * np.log10(np.maximum(spectrum, 1e-9)), FLOOR, 0).T
 
 
@@ -312,6 +313,4 @@ def _pictures(clip: ArrayLike) -> np.ndarray:
 
 
 def _checked_fps(fps: float | None) -> float:
-    if fps is not None and not 0 < fps < float("inf"):
-        raise ValueError(f"Expected a positive fps, frames per second, received {fps}.")
-    return fps or 10.0
+    return 10.0 if fps is None else checks.positive("media", "fps", fps)

@@ -15,6 +15,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from abp_tf import checks
+
 ROUNDING = 1e-5  # by which a mean of numbers within a range may leave it, as a share of the range
 
 
@@ -88,8 +90,9 @@ class Projection(Observation):
 
     def __post_init__(self) -> None:
         """Refuse sizes and seeds that there are no projections for."""
-        _check_integer(self, "size", 1, "an integer of 1 or more", math.inf)
-        _check_integer(self, "seed", 0, "an integer from 0 to 4294967295", 2**32 - 1)
+        checks.integer("Projection", "size", self.size, 1)
+        if checks.integer("Projection", "seed", self.seed, 0) >= 2**32:
+            raise ValueError(f"Projection expected a `seed` below 2³², received {self.seed}.")
 
     def __call__(self, signal: tf.Tensor) -> tf.Tensor:
         """Project signals, `[n, *signal_shape]`, to `[n, size]`."""
@@ -139,7 +142,7 @@ class Coarser(Observation):
 
     def __post_init__(self) -> None:
         """Refuse factors that make no cells."""
-        _check_integer(self, "factor", 1, "an integer of 1 or more", math.inf)
+        checks.integer("Coarser", "factor", self.factor, 1)
 
     def __call__(self, signal: tf.Tensor) -> tf.Tensor:
         """Average signals, `[n, *spatial, channels]`, over cells."""
@@ -196,8 +199,7 @@ class Blur(Observation):
 
     def __post_init__(self) -> None:
         """Refuse widths that are none."""
-        if not 0 < self.sigma < math.inf:
-            raise ValueError(f"Blur expected a positive `sigma` in entries, received {self.sigma!r}.")
+        checks.positive("Blur", "sigma", self.sigma)
 
     @property
     def radius(self) -> int:
@@ -286,14 +288,6 @@ def check(observation: Observation, signal_shape: tuple[int, ...]) -> None:
         raise ValueError(
             f"{observation} passes no gradient to the signal, so that nothing could be learned "
             "through it. Write `__call__` with differentiable TensorFlow operations."
-        )
-
-
-def _check_integer(operator, name: str, low: int, expected: str, high: float) -> None:
-    value = getattr(operator, name)
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(
-            f"{type(operator).__name__} expected `{name}` to be {expected}, received {value!r}."
         )
 
 

@@ -10,12 +10,9 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
-from PIL import Image, ImageDraw, ImageFont
 
-from abp_tf import files
+from abp_tf import checks, files
 
 # A person sees a tile of this many pixels well, and a screen shows a picture of this width.
 _TILE = 64
@@ -45,10 +42,8 @@ def grid(images: ArrayLike, columns: int, scale: int | str = "auto", gap: int = 
         (170, 428, 3)
     """
     tiles = _displayed(images)
-    if columns < 1 or gap < 0:
-        raise ValueError(
-            f"Expected columns >= 1 and gap >= 0, received columns={columns} and gap={gap}."
-        )
+    checks.integer("grid", "columns", columns, 1)
+    checks.integer("grid", "gap", gap, 0)
     n, height, width, _ = tiles.shape
     scale = _checked_scale(scale, height, width, columns, gap)
     tiles = tiles.repeat(scale, axis=1).repeat(scale, axis=2)
@@ -132,8 +127,10 @@ def save_png(path: str | os.PathLike, picture: np.ndarray) -> None:
         ValueError: If `picture` is something else.
 
     Example:
-        >>> save_png("runs/faces/samples.png", grid(images, columns=8))  # doctest: +SKIP
+        >>> save_png("runs/faces/samples.png", grid(images, columns=8))
     """
+    from PIL import Image
+
     picture = np.asarray(picture)
     if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or picture.shape[2:] not in ((), (3,)):
         raise ValueError(
@@ -166,8 +163,11 @@ def curves(
 
     Example:
         >>> curves("runs/error.png", {"train": [(1, 0.2), (2, 0.1)]},
-        ...        ylabel="mean squared error", title="Faces")  # doctest: +SKIP
+        ...        ylabel="mean squared error", title="Faces")
     """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
     if not any(len(points) for points in series.values()):
         raise ValueError(f"Expected at least one point to draw, received {dict(series)}.")
     # A figure of its own: pyplot would keep it, and choose a window system.
@@ -205,12 +205,12 @@ def _checked_scale(scale: int | str, height: int, width: int, columns: int, gap:
         wanted = -(-_TILE // min(height, width))
         affordable = (_WIDTH + gap - columns * gap) // (columns * width)
         return max(1, min(wanted, affordable))
-    if not isinstance(scale, int) or scale < 1:
-        raise ValueError(f"Expected 'auto' or an integer >= 1 for scale, received {scale!r}.")
-    return scale
+    return checks.integer("grid", "scale", scale, 1)
 
 
 def _margin(labels: Sequence[str], middles: Sequence[int], height: int) -> np.ndarray:
+    from PIL import Image, ImageDraw, ImageFont
+
     font = ImageFont.load_default(size=14)
     width = max(round(font.getlength(label)) for label in labels) + 16
     margin = Image.new("RGB", (width, height), "white")

@@ -7,7 +7,6 @@ pictures/     PNG files                         logs/         TensorBoard
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -18,7 +17,7 @@ import tensorflow as tf
 
 from abp_tf import data, files, masks
 from abp_tf._version import __version__
-from abp_tf.data import mask_files
+from abp_tf.data import mask_files, pipeline
 
 
 class Run:
@@ -201,18 +200,10 @@ def describe(images: data.Signals) -> dict:
         "train": len(images.train),
         "test": len(images.test),
         "shape": list(images.train.shape[1:]),
-        "sha256": _digest(images.train, images.test),
+        "sha256": pipeline.digest(images.train, images.test),
     }
     if images.rate is not None:
         found["rate"] = images.rate
     if images.train_mask is not None:
-        found["masks"] = _digest(images.train_mask, images.test_mask)
+        found["masks"] = pipeline.digest(images.train_mask, images.test_mask)
     return found
-
-
-def _digest(*parts: np.ndarray | None) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        if part is not None:
-            digest.update(np.ascontiguousarray(part))
-    return digest.hexdigest()

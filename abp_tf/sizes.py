@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from abp_tf import networks
-from abp_tf.coopnets import CoopNets
-from abp_tf.descriptor import Descriptor
-from abp_tf.generator import Generator
+from abp_tf.models.coopnets import CoopNets
+from abp_tf.models.descriptor import Descriptor
+from abp_tf.models.generator import Generator
 
 
 def resized(model: Generator | Descriptor | CoopNets, shape: Sequence[int]):
@@ -32,9 +32,12 @@ def resized(model: Generator | Descriptor | CoopNets, shape: Sequence[int]):
         ValueError: for networks that are made for one size alone, or a shape they cannot take.
 
     Example:
-        >>> larger = abp_tf.resized(model, (14, 14, 1))
-        >>> larger.synthesize(1, seed=0).shape
-        (1, 448, 448, 3)
+        >>> network = abp_tf.networks.texture_generator((32, 32, 1), width=4)
+        >>> network.input_shape
+        (None, 1, 1, 1)
+        >>> larger = abp_tf.resized(abp_tf.Generator(network), (3, 2, 1))
+        >>> larger.signal_shape
+        (96, 64, 1)
     """
     config = model.get_config()
     if isinstance(model, CoopNets):
@@ -45,8 +48,9 @@ def resized(model: Generator | Descriptor | CoopNets, shape: Sequence[int]):
     if isinstance(model, Descriptor):
         # A pool would hold signals of the former size.
         return Descriptor.from_config({**config, "chains": "short-run"})
-    larger = Generator.from_config({**config, "examples": None})
-    # Both act on the channels alone, which positions share.
+    # The prior of another latent shape; like the preconditioner it acts on the channels alone.
+    prior = type(model.prior).from_config({**model.prior.get_config(), "latent_shape": tuple(shape)})
+    larger = Generator.from_config({**config, "examples": None, "prior": prior})
     larger.prior.set_weights(model.prior.get_weights())
     larger.preconditioner.set_weights(model.preconditioner.get_weights())
     return larger
@@ -81,8 +85,9 @@ def synthesize_at(
             another size than the model can draw.
 
     Example:
-        >>> abp_tf.synthesize_at(model, (448, 448)).shape
-        (1, 448, 448, 3)
+        >>> network = abp_tf.networks.texture_generator((32, 32, 1), width=4)
+        >>> abp_tf.synthesize_at(abp_tf.Generator(network), (80, 50)).shape
+        (1, 80, 50, 1)
     """
     trained = model.signal_shape[:-1]
     if len(sides) != len(trained) or min(sides) < 1 or (margin is not None and margin < 0):

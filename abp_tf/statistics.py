@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import tensorflow as tf
 from numpy.typing import ArrayLike
-from scipy.signal import stft
 
 SCALES, ORIENTATIONS = 4, 4
 _BORDER = 8  # pixels near a border, where filters see the opposite side
@@ -157,12 +157,23 @@ def _levels(sound: ArrayLike, rate: float) -> np.ndarray:
             f"Expected a sound [samples] or [samples, 1] of 0.4 seconds or more at {rate:g} Hz, "
             f"received shape {sound.shape}."
         )
-    window = int(0.046 * rate)
-    frequencies, _, transform = stft(sound, rate, nperseg=window, noverlap=window // 2, boundary=None)
-    power = np.abs(transform) ** 2
+    frequencies, power = _spectrogram(sound, int(0.046 * rate), rate)
     edges = 100 * 2 ** (np.arange(0, 3 * np.log2(rate / 200) + 1) / 3)
     bands = [(frequencies >= low) & (frequencies < high) for low, high in itertools.pairwise(edges)]
     # A band may lie between two frequencies; which bands there are must not depend on the sound.
     levels = np.stack([power[band].sum(0) for band in bands if band.any()])
     # Below -90 dB of full scale nothing is heard, and nothing compared.
     return 10 * np.log10(levels + 1e-9)
+
+
+def _spectrogram(sound: np.ndarray, window: int, rate: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return frequencies in Hz, `[f]`, and power `[f, windows]`; a sine of amplitude 1 has 1/4."""
+    hop = window - window // 2
+    # Half a window overlaps the next one; what is left over at the end is filled with silence.
+    sound = np.pad(sound, (0, -(len(sound) - window) % hop))
+    # TensorFlow's own Hann window is periodic for even lengths alone.
+    shape = np.hanning(window + 1)[:-1]
+    transform = tf.signal.stft(
+        sound, window, hop, window, window_fn=lambda length, dtype: tf.constant(shape, dtype)
+    )
+    return np.fft.rfftfreq(window, 1 / rate), (np.abs(transform) / shape.sum()).T ** 2

@@ -15,6 +15,7 @@ from tensorflow_serving.apis import model_pb2, predict_pb2
 
 from abp_tf import checks
 from abp_tf.data import pipeline
+from abp_tf.errors import ServingError
 
 # What gRPC lets through by default, less what names, shapes and headers take.
 MESSAGE_BYTES = 4 * 2**20 - 2**16
@@ -55,14 +56,6 @@ _REMEDIES = {
 
 # What servers say that have enough to do: this package's, and TensorFlow Serving.
 _TOO_MANY = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE}
-
-
-class ServingError(OSError):
-    """A server did not answer, or refused; `code` is the `grpc.StatusCode`."""
-
-    def __init__(self, message: str, code: grpc.StatusCode):
-        super().__init__(message)
-        self.code = code
 
 
 class Signature(NamedTuple):

@@ -255,7 +255,7 @@ class TestTextures:
             (f"texture:{tmp_path / 'odd.png'}", {}, r"odd\.png' cannot be read as an image"),
             (f"texture:{tmp_path / 'empty.png'}", {}, r"empty\.png' cannot be read as an image"),
             ("brick", {"size": 32, "crop": 40}, r"at least 40x40 .* received 32x32"),
-            ("brick", {"count": 0}, "count >= 1"),
+            ("brick", {"count": 0}, "`count` .*received 0"),
             ("brick", {"item": 0}, "item for an array"),
             ("brick:2", {}, "'brick' alone"),
             ("moss", {}, "(?s)sources below, received 'moss'.*gravel"),

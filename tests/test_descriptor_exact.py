@@ -230,6 +230,7 @@ def modes_of_rings(found):
     return np.bincount(4 * ring[inside] + part, minlength=8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("draw", "modes"), [(checkerboard, modes_of_checkerboard), (rings, modes_of_rings)]
 )

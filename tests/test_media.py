@@ -124,7 +124,7 @@ class TestClips:
             media.save_gif(tmp_path / "a.gif", squares()[None])
         with pytest.raises(ValueError, match="received NaN"):
             media.save_gif(tmp_path / "a.gif", squares() * np.nan)
-        with pytest.raises(ValueError, match="positive fps"):
+        with pytest.raises(ValueError, match="`fps`, received 0"):
             media.save_gif(tmp_path / "a.gif", squares(), fps=0)
         with pytest.raises(ValueError, match=r"ends in \.mp4"):
             media.save_mp4(tmp_path / "a.gif", squares())

@@ -111,11 +111,11 @@ def test_sizes_out_of_reach_are_refused_with_the_nearest(make, nearest):
     ("make", "message"),
     [
         (lambda: networks.texture_generator((64, 64)), r"\(height, width, channels\).*\(64, 64\)"),
-        (lambda: networks.texture_generator((64, 64, 3), width=0), "positive width, received 0"),
+        (lambda: networks.texture_generator((64, 64, 3), width=0), "`width` .*received 0"),
         (lambda: networks.texture_generator((64, 64, 3), activation="relu"), "received 'relu'"),
         (lambda: networks.texture_descriptor((30, 64, 3)), "at least 31x31, .* received 30x64"),
         (lambda: networks.texture_descriptor((99, 70, 3), levels=3), "71x71, .* received 99x70"),
-        (lambda: networks.texture_descriptor((64, 64, 3), levels=1), "of 2 or more, received 1"),
+        (lambda: networks.texture_descriptor((64, 64, 3), levels=1), "`levels` .* 2 .*received 1"),
         (lambda: networks.texture_descriptor((64, 64, 3), padding="full"), "received 'full'"),
         (lambda: networks.texture_generator((64, 64, 3), padding="full"), "received 'full'"),
         (
@@ -123,7 +123,7 @@ def test_sizes_out_of_reach_are_refused_with_the_nearest(make, nearest):
             "leaky_relu, received 'no'",
         ),
         (lambda: networks.sound_generator(100, factors=()), "factors of 1 or more, received"),
-        (lambda: networks.sound_generator(100, kernel_size=0), "positive kernel_size"),
+        (lambda: networks.sound_generator(100, kernel_size=0), "`kernel_size` .*received 0"),
         (
             lambda: networks.sound_generator(1200, factors=(60, 20)),
             "kernel_size of at least 60, .* received 25",

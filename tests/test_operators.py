@@ -150,13 +150,14 @@ def test_rows_are_seen_independently_of_each_other():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Projection(0), "`size` to be an integer of 1 or more, received 0"),
-        (lambda: Projection(2.5), r"`size` to be an integer of 1 or more, received 2\.5"),
-        (lambda: Projection(5, seed=-1), "`seed` to be an integer from 0 to 4294967295, received -1"),
-        (lambda: Coarser(0), "`factor` to be an integer of 1 or more, received 0"),
-        (lambda: Coarser(True), "`factor` to be an integer of 1 or more, received True"),
-        (lambda: Blur(0.0), r"positive `sigma` in entries, received 0\.0"),
-        (lambda: Blur(float("nan")), "positive `sigma` in entries, received nan"),
+        (lambda: Projection(0), "`size` .*received 0"),
+        (lambda: Projection(2.5), r"`size` .*received 2\.5"),
+        (lambda: Projection(5, seed=-1), "`seed` .*received -1"),
+        (lambda: Projection(5, seed=2**32), "`seed` .*received 4294967296"),
+        (lambda: Coarser(0), "`factor` .*received 0"),
+        (lambda: Coarser(True), "`factor` .*received True"),
+        (lambda: Blur(0.0), r"`sigma`, received 0\.0"),
+        (lambda: Blur(float("nan")), "`sigma`, received nan"),
     ],
 )
 def test_arguments_out_of_range(make, message):

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy import signal
 
+from abp_tf import statistics
 from abp_tf.statistics import spectrogram_distance, spectrum_noise, texture_distance
 
 RATE = 8000
@@ -56,6 +58,15 @@ def test_a_louder_sound_is_as_far_as_it_is_louder():
     # Levels differ by 6 dB, their changes by nothing: half of that.
     noise = np.random.default_rng(0).normal(size=2 * RATE) * 0.1
     assert spectrogram_distance(2 * noise, noise, RATE) == pytest.approx(3.01, abs=0.02)
+
+
+@pytest.mark.parametrize(("window", "count"), [(368, 16000), (507, 5070), (507, 8000)])
+def test_the_spectrogram_is_that_of_scipy(window, count):
+    sound = np.random.default_rng(2).normal(size=count).cumsum() * 0.01
+    wanted, _, transform = signal.stft(sound, RATE, nperseg=window, boundary=None)
+    frequencies, power = statistics._spectrogram(sound, window, RATE)
+    np.testing.assert_allclose(frequencies, wanted)
+    np.testing.assert_allclose(power, np.abs(transform) ** 2, rtol=1e-9)
 
 
 @pytest.mark.parametrize("shape", [(4000, 1), (32, 24, 3), (6, 8, 10, 3)])

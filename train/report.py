@@ -121,7 +121,7 @@ def write_pictures(model, images: data.Signals, directory: Path, mask: str | Non
     if hasattr(model, "interpolate") and len(source.signal) >= 2:
         pair = source.rows(0, 2)
         ways = [
-            model.interpolate(seen(model, pair.signal), way(few), pair.mask)
+            model.interpolate(seen(model, pair.signal), way(few), mask=pair.mask)
             for way in (interpolation.line, interpolation.arc)
         ]
         shown["line_and_arc"] = _rows(zip(["line", "arc"], ways, strict=True))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+
 import keras
 import tensorflow as tf
 
 from abp_tf import checks, observation
 from abp_tf.baselines import mirror
-from abp_tf.baselines.latent_model import LatentModel
+from abp_tf.models.batches import unpack
+from abp_tf.models.latent_model import LatentModel
 from abp_tf.sampling import Descent
 from abp_tf.sampling.random import PRIOR, later, row_seeds, training_seeds
-from abp_tf.training import unpack
 
 
 @keras.saving.register_keras_serializable(package="abp_tf")
@@ -50,9 +52,19 @@ class GAN(LatentModel):
         (4, 16, 16, 1)
     """
 
+    adjustable = {
+        "sigma": functools.partial(checks.positive, "GAN", "sigma"),
+        "penalty": functools.partial(checks.not_negative, "GAN", "penalty"),
+        "inference": functools.partial(checks.instance, "GAN", "inference", Descent),
+        "value_range": checks.value_range,
+        "seed": functools.partial(checks.integer, "GAN", "seed"),
+    }  # fmt: skip
+    independent_rows = False  # no chain runs through the networks while they learn
+
     def __init__(
         self,
         network: keras.Model,
+        *,
         discriminator: keras.Model | None = None,
         sigma: float = 0.3,
         penalty: float = 0.1,
@@ -63,26 +75,24 @@ class GAN(LatentModel):
     ):
         super().__init__(
             network,
-            sigma=sigma,
-            inference=inference or Descent(steps=200, learning_rate=0.1, restarts=3),
             value_range=value_range,
             seed=seed,
             reported=("loss", "discriminator_loss", "margin", "reconstruction_error", "latent_norm"),
             **kwargs,
         )
-        if not 0 <= penalty < float("inf"):
-            raise ValueError(f"`penalty` expected 0 or more, received {penalty!r}.")
-        self.penalty = float(penalty)
+        self.sigma = sigma
+        self.penalty = penalty
+        self.inference = inference or Descent(steps=200, learning_rate=0.1, restarts=3)
         if discriminator is None:
             discriminator = mirror.discriminator(network)
         checks.network(discriminator, "GAN")
         mirror.check(discriminator, "discriminator", network, (1,))
         self.discriminator = discriminator
 
-    def _infer(self, signal, mask, seed) -> tf.Tensor:
+    def starts(self, signal, mask, seed) -> list:
+        """Return draws from the prior."""
         seeds = row_seeds(seed, PRIOR)
-        starts = [self.prior.draw(later(seeds, k)) for k in range(self.inference.restarts)]
-        return self._descend(starts, signal, mask)
+        return [self.prior.draw(later(seeds, number)) for number in range(self.inference.restarts)]
 
     def train_step(self, batch: dict) -> dict:
         """One step of both networks on a batch of examples.
@@ -101,10 +111,21 @@ class GAN(LatentModel):
             told = tf.reduce_mean(tf.nn.softplus(-of_data) + tf.nn.softplus(of_drawn))
             penalized = told + 0.5 * self.penalty * steepness
         # Both from the same point, by one optimizer: Adam's step is each variable's own.
+        variables = self.network.trainable_variables + self.discriminator.trainable_variables
         gradients = tape.gradient(misled, self.network.trainable_variables)
         gradients += tape.gradient(penalized, self.discriminator.trainable_variables)
-        self._learn(misled + penalized, gradients)
-        return self._report(signal, loss=misled, discriminator_loss=told, margin=of_data - of_drawn)
+
+        def write():
+            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+        means = {"loss": misled, "discriminator_loss": told, "margin": of_data - of_drawn}
+        finite = [misled, penalized, *gradients]
+        return self.commit(finite, write, means, weight=tf.shape(signal)[0])
+
+    def learners(self) -> list:
+        """Return the optimizer, which moves both networks."""
+        networks = (self.network, self.discriminator)
+        return [(self.optimizer, [v for part in networks for v in part.trainable_variables])]
 
     def _judge(self, signal, mask):
         return self.discriminator(mirror.view(signal, mask), training=True)
@@ -118,18 +139,25 @@ class GAN(LatentModel):
             logit = self._judge(signal, mask)
         return logit, tf.reduce_mean(observation.square(tape.gradient(logit, signal)))
 
-    def _remedy(self) -> str:
+    def remedy(self) -> str:
+        """Return what diverged, and what to change."""
         return f"losses are not finite. Lower the learning rate, or raise `penalty` ({self.penalty:g})."
 
     @property
     def exported_layers(self) -> list:
         """The layers an export needs."""
-        return [self.network]
+        return [self.network, self.prior]
 
     def get_config(self) -> dict:
         """Return the arguments of the constructor."""
+        serialize = keras.saving.serialize_keras_object
         return {
-            **super().get_config(),
-            "discriminator": keras.saving.serialize_keras_object(self.discriminator),
+            "name": self.name,
+            "network": serialize(self.network),
+            "discriminator": serialize(self.discriminator),
+            "sigma": self.sigma,
             "penalty": self.penalty,
+            "inference": serialize(self.inference),
+            "value_range": self.value_range,
+            "seed": self.seed,
         }

@@ -8,7 +8,6 @@ import tensorflow as tf
 from abp_tf import checks
 from abp_tf.data import pipeline
 from abp_tf.sampling.random import PRIOR, row_normal, row_seeds
-from abp_tf.signal_answers import partial
 
 _ROWS = 500  # posteriors held at a time
 _FAINT = 1e-6  # weight of what decides only where no data do
@@ -240,7 +239,7 @@ class PCA:
             float32 `[n, *signal_shape]`: observed entries untouched.
         """
         self._check_fitted()
-        signal, full, _ = partial(self, signals, mask, seed)
+        signal, full, _ = pipeline.incomplete(signals, mask, seed, self.signal_shape, self.value_range)
         return np.where(full, signal, self.reconstruct(signals, mask))
 
     def synthesize(self, count: int, seed=0) -> np.ndarray:

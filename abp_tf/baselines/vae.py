@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import keras
@@ -9,10 +10,10 @@ import tensorflow as tf
 
 from abp_tf import checks, observation
 from abp_tf.baselines import mirror
-from abp_tf.baselines.latent_model import LatentModel
+from abp_tf.models.batches import unpack
+from abp_tf.models.latent_model import LatentModel
 from abp_tf.sampling import Descent
 from abp_tf.sampling.random import CHAIN, LATENT, PRIOR, later, row_normal, row_seeds, training_seeds
-from abp_tf.training import unpack
 
 METHODS = ("gradient", "gibbs")
 
@@ -59,9 +60,18 @@ class VAE(LatentModel):
         (4, 16, 16, 1)
     """
 
+    adjustable = {
+        "inference": functools.partial(checks.instance, "VAE", "inference", Descent),
+        "method": functools.partial(checks.choice, "VAE", "method", choices=METHODS),
+        "value_range": checks.value_range,
+        "seed": functools.partial(checks.integer, "VAE", "seed"),
+    }  # fmt: skip
+    independent_rows = False  # no chain runs through the networks while they learn
+
     def __init__(
         self,
         network: keras.Model,
+        *,
         encoder: keras.Model | None = None,
         sigma: float | None = None,
         method: str = "gradient",
@@ -72,15 +82,19 @@ class VAE(LatentModel):
     ):
         super().__init__(
             network,
-            sigma=1.0 if sigma is None else sigma,
-            inference=inference or Descent(steps=200, learning_rate=0.05),
             value_range=value_range,
             seed=seed,
             reported=("loss", "reconstruction_error", "kl", "latent_norm", "sigma"),
             **kwargs,
         )
-        if sigma is None:
-            self.fixed_sigma = None
+        self.fixed_sigma = None if sigma is None else checks.positive("VAE", "sigma", sigma)
+        self.variance = self.add_weight(
+            shape=(),
+            initializer=keras.initializers.Constant((self.fixed_sigma or 1.0) ** 2),
+            trainable=False,
+            name="variance",
+        )
+        self.inference = inference or Descent(steps=200, learning_rate=0.05)
         self.method = method
         self.encoder = mirror.encoder(network) if encoder is None else encoder
         checks.network(self.encoder, "VAE")
@@ -88,16 +102,13 @@ class VAE(LatentModel):
         mirror.check(self.encoder, "encoder", network, output)
 
     @property
-    def method(self) -> str:
-        """How new signals are inferred."""
-        return self._method
+    def sigma(self) -> float:
+        """σ in units of the signal, as it is now."""
+        return float(self.variance) ** 0.5
 
-    @method.setter
-    def method(self, method: str) -> None:
-        if method not in METHODS:
-            raise ValueError(f"`method` expected one of {', '.join(METHODS)}, received {method!r}.")
-        self._method = method
-        self._forget_traces()
+    def noise_variance(self) -> tf.Tensor:
+        """Return σ²."""
+        return tf.convert_to_tensor(self.variance)
 
     def encode(self, signal: tf.Tensor, mask=None, training: bool = False):
         """Return means and standard deviations of `q(z | x)`, float32 `[n, *latent_shape]` both.
@@ -111,15 +122,20 @@ class VAE(LatentModel):
         mean, log_variance = tf.split(tf.cast(output, tf.float32), 2, axis=-1)
         return mean, tf.exp(0.5 * log_variance)
 
-    def _infer(self, signal, mask, seed) -> tf.Tensor:
-        if self.method == "gibbs":
-            return self._gibbs(signal, mask, row_seeds(seed, CHAIN))
+    def starts(self, signal, mask, seed) -> list:
+        """Return the encoder's mean, and draws of the encoder for further starts."""
         mean, deviation = self.encode(signal, mask)
         starts = [mean]
         for number in range(1, self.inference.restarts):
             noise = self.prior.draw(later(row_seeds(seed, PRIOR), number))
             starts.append(mean + deviation * noise)
-        return self._descend(starts, signal, mask)
+        return starts
+
+    def infer_latents(self, signal, mask, seed, sampler=None, start=None) -> tf.Tensor:
+        """Infer the latents of a batch by the `method`; see `LatentModel.infer_latents`."""
+        if self.method == "gibbs":
+            return self._gibbs(observation.hide(signal, mask), mask, row_seeds(seed, CHAIN))
+        return super().infer_latents(signal, mask, seed, sampler, start)
 
     def _gibbs(self, signal, mask, seeds) -> tf.Tensor:
         """Fill in and encode in turns."""
@@ -161,32 +177,48 @@ class VAE(LatentModel):
             divergence = 0.5 * (mean**2 + deviation**2 - 1) - tf.math.log(deviation)
             kl = tf.reduce_sum(divergence, axis=list(range(1, mean.shape.rank)))
             loss = tf.reduce_mean(likelihood + kl)
-        self._learn(loss, tape.gradient(loss, self.trainable_variables))
-        if self.fixed_sigma is None:
-            # A running mean, over all batches so far in the beginning.
-            share = tf.maximum(1 / tf.cast(self.iteration.value, tf.float32), 0.01)
-            self.variance.assign_add(share * (variance - self.variance))
-        return self._report(
-            signal,
-            loss=loss,
-            reconstruction_error=misfit / entries,
-            kl=kl,
-            latent_norm=tf.reduce_mean(latent**2),
-            sigma=tf.sqrt(variance),
-        )
+        variables = self.trainable_variables
+        gradients = tape.gradient(loss, variables)
 
-    def _remedy(self) -> str:
+        def write():
+            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            if self.fixed_sigma is None:
+                # A running mean, over all batches so far in the beginning.
+                share = tf.maximum(1 / tf.cast(self.iteration.value + 1, tf.float32), 0.01)
+                self.variance.assign_add(share * (variance - self.variance))
+
+        means = {
+            "loss": loss,
+            "reconstruction_error": misfit / entries,
+            "kl": kl,
+            "latent_norm": latent**2,
+            "sigma": tf.sqrt(variance),
+        }
+        return self.commit([loss, *gradients], write, means, weight=tf.shape(signal)[0])
+
+    def learners(self) -> list:
+        """Return the optimizer, which moves both networks."""
+        return [(self.optimizer, self.trainable_variables)]
+
+    def remedy(self) -> str:
+        """Return what diverged, and what to change."""
         return "the evidence lower bound or its gradient is not finite. Lower the learning rate."
 
     @property
     def exported_layers(self) -> list:
         """The layers an export needs."""
-        return [self.network, self.encoder]
+        return [self.network, self.prior, self.encoder]
 
     def get_config(self) -> dict:
         """Return the arguments of the constructor."""
+        serialize = keras.saving.serialize_keras_object
         return {
-            **super().get_config(),
-            "encoder": keras.saving.serialize_keras_object(self.encoder),
+            "name": self.name,
+            "network": serialize(self.network),
+            "encoder": serialize(self.encoder),
+            "sigma": self.fixed_sigma,
             "method": self.method,
+            "inference": serialize(self.inference),
+            "value_range": self.value_range,
+            "seed": self.seed,
         }

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from abp_tf import checks
 from abp_tf.data import convert
 
 # Part of the definition of every run that reads a folder: never change it.
@@ -150,8 +151,8 @@ def check_share(share: float) -> None:
 
 def check_limit(limit: int | None) -> None:
     """Refuses a number of examples below 1."""
-    if limit is not None and limit < 1:
-        raise ValueError(f"Expected limit >= 1, or None for all examples, received {limit}.")
+    if limit is not None:
+        checks.integer("Loading", "limit", limit, 1)
 
 
 def pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
@@ -159,9 +160,11 @@ def pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     if size is None:
         return None
     sides = (size, size) if np.ndim(size) == 0 else tuple(size)
-    if len(sides) != 2 or not all(isinstance(s, int | np.integer) and s >= 1 for s in sides):
-        raise ValueError(f"Expected size >= 1, as one integer or (height, width), received {size!r}.")
-    return (int(sides[0]), int(sides[1]))
+    if len(sides) != 2:
+        raise ValueError(
+            f"Loading expected `size` as one integer or (height, width), received {size!r}."
+        )
+    return tuple(checks.integer("Loading", "size", side, 1) for side in sides)
 
 
 def find(spec: str, sources: dict, help_lines: dict[str, str]) -> tuple:
@@ -185,9 +188,3 @@ def refuse_argument(source: str, argument: str) -> None:
     """Raises ValueError if something follows the name of a source that takes nothing."""
     if argument:
         raise ValueError(f"Expected {source!r} alone, received '{source}:{argument}'.")
-
-
-def demo_extra(package: str, error: ImportError) -> ImportError:
-    """Names the extra to install when an optional package is missing."""
-    message = f'This data set needs {package}, which is missing: pip install "abp_tf[demo]"'
-    return ImportError(f"{message} ({error}).", name=error.name)

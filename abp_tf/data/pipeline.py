@@ -5,8 +5,9 @@ An example's number is given before any shuffling, so its chain and its noise fo
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import warnings
-import zlib
 from typing import NamedTuple
 
 import numpy as np
@@ -38,7 +39,16 @@ class Examples(NamedTuple):
         seen = self.signal[chosen]
         if self.mask is not None:
             seen = np.where(self.mask[chosen], seen, 0)
-        return zlib.crc32(np.ascontiguousarray(seen, np.float32))
+        return int(digest(seen.astype(np.float32, copy=False))[:8], 16)
+
+
+def digest(*parts: np.ndarray | bytes | None) -> str:
+    """Return the SHA-256 of the bytes of arrays, one after the other; None is left out."""
+    found = hashlib.sha256()
+    for part in parts:
+        if part is not None:
+            found.update(np.ascontiguousarray(part) if isinstance(part, np.ndarray) else part)
+    return found.hexdigest()
 
 
 def examples(x, shape: tuple[int, ...], value_range) -> Examples:
@@ -57,6 +67,11 @@ def examples(x, shape: tuple[int, ...], value_range) -> Examples:
     """
     if isinstance(x, tuple):
         refuse_labels()
+    if hasattr(x, "__next__") or inspect.isgeneratorfunction(x):
+        raise ValueError(
+            "Expected arrays, a tf.data.Dataset or a keras.utils.PyDataset, received a generator, "
+            "which can be read once only. Use `tf.data.Dataset.from_generator(...).batch(...)`."
+        )
     parts = dict(x) if isinstance(x, dict) else {"signal": x}
     check_keys(parts)
     mask = parts.get("mask")
@@ -79,6 +94,15 @@ def examples(x, shape: tuple[int, ...], value_range) -> Examples:
             )
         index = index.astype(np.int64)
     return Examples(signal, mask, index)
+
+
+def incomplete(signals, mask, seed, shape: tuple[int, ...], value_range) -> list[np.ndarray]:
+    """Check what `inpaint` takes; return signals, a mask of their shape, and a seed per row."""
+    if mask is None:
+        raise ValueError(f"inpaint expected a mask, received None. {checks.POLARITY}")
+    data = examples({"signal": signals, "mask": mask}, shape, value_range)
+    full = np.broadcast_to(data.mask, data.signal.shape)
+    return [data.signal, full, checks.seeds(seed, len(data.signal))]
 
 
 def shuffled(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from abp_tf import checks, extras
 from abp_tf.data import clips, collect, convert, npz
 
 VIDEO_SOURCES_HELP: dict[str, str] = {
@@ -74,8 +75,8 @@ def load_video(
     read, argument = collect.find(spec, {"video": _from_files, "npz": _from_npz}, VIDEO_SOURCES_HELP)
     collect.check_limit(limit)
     collect.check_share(test_share)
-    if fps is not None and not 0 < fps < float("inf"):
-        raise ValueError(f"Expected a positive fps, frames per second, received {fps}.")
+    if fps is not None:
+        checks.positive("load_video", "fps", fps)
     request = collect.Request(collect.pair(size), crop, grey, missing=missing)
     needed = None if limit is None or length is None else (limit - 1) * (hop or length) + length
     recordings, skipped = read(argument, request, fps, item, needed)
@@ -88,11 +89,8 @@ def load_video(
 def _from_files(argument: str, request: collect.Request, fps, item, needed):
     if item is not None:
         raise ValueError(f"Expected item for an array of clips alone, received item={item}.")
-
-    try:
+    with extras.needed("media"):
         import av
-    except ImportError as error:
-        raise clips.media_extra("av", error) from error
 
     def read(path: Path) -> clips.Recording:
         try:

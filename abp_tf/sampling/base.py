@@ -78,6 +78,16 @@ class Sampler(abc.ABC):
         """Number of gradients that a run computes for each row."""
         return self.steps
 
+    @property
+    def rejects(self) -> bool:
+        """Whether proposals may be refused, so that an acceptance says something."""
+        return False
+
+    @property
+    def draws_samples(self) -> bool:
+        """Whether `for_draws` returns a sampler."""
+        return self.steps > 0
+
     def with_steps(self, steps: int) -> Sampler:
         """Return the sampler with another number of steps, all of them of the main phase."""
         return dataclasses.replace(self, steps=steps)

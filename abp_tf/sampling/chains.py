@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from abp_tf import checks
 from abp_tf.sampling.random import PRIOR, training_seeds
 
 
@@ -30,7 +31,7 @@ class ChainTable(keras.layers.Layer):
         self.shape = tuple(shape)
         # Not a Keras variable: those are read whole on every gather. The number of rows is open, so
         # that functions traced with the table stay good when it is allocated anew.
-        self.table = tf.Variable(
+        self.states = tf.Variable(
             tf.zeros([0, *self.shape]),
             shape=[None, *self.shape],
             trainable=False,
@@ -46,26 +47,24 @@ class ChainTable(keras.layers.Layer):
     def allocate(self, rows: int) -> None:
         """Make a table of `rows` rows, all drawn anew."""
         self.rows = int(rows)
-        self.fingerprint = 0
-        self.table.assign(self.draw(self.rows))
+        self.states.assign(self.draw(self.rows))
 
     def read(self, index: tf.Tensor) -> tf.Tensor:
         """Return the rows `index`, `[n, *shape]`."""
-        return tf.gather(self.table, index)
+        return tf.gather(self.states, index)
 
     def write(self, index: tf.Tensor, states: tf.Tensor) -> None:
         """Put `states` into the rows `index`."""
-        self.table.scatter_update(tf.IndexedSlices(states, index))
+        self.states.scatter_update(tf.IndexedSlices(states, index))
 
     def put(self, states) -> None:
         """Put `states`, `[N, *shape]`, in the place of the whole table."""
         self.rows = len(states)
-        self.table.assign(states)
+        self.states.assign(states)
 
     def save_own_variables(self, store) -> None:
-        """Keep the chains and the fingerprint of their data with the model."""
-        store[self.CONTENT] = self.table.numpy()
-        store["fingerprint"] = np.int64(self.fingerprint)
+        """Keep the chains with the model."""
+        store[self.CONTENT] = self.states.numpy()
 
     def load_own_variables(self, store) -> None:
         """Take back what `save_own_variables` kept."""
@@ -76,7 +75,6 @@ class ChainTable(keras.layers.Layer):
                 f"have shape {self.shape}. Build the model with the network it was saved with."
             )
         self.put(states)
-        self.fingerprint = int(np.asarray(store["fingerprint"]))
 
 
 @keras.saving.register_keras_serializable(package="abp_tf")
@@ -97,21 +95,16 @@ class LatentTable(ChainTable):
         self.seed = seed
         super().__init__(latent_shape, examples, **kwargs)
 
-    @property
-    def examples(self) -> int:
-        """Number of rows."""
-        return self.rows
-
     def draw(self, rows: int) -> tf.Tensor:
         """Draw from the prior."""
         return tf.random.stateless_normal([rows, *self.shape], [self.seed, 0])
 
-    def claim(self, examples: int | None, fingerprint: int = 0, index=None) -> None:
+    def claim(self, examples: int | None, same: bool = True, index=None) -> None:
         """Make sure that the chains are those of the data `fit` is about to use.
 
         Args:
-            examples: number of examples; None where the data do not tell.
-            fingerprint: checksum of the data, 0 where there is none.
+            examples: number of examples; None where the data do not determine it.
+            same: whether the data may be those the chains belong to.
             index: the examples' numbers, where they bring their own.
 
         Raises:
@@ -119,27 +112,20 @@ class LatentTable(ChainTable):
         """
         if index is not None:
             examples = self.rows or examples
-            if len(np.unique(index)) != len(index) or index.min() < 0 or index.max() >= examples:
-                raise ValueError(
-                    f"Index: expected distinct numbers from 0 to {examples - 1}, received "
-                    f"{len(np.unique(index))} distinct ones among {len(index)}, from {index.min()} "
-                    f"to {index.max()}."
-                )
+            checks.index(index, examples)
         if not examples:
             raise ValueError(
-                "Persistent chains need to know the number of training examples, and the dataset "
-                "does not tell. Say it: `Generator(..., examples=N)`."
+                "Persistent chains need the number of training examples, which the dataset does not "
+                "determine. Give it: `Generator(..., examples=N)`."
             )
-        other = self.fingerprint and fingerprint and self.fingerprint != fingerprint
-        if self.rows and (self.rows != examples or other):
+        if self.rows and (self.rows != examples or not same):
             raise ValueError(
                 f"The chains belong to {self.rows} other training examples; these are {examples}"
-                f"{' with other content' if other else ''}. Call `model.reset_chains()` to begin with "
+                f"{'' if same else ' with other content'}. Call `model.reset_chains()` to begin with "
                 "other data."
             )
         if not self.rows:
             self.allocate(examples)
-        self.fingerprint = fingerprint or self.fingerprint
 
     def get_config(self) -> dict:
         """Return the arguments of the constructor."""

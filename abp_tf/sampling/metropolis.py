@@ -93,6 +93,11 @@ class Metropolis(Sampler):
         owner = type(self).__name__
         self._set("step_size", checks.positive(owner, "step_size", self.step_size, remedy))
 
+    @property
+    def rejects(self) -> bool:
+        """Whether proposals may be refused: yes."""
+        return True
+
     @abc.abstractmethod
     def draw(self, seeds: tf.Tensor, steps: int, shape: tf.TensorShape) -> dict[str, tf.Tensor]:
         """Draw the random numbers of the proposals of many steps.

@@ -1,10 +1,11 @@
-"""The prior that latents are drawn from."""
+"""The prior distribution of latents."""
 
 from __future__ import annotations
 
 import keras
 import tensorflow as tf
 
+from abp_tf import observation
 from abp_tf.sampling.random import row_normal
 
 
@@ -17,6 +18,9 @@ class Prior(keras.layers.Layer):
     of the chains into `μ` and `A`, so that `N(0, I)` is again the distribution of the latents while
     no decoded signal changes (PX-EM: Liu, Rubin, Wu 1998, Biometrika 85, 755–770). `μ` and `A` act
     on the last axis, which positions of a latent grid share.
+
+    A prior of another form is a subclass with its own `energy` and `draw`, and is handed to
+    `Generator(prior=...)`.
 
     Args:
         latent_shape: shape of one latent.
@@ -41,6 +45,14 @@ class Prior(keras.layers.Layer):
         """Return `input_shape`."""
         return input_shape
 
+    def energy(self, latent: tf.Tensor) -> tf.Tensor:
+        """Return `−log p(u)` but for a constant, `‖u‖² / 2`, of latents `[n, *latent_shape]`: `[n]`."""
+        return observation.square(latent) / 2
+
+    def draw(self, seeds: tf.Tensor) -> tf.Tensor:
+        """Draw latents `u`, float32 `[n, *latent_shape]`, one from each seed pair of `[n, 2]`."""
+        return row_normal(seeds, list(self.latent_shape))
+
     def absorb(self, latents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Take mean `m` and covariance `S²` of `latents` into `μ` and `A`; return `S⁻¹(u − m)` and `S`.
 
@@ -57,7 +69,7 @@ class Prior(keras.layers.Layer):
         mean = tf.reduce_mean(rows, axis=0)
         covariance = tf.matmul(rows - mean, rows - mean, transpose_a=True) / count
         values, vectors = tf.linalg.eigh(covariance)
-        # Few examples say little about some directions: there the chains keep part of the prior.
+        # Few examples determine some directions badly: there the chains keep part of the prior.
         values = tf.maximum(values, size / (count + size))
         root = tf.matmul(vectors * tf.sqrt(values), vectors, transpose_b=True)
         inverse = tf.matmul(vectors / tf.sqrt(values), vectors, transpose_b=True)
@@ -66,10 +78,6 @@ class Prior(keras.layers.Layer):
         self.scale.assign(tf.cast(tf.matmul(scale, root), tf.float32))
         whitened = tf.matmul(rows - mean, inverse)
         return tf.reshape(tf.cast(whitened, tf.float32), tf.shape(latents)), root
-
-    def draw(self, seeds: tf.Tensor) -> tf.Tensor:
-        """Draw latents `u ~ N(0, I)`, one from each seed pair of `[n, 2]`."""
-        return row_normal(seeds, list(self.latent_shape))
 
     def get_config(self) -> dict:
         """Return the arguments of the constructor."""
