@@ -1,9 +1,12 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from abp_tf.sampling import HMC, MALA, Langevin, base
-from abp_tf.sampling.random import ACCEPTANCE, LENGTH, apart, later
+from abp_tf.sampling.metropolis import Metropolis
+from abp_tf.sampling.random import ACCEPTANCE, LENGTH, apart, later, row_uniform
 
 EXACT = [MALA(60, 0.9), HMC(12, 0.5, leapfrog=4)]
 PRECISION = np.array([[3.0, 1.0, 0.0], [1.0, 2.0, 0.5], [0.0, 0.5, 1.0]])
@@ -118,6 +121,23 @@ def test_samplers_run_under_xla(run, gaussian, sampler):
     found, info = run(sampler, gaussian(), np.zeros((8000, 3)), jit_compile=True)
     np.testing.assert_allclose(np.cov(found.T), np.linalg.inv(PRECISION), atol=0.05)
     assert 0.3 < info.acceptance.numpy().mean() < 0.95
+
+
+@dataclasses.dataclass(frozen=True)
+class Lottery(Metropolis):
+    """Proposes to stay, with a ratio drawn as the noise of other samplers is."""
+
+    def draw(self, seeds, steps, shape):
+        return {"ratio": row_uniform(seeds, [steps])}
+
+    def propose(self, look, here, *, ratio):
+        return here, tf.math.log(ratio)
+
+
+def test_acceptance_is_independent_of_the_noise(run, gaussian):
+    # A uniform number is below another one in half of the cases, and never below itself.
+    _, info = run(Lottery(20, 1.0), gaussian(), np.zeros((200, 3)))
+    np.testing.assert_allclose(info.acceptance.numpy().mean(), 0.5, atol=0.03)
 
 
 def test_info_has_energies_gradients_and_acceptance(run, gaussian):
