@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from abp_tf import checks, observation
 from abp_tf.baselines import mirror
+from abp_tf.models import stateless
 from abp_tf.models.batches import unpack
 from abp_tf.models.latent_model import LatentModel
 from abp_tf.sampling import Descent
@@ -110,17 +111,14 @@ class VAE(LatentModel):
         """Return σ²."""
         return tf.convert_to_tensor(self.variance)
 
-    def encode(self, signal: tf.Tensor, mask=None, training: bool = False):
+    def encode(self, signal: tf.Tensor, mask=None) -> tuple[tf.Tensor, tf.Tensor]:
         """Return means and standard deviations of `q(z | x)`, float32 `[n, *latent_shape]` both.
 
         Args:
             signal: float32 `[n, *signal_shape]`, finite in every entry.
             mask: float32 of 0 and 1 that broadcasts against `signal`; 1 = observed. None: all is.
-            training: whether layers such as BatchNorm are to learn.
         """
-        output = self.encoder(mirror.view(signal, mask), training=training)
-        mean, log_variance = tf.split(tf.cast(output, tf.float32), 2, axis=-1)
-        return mean, tf.exp(0.5 * log_variance)
+        return _moments(self.encoder(mirror.view(signal, mask), training=False))
 
     def starts(self, signal, mask, seed) -> list:
         """Return the encoder's mean, and draws of the encoder for further starts."""
@@ -165,9 +163,10 @@ class VAE(LatentModel):
         noise = self.prior.draw(training_seeds(self.seed, LATENT, self.iteration.value, index))
         entries = observation.entries(signal, mask)
         with tf.GradientTape() as tape:
-            mean, deviation = self.encode(signal, mask, training=True)
+            encoded, of_encoder = stateless.call(self.encoder, mirror.view(signal, mask))
+            mean, deviation = _moments(encoded)
             latent = mean + deviation * noise
-            decoded = tf.cast(self.network(latent, training=True), tf.float32)
+            decoded, of_network = stateless.call(self.network, latent)
             misfit = observation.square(observation.residual(signal, decoded, mask))
             variance = tf.convert_to_tensor(self.variance)
             if self.fixed_sigma is None:
@@ -182,6 +181,8 @@ class VAE(LatentModel):
 
         def write():
             self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            stateless.assign(self.encoder, of_encoder)
+            stateless.assign(self.network, of_network)
             if self.fixed_sigma is None:
                 # A running mean, over all batches so far in the beginning.
                 share = tf.maximum(1 / tf.cast(self.iteration.value + 1, tf.float32), 0.01)
@@ -222,3 +223,9 @@ class VAE(LatentModel):
             "value_range": self.value_range,
             "seed": self.seed,
         }
+
+
+def _moments(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Split what an encoder gives into means and standard deviations."""
+    mean, log_variance = tf.split(tf.cast(encoded, tf.float32), 2, axis=-1)
+    return mean, tf.exp(0.5 * log_variance)

@@ -65,6 +65,8 @@ class SignalModel(keras.Model):
         """Set an attribute; settings are checked, and count from the next call on."""
         if name in self.adjustable:
             value = self.adjustable[name](type(self).__name__, name, value)
+            if name in self.__dict__ and getattr(self, name) == value:
+                return
             super().__setattr__("_settings_version", self._settings_version + 1)
         elif name in self.__dict__ and name in inspect.signature(type(self).__init__).parameters:
             raise AttributeError(

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from abp_tf import checks, observation
 from abp_tf.data import pipeline
-from abp_tf.models import coopnets_signatures, diagnostics
+from abp_tf.models import coopnets_signatures, diagnostics, stateless
 from abp_tf.models.base import SignalModel
 from abp_tf.models.batches import unpack
 from abp_tf.models.descriptor import Descriptor, finite
@@ -159,9 +159,7 @@ class CoopNets(SignalModel):
                 self.learners(), (of_generator, of_descriptor), strict=True
             ):
                 optimizer.apply_gradients(zip(gradients, variables, strict=True))
-            fixed = generator.network.non_trainable_variables
-            for variable, value in zip(fixed, moving, strict=True):
-                variable.assign(value)
+            stateless.assign(generator.network, moving)
             if mask is not None:
                 if kept:
                     generator.table.write(index, inferred)
@@ -188,11 +186,7 @@ class CoopNets(SignalModel):
 
     def _draft(self, latent) -> tuple[tf.Tensor, list]:
         """Return `g(z)` as in training, and the moving statistics that would follow."""
-        network = self.generator.network
-        variables = network.trainable_variables, network.non_trainable_variables
-        latent = self.generator.prior(latent)
-        draft, moving = network.stateless_call(*variables, latent, training=True)
-        return tf.cast(draft, tf.float32), moving
+        return stateless.call(self.generator.network, self.generator.prior(latent))
 
     def _recovery(self, latent, energy, signal, mask) -> dict:
         """Return what is reported of inferred latents, and of how they explain what is observed."""
