@@ -27,6 +27,7 @@ REQUIRES = [
     "tensorflow-serving-api>=2.21,<2.22",
     "grpcio>=1.71,<2",
     "tensorboard>=2.20,<2.22",
+    "arviz-stats>=0.8,<2",
     "numpy>=2.1,<3",
     "pillow>=11,<14",
     "matplotlib>=3.9,<4",

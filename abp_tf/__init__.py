@@ -30,18 +30,21 @@ from abp_tf import (
     metrics,
     networks,
     pictures,
+    sampling,
 )
 from abp_tf._version import __version__
 from abp_tf.errors import DivergenceError, ServingError
 from abp_tf.models import CoopNets, Descriptor, Generator
 from abp_tf.operators import Blur, Coarser, Observation, Projection
-from abp_tf.sampling import Langevin
+from abp_tf.sampling import HMC, MALA, Langevin
 from abp_tf.sizes import resized, synthesize_at
 
 if TYPE_CHECKING:
     from abp_tf.client import Client
 
 __all__ = [
+    "HMC",
+    "MALA",
     "Blur",
     "Client",
     "Coarser",
@@ -66,6 +69,7 @@ __all__ = [
     "networks",
     "pictures",
     "resized",
+    "sampling",
     "synthesize_at",
 ]
 

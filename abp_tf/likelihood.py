@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike
 
 from abp_tf import checks, observation
 from abp_tf.sampling.base import Energy
-from abp_tf.sampling.langevin import update
+from abp_tf.sampling.mala import propose
+from abp_tf.sampling.metropolis import Point, accept
 from abp_tf.sampling.random import CHAIN, PRIOR, later, row_normal, row_seeds, row_uniform
 
 
@@ -108,29 +109,23 @@ def _anneal(energy, shape, base_sigma, distributions, step_size, seeds):
     count = tf.cast(distributions, tf.float32)
 
     def look(x, beta):
-        """`U_β` and its gradient, and `U − U_0`."""
+        """The point of `x` under `U_β`, and `U − U_0` there."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(x)
             base = observation.square(x) / (2 * base_sigma**2)
             excess = energy(x) - base
-            here = base + beta * excess
-        return here, tape.gradient(here, x), excess
-
-    def flow(x, gradient, other):
-        """Log density, but for a constant, of proposing `other` from `x`."""
-        return -observation.square(other - update(x, gradient, step_size)) / (2 * step_size**2)
+            value = base + beta * excess
+        return Point(x, value, tape.gradient(value, x)), excess
 
     def body(number, x, weight, accepted):
         beta = tf.cast(number, tf.float32) / count
-        here, gradient, excess = look(x, beta)
+        here, excess = look(x, beta)
         weight -= excess / count
-        proposal = update(x, gradient, step_size, row_normal(later(moves, number), shape))
-        there, back, _ = look(proposal, beta)
-        ratio = here - there + flow(proposal, back, x) - flow(x, gradient, proposal)
-        # A proposal where the energy is not finite compares false: it is refused.
-        accept = tf.math.log(row_uniform(later(starts, number), [])) < ratio
-        x = tf.where(tf.reshape(accept, [-1] + [1] * len(shape)), proposal, x)
-        return number + 1, x, weight, accepted + tf.reduce_mean(tf.cast(accept, tf.float32))
+        noise = row_normal(later(moves, number), shape)
+        proposal, log_ratio = propose(lambda x: look(x, beta)[0], here, step_size, noise)
+        uniform = row_uniform(later(starts, number), [])
+        there, moved = accept(here, proposal, log_ratio, uniform)
+        return number + 1, there.state, weight, accepted + tf.reduce_mean(tf.cast(moved, tf.float32))
 
     _, _, weight, accepted = tf.while_loop(
         lambda number, *_: number <= distributions,

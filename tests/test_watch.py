@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from abp_tf.chain_watch import ChainWatch
 
 import abp_tf
 from abp_tf import CoopNets, Descriptor, Generator, Langevin, watch
-from abp_tf.chain_watch import ChainWatch
 
 UNIT = Langevin(8, 2**0.5, temperature=0.01**2 / 2)
 GOOD = {

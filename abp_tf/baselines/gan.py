@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+from types import MappingProxyType
 
 import keras
 import tensorflow as tf
@@ -52,13 +52,15 @@ class GAN(LatentModel):
         (4, 16, 16, 1)
     """
 
-    adjustable = {
-        "sigma": functools.partial(checks.positive, "GAN", "sigma"),
-        "penalty": functools.partial(checks.not_negative, "GAN", "penalty"),
-        "inference": functools.partial(checks.instance, "GAN", "inference", Descent),
-        "value_range": checks.value_range,
-        "seed": functools.partial(checks.integer, "GAN", "seed"),
-    }  # fmt: skip
+    adjustable = MappingProxyType(
+        {
+            "sigma": checks.positive,
+            "penalty": checks.not_negative,
+            "inference": checks.instance_of(Descent),
+            "value_range": checks.value_range,
+            "seed": checks.integer,
+        }
+    )
     independent_rows = False  # no chain runs through the networks while they learn
 
     def __init__(

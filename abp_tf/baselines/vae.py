@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import math
+from types import MappingProxyType
 
 import keras
 import tensorflow as tf
@@ -14,8 +14,6 @@ from abp_tf.models.batches import unpack
 from abp_tf.models.latent_model import LatentModel
 from abp_tf.sampling import Descent
 from abp_tf.sampling.random import CHAIN, LATENT, PRIOR, later, row_normal, row_seeds, training_seeds
-
-METHODS = ("gradient", "gibbs")
 
 
 @keras.saving.register_keras_serializable(package="abp_tf")
@@ -60,12 +58,14 @@ class VAE(LatentModel):
         (4, 16, 16, 1)
     """
 
-    adjustable = {
-        "inference": functools.partial(checks.instance, "VAE", "inference", Descent),
-        "method": functools.partial(checks.choice, "VAE", "method", choices=METHODS),
-        "value_range": checks.value_range,
-        "seed": functools.partial(checks.integer, "VAE", "seed"),
-    }  # fmt: skip
+    adjustable = MappingProxyType(
+        {
+            "method": checks.one_of("gradient", "gibbs"),
+            "inference": checks.instance_of(Descent),
+            "value_range": checks.value_range,
+            "seed": checks.integer,
+        }
+    )
     independent_rows = False  # no chain runs through the networks while they learn
 
     def __init__(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from types import MappingProxyType
 
 import keras
 import numpy as np
@@ -76,10 +77,9 @@ class CoopNets(SignalModel):
         >>> revised, drafts = model.synthesize(4), model.synthesize(4, revised=False)
     """
 
-    adjustable = {
-        "latent_steps": functools.partial(checks.integer, "CoopNets", "latent_steps", least=0),
-        "seed": functools.partial(checks.integer, "CoopNets", "seed"),
-    }  # fmt: skip
+    adjustable = MappingProxyType(
+        {"latent_steps": functools.partial(checks.integer, least=0), "seed": checks.integer}
+    )
     masked = ("fit", "evaluate")  # f of what is hidden cannot be predicted
 
     def __init__(
@@ -175,7 +175,8 @@ class CoopNets(SignalModel):
         means = diagnostics.chain_means(
             loss, signal, revised, of_data, of_revised, info, self.langevin, descriptor.value_range
         )
-        means["acceptance"] = info.acceptance
+        if self.langevin.rejects:
+            means["acceptance"] = info.acceptance
         means["revision_error"] = misfit / math.prod(self.signal_shape)
         if mask is not None:
             means |= self._recovery(inferred, energy, observed, mask)

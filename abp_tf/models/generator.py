@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from types import MappingProxyType
 
 import keras
 import numpy as np
@@ -76,15 +77,17 @@ class Generator(LatentModel):
         (4, 16, 16, 1)
     """
 
-    adjustable = {
-        "sigma": functools.partial(checks.positive, "Generator", "sigma"),
-        "langevin": functools.partial(checks.instance, "Generator", "langevin", Sampler),
-        "inference": functools.partial(checks.instance, "Generator", "inference", Sampler),
-        "expansion": functools.partial(checks.share, "Generator", "expansion"),
-        "preconditioning": bool,
-        "value_range": checks.value_range,
-        "seed": functools.partial(checks.integer, "Generator", "seed"),
-    }  # fmt: skip
+    adjustable = MappingProxyType(
+        {
+            "sigma": checks.positive,
+            "langevin": checks.instance_of(Sampler),
+            "inference": checks.instance_of(Sampler),
+            "expansion": checks.share,
+            "preconditioning": checks.instance_of(bool),
+            "value_range": checks.value_range,
+            "seed": checks.integer,
+        }
+    )
 
     def __init__(
         self,
@@ -119,7 +122,7 @@ class Generator(LatentModel):
         self.sigma = sigma
         self.langevin = langevin or Langevin(steps=10, step_size=0.1)
         self.inference = inference or Langevin(200, self.langevin.step_size, cool=100)
-        self.chains = checks.choice("Generator", "chains", chains, ("persistent", "fresh"))
+        self.chains = checks.one_of("persistent", "fresh")("Generator", "chains", chains)
         self.expansion = expansion
         self.preconditioning = preconditioning
         self._check_expansion()
@@ -163,8 +166,9 @@ class Generator(LatentModel):
         means = {
             **self.latent_means(latent, energy, signal, mask),
             "gradient_norm": info.gradient_norm,
-            "acceptance": info.acceptance,
         }
+        if self.langevin.rejects:
+            means["acceptance"] = info.acceptance
         logs = self.commit([loss, *gradients], write, means)
         return {**logs, "stability": tf.identity(self.stability.value)}
 

@@ -313,7 +313,8 @@ class LatentModel(SignalModel):
             DivergenceError: the chains left the finite numbers.
 
         Warns:
-            UserWarning: chains disagree, by the median R̂ of all latents above 1.05.
+            UserWarning: chains disagree, by a median R̂ of all latents above 1.05, with 20 samples of
+                each chain or more.
 
         Example:
             >>> drawn = model.sample_posterior(images[:2], masks[:2], samples=4, chains=2)
@@ -325,7 +326,9 @@ class LatentModel(SignalModel):
         seeds = checks.seeds(seed, len(data.signal))
         full = self._full(np.True_ if mask is None else data.mask, data.signal.shape)
         rows = max(batch_size // chains, 1)
-        found = self.run("draw", [data.signal, *full, seeds], rows, verbose, samples=samples, chains=chains)
+        found = self.run(
+            "draw", [data.signal, *full, seeds], rows, verbose, samples=samples, chains=chains
+        )
         return draws.summarize(self._checked(found), count, None if self.observation else mask, data)
 
     def synthesize(

@@ -1,4 +1,4 @@
-"""The functions of a batch that a model with latents offers: its methods run them, exports hold them."""
+"""The functions of a batch that a model with latents offers: methods run them, exports hold them."""
 
 from __future__ import annotations
 
