@@ -1,6 +1,7 @@
 """Files and pictures of sounds and clips."""
 
 import io
+import re
 import wave
 
 import numpy as np
@@ -42,11 +43,11 @@ class TestSounds:
 
     @pytest.mark.parametrize("shape", [(2, 50, 1), (50, 2), (0,)])
     def test_one_sound_only(self, tmp_path, shape):
-        with pytest.raises(ValueError, match=r"one sound \[samples\].*sounds\[0\]"):
+        with pytest.raises(ValueError, match=rf"\[samples\].*{re.escape(str(shape))}"):
             media.save_wav(tmp_path / "a.wav", np.zeros(shape), RATE)
         with pytest.raises(ValueError, match="1 NaN"):
             media.spectrogram([0.0, np.nan])
-        with pytest.raises(ValueError, match="rate of 1 or more"):
+        with pytest.raises(ValueError, match=r"rate.*received 0"):
             media.save_wav(tmp_path / "a.wav", np.zeros(5), 0)
         assert not any(tmp_path.iterdir())
 
@@ -120,15 +121,15 @@ class TestClips:
         np.testing.assert_array_equal(played[:, :, 18:, 2], (second[..., 0] + 1) * 127.5)
 
     def test_refusals(self, tmp_path):
-        with pytest.raises(ValueError, match=r"one clip .*clips\[0\]"):
+        with pytest.raises(ValueError, match=r"\[frames, h, w, c\].*\(1, 6, 24, 16, 1\)"):
             media.save_gif(tmp_path / "a.gif", squares()[None])
         with pytest.raises(ValueError, match="received NaN"):
             media.save_gif(tmp_path / "a.gif", squares() * np.nan)
         with pytest.raises(ValueError, match="`fps`, received 0"):
             media.save_gif(tmp_path / "a.gif", squares(), fps=0)
-        with pytest.raises(ValueError, match=r"ends in \.mp4"):
+        with pytest.raises(ValueError, match=r"\.mp4.*a\.gif"):
             media.save_mp4(tmp_path / "a.gif", squares())
-        with pytest.raises(ValueError, match=r"clips \[n, frames, h, w, c\]"):
+        with pytest.raises(ValueError, match=r"\[n, frames, h, w, c\].*\(6, 24, 16, 1\)"):
             media.frames(squares())
         assert not any(tmp_path.iterdir())
 
@@ -136,7 +137,7 @@ class TestClips:
 def test_images_are_their_own_tiles():
     images = np.random.default_rng(0).uniform(-1, 1, (2, 5, 4, 3)).astype(np.float32)
     np.testing.assert_array_equal(media.tiles(images), images)
-    with pytest.raises(ValueError, match=r"received the shape \(2, 5\)"):
+    with pytest.raises(ValueError, match=r"\(2, 5\)"):
         media.tiles(np.zeros((2, 5)))
 
 
@@ -185,6 +186,6 @@ def test_a_clip_is_saved_as_both_on_request(tmp_path):
 @pytest.mark.parametrize("shape", [(), (5,), (5, 2), (5, 5, 2), (5, 5, 5, 4), (2, 2, 2, 2, 1)])
 def test_signals_that_cannot_be_shown(tmp_path, shape):
     assert media.kind(shape) is None
-    with pytest.raises(ValueError, match=r"one sound .*received the shape"):
+    with pytest.raises(ValueError, match=re.escape(str(shape))):
         media.save(tmp_path / "a", np.zeros(shape))
     assert not any(tmp_path.iterdir())

@@ -84,9 +84,9 @@ def test_noise_keeps_spectrum_mean_and_correlations_of_channels(shape):
 
 
 def test_bad_input_is_refused():
-    with pytest.raises(ValueError, match="96 or more"):
+    with pytest.raises(ValueError, match=r"96.*\(32, 80, 3\)"):
         texture_distance(np.zeros((32, 80, 3)), bricks())
-    with pytest.raises(ValueError, match="finite"):
+    with pytest.raises(ValueError, match="NaN"):
         texture_distance(np.full((96, 96, 3), np.nan), bricks())
-    with pytest.raises(ValueError, match="seconds or more"):
+    with pytest.raises(ValueError, match=r"0\.4.*8000 Hz.*\(1000,\)"):
         spectrogram_distance(np.zeros(1000), clicks(), RATE)
