@@ -73,10 +73,10 @@ def masks_of_digits(digits):
 
 def state(model):
     """Everything a resumed training must have in common with one left alone."""
-    optimizers = [optimizer for optimizer, _ in model._learners()] if model.compiled else []
+    optimizers = [optimizer for optimizer, _ in model.learners()] if model.compiled else []
     variables = [*model.weights, *(value for one in optimizers for value in one.variables)]
     parts = [np.asarray(variable) for variable in variables]
-    parts.append(model.table.table.numpy())
+    parts += [table.states.numpy() for table in model.tables]
     return parts
 
 
