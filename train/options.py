@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from abp_tf import masks, operators, watch
+from abp_tf import masks, operators
+from abp_tf.callbacks import RollBack
 from abp_tf.data import mask_files
 
 
@@ -186,6 +187,6 @@ def check_roll_back(settings: dict) -> None:
         raise ValueError("--roll-back changes the learning rate itself: give --schedule constant.")
 
 
-def roll_back(settings: dict) -> list[watch.RollBack]:
+def roll_back(settings: dict) -> list[RollBack]:
     """Return the callback, if it was asked for."""
-    return [watch.RollBack()] if settings["roll_back"] else []
+    return [RollBack()] if settings["roll_back"] else []

@@ -33,39 +33,42 @@ def learned(digits):
 
 def test_a_batch_moves_as_many_chains_of_the_pool_as_it_has_rows(digits):
     model = image_model(restart=0.0)
-    before = model.table.table.numpy()
+    before = model.table.states.numpy()
     assert before.shape == (60, 8, 8, 1)
     assert -1 <= before.min() < -0.99 < 0.99 < before.max() <= 1
     model.fit(digits[:25], batch_size=25, epochs=1, verbose=0)
-    moved = (model.table.table.numpy() != before).any(axis=(1, 2, 3))
+    moved = (model.table.states.numpy() != before).any(axis=(1, 2, 3))
     assert moved.sum() == 25
-    model.fit(digits[:25], batch_size=25, epochs=30, verbose=0)
-    assert (model.table.table.numpy() != before).any(axis=(1, 2, 3)).all()
+    model.fit(digits[:25], batch_size=25, steps_per_epoch=30, verbose=0)
+    assert (model.table.states.numpy() != before).any(axis=(1, 2, 3)).all()
 
 
-def test_a_pool_may_be_smaller_than_a_batch(digits):
+def test_a_pool_may_be_smaller_than_a_batch_and_a_dataset_needs_no_numbers(digits):
     model = image_model(pool=7)
-    model.fit(digits[:50], batch_size=50, epochs=2, verbose=0)
-    assert model.table.table.numpy().shape == (7, 8, 8, 1)
+    before = model.table.states.numpy()
+    dataset = tf.data.Dataset.from_tensor_slices(digits).batch(50)
+    assert model.fit(dataset, epochs=2, verbose=0).epoch == [0, 1]
+    assert before.shape == (7, 8, 8, 1)
+    assert (model.table.states.numpy() != before).any(axis=(1, 2, 3)).all()
 
 
 def test_a_share_of_the_chains_begins_anew():
+    # Chains without steps stay where they start.
     model = image_model(pool=4000, restart=0.25, langevin=Langevin(0, 1.0))
     model.table.put(np.full((4000, 8, 8, 1), 5.0, np.float32))
-    _, start = tf.function(model._start)(tf.zeros([4000, 8, 8, 1]), tf.range(4000))
-    begun = (start.numpy() != 5).all(axis=(1, 2, 3))
-    assert ((start.numpy() == 5).all(axis=(1, 2, 3)) | begun).all()
+    model.fit(np.zeros((4000, 8, 8, 1), np.float32), batch_size=4000, verbose=0)
+    start = model.table.states.numpy()
+    begun = (start != 5).all(axis=(1, 2, 3))
+    assert ((start == 5).all(axis=(1, 2, 3)) | begun).all()
     assert 0.22 < begun.mean() < 0.28
-    assert np.abs(start.numpy()[begun]).max() <= 1
-    assert len(np.unique(start.numpy()[begun][:, 0, 0, 0])) > 0.99 * begun.sum()
+    assert np.abs(start[begun]).max() <= 1
+    assert len(np.unique(start[begun][:, 0, 0, 0])) > 0.99 * begun.sum()
 
 
 @pytest.mark.parametrize("chains", ["short-run", "data"])
 def test_chains_that_are_not_kept(digits, chains):
     model = image_model(chains=chains, langevin=Langevin(0, 1.0), data_noise=0.0)
     assert model.table.rows == 0
-    _, start = model._start(tf.constant(digits[:30]), tf.range(30))
-    assert (np.array_equal(start, digits[:30])) == (chains == "data")
     model.fit(digits, batch_size=40, epochs=2, verbose=0)
     with pytest.raises(ValueError, match="no pool of chains"):
         model.synthesize(2, from_noise=False)
@@ -75,15 +78,15 @@ def test_chains_that_are_not_kept(digits, chains):
 
 
 def test_answers_leave_the_pool_alone(digits, learned):
-    before = learned.table.table.numpy()
+    before = learned.table.states.numpy()
     found = learned.synthesize(70, seed=3, steps=0, from_noise=False)
     np.testing.assert_array_equal(found, before[(3 + np.arange(70)) % 60])
     moved = learned.synthesize(70, seed=3, from_noise=False)
     np.testing.assert_array_equal(moved, learned.refine(found, seed=3))
     assert (moved[0] != moved[60]).any()
-    np.testing.assert_array_equal(learned.table.table, before)
+    np.testing.assert_array_equal(learned.table.states, before)
     learned.reset_chains()
-    assert (learned.table.table.numpy() != before).any(axis=(1, 2, 3)).all()
+    assert (learned.table.states.numpy() != before).any(axis=(1, 2, 3)).all()
     learned.table.put(before)
 
 
@@ -119,17 +122,17 @@ def test_inpaint_returns_observed_entries_bit_for_bit_and_never_looks_at_hidden_
 
 
 def all_of(model):
-    parts = [*model.weights, *model.optimizer.variables, model.table.table]
+    parts = [*model.weights, model.table.states]
     return [np.asarray(part) for part in parts]
 
 
-def test_best_weights_come_back_with_their_chains(digits):
-    model = image_model()
-    model.fit(digits, batch_size=60, epochs=1, verbose=0)
-    kept, before = model.get_weights(), all_of(model)
-    model.fit(digits, batch_size=60, epochs=1, verbose=0)
-    model.set_weights(kept)
-    np.testing.assert_array_equal(model.table.table, before[-1])
+def test_best_weights_come_back_with_their_chains(learned):
+    kept, before = learned.get_weights(), all_of(learned)
+    other = image_model(seed=6)
+    assert (other.table.states.numpy() != before[-1]).any()
+    other.set_weights(kept)
+    for one, same in zip(before, all_of(other), strict=True):
+        np.testing.assert_array_equal(one, same)
 
 
 def test_precision_bfloat16_trains_and_answers_in_float32(digits):
@@ -137,7 +140,7 @@ def test_precision_bfloat16_trains_and_answers_in_float32(digits):
     assert network.get_layer("down1").compute_dtype == "bfloat16"
     model = image_model(network=network)
     model.fit(digits, batch_size=40, epochs=1, verbose=0)
-    assert model.table.table.dtype == tf.float32
+    assert model.table.states.dtype == tf.float32
     assert model.synthesize(2).dtype == model.score(digits).score.dtype == np.float32
     finite = Descriptor(network, reference_sigma=1.0)
     with pytest.raises(ValueError, match=r"autoencode expected .* float32, but layer 'down1'"):
@@ -150,23 +153,24 @@ def test_precision_bfloat16_trains_and_answers_in_float32(digits):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"reference_sigma": 0.0}, "`reference_sigma` expected a positive number"),
-        ({"reference_sigma": float("nan")}, "`reference_sigma` expected a positive number"),
-        ({"chains": "fresh"}, "`chains` expected one of persistent, short-run, data, received 'fresh'"),
-        ({"pool": 0}, "`pool` expected an integer of 1 or more, received 0"),
-        ({"restart": 1.5}, r"`restart` expected a probability in \[0, 1\], received 1.5"),
-        ({"start_sigma": 0.0}, "`start_sigma` expected a positive number, or None"),
-        ({"value_range": None}, "Chains have nothing to begin with.*Give start_sigma"),
-        ({"data_noise": -0.1}, "`data_noise` expected 0 or more"),
-        ({"energy_penalty": -1.0}, "`energy_penalty` expected 0 or more"),
-        ({"penalized": "g"}, "`penalized` expected 'f' or 'U'"),
+        ({"reference_sigma": 0.0}, "`reference_sigma`, received 0.0"),
+        ({"reference_sigma": float("nan")}, "`reference_sigma`, received nan"),
+        ({"chains": "fresh"}, r"`chains` .*'persistent', 'short-run', 'data'.*'fresh'"),
+        ({"pool": 0}, "`pool` .*1 or more, received 0"),
+        ({"restart": 1.5}, r"`restart` in \[0, 1\], received 1.5"),
+        ({"start_sigma": 0.0}, "`start_sigma`.*received 0.0"),
+        ({"value_range": None}, "value_range.*start_sigma"),
+        ({"data_noise": -0.1}, "`data_noise` of 0 or more, received -0.1"),
+        ({"energy_penalty": -1.0}, "`energy_penalty` of 0 or more, received -1.0"),
+        ({"penalized": "g"}, "`penalized` .*'f', 'U'.*'g'"),
+        ({"langevin": 0.1}, "`langevin` .*Sampler, received 0.1"),
         (
             {"reference_sigma": 0.05, "langevin": Langevin(1, 0.1)},
-            r"δ²/\(4s²\) is 1 with the step size 0.1 of `langevin`.*Lower the step size",
+            r"δ²/\(4s²\) is 1 .*0.1 of `langevin` .*reference_sigma",
         ),
         (
             {"reference_sigma": 1.0, "inference": Langevin(1, 3.0)},
-            "step size 3 of `inference` and reference_sigma 1",
+            "3 of `inference` .*reference_sigma 1,",
         ),
     ],
 )
@@ -212,19 +216,13 @@ def test_data_and_calls_that_cannot_be_used_are_refused(digits, learned):
         model.fit(digits, np.zeros(120), verbose=0)
     for one, other in zip(before, all_of(model), strict=True):
         np.testing.assert_array_equal(one, other)
-    with pytest.raises(ValueError, match="expected a count of 1 or more, received 0"):
+    with pytest.raises(ValueError, match="`count` .*1 or more, received 0"):
         learned.synthesize(0)
     with pytest.raises(ValueError, match=r"expected shape \('n', 8, 8, 1\)"):
         learned.score(digits[..., 0])
-    with pytest.raises(ValueError, match="received NaN"):
+    with pytest.raises(ValueError, match="NaN"):
         learned.refine(np.full((1, 8, 8, 1), np.nan, np.float32))
-    with pytest.raises(ValueError, match="needs a reference distribution"):
+    with pytest.raises(ValueError, match="reference_sigma is infinite"):
         learned.autoencode(digits)
-    with pytest.raises(ValueError, match=r"Descriptor\.export takes a path alone"):
+    with pytest.raises(ValueError, match="format='tf_saved_model', received 'onnx'"):
         learned.export("x", format="onnx")
-
-
-def test_a_dataset_without_numbers_will_do(digits):
-    model = image_model()
-    dataset = tf.data.Dataset.from_tensor_slices(digits).batch(50)
-    assert model.fit(dataset, epochs=2, verbose=0).epoch == [0, 1]
