@@ -32,6 +32,7 @@ REQUIRES = [
     "numpy>=2.1,<3",
     "pillow>=11,<14",
     "matplotlib>=3.9,<4",
+    "pyyaml>=6,<7",
 ]
 SERVING = ["grpcio-health-checking>=1.71,<2", "prometheus-client>=0.21,<1"]
 # Reading sounds and video; writing MP4. WAV and GIF files are written without them.
@@ -41,7 +42,6 @@ DEMO = ["scikit-learn>=1.6,<2", "scikit-image>=0.25,<0.27"]
 TOOLS = [
     "build>=1.2",
     "pytest>=8.3,<10",
-    "pyyaml>=6,<7",
     "pytest-xdist>=3.6,<4",
     # Formatting differs between minor versions of ruff.
     "ruff>=0.17.5,<0.18",

@@ -28,6 +28,7 @@ from abp_tf import (
     metrics,
     networks,
     pictures,
+    signals,
     watch,
 )
 from abp_tf._version import __version__
@@ -66,6 +67,7 @@ __all__ = [
     "networks",
     "pictures",
     "resized",
+    "signals",
     "synthesize_at",
     "watch",
 ]
