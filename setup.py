@@ -31,6 +31,7 @@ REQUIRES = [
     "numpy>=2.1,<3",
     "pillow>=11,<14",
     "matplotlib>=3.9,<4",
+    "pyyaml>=6,<7",
 ]
 DATASETS = [
     "tensorflow-datasets>=4.9.9,<5",
@@ -44,7 +45,6 @@ DEMO = ["scikit-learn>=1.6,<2", "scikit-image>=0.25,<0.27"]
 TOOLS = [
     "build>=1.2",
     "pytest>=8.3,<10",
-    "pyyaml>=6,<7",
     "pytest-xdist>=3.6,<4",
     # Formatting differs between minor versions of ruff.
     "ruff>=0.17.5,<0.18",

@@ -31,6 +31,7 @@ from abp_tf import (
     networks,
     pictures,
     sampling,
+    signals,
 )
 from abp_tf._version import __version__
 from abp_tf.errors import DivergenceError, ServingError
@@ -70,6 +71,7 @@ __all__ = [
     "pictures",
     "resized",
     "sampling",
+    "signals",
     "synthesize_at",
 ]
 

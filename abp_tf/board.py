@@ -9,16 +9,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from abp_tf import media, pictures
+from abp_tf import pictures
+from abp_tf import signals as kinds
 from abp_tf.gallery import show
 
 
 class TensorBoardPictures(keras.callbacks.Callback):
     """What the model shows of itself (`abp_tf.gallery`), and the latents, in TensorBoard.
 
-    Images as pictures; sounds as audio and spectrograms; clips as animations and strips of frames. At
-    the end of training the latents of the training examples also go to the projector, each with its
-    picture.
+    Images as pictures; sounds as audio and spectrograms; clips as animations and strips of frames;
+    other kinds as `abp_tf.signals` has it. At the end of training the latents of the training examples
+    also go to the projector, each with its picture.
 
     Args:
         log_dir: where TensorBoard looks.
@@ -27,6 +28,7 @@ class TensorBoardPictures(keras.callbacks.Callback):
         every: number of epochs from one look to the next; the last epoch is always shown.
         rate: samples or frames per second, of sounds and clips.
         mask: what is known of the signals, bool, 1 = observed; None: all of it.
+        kind: the kind of signal, a name of `abp_tf.signals`; by default what their shape suggests.
     """
 
     def __init__(
@@ -36,6 +38,8 @@ class TensorBoardPictures(keras.callbacks.Callback):
         every: int = 5,
         rate: float | None = None,
         mask: np.ndarray | None = None,
+        *,
+        kind: str | None = None,
     ):
         super().__init__()
         self.log_dir = Path(log_dir) / "pictures"
@@ -43,6 +47,7 @@ class TensorBoardPictures(keras.callbacks.Callback):
         self.every = every
         self.rate = rate
         self.mask = mask
+        self.kind = kinds.of(signals.shape[1:], kind)
 
     def on_train_begin(self, logs=None) -> None:
         """Open the log."""
@@ -54,15 +59,7 @@ class TensorBoardPictures(keras.callbacks.Callback):
             return
         with self._writer.as_default(step=epoch + 1):
             for name, part in show(self.model, self.signals, self.mask).items():
-                rank = part.signals.ndim - 2
-                # Of one tag TensorBoard knows one kind of data.
-                tf.summary.image(f"{name}/spectrogram" if rank == 1 else name, part.picture()[None])
-                if rank == 1:
-                    sounds = np.clip(part.signals, -1, 1)
-                    rate = round(self.rate or media.DEFAULT_RATE)
-                    tf.summary.audio(name, sounds, rate, max_outputs=len(sounds))
-                elif rank == 3:
-                    _animate(f"{name}/animated", media.frames(*part), self.rate)
+                self.kind.summarize(name, *part, {"rate": self.rate})
             if self._has_latents():
                 tf.summary.histogram("latents", self.model.latents)
 
@@ -70,7 +67,7 @@ class TensorBoardPictures(keras.callbacks.Callback):
         """Write the projector's files and close the log."""
         self._writer.close()
         if self._has_latents() and self.model.latents.ndim == 2:
-            self._write_projector(self.model.latents[:500], media.tiles(self.signals[:500]))
+            self._write_projector(self.model.latents[:500], self.kind.tiles(self.signals[:500]))
 
     def _has_latents(self) -> bool:
         """Whether training examples have latents that are kept."""
@@ -96,13 +93,3 @@ class TensorBoardPictures(keras.callbacks.Callback):
         shown.sprite.image_path = "sprite.png"
         shown.sprite.single_image_dim.extend([images.shape[2], images.shape[1]])
         projector.visualize_embeddings(str(self.log_dir), config)
-
-
-def _animate(name: str, frames: np.ndarray, fps: float | None) -> None:
-    """Write an animation to TensorBoard, which shows whatever a browser can as an image."""
-    from tensorboard.plugins.image import metadata
-
-    height, width = frames.shape[1:3]
-    encoded = [str(width), str(height), media.gif(frames, fps)]
-    plugin = metadata.create_summary_metadata(display_name=None, description="")
-    tf.summary.write(name, tf.constant(encoded), metadata=plugin)

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from abp_tf import interpolation, media, pictures
+from abp_tf import interpolation, pictures
+from abp_tf import signals as kinds
 
 _COUNT, _COLUMNS, _PAIRS = 64, 8, 16
 # Entries that are worth drawing: of large signals there are fewer, but at least four.
@@ -18,10 +19,6 @@ class Shown(NamedTuple):
 
     signals: np.ndarray
     columns: int
-
-    def picture(self) -> np.ndarray:
-        """Draw them: images, spectrograms or strips of frames; uint8 `[H, W, 3]`."""
-        return pictures.grid(media.tiles(self.signals), columns=self.columns)
 
 
 def seen(model, signals: np.ndarray) -> np.ndarray:
@@ -73,10 +70,22 @@ def show(model, signals: np.ndarray, mask: np.ndarray | None = None) -> dict[str
     return shown
 
 
-def gallery(model, signals: np.ndarray, mask: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """Draw what a model shows of itself; arguments are those of `show`.
+def gallery(
+    model, signals: np.ndarray, mask: np.ndarray | None = None, *, kind: str | None = None
+) -> dict[str, np.ndarray]:
+    """Draw what a model shows of itself.
+
+    Args:
+        model: as for `show`, and so are signals and mask.
+        signals: float32 `[n, *signal_shape]` in [-1, 1].
+        mask: bool, 1 = observed.
+        kind: the kind of signal, a name of `abp_tf.signals`; by default what their shape suggests.
 
     Returns:
         uint8 pictures `[H, W, 3]` by name.
     """
-    return {name: part.picture() for name, part in show(model, signals, mask).items()}
+    found = kinds.of(model.signal_shape, kind)
+    return {
+        name: found.picture(part.signals, part.columns)
+        for name, part in show(model, signals, mask).items()
+    }

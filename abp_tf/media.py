@@ -1,20 +1,17 @@
-"""Sounds and clips for people: WAV, GIF and MP4 files, spectrograms, strips of frames.
+"""Sounds and clips for people: WAV, GIF and MP4 files, spectrograms, animations.
 
-Sounds are `[n, samples, 1]`, images `[n, h, w, c]` and clips `[n, frames, h, w, c]` in [-1, 1], with
-one (grey) or three (RGB) channels. For display alone, what is out of range is clipped. Files are
-replaced whole or not at all, missing folders are made.
+Sounds are `[samples, 1]` and clips `[frames, h, w, c]` in [-1, 1], with one (grey) or three (RGB)
+channels; files of any kind of signal are written by `abp_tf.signals`. For display alone, what is out
+of range is clipped. Files are replaced whole or not at all, missing folders are made.
 """
 
-import importlib.util
 import io
 import os
 import wave
-from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from abp_tf import checks, data, extras, files, pictures
@@ -23,108 +20,6 @@ from abp_tf import checks, data, extras, files, pictures
 DEFAULT_RATE = 16_000
 # Decibels below a tone of full scale that a spectrogram begins with.
 FLOOR = -80.0
-# Frames of a clip that a strip shows.
-FRAMES = 8
-# Kinds by the rank of a signal, with their numbers of channels.
-_KINDS = {2: ("sound", (1,)), 3: ("image", (1, 3)), 4: ("video", (1, 3))}
-_SUFFIXES = {"sound": ".wav", "image": ".png", "video": ".gif"}
-# Of the spectrogram that stands for a sound among pictures.
-_WINDOW, _COLUMNS = 256, 256
-
-
-def kind(shape: Sequence[int]) -> str | None:
-    """Tells what a person makes of signals of a shape: "sound", "image", "video", or None, nothing.
-
-    Args:
-        shape: of one signal, without the batch axis: `[samples, 1]`, `[h, w, c]` or
-            `[frames, h, w, c]`.
-
-    Example:
-        >>> kind((28, 28, 1)), kind((60,))
-        ('image', None)
-    """
-    name, channels = _KINDS.get(len(shape), (None, ()))
-    return name if channels and shape[-1] in channels else None
-
-
-def save(
-    stem: str | os.PathLike, signal: ArrayLike, rate: float | None = None, *, mp4: bool = False
-) -> Path:
-    """Writes one signal of any kind: an image as PNG, a sound as WAV, a clip as GIF.
-
-    One file per signal, so that the folder they are written into can be read as data again.
-
-    Args:
-        stem: Where to, without the suffix, which the kind tells.
-        signal: `[h, w, c]`, `[samples, 1]` or `[frames, h, w, c]` in [-1, 1]; NaN counts as 0.
-        rate: Samples per second of a sound, 16 000 if None, or frames of a clip, 10 if None.
-        mp4: Write a clip as MP4 beside the GIF, where there is the package for it (av).
-
-    Returns:
-        The path of the file.
-
-    Raises:
-        ValueError: For a signal of another shape, or a rate that is not positive.
-
-    Example:
-        >>> save("digit", model.synthesize(1)[0]).name
-        'digit.png'
-    """
-    signal = np.nan_to_num(np.asarray(signal, np.float32), nan=0.0)
-    found = kind(signal.shape)
-    if found is None:
-        raise ValueError(
-            "Expected one sound [samples, 1], image [h, w, c] or clip [frames, h, w, c] with 1 or 3 "
-            f"channels, received the shape {signal.shape}. Of a batch, give one: signals[0]."
-        )
-    path = Path(f"{stem}{_SUFFIXES[found]}")
-    if found == "sound":
-        save_wav(path, signal, DEFAULT_RATE if rate is None else rate)
-    elif found == "video":
-        save_gif(path, signal, rate)
-        if mp4 and importlib.util.find_spec("av"):
-            save_mp4(f"{stem}.mp4", signal, rate)
-    else:
-        pixels = data.to_uint8(signal)
-        pictures.save_png(path, pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    return path
-
-
-def tiles(signals: ArrayLike) -> np.ndarray:
-    """Shows signals of any kind as images, for `pictures.grid` and `pictures.rows`.
-
-    Images stay as they are, a sound becomes its spectrogram (time to the right, frequency up, black
-    at 80 dB below full scale), a clip a strip of 8 of its frames.
-
-    Args:
-        signals: `[n, samples, 1]`, `[n, h, w, c]` or `[n, frames, h, w, c]` in [-1, 1]; NaN, as
-            hidden entries may hold, counts as 0.
-
-    Returns:
-        float32 `[n, h, w, c]` in [-1, 1].
-
-    Raises:
-        ValueError: For arrays of another rank.
-
-    Example:
-        >>> tiles(np.zeros((2, 16, 32, 32, 3))).shape
-        (2, 32, 256, 3)
-    """
-    signals = np.nan_to_num(np.asarray(signals, np.float32), nan=0.0)
-    if signals.ndim == 4:
-        return signals
-    if signals.ndim == 5:
-        chosen = np.linspace(0, signals.shape[1] - 1, min(FRAMES, signals.shape[1])).round()
-        frames = signals[:, chosen.astype(int)]
-        return np.concatenate(list(np.moveaxis(frames, 1, 0)), axis=2)
-    if signals.ndim == 3 and signals.shape[-1] == 1:
-        hop = max(1, signals.shape[1] // _COLUMNS)
-        levels = np.stack([_levels(sound[:, 0], _WINDOW, hop) for sound in signals])
-        return (1 - 2 * levels / FLOOR)[:, ::-1, :, None].astype(np.float32)
-    raise ValueError(
-        "Expected sounds [n, samples, 1], images [n, h, w, c] or clips [n, frames, h, w, c], received "
-        f"the shape {signals.shape}."
-    )
 
 
 def spectrogram(sound: ArrayLike, rate: float | None = None, title: str = "") -> np.ndarray:
@@ -151,13 +46,13 @@ def spectrogram(sound: ArrayLike, rate: float | None = None, title: str = "") ->
     from PIL import Image
 
     sound = _sound(sound)
-    levels = _levels(sound, 512, max(1, min(128, len(sound) // 512)))
+    shown = levels(sound, 512, max(1, min(128, len(sound) // 512)))
     seconds, top = (len(sound), 0.5) if rate is None else (len(sound) / rate, rate / 2000)
     # A figure of its own: pyplot would keep it, and choose a window system.
     figure = Figure(figsize=(8, 3.5), dpi=100, layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(
-        levels, origin="lower", aspect="auto", extent=(0, seconds, 0, top), vmin=FLOOR, vmax=0
+        shown, origin="lower", aspect="auto", extent=(0, seconds, 0, top), vmin=FLOOR, vmax=0
     )
     known = rate is not None
     axes.set(
@@ -169,6 +64,24 @@ def spectrogram(sound: ArrayLike, rate: float | None = None, title: str = "") ->
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return np.asarray(Image.open(buffer).convert("RGB"))
+
+
+def levels(sound: np.ndarray, window: int, hop: int) -> np.ndarray:
+    """Return the short-time spectrum of a sound in decibels of full scale, at least `FLOOR`.
+
+    Args:
+        sound: `[samples]` in [-1, 1].
+        window: samples of a Hann window.
+        hop: samples from one window to the next.
+
+    Returns:
+        `[window / 2, columns]`, from low frequencies to high ones.
+    """
+    sound = np.pad(sound, (0, max(0, window - len(sound))))
+    shape = np.hanning(window + 2)[1:-1]
+    pieces = np.lib.stride_tricks.sliding_window_view(sound, window)[::hop]
+    spectrum = np.abs(np.fft.rfft(pieces * shape))[:, 1:] / (shape.sum() / 2)
+    return np.clip(20 * np.log10(np.maximum(spectrum, 1e-9)), FLOOR, 0).T
 
 
 def save_wav(path: str | os.PathLike, sound: ArrayLike, rate: float) -> None:
@@ -278,14 +191,6 @@ def save_mp4(path: str | os.PathLike, clip: ArrayLike, fps: float | None = None)
         for frame in shown:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
-
-
-def _levels(sound: np.ndarray, window: int, hop: int) -> np.ndarray:
-    """Return decibels of full scale, at least `FLOOR`, `[window / 2, columns]`."""
-    sound = np.pad(sound, (0, max(0, window - len(sound))))
-    # The sum of a Hann window is half its length, and half a sine's amplitude is at its frequency.
-    spectrum = np.abs(tf.signal.stft(sound, window, hop, window))[:, 1:] / (window / 4)
-    return np.clip(20 * np.log10(np.maximum(spectrum, 1e-9)), FLOOR, 0).T
 
 
 def _sound(sound: ArrayLike) -> np.ndarray:

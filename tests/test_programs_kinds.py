@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from abp_tf import masks, programs, runs
+from abp_tf import masks, programs, runs, signals
 from train import coopnets, descriptor, evaluate, generator, recover
 
 LATENT = "--latent-dim 2 --inference-steps 4 --inference-cool 2 --curve-every 1".split()
@@ -74,7 +74,7 @@ def test_learn_and_recover(program, kind, sources, tmp_path, capsys):
     _, mask, suffix = KINDS[kind]
     words = words_of(program, kind, sources)
     assert inside(program, "--run", path, *words) == 0
-    assert f"test {kind}s of {SHAPES[kind]}" in capsys.readouterr().out
+    assert f"test {signals.get(kind).plural} of {SHAPES[kind]}" in capsys.readouterr().out
     run = runs.Run.open(path)
     assert run.config["settings"]["kind"] == kind
     assert run.config["data"].get("rate") == {"sound": 8000, "video": 12}.get(kind)

@@ -3,7 +3,7 @@
 Masks are drawn at random by `abp_tf.masks`; these belong to images that are damaged already.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -27,7 +27,14 @@ def is_stored(spec: str | None) -> bool:
     return spec is not None and spec.partition(":")[0] in FORMS
 
 
-def attach(images: Signals, spec: str, *, crop: bool = True, limited: bool = False) -> Signals:
+def attach(
+    images: Signals,
+    spec: str,
+    *,
+    crop: bool = True,
+    limited: bool = False,
+    read: Callable[..., np.ndarray] | None = None,
+) -> Signals:
     """Reads the masks of images, and returns the images with them.
 
     Args:
@@ -38,6 +45,8 @@ def attach(images: Signals, spec: str, *, crop: bool = True, limited: bool = Fal
             training image, of bool, of 0 and 1, or of uint8 brighter than half where observed.
         crop: Whether the centre was cut out of images that were resized; see `load`.
         limited: Whether the images are the first of more, so that there may be more masks.
+        read: Reads a folder, with the arguments of `by_name`, which is the default; of signals that
+            are no images `abp_tf.signals` has others.
 
     Returns:
         The images with `train_mask`, and `test_mask` unless all masks are for training images.
@@ -62,7 +71,8 @@ def attach(images: Signals, spec: str, *, crop: bool = True, limited: bool = Fal
                 f"Masks of {spec!r} belong to images by the names of their files, but "
                 f"{images.name!r} has none. Give the masks as npz:PATH, in the order of the images."
             )
-        observed = by_name(argument, images.names, images.train.shape[1:3], crop=crop)
+        sides = images.train.shape[1:-1]
+        observed = (read or by_name)(argument, images.names, sides, crop=crop)
     else:
         observed = _of_array(argument, images.train.shape[1:-1])
         if len(observed) == len(train) < count:
