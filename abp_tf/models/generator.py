@@ -233,6 +233,11 @@ class Generator(LatentModel):
         return self.chains == "persistent"
 
     @property
+    def examples(self) -> int | None:
+        """Number of training examples; None while it is unknown."""
+        return self.table.rows or None
+
+    @property
     def tables(self) -> list:
         """The table of the examples' chains."""
         return [self.table]
@@ -309,7 +314,7 @@ class Generator(LatentModel):
             "chains": self.chains,
             "expansion": self.expansion,
             "preconditioning": self.preconditioning,
-            "examples": self.table.rows or None,
+            "examples": self.examples,
             "value_range": self.value_range,
             "seed": self.seed,
             "observation": self.observation and serialize(self.observation),
