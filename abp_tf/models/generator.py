@@ -249,6 +249,7 @@ class Generator(LatentModel):
     def accept(self, examples: int | None, fingerprint: int, index, masked: bool) -> None:
         """Take up the data that `fit` is about to use, or refuse them; see `SignalModel.accept`."""
         self._check_expansion()
+        self.table.seed = self.seed
         if self.keeps_chains:
             self.table.claim(examples, self.may_be_of(fingerprint), index)
         super().accept(examples, fingerprint, index, masked)
@@ -285,6 +286,7 @@ class Generator(LatentModel):
         Args:
             examples: number of the other examples, where the data do not determine it.
         """
+        self.table.seed = self.seed
         self.table.allocate(examples)
         self.fingerprint.assign(0)
 
