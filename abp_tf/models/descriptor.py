@@ -294,6 +294,7 @@ class Descriptor(SignalModel):
 
     def reset_chains(self) -> None:
         """Begin all chains of the pool anew from noise."""
+        self.table.seed = self.seed
         self.table.allocate(self.table.rows)
 
     def _check_together(self) -> None:

@@ -237,6 +237,11 @@ class Generator(LatentModel):
         return self.chains == "persistent"
 
     @property
+    def examples(self) -> int | None:
+        """Number of training examples; None while it is unknown."""
+        return self.table.rows or None
+
+    @property
     def tables(self) -> list:
         """The table of the examples' chains."""
         return [self.table]
@@ -248,6 +253,7 @@ class Generator(LatentModel):
     def accept(self, examples: int | None, fingerprint: int, index, masked: bool) -> None:
         """Take up the data that `fit` is about to use, or refuse them; see `SignalModel.accept`."""
         self._check_expansion()
+        self.table.seed = self.seed
         if self.keeps_chains:
             self.table.claim(examples, self.may_be_of(fingerprint), index)
         super().accept(examples, fingerprint, index, masked)
@@ -284,6 +290,7 @@ class Generator(LatentModel):
         Args:
             examples: number of the other examples, where the data do not determine it.
         """
+        self.table.seed = self.seed
         self.table.allocate(examples)
         self.fingerprint.assign(0)
 
@@ -313,7 +320,7 @@ class Generator(LatentModel):
             "chains": self.chains,
             "expansion": self.expansion,
             "preconditioning": self.preconditioning,
-            "examples": self.table.rows or None,
+            "examples": self.examples,
             "value_range": self.value_range,
             "seed": self.seed,
             "observation": self.observation and serialize(self.observation),

@@ -180,6 +180,7 @@ class LatentModel(SignalModel):
             float32 `[n, *observed_shape]`; the signals themselves without an `observation`.
         """
         signals = checks.signals(signals, self.signal_shape, self.value_range)
+        checks.integer("observe", "batch_size", batch_size, 1)
         if self.observation is None:
             return signals
         parts = range(0, len(signals), batch_size)
@@ -313,7 +314,7 @@ class LatentModel(SignalModel):
             DivergenceError: the chains left the finite numbers.
 
         Warns:
-            UserWarning: chains disagree, by a median R̂ of all latents above 1.05, with 20 samples of
+            UserWarning: chains disagree, by a median R̂ of all latents above 1.05, with 50 samples of
                 each chain or more.
 
         Example:
@@ -322,6 +323,7 @@ class LatentModel(SignalModel):
             ((2, 4, 16, 16, 1), (2, 16, 16, 1))
         """
         data = self._data(signals, mask)
+        checks.integer("sample_posterior", "batch_size", batch_size, 1)
         count = draws.Count(samples, chains)
         seeds = checks.seeds(seed, len(data.signal))
         full = self._full(np.True_ if mask is None else data.mask, data.signal.shape)

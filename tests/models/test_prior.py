@@ -2,7 +2,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from abp_tf.latents import Prior
+
+from abp_tf.models import Prior
 
 
 def spread_chains(shape, count=4000):
