@@ -18,9 +18,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from abp_tf import data, files, signals
+from abp_tf import data, files, mask_files, signals
 from abp_tf._version import __version__
-from abp_tf.data import mask_files, pipeline
+from abp_tf.data import examples
 
 
 class Run:
@@ -181,9 +181,9 @@ def describe(images: data.Signals) -> dict:
         "train": len(images.train),
         "test": len(images.test),
         "shape": list(images.train.shape[1:]),
-        "sha256": pipeline.digest(images.train, images.test),
+        "sha256": examples.digest(images.train, images.test),
     }
     found |= images.header
     if images.train_mask is not None:
-        found["masks"] = pipeline.digest(images.train_mask, images.test_mask)
+        found["masks"] = examples.digest(images.train_mask, images.test_mask)
     return found

@@ -8,7 +8,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from abp_tf import Generator, Langevin, media, metrics, networks, pictures, signals
+from abp_tf import Generator, Langevin, metrics, networks, signals
+from abp_tf.display import media, pictures
 
 SUBJECTS = {"fire": "video_fire_pot_64.npz", "flashing light": "video_flashing_light_64.npz"}
 TASKS = ("synthesis", "missing frames", "moving block")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from abp_tf import Client, checks, files, masks, media, pictures, programs, signals
+from abp_tf import Client, checks, files, masks, programs, signals
+from abp_tf.display import media, pictures
 
 from . import signal_files
 from .signal_files import Answer

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from abp_tf import Client, data, files, pictures, signals
-from abp_tf.data import mask_files, npz
+from abp_tf import Client, data, files, mask_files, signals
+from abp_tf.data import npz
+from abp_tf.display import pictures
 
 # Rows of the grid, which is for a first look.
 ROWS = 10

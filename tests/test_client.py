@@ -17,7 +17,8 @@ from tensorflow_serving.apis import (
 )
 
 import abp_tf
-from abp_tf import checks, wire
+from abp_tf import checks
+from abp_tf.serving import protocol
 
 
 @pytest.fixture
@@ -153,7 +154,7 @@ class TestRefusals:
         ],
     )
     def test_bad_input_is_not_sent(self, client, digits, monkeypatch, call, part):
-        monkeypatch.setattr(wire, "request", lambda *_: pytest.fail("it was sent"))
+        monkeypatch.setattr(protocol, "request", lambda *_: pytest.fail("it was sent"))
         with pytest.raises(ValueError, match=part):
             call(client, digits[:4], abp_tf.masks.pepper(4, (8, 8), 0.5)[..., None])
 
@@ -403,14 +404,14 @@ class TestFailures:
             client.ask("echo", signal=noise(2, 8, 8, 1))
 
     def test_latents_that_diverged(self, client, digits, monkeypatch):
-        received = wire.arrays
+        received = protocol.arrays
 
         def spoiled(*arguments):
             answer = received(*arguments)
             answer["latent"][1] = np.nan
             return answer
 
-        monkeypatch.setattr(wire, "arrays", spoiled)
+        monkeypatch.setattr(protocol, "arrays", spoiled)
         with pytest.raises(checks.DivergenceError, match="smaller step size"):
             client.reconstruct(digits[:3])
 
@@ -425,6 +426,6 @@ def test_a_client_serves_several_threads(client, learned):
 def test_signals_of_any_size_are_checked_by_rank():
     spec = tf.TensorSpec([None, None, None, 3], tf.float32)
     given = {"signal": noise(2, 5, 6, 3)}
-    assert wire.checked("score", {"signal": spec}, given, (-1, 1))["signal"].shape == (2, 5, 6, 3)
+    assert protocol.checked("score", {"signal": spec}, given, (-1, 1))["signal"].shape == (2, 5, 6, 3)
     with pytest.raises(ValueError, match="expected shape"):
-        wire.checked("score", {"signal": spec}, {"signal": noise(2, 5, 6, 1)}, (-1, 1))
+        protocol.checked("score", {"signal": spec}, {"signal": noise(2, 5, 6, 1)}, (-1, 1))

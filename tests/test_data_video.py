@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from abp_tf import media
 from abp_tf.data import load_texture, load_video
+from abp_tf.display import media
 
 
 def clip(frames=12, height=32, width=48, seed=0):

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 import abp_tf
-from abp_tf import features, metrics
+from abp_tf import metrics
+from abp_tf.metrics import features
 
 
 @pytest.fixture(scope="module")

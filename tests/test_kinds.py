@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import abp_tf
 from abp_tf import networks
-from abp_tf.gallery import gallery
+from abp_tf.display.gallery import gallery
 
 KINDS = ["texture", "sound", "video"]
 GENERATORS = {

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import abp_tf
-from abp_tf import likelihood
+from abp_tf.metrics import likelihood
 
 PRECISION = np.array([[3.0, 1.0, 0.0], [1.0, 2.0, 0.5], [0.0, 0.5, 1.0]], np.float32)
 SLOPE = np.array([1.0, -2.0, 0.5], np.float32)

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from abp_tf import data
-from abp_tf.data import mask_files
+from abp_tf import data, mask_files
 
 
 def write(folder, arrays):

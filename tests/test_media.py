@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from abp_tf import media, signals
+from abp_tf import signals
+from abp_tf.display import media
 
 SOUND, VIDEO = signals.get("sound"), signals.get("video")
 

@@ -9,7 +9,8 @@ import tensorflow as tf
 from scipy import ndimage
 
 import abp_tf
-from abp_tf import Blur, Coarser, Observation, Projection, operators
+from abp_tf import Blur, Coarser, Observation, Projection
+from abp_tf.observation import operators
 
 SHAPES = [(12, 2), (8, 12, 1), (4, 8, 12, 3)]  # a sound, an image, a video
 OPERATORS = [Projection(20, seed=3), Coarser(4), Blur(0.9)]

@@ -15,8 +15,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import abp_tf
-from abp_tf import client, wire
 from abp_tf._version import __version__
+from abp_tf.serving import client, protocol
 from train import command
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -79,7 +79,7 @@ network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(16), keras.lay
 model = abp_tf.Generator(network, langevin=abp_tf.Langevin(1, 0.1), value_range=None)
 model.compile(optimizer="sgd")
 model.fit(np.zeros((4, 4, 4, 1), np.float32), epochs=1, verbose=0)
-abp_tf.pictures.save_png("a.png", abp_tf.pictures.grid(model.synthesize(2), columns=2))
+abp_tf.display.pictures.save_png("a.png", abp_tf.display.pictures.grid(model.synthesize(2), columns=2))
 model.export("models/1")
 abp_tf.Client("localhost:1", model="models").close()
 print(json.dumps(said))
@@ -220,7 +220,7 @@ class TestPlainInstall:
 
 def test_what_is_imported_later_is_there():
     assert abp_tf.Client is client.Client
-    assert abp_tf.ServingError is wire.ServingError
+    assert abp_tf.ServingError is protocol.ServingError
     assert set(abp_tf.__all__) <= set(dir(abp_tf))
     assert not hasattr(abp_tf, "clients")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from abp_tf import pictures
+from abp_tf.display import pictures
 
 
 def grey(n, height, width, value=0.0):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from abp_tf import statistics
-from abp_tf.statistics import spectrogram_distance, spectrum_noise, texture_distance
+from abp_tf.metrics import perceptual
+from abp_tf.metrics.perceptual import spectrogram_distance, spectrum_noise, texture_distance
 
 RATE = 8000
 
@@ -64,7 +64,7 @@ def test_a_louder_sound_is_as_far_as_it_is_louder():
 def test_the_spectrogram_is_that_of_scipy(window, count):
     sound = np.random.default_rng(2).normal(size=count).cumsum() * 0.01
     wanted, _, transform = signal.stft(sound, RATE, nperseg=window, boundary=None)
-    frequencies, power = statistics._spectrogram(sound, window, RATE)
+    frequencies, power = perceptual._spectrogram(sound, window, RATE)
     np.testing.assert_allclose(frequencies, wanted)
     np.testing.assert_allclose(power, np.abs(transform) ** 2, rtol=1e-9)
 

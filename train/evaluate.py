@@ -8,8 +8,10 @@ import math
 
 import numpy as np
 
-from abp_tf import data, features, files, metrics, pictures, programs, runs
-from abp_tf.data.pipeline import Examples
+from abp_tf import data, files, metrics, programs, runs
+from abp_tf.data.examples import Examples
+from abp_tf.display import pictures
+from abp_tf.metrics import features
 from abp_tf.options import Option, positive
 
 from . import parsing, report

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import keras
 
 from abp_tf import callbacks, data, files, runs, signals
-from abp_tf.data.pipeline import Examples
-from abp_tf.gallery import seen
+from abp_tf.data.examples import Examples
+from abp_tf.display.gallery import seen
 from abp_tf.signals import SignalKind
 
 from . import options, parsing

@@ -14,9 +14,9 @@ from collections.abc import Callable
 
 import keras
 
-from abp_tf import masks, operators, signals
+from abp_tf import mask_files, masks, signals
 from abp_tf.callbacks import RollBack
-from abp_tf.data import mask_files
+from abp_tf.observation import operators
 from abp_tf.options import Option, at_least_zero, flag, positive
 from abp_tf.signals import SignalKind
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from abp_tf import Generator, checks, data, files, metrics, pictures, programs, runs, signals
-from abp_tf.data import mask_files
+from abp_tf import Generator, checks, data, files, mask_files, metrics, programs, runs, signals
+from abp_tf.display import pictures
 from abp_tf.options import Option, at_least, positive
 
 from . import options, parsing, report

@@ -11,16 +11,16 @@ from abp_tf import (
     callbacks,
     data,
     interpolation,
+    mask_files,
     metrics,
     networks,
-    pictures,
     runs,
     signals,
     synthesize_at,
 )
-from abp_tf.data import mask_files
-from abp_tf.data.pipeline import Examples
-from abp_tf.gallery import seen, show
+from abp_tf.data.examples import Examples
+from abp_tf.display import pictures
+from abp_tf.display.gallery import seen, show
 
 
 def sets(images: data.Signals) -> dict[str, Examples]:

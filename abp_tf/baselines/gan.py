@@ -7,11 +7,12 @@ from types import MappingProxyType
 import keras
 import tensorflow as tf
 
-from abp_tf import checks, observation
+from abp_tf import checks
 from abp_tf.baselines import mirror
 from abp_tf.models import stateless
 from abp_tf.models.batches import unpack
 from abp_tf.models.latent_model import LatentModel
+from abp_tf.observation import masking
 from abp_tf.sampling import Descent
 from abp_tf.sampling.random import PRIOR, later, row_seeds, training_seeds
 
@@ -139,7 +140,7 @@ class GAN(LatentModel):
             logit, moving = stateless.call(self.discriminator, mirror.view(signal, mask), moving)
         if not self.penalty:
             return logit, 0.0, moving
-        return logit, tf.reduce_mean(observation.square(tape.gradient(logit, signal))), moving
+        return logit, tf.reduce_mean(masking.square(tape.gradient(logit, signal))), moving
 
     def remedy(self) -> str:
         """Return what diverged, and what to change."""

@@ -8,11 +8,12 @@ from types import MappingProxyType
 import keras
 import tensorflow as tf
 
-from abp_tf import checks, observation
+from abp_tf import checks
 from abp_tf.baselines import mirror
 from abp_tf.models import stateless
 from abp_tf.models.batches import unpack
 from abp_tf.models.latent_model import LatentModel
+from abp_tf.observation import masking
 from abp_tf.sampling import Descent
 from abp_tf.sampling.random import CHAIN, LATENT, PRIOR, later, row_normal, row_seeds, training_seeds
 
@@ -132,7 +133,7 @@ class VAE(LatentModel):
     def infer_latents(self, signal, mask, seed, sampler=None, start=None) -> tf.Tensor:
         """Infer the latents of a batch by the `method`; see `LatentModel.infer_latents`."""
         if self.method == "gibbs":
-            return self._gibbs(observation.hide(signal, mask), mask, row_seeds(seed, CHAIN))
+            return self._gibbs(masking.hide(signal, mask), mask, row_seeds(seed, CHAIN))
         return super().infer_latents(signal, mask, seed, sampler, start)
 
     def _gibbs(self, signal, mask, seeds) -> tf.Tensor:
@@ -161,13 +162,13 @@ class VAE(LatentModel):
         """
         signal, mask, index = unpack(batch)
         noise = self.prior.draw(training_seeds(self.seed, LATENT, self.iteration.value, index))
-        entries = observation.entries(signal, mask)
+        entries = masking.entries(signal, mask)
         with tf.GradientTape() as tape:
             encoded, of_encoder = stateless.call(self.encoder, mirror.view(signal, mask))
             mean, deviation = _moments(encoded)
             latent = mean + deviation * noise
             decoded, of_network = stateless.call(self.network, latent)
-            misfit = observation.square(observation.residual(signal, decoded, mask))
+            misfit = masking.square(masking.residual(signal, decoded, mask))
             variance = tf.convert_to_tensor(self.variance)
             if self.fixed_sigma is None:
                 # Where the bound is greatest its slope along σ is 0: no gradient goes through it.

@@ -2,7 +2,7 @@
 
 `load` reads images by name, `load_texture`, `load_sound` and `load_video` signals of other kinds;
 `SOURCES_HELP` and its like list the names. How arrays become an indexed `tf.data` pipeline is in
-`abp_tf.data.pipeline`.
+`abp_tf.data.examples`.
 """
 
 from abp_tf.data.collect import Signals

@@ -11,13 +11,14 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from abp_tf import checks, observation
-from abp_tf.data import pipeline
+from abp_tf import checks
+from abp_tf.data import examples
 from abp_tf.models import coopnets_signatures, diagnostics, stateless
 from abp_tf.models.base import SignalModel
 from abp_tf.models.batches import unpack
 from abp_tf.models.descriptor import Descriptor, finite
 from abp_tf.models.generator import Generator
+from abp_tf.observation import masking
 from abp_tf.sampling.random import (
     CHAIN,
     DATA,
@@ -147,7 +148,7 @@ class CoopNets(SignalModel):
         # 5. The generator learns to draft the revisions, and to decode what is observed.
         with tf.GradientTape() as tape:
             draft, moving = self._draft(latent)
-            misfit = observation.square(revised - draft)
+            misfit = masking.square(revised - draft)
             regression = tf.reduce_mean(misfit) / (2 * generator.sigma**2)
             if mask is not None:
                 energy = generator.energy(inferred, observed, mask)
@@ -396,7 +397,7 @@ class CoopNets(SignalModel):
         Returns:
             float32 `[n, *signal_shape]`, observed entries untouched.
         """
-        inputs = pipeline.incomplete(signals, mask, seed, self.signal_shape, self.value_range)
+        inputs = examples.incomplete(signals, mask, seed, self.signal_shape, self.value_range)
         return self._run("inpaint", inputs, batch_size, verbose, steps)["signal"]
 
     def infer(self, signals, mask=None, **options) -> np.ndarray:

@@ -10,12 +10,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from abp_tf import checks, observation, operators
+from abp_tf import checks
 from abp_tf.models import diagnostics, schedules
 from abp_tf.models.batches import unpack
 from abp_tf.models.latent_model import LatentModel
 from abp_tf.models.posterior import Posterior
 from abp_tf.models.prior import Prior
+from abp_tf.observation import masking, operators
 from abp_tf.sampling import Langevin, Sampler
 from abp_tf.sampling.chains import LatentTable
 from abp_tf.sampling.preconditioner import Preconditioner
@@ -182,7 +183,7 @@ class Generator(LatentModel):
         if mask is not None:
             # The curvature that few entries give scatters about their share of that of all of them. As
             # many entries as latents hold the largest to about 4 times its mean, fewer would not.
-            seen = tf.maximum(observation.entries(signal, mask), math.prod(self.latent_shape))
+            seen = tf.maximum(masking.entries(signal, mask), math.prod(self.latent_shape))
             share = tf.minimum(seen / math.prod(self.observed_shape), 1.0)
         return Posterior(
             lambda latent: self.energy(latent, signal, mask).total, self.preconditioner, share

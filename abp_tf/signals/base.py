@@ -13,8 +13,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from abp_tf import data, masks, pictures
+from abp_tf import data, masks
 from abp_tf.data import npz
+from abp_tf.display import pictures
 from abp_tf.options import Option
 
 

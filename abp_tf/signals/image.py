@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from abp_tf import data, networks, pictures
-from abp_tf.data import mask_files
+from abp_tf import data, mask_files, networks
+from abp_tf.display import pictures
 from abp_tf.options import Option, at_least_zero, positive, share, sides
 from abp_tf.signals.base import Part, SignalKind
 

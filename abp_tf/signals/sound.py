@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from abp_tf import data, media, networks, pictures
+from abp_tf import data, networks
+from abp_tf.display import media, pictures
 from abp_tf.options import Option, positive, share
 from abp_tf.signals import few_examples
 from abp_tf.signals.base import Part, SignalKind

@@ -1,6 +1,7 @@
-"""What is seen of a signal: a mask that tells observed entries (1) from hidden ones (0).
+"""Masks inside a step: 1 where an entry of a signal is observed, 0 where it is hidden.
 
-Where a model has an operator (`abp_tf.operators`), "signal" here is what the operator gives.
+Where a model has an operator (`abp_tf.observation.operators`), a signal here is what the operator
+gives.
 """
 
 from __future__ import annotations

@@ -9,13 +9,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from abp_tf import pictures
 from abp_tf import signals as kinds
-from abp_tf.gallery import show
+from abp_tf.display import pictures
+from abp_tf.display.gallery import show
 
 
 class TensorBoardPictures(keras.callbacks.Callback):
-    """What the model shows of itself (`abp_tf.gallery`), and the latents, in TensorBoard.
+    """What the model shows of itself (`abp_tf.display.gallery`), and the latents, in TensorBoard.
 
     Images as pictures; sounds as audio and spectrograms; clips as animations and strips of frames;
     other kinds as `abp_tf.signals` has it. At the end of training the latents of the training examples

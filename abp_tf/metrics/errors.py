@@ -3,8 +3,6 @@
 Signals are `[n, ...]` with the channel axis last and values in [-1, 1]. A mask is bool or 0/1,
 1 where observed, of the shape of the signals or the same without the channel axis; hidden
 entries of the signals may then hold anything, NaN included.
-
-Distances of sets of features, which are in `abp_tf.distances`, are public here too.
 """
 
 import math
@@ -15,20 +13,6 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from abp_tf import checks
-from abp_tf.distances import frechet_distance, kernel_distance
-
-__all__ = [
-    "Verdict",
-    "absolute_error",
-    "auc",
-    "frechet_distance",
-    "kernel_distance",
-    "psnr",
-    "reconstruction_error",
-    "recovery_error",
-    "ssim",
-    "verdict",
-]
 
 # From the darkest to the brightest value of a signal.
 _RANGE = 2.0

@@ -19,11 +19,12 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from abp_tf import checks, wire
+from abp_tf import checks
 from abp_tf.errors import DivergenceError, ServingError
 from abp_tf.results import PosteriorSamples, Score
+from abp_tf.serving import protocol
+from abp_tf.serving.protocol import Signature
 from abp_tf.serving.saved_model import UNBOUNDED, WARMUP_ROWS
-from abp_tf.wire import Signature
 
 # When a server goes over to another version between two requests, all rows are asked again.
 _ROUNDS = 3
@@ -101,7 +102,7 @@ class Client:
         elif version is not None:
             self._model.version.value = version
         self._known: dict[str, Signature] | None = None
-        self._channel = wire.channel(address, root_certificates)
+        self._channel = protocol.channel(address, root_certificates)
         self._predictions = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
 
@@ -243,7 +244,7 @@ class Client:
         """
         signature = self._signature(name)
         value_range = None if name in UNBOUNDED else self.value_range
-        inputs = wire.checked(name, signature.inputs, arrays, value_range)
+        inputs = protocol.checked(name, signature.inputs, arrays, value_range)
         count = len(next(iter(inputs.values())))
         if samples is not None and (samples < 1 or "seed" not in inputs):
             raise ValueError(
@@ -254,19 +255,19 @@ class Client:
         for _ in range(_ROUNDS):
             progress = keras.utils.Progbar(total, verbose=verbose, unit_name="row")
             answers, versions, end = [], set(), 0
-            size = wire.rows_per_request(signature, inputs)
-            with contextlib.closing(wire.Line(self._predictions.Predict, self.timeout)) as line:
+            size = protocol.rows_per_request(signature, inputs)
+            with contextlib.closing(protocol.Line(self._predictions.Predict, self.timeout)) as line:
                 while end < total or line.under_way:
                     # One row alone tells how many fit, where nothing else does.
                     many = _UNDER_WAY if answers or size > 1 else 1
                     while end < total and len(line.under_way) < many:
                         rows = np.arange(end, min(end + min(size, self.batch_size), total))
-                        line.send(rows, wire.request(self._model, name, signature, inputs, rows))
+                        line.send(rows, protocol.request(self._model, name, signature, inputs, rows))
                         end += len(rows)
                     rows, response = self._call(line.receive, line)
-                    answers.append(wire.arrays(name, response.outputs, len(rows)))
+                    answers.append(protocol.arrays(name, response.outputs, len(rows)))
                     versions.add(response.model_spec.version.value)
-                    size = wire.rows_per_request(signature, inputs, answers[0])
+                    size = protocol.rows_per_request(signature, inputs, answers[0])
                     progress.update(rows[-1] + 1)
             if len(versions) == 1:
                 break
@@ -300,7 +301,7 @@ class Client:
         found = get_model_metadata_pb2.SignatureDefMap()
         response.metadata["signature_def"].Unpack(found)
         return {
-            name: Signature(wire.specs(definition.inputs), wire.specs(definition.outputs))
+            name: Signature(protocol.specs(definition.inputs), protocol.specs(definition.outputs))
             for name, definition in sorted(found.signature_def.items())
             if definition.inputs  # others are run by the server as it loads the model
         }
@@ -328,10 +329,10 @@ class Client:
             )
         return known[name]
 
-    def _call(self, ask: Callable, line: wire.Line | None = None):
+    def _call(self, ask: Callable, line: protocol.Line | None = None):
         try:
             return ask()
         except grpc.RpcError as cause:
             self._known = None
             timeout = line.timeout if line else self.timeout
-            raise wire.error(cause, self.address, self.name, timeout) from cause
+            raise protocol.error(cause, self.address, self.name, timeout) from cause

@@ -1,6 +1,6 @@
 """How far sets of features are from each other: pure functions of NumPy arrays, in float64.
 
-The features are *given*. Values depend on where they come from, `abp_tf.features` for instance,
+The features are *given*. Values depend on where they come from, `abp_tf.metrics.features` for instance,
 so that only values with the same features can be compared.
 """
 

@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from abp_tf import checks, observation
+from abp_tf import checks
+from abp_tf.observation import masking
 from abp_tf.sampling.base import Energy
 from abp_tf.sampling.mala import propose
 from abp_tf.sampling.metropolis import Point, accept
@@ -112,7 +113,7 @@ def _anneal(energy, shape, base_sigma, distributions, step_size, seeds):
         """The point of `x` under `U_β`, and `U − U_0` there."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(x)
-            base = observation.square(x) / (2 * base_sigma**2)
+            base = masking.square(x) / (2 * base_sigma**2)
             excess = energy(x) - base
             value = base + beta * excess
         return Point(x, value, tape.gradient(value, x)), excess

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from abp_tf import interpolation, pictures
+from abp_tf import interpolation
 from abp_tf import signals as kinds
+from abp_tf.display import pictures
 
 _COUNT, _COLUMNS, _PAIRS = 64, 8, 16
 # Entries that are worth drawing: of large signals there are fewer, but at least four.

@@ -21,7 +21,7 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from abp_tf import checks, data, files
-from abp_tf.data import pipeline
+from abp_tf.data import examples
 
 # What convolutions of the classifier reduce height and width to, at least.
 _SMALLEST = 8
@@ -141,7 +141,7 @@ def classifier(
     else:
         # The name tells all that the weights depend on, so that nothing stale is found.
         settings = repr((images.shape, classes, seed, epochs, batch_size)).encode()
-        digest = pipeline.digest(settings, images, labels)
+        digest = examples.digest(settings, images, labels)
         path = Path(directory) / f"classifier-{digest[:16]}.keras"
         if not path.exists():
             with files.aside(path) as temporary:

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from abp_tf import checks, data, extras, files, pictures
+from abp_tf import checks, data, extras, files
+from abp_tf.display import pictures
 
 # Samples per second of sounds whose rate nobody told.
 DEFAULT_RATE = 16_000

@@ -14,7 +14,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import model_pb2, predict_pb2
 
 from abp_tf import checks
-from abp_tf.data import pipeline
+from abp_tf.data import examples
 from abp_tf.errors import ServingError
 
 # What gRPC lets through by default, less what names, shapes and headers take.
@@ -124,7 +124,7 @@ def checked(name: str, wanted: dict[str, tf.TensorSpec], given: dict, value_rang
     if "signal" in wanted:
         parts = {key: given[key] for key in ("signal", "mask") if key in wanted}
         shape = _shape(wanted["signal"], np.shape(given["signal"]))
-        data = pipeline.examples(parts, shape, value_range)
+        data = examples.examples(parts, shape, value_range)
         arrays["signal"] = data.signal
         if data.mask is not None:
             arrays["mask"] = np.broadcast_to(data.mask, data.signal.shape)
