@@ -218,7 +218,7 @@ def test_data_and_calls_that_cannot_be_used_are_refused(digits, learned):
         model.fit(digits, np.zeros(120), verbose=0)
     for one, other in zip(before, all_of(model), strict=True):
         np.testing.assert_array_equal(one, other)
-    with pytest.raises(ValueError, match="`count` .*1 or more, received 0"):
+    with pytest.raises(ValueError, match=r"`count` .*1 or more, received 0"):
         learned.synthesize(0)
     with pytest.raises(ValueError, match=r"expected shape \('n', 8, 8, 1\)"):
         learned.score(digits[..., 0])
