@@ -133,15 +133,16 @@ def inpaint(client: Client, arguments: argparse.Namespace) -> Answer:
         verbose=1,
     )
     signal = answer["signal"]
-    asked = signal.shape[: signal.ndim - signals.ndim + 1]
-    seeds = arguments.seed + np.arange(np.prod(asked)).reshape(asked)
+    seeds = checks.seeds(arguments.seed, len(signals))
+    if arguments.samples is not None:
+        seeds = seeds[:, None] + len(signals) * np.arange(arguments.samples)
     arrays = {**answer, "seed": seeds, "mask": mask, "name": np.array(names)}
     rows = {plural: signals, "observed": pictures.visible(signals, mask)}
     if arguments.samples is None:
         return Answer(arrays, {plural: signal}, names, {**rows, "inpaint": signal}, rate)
-    mean, deviation = signal.mean(axis=0), signal.std(axis=0)
+    mean, deviation = signal.mean(axis=1), signal.std(axis=1)
     arrays |= {"mean": mean, "deviation": deviation}
-    samples = {f"sample-{number + 1}": one for number, one in enumerate(signal)}
+    samples = {f"sample-{number + 1}": one for number, one in enumerate(signal.swapaxes(0, 1))}
     moments = {"mean": mean}
     if plural != "sounds":  # nobody could hear it; values in [-1, 1] have one in [0, 1]
         moments["deviation"] = 2 * deviation - 1
