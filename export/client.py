@@ -135,16 +135,17 @@ def inpaint(client: Client, arguments: argparse.Namespace) -> Answer:
         verbose=1,
     )
     signal = answer["signal"]
-    asked = signal.shape[: signal.ndim - known.ndim + 1]
-    seeds = arguments.seed + np.arange(np.prod(asked)).reshape(asked)
+    seeds = checks.seeds(arguments.seed, len(known))
+    if arguments.samples is not None:
+        seeds = seeds[:, None] + len(known) * np.arange(arguments.samples)
     arrays = {**answer, "seed": seeds, "mask": mask, "name": np.array(given.names)}
     rows = {kind.plural: known, "observed": pictures.visible(known, mask)}
     if arguments.samples is None:
         rows["inpaint"] = signal
         return Answer(arrays, {kind.plural: signal}, given.names, rows, given.header, kind)
-    mean, deviation = signal.mean(axis=0), signal.std(axis=0)
+    mean, deviation = signal.mean(axis=1), signal.std(axis=1)
     arrays |= {"mean": mean, "deviation": deviation}
-    samples = {f"sample-{number + 1}": one for number, one in enumerate(signal)}
+    samples = {f"sample-{number + 1}": one for number, one in enumerate(signal.swapaxes(0, 1))}
     moments = {"mean": mean}
     if kind.deviation_drawn:  # values in [-1, 1] have one in [0, 1]
         moments["deviation"] = 2 * deviation - 1

@@ -93,7 +93,7 @@ def assert_same_state():
 def exported(learned, tmp_path_factory):
     """The directory of versions of `learned`, with the one version 1."""
     directory = tmp_path_factory.mktemp("models") / "digits"
-    learned.export(directory / "1")
+    learned.export(directory / "1", samples=4, chains=2)
     return directory
 
 

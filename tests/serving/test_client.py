@@ -17,7 +17,6 @@ from tensorflow_serving.apis import (
 )
 
 import abp_tf
-from abp_tf import checks
 from abp_tf.serving import protocol
 
 
@@ -55,7 +54,7 @@ class TestAnswers:
         seeds = np.array([7, 7, -3, 2**40])
         assert_equal(client.synthesize(4, seed=seeds), learned.synthesize(4, seed=seeds))
         signals = digits[[0, 0, 1, 2]]
-        assert_equal(client.reconstruct(signals, seeds), learned.reconstruct(signals, seed=seeds))
+        assert_equal(client.reconstruct(signals, seed=seeds), learned.reconstruct(signals, seed=seeds))
 
     def test_ask_gives_all_outputs(self, client, learned, digits):
         answer = client.ask("reconstruct", signal=digits[:3])
@@ -66,13 +65,28 @@ class TestAnswers:
 
     def test_samples_have_seeds_of_their_own(self, client, learned, digits, masks_of_digits):
         signals, mask = digits[:5], masks_of_digits[:5]
-        samples = client.inpaint(signals, mask, seed=2, samples=4)
-        assert samples.shape == (4, *signals.shape)
-        for number, one in enumerate(samples):
-            assert_equal(one, learned.inpaint(signals, mask, seed=2 + 5 * number))
-        deviation = samples.std(axis=0)
+        answer = client.ask("inpaint", signal=signals, mask=mask, seed=2, samples=4)
+        samples = answer["signal"]
+        assert samples.shape == (5, 4, 8, 8, 1)
+        assert (answer["latent"].shape, answer["error"].shape) == ((5, 4, 4), (5, 4))
+        for number in range(4):
+            assert_equal(samples[:, number], learned.inpaint(signals, mask, seed=2 + 5 * number))
+        deviation = samples.std(axis=1)
         assert (deviation[mask] < 1e-6).all()
         assert deviation[~mask].mean() > 1e-3
+
+    def test_posterior_samples_are_those_of_the_model(self, client, learned, digits, masks_of_digits):
+        signals, mask = digits[:21].copy(), masks_of_digits[:21]
+        signals[~mask] = np.nan
+        found = client.sample_posterior(signals, mask, seed=3)
+        expected = learned.sample_posterior(signals, mask, samples=4, chains=2, seed=3)
+        assert type(found) is type(expected)
+        assert found.samples.shape == (21, 4, 8, 8, 1)
+        for name in ("samples", "mean", "deviation"):
+            assert_equal(getattr(found, name), getattr(expected, name))
+        np.testing.assert_array_equal(found.samples[:, 2][mask], signals[mask])
+        assert (found.deviation[mask] == 0).all()
+        assert found.deviation[~mask].mean() > 1e-3
 
     def test_score_is_that_of_the_model(self, start_server, digits, tmp_path):
         keras.utils.set_random_seed(0)
@@ -96,12 +110,17 @@ class TestAnswers:
 class TestModel:
     def test_signatures(self, client):
         known = client.signatures()
-        assert set(known) == {"serving_default", "synthesize", "reconstruct", "inpaint", "decode"}
+        assert set(known) == {
+            "serving_default", "synthesize", "reconstruct", "inpaint", "sample_posterior", "decode",
+        }  # fmt: skip
         inputs, outputs = known["inpaint"]
         assert list(inputs) == ["mask", "seed", "signal"]
         assert inputs["seed"] == tf.TensorSpec([None], tf.int64, name="seed")
         assert inputs["mask"] == tf.TensorSpec([None, 8, 8, 1], tf.float32, name="mask")
         assert list(outputs) == ["error", "latent", "signal"]
+        inputs, outputs = known["sample_posterior"]
+        assert list(inputs) == ["mask", "seed", "signal"]
+        assert outputs["samples"].shape.as_list() == [None, 4, 8, 8, 1]
 
     def test_status(self, client):
         assert client.status() == [(1, "AVAILABLE", "")]
@@ -142,7 +161,8 @@ class TestRefusals:
             (lambda c, x, m: c.inpaint(x, m[:2]), "Mask: expected shape"),
             (lambda c, x, m: c.inpaint(x, m & False), "nothing is in 4 of 4"),
             (lambda c, x, m: c.inpaint(x, None), "1 .or True. where an entry is observed"),
-            (lambda c, x, m: c.inpaint(x, m, samples=0), "samples: expected a number of 1 or more"),
+            (lambda c, x, m: c.sample_posterior(x, m[:2]), "Mask: expected shape"),
+            (lambda c, x, m: c.ask("inpaint", signal=x, mask=m, samples=0), "samples: .*received 0"),
             (lambda c, x, m: c.decode(np.zeros((2, 5))), r"latent: .*\('n', 4\).*\(2, 5\)"),
             (lambda c, x, m: c.decode(np.zeros((2, 4), int)), "latent: expected float32"),
             (lambda c, x, m: c.decode(np.zeros((0, 4))), "at least one row"),
@@ -412,13 +432,13 @@ class TestFailures:
             return answer
 
         monkeypatch.setattr(protocol, "arrays", spoiled)
-        with pytest.raises(checks.DivergenceError, match="smaller step size"):
+        with pytest.raises(abp_tf.DivergenceError, match="smaller step size"):
             client.reconstruct(digits[:3])
 
 
 def test_a_client_serves_several_threads(client, learned):
     with futures.ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda seed: client.synthesize(5, seed), range(8)))
+        answers = list(pool.map(lambda seed: client.synthesize(5, seed=seed), range(8)))
     for seed, answer in enumerate(answers):
         assert_equal(answer, learned.synthesize(5, seed=seed))
 
