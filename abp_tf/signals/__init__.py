@@ -7,6 +7,7 @@ from abp_tf.signals.image import Image
 from abp_tf.signals.sound import Sound
 from abp_tf.signals.texture import Texture
 from abp_tf.signals.video import Video
+from abp_tf.signals.volume import Volume
 
 __all__ = ["Part", "SignalKind", "get", "guess", "names", "of", "register"]
 
@@ -24,7 +25,7 @@ def register(kind: SignalKind) -> None:
     _KINDS[kind.name] = kind
 
 
-for _kind in (Image(), Texture(), Sound(), Video()):
+for _kind in (Image(), Texture(), Sound(), Video(), Volume()):
     register(_kind)
 
 

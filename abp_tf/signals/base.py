@@ -212,7 +212,7 @@ class SignalKind:
         Raises:
             ValueError: for arrays of another shape.
         """
-        signals = np.nan_to_num(np.asarray(signals, np.float32), nan=0.0)
+        signals = filled(signals)
         if not self.fits(signals.shape[1:]) or not signals.size:
             raise ValueError(
                 f"Expected {self.plural} [n, {', '.join(self.axes)}, channels] with "
@@ -236,7 +236,8 @@ class SignalKind:
 
         Args:
             stem: where to, without the suffix.
-            signal: `[*axes, channels]` in [-1, 1]; NaN counts as 0.
+            signal: `[*axes, channels]` in [-1, 1]; NaN, as hidden entries may hold, is written as 0
+                where files cannot hold it.
             header: what the file holds besides; see `abp_tf.data.Signals`.
             every_format: whether to write it in further formats too, where there is the package.
 
@@ -246,7 +247,7 @@ class SignalKind:
         Raises:
             ValueError: for a signal of another shape.
         """
-        signal = np.nan_to_num(np.asarray(signal, np.float32), nan=0.0)
+        signal = np.asarray(signal, np.float32)
         if not self.fits(signal.shape):
             raise ValueError(
                 f"Expected one {self.name} [{', '.join(self.axes)}, channels] with "
@@ -275,6 +276,11 @@ class SignalKind:
 
     def _save(self, stem: str, signal: np.ndarray, header: Mapping, every_format: bool) -> Path:
         raise NotImplementedError
+
+
+def filled(signals: ArrayLike) -> np.ndarray:
+    """Return signals with 0, the middle of their range, in the place of NaN."""
+    return np.nan_to_num(np.asarray(signals, np.float32), nan=0.0)
 
 
 def numbered(file: Path, count: int) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 from abp_tf import data, mask_files, networks
 from abp_tf.display import pictures
 from abp_tf.options import Option, at_least_zero, positive, share, sides
-from abp_tf.signals.base import Part, SignalKind
+from abp_tf.signals.base import Part, SignalKind, filled
 
 SIZE = sides(2, "height x width")
 SMOOTH = Option(networks.SMOOTH, "of hidden layers")
@@ -128,6 +128,6 @@ class Image(SignalKind):
         return signals
 
     def _save(self, stem: str, signal: np.ndarray, header: Mapping, every_format: bool) -> Path:
-        pixels, path = data.to_uint8(signal), Path(f"{stem}.png")
+        pixels, path = data.to_uint8(filled(signal)), Path(f"{stem}.png")
         pictures.save_png(path, pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
         return path

@@ -14,7 +14,7 @@ from abp_tf import data, networks
 from abp_tf.display import media, pictures
 from abp_tf.options import Option, positive, share
 from abp_tf.signals import few_examples
-from abp_tf.signals.base import Part, SignalKind
+from abp_tf.signals.base import Part, SignalKind, filled
 from abp_tf.signals.image import ANY, SMOOTH
 from abp_tf.signals.texture import PADDING
 
@@ -131,5 +131,5 @@ class Sound(SignalKind):
 
     def _save(self, stem: str, signal: np.ndarray, header: Mapping, every_format: bool) -> Path:
         path = Path(f"{stem}.wav")
-        media.save_wav(path, signal, header.get("rate") or media.DEFAULT_RATE)
+        media.save_wav(path, filled(signal), header.get("rate") or media.DEFAULT_RATE)
         return path

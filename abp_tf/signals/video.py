@@ -14,7 +14,7 @@ from abp_tf import data, networks
 from abp_tf.display import media
 from abp_tf.options import Option, positive, share, sides
 from abp_tf.signals import few_examples
-from abp_tf.signals.base import Part, SignalKind
+from abp_tf.signals.base import Part, SignalKind, filled
 from abp_tf.signals.image import ANY, SIZE, SMOOTH
 from abp_tf.signals.texture import PADDING
 
@@ -125,6 +125,7 @@ class Video(SignalKind):
 
     def _save(self, stem: str, signal: np.ndarray, header: Mapping, every_format: bool) -> Path:
         path, rate = Path(f"{stem}.gif"), header.get("rate")
+        signal = filled(signal)
         media.save_gif(path, signal, rate)
         if every_format and importlib.util.find_spec("av"):
             media.save_mp4(f"{stem}.mp4", signal, rate)
