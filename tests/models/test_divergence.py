@@ -84,7 +84,7 @@ def test_nothing_after_a_batch_that_is_not_finite_is_written(option):
     signals = SIGNALS.copy()
     signals[13] = 1e30  # in the third of four batches; its square is beyond float32
     before = state(model)
-    with pytest.raises(DivergenceError, match="iteration 6: .*Lower the learning rate"):
+    with pytest.raises(DivergenceError, match=r"iteration 6: .*Lower the learning rate"):
         model.fit(signals, batch_size=6, shuffle=False, verbose=0)
     assert int(model.iteration.value) == 6
     assert all(np.isfinite(part).all() for part in state(model))
