@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import keras
 import tensorflow as tf
@@ -31,20 +31,22 @@ class SignalModel(keras.Model):
         **kwargs: arguments of `keras.Model`, such as `name`.
     """
 
-    # What may be set after construction, each with a function that checks a value and returns it.
-    adjustable: ClassVar[dict[str, Callable]] = {}
+    # What may be set after construction, with checks of (class, name, value) that return the value.
+    adjustable: Mapping[str, Callable] = MappingProxyType({})
     # The methods of Keras that take masks.
-    masked: ClassVar[tuple[str, ...]] = ("fit", "evaluate", "predict")
+    masked: tuple[str, ...] = ("fit", "evaluate", "predict")
     # Whether chains run through `network` while it learns, so that it may have no BatchNorm.
     independent_rows = True
 
-    def __init__(self, *, value_range, seed: int, reported: tuple[str, ...], observation=None, **kwargs):
+    def __init__(
+        self, *, value_range, seed: int, reported: tuple[str, ...], observation=None, **kwargs
+    ):
         # Chains and energies are float32 under every policy; networks keep their own.
         super().__init__(**{**kwargs, "dtype": "float32"})
         self._settings_version = 0
         self._compiled_versions = {}  # of Keras's functions: the settings they were traced with
         self._functions, self._functions_version = {}, 0
-        self.value_range = None if value_range is None else tuple(value_range)
+        self.value_range = checks.value_range(type(self).__name__, "value_range", value_range)
         self.seed = seed
         self.observation = observation
         weight = {"shape": (), "dtype": "int64", "initializer": "zeros", "trainable": False}
@@ -62,7 +64,9 @@ class SignalModel(keras.Model):
     def __setattr__(self, name, value):
         """Set an attribute; settings are checked, and count from the next call on."""
         if name in self.adjustable:
-            value = self.adjustable[name](value)
+            value = self.adjustable[name](type(self).__name__, name, value)
+            if name in self.__dict__ and getattr(self, name) == value:
+                return
             super().__setattr__("_settings_version", self._settings_version + 1)
         elif name in inspect.signature(type(self).__init__).parameters and hasattr(self, name):
             raise AttributeError(
@@ -77,7 +81,7 @@ class SignalModel(keras.Model):
         return self._settings_version
 
     def function(self, key, make: Callable):
-        """Return a compiled function, made by `make()` where there is none under the settings of now."""
+        """Return a compiled function, made by `make()` if the settings are new."""
         if self._functions_version != self.settings_version:
             self._functions, self._functions_version = {}, self.settings_version
         if key not in self._functions:
@@ -303,7 +307,7 @@ class SignalModel(keras.Model):
                 "Weights and chains are as they were before this iteration."
             )
         self.symptoms = {diagnostics.DIVERGENCE: self.remedy().rstrip(".")}
-        self.stop_training = True  # leaves the epoch; `diagnostics.SymptomAlarm` continues with the next
+        self.stop_training = True  # leaves the epoch; `SymptomAlarm` continues with the next
         return {}
 
     def evaluate(
@@ -421,8 +425,8 @@ class SignalModel(keras.Model):
         """Save the model with its chains and optimizers to a `.keras` file; see `keras.Model.save`."""
         if not str(filepath).endswith(".keras"):
             raise ValueError(
-                f"save expected a path that ends in .keras, received {str(filepath)!r}: no other format "
-                "of Keras holds the chains. A SavedModel for serving is written by `export`."
+                f"save expected a path that ends in .keras, received {str(filepath)!r}: no other "
+                "format of Keras holds the chains. A SavedModel for serving is written by `export`."
             )
         super().save(filepath, overwrite=overwrite, **kwargs)
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import functools
 import math
+from types import MappingProxyType
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from abp_tf import checks, observation, operators
+from abp_tf import checks
 from abp_tf.models import diagnostics, schedules
 from abp_tf.models.batches import unpack
 from abp_tf.models.latent_model import LatentModel
 from abp_tf.models.posterior import Posterior
 from abp_tf.models.prior import Prior
+from abp_tf.observation import masking, operators
 from abp_tf.sampling import Langevin, Sampler
 from abp_tf.sampling.chains import LatentTable
 from abp_tf.sampling.preconditioner import Preconditioner
@@ -76,15 +78,17 @@ class Generator(LatentModel):
         (4, 16, 16, 1)
     """
 
-    adjustable = {
-        "sigma": functools.partial(checks.positive, "Generator", "sigma"),
-        "langevin": functools.partial(checks.instance, "Generator", "langevin", Sampler),
-        "inference": functools.partial(checks.instance, "Generator", "inference", Sampler),
-        "expansion": functools.partial(checks.share, "Generator", "expansion"),
-        "preconditioning": bool,
-        "value_range": checks.value_range,
-        "seed": functools.partial(checks.integer, "Generator", "seed"),
-    }  # fmt: skip
+    adjustable = MappingProxyType(
+        {
+            "sigma": checks.positive,
+            "langevin": checks.instance_of(Sampler),
+            "inference": checks.instance_of(Sampler),
+            "expansion": checks.share,
+            "preconditioning": checks.instance_of(bool),
+            "value_range": checks.value_range,
+            "seed": checks.integer,
+        }
+    )
 
     def __init__(
         self,
@@ -119,7 +123,7 @@ class Generator(LatentModel):
         self.sigma = sigma
         self.langevin = langevin or Langevin(steps=10, step_size=0.1)
         self.inference = inference or Langevin(200, self.langevin.step_size, cool=100)
-        self.chains = checks.choice("Generator", "chains", chains, ("persistent", "fresh"))
+        self.chains = checks.one_of("persistent", "fresh")("Generator", "chains", chains)
         self.expansion = expansion
         self.preconditioning = preconditioning
         self._check_expansion()
@@ -163,8 +167,9 @@ class Generator(LatentModel):
         means = {
             **self.latent_means(latent, energy, signal, mask),
             "gradient_norm": info.gradient_norm,
-            "acceptance": info.acceptance,
         }
+        if self.langevin.rejects:
+            means["acceptance"] = info.acceptance
         logs = self.commit([loss, *gradients], write, means)
         return {**logs, "stability": tf.identity(self.stability.value)}
 
@@ -178,7 +183,7 @@ class Generator(LatentModel):
         if mask is not None:
             # The curvature that few entries give scatters about their share of that of all of them. As
             # many entries as latents hold the largest to about 4 times its mean, fewer would not.
-            seen = tf.maximum(observation.entries(signal, mask), math.prod(self.latent_shape))
+            seen = tf.maximum(masking.entries(signal, mask), math.prod(self.latent_shape))
             share = tf.minimum(seen / math.prod(self.observed_shape), 1.0)
         return Posterior(
             lambda latent: self.energy(latent, signal, mask).total, self.preconditioner, share

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import keras
 import numpy as np
 
+from abp_tf import checks
 from abp_tf.networks.places import PlaceBias
 
 SMOOTH = ("elu", "silu", "gelu", "softplus", "tanh")
@@ -52,11 +53,10 @@ def check_padding(owner: str, padding: str) -> None:
         raise ValueError(f"{owner} expected a padding of 'valid' or 'same', received {padding!r}.")
 
 
-def check_positive(owner: str, **values: float) -> None:
-    """Refuse numbers of 0 or less."""
+def check_counts(owner: str, **values: int) -> None:
+    """Refuse what is no integer of 1 or more."""
     for name, value in values.items():
-        if not value > 0:
-            raise ValueError(f"{owner} expected a positive {name}, received {value!r}.")
+        checks.integer(owner, name, value, 1)
 
 
 def check_multiples(owner: str, form: str, shape: Sequence[int], factors: Sequence[int]) -> tuple:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import keras
 
-from abp_tf.networks.blocks import DOWN, FLATTEN, activated, check_activation
+from abp_tf import checks
+from abp_tf.networks.blocks import DOWN, FLATTEN, activated, check_activation, check_counts
 
 
 def image_descriptor(
@@ -52,11 +53,8 @@ def image_descriptor(
             f"received {tuple(shape)}."
         )
     check_activation("image_descriptor", activation)
-    if min(width, outputs, kernel_size, scale) <= 0:
-        raise ValueError(
-            "image_descriptor expected positive width, outputs, kernel_size and scale, received "
-            f"{width}, {outputs}, {kernel_size} and {scale}."
-        )
+    check_counts("image_descriptor", width=width, outputs=outputs, kernel_size=kernel_size)
+    checks.positive("image_descriptor", "scale", scale)
     initializer = "glorot_uniform"
     if initial_deviation is not None:
         initializer = keras.initializers.RandomNormal(stddev=initial_deviation)

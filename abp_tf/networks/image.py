@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import keras
 
+from abp_tf import checks
 from abp_tf.networks.activations import quick
-from abp_tf.networks.blocks import DOWN, SMOOTH, UP, channels_last, check_smooth
+from abp_tf.networks.blocks import DOWN, SMOOTH, UP, channels_last, check_counts, check_smooth
 
 __all__ = ["SMOOTH", "image_generator"]
 
@@ -64,12 +65,14 @@ def image_generator(
     """
     height, breadth, channels = _check_shape(shape)
     hidden = 8 * width if hidden is None else hidden
-    if min(latent_dim, width, kernel_size, antialias) < 1 or hidden < 0:
-        raise ValueError(
-            "image_generator expected latent_dim, width, kernel_size and antialias of 1 or more and "
-            "hidden of 0 or more, received "
-            f"{latent_dim}, {width}, {kernel_size}, {antialias} and {hidden}."
-        )
+    check_counts(
+        "image_generator",
+        latent_dim=latent_dim,
+        width=width,
+        kernel_size=kernel_size,
+        antialias=antialias,
+    )
+    checks.integer("image_generator", "hidden", hidden, 0)
     check_smooth("image_generator", activation)
     doublings = _doublings(min(height, breadth))
     factor = 2**doublings

@@ -170,12 +170,13 @@ class Pool(ChainTable):
         Returns:
             their numbers, int64 `[n]`, and where they are, `[n, *shape]`.
         """
-        # By sorting, because XLA knows no shuffle; and all draw a start, because it knows no open shapes.
-        lots = tf.random.stateless_uniform([self.rows], seeds[0])
-        chain = tf.cast(tf.argsort(lots)[:count], tf.int64)
+        # XLA compiles this: it has no shuffle, and no number of rows that depends on lots.
+        places, lots = (
+            tf.random.stateless_uniform([self.rows], pair, alg="philox") for pair in tf.unstack(seeds)
+        )
+        chain = tf.cast(tf.argsort(places)[:count], tf.int64)
         state = self.read(chain)
         if restart:
-            lots = tf.random.stateless_uniform([self.rows], seeds[1])
             again = tf.gather(lots, chain) < restart
             again = tf.reshape(again, [-1] + [1] * len(self.shape))
             state = tf.where(again, self.start(begin(chain)), state)

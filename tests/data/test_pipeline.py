@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 from abp_tf import checks
-from abp_tf.data import pipeline, streams
+from abp_tf.data import examples as data_examples
+from abp_tf.data import streams
 from abp_tf.models import batches
 
 Dataset = tf.data.Dataset
@@ -21,7 +22,7 @@ def changed(array, value, *place):
 
 def examples(parts):
     """Check arrays as `fit` does."""
-    data = pipeline.examples(parts, SHAPE, RANGE)
+    data = data_examples.examples(parts, SHAPE, RANGE)
     if data.index is not None:
         checks.index(data.index, 20)
 
@@ -169,10 +170,10 @@ def test_generators_are_refused_unread():
 
 def order(iteration, count=10, batch_size=4, **options):
     """The examples of the batches of one epoch, with the iteration counted as training does."""
-    data = pipeline.Examples(np.zeros((count, 1), np.float32))
+    data = data_examples.Examples(np.zeros((count, 1), np.float32))
     iteration = tf.Variable(iteration, dtype=tf.int64)
     options = {"seed": 3, **options}
-    dataset = pipeline.shuffled(data, batch_size, iteration=iteration, **options)
+    dataset = data_examples.shuffled(data, batch_size, iteration=iteration, **options)
     found = []
     for batch in dataset:
         iteration.assign_add(1)
