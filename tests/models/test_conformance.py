@@ -181,15 +181,13 @@ def test_round_trips(case, tmp_path, assert_same_state):
     assert text(loaded.get_config()) == text(model.get_config())
     assert_same_state(loaded, model)
     assert loaded.get_compile_config() == model.get_compile_config()
-    same(answers(loaded, case.given), answers(model, case.given), rtol=0)
-
-
-def test_a_model_that_is_not_compiled_is_saved_too(case, tmp_path):
-    model = type(case.model).from_config(case.model.get_config())
-    model.save(tmp_path / "model.keras")
-    again = keras.models.load_model(tmp_path / "model.keras")
-    assert not again.compiled
-    np.testing.assert_array_equal(again.synthesize(2), model.synthesize(2))
+    damaged, mask = case.given["damaged"][:20], case.given["mask"][:20]
+    np.testing.assert_array_equal(loaded.inpaint(damaged, mask), model.inpaint(damaged, mask))
+    # One that is not compiled is saved too.
+    again.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert not loaded.compiled
+    assert_same_state(loaded, again)
 
 
 # A process that knows TensorFlow and nothing of this package. It writes what exports answer, by
