@@ -364,8 +364,9 @@ class SignalModel(keras.Model):
         return self.means.metrics
 
     def _build_optimizers(self) -> None:
-        for optimizer, variables in self.learners():
-            optimizer.build(variables)
+        with self.distribute_strategy.scope():
+            for optimizer, variables in self.learners():
+                optimizer.build(variables)
 
     def _check_trainable(self, y, class_weight, sample_weight) -> None:
         _refuse(y=y, class_weight=class_weight, sample_weight=sample_weight)
