@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from abp_tf import checks
-from abp_tf.mask_kinds import block, check_probability, frames, gap, pepper, squares
+from abp_tf.mask_patterns import block, check_probability, frames, gap, pepper, squares
 
 __all__ = ["MaskSpec", "block", "frames", "gap", "parse", "pepper", "squares"]
 

@@ -29,7 +29,7 @@ def test_pictures_reach_tensorboard_and_the_projector(digits, make_model, tmp_pa
     for name in names:
         assert [event.step for event in events.Tensors(name)] == [2, 4, 5]
     width, height, png = events.Tensors("synthesis")[-1].tensor_proto.string_val
-    picture = abp_tf.pictures.grid(model.synthesize(64), columns=8)
+    picture = abp_tf.display.pictures.grid(model.synthesize(64), columns=8)
     assert (int(height), int(width)) == picture.shape[:2]
     shown = keras.ops.convert_to_numpy(np.asarray(Image.open(_bytes(png))))
     assert np.abs(shown.astype(int) - picture).max() <= 1

@@ -119,7 +119,7 @@ def test_every_source_has_one_line_of_help():
 
 @pytest.mark.parametrize("name", ["digits", "faces", "nonfaces"])
 def test_an_argument_where_none_is_taken(name):
-    with pytest.raises(ValueError, match=f"Expected '{name}' alone, received '{name}:7'"):
+    with pytest.raises(ValueError, match=f"'{name}'.*received '{name}:7'"):
         load(f"{name}:7")
 
 
@@ -131,7 +131,7 @@ def test_limit_below_one(limit):
 
 @pytest.mark.parametrize("share", [-0.1, 1, 1.5, float("nan")])
 def test_share_out_of_range(share):
-    with pytest.raises(ValueError, match=rf"test_share in \[0, 1\).*received {share}"):
+    with pytest.raises(ValueError, match=rf"test_share .*\[0, 1\).*received {share}"):
         load("digits", test_share=share)
 
 
@@ -142,7 +142,7 @@ def test_size_that_is_none(size):
 
 
 def test_split_without_a_training_image():
-    with pytest.raises(ValueError, match=r"test_share=0.9 of the 2 example\(s\) of 'digits'"):
+    with pytest.raises(ValueError, match=r"test_share=0\.9 .*\b2\b.*'digits'"):
         load("digits", limit=2, test_share=0.9)
 
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import abp_tf
-from abp_tf import likelihood
+from abp_tf.metrics import likelihood
 
 PRECISION = np.array([[3.0, 1.0, 0.0], [1.0, 2.0, 0.5], [0.0, 0.5, 1.0]], np.float32)
 SLOPE = np.array([1.0, -2.0, 0.5], np.float32)
@@ -121,7 +121,7 @@ def test_the_bandwidth_is_the_likeliest_one():
 
 
 def test_parzen_windows_refuse_what_does_not_fit():
-    with pytest.raises(ValueError, match=r"one shape .* \(3, 2\) and \(3, 4\)"):
+    with pytest.raises(ValueError, match=r"\(3, 2\) and \(3, 4\)"):
         likelihood.parzen_log_likelihood(np.zeros((3, 2)), np.zeros((3, 4)), 1.0)
     with pytest.raises(ValueError, match=r"`bandwidth`, received 0\.0"):
         likelihood.parzen_log_likelihood(np.zeros((3, 2)), np.zeros((3, 2)), 0.0)

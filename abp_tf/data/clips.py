@@ -146,7 +146,8 @@ def chosen(array: np.ndarray, item: int | None, name: str) -> tuple[np.ndarray, 
     return array[item : item + 1], slice(item, item + 1)
 
 
-def split(signals: np.ndarray, share: float, spec: str, skipped, rate) -> collect.Signals:
+def split(signals: np.ndarray, share: float, spec: str, skipped, rate, kind: str) -> collect.Signals:
     """Keeps the last windows for testing; see `collect.cut`."""
     pixels = collect.cut(collect.Pixels(signals), share, spec)
-    return collect.Signals(pixels.train, pixels.test, spec, tuple(skipped), rate=rate)
+    header = {} if rate is None else {"rate": rate}
+    return collect.Signals(pixels.train, pixels.test, spec, tuple(skipped), kind=kind, header=header)

@@ -1,8 +1,9 @@
 """What every source shares: what was asked for, what is handed over, and how images are stacked."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,7 +37,7 @@ class Signals(NamedTuple):
         skipped: Files that could not be read.
         train_labels: int32 `[n]`, the class of each training example; None if the source has none.
         test_labels: int32 `[m]`, those of the test examples.
-        rate: Samples, or frames, per second; None for images, and where nothing tells.
+        kind: Of signal, a name that `abp_tf.signals.get` knows.
         names: Of the files of all examples, those for testing included, in the order of the source;
             None if it has no files.
         places: Where in that order each training and each test example stood, int64 `[n]` and `[m]`;
@@ -44,6 +45,8 @@ class Signals(NamedTuple):
         train_mask: bool `[n, *signal_shape]` without channels, True where a training example is
             observed; None: all of it is.
         test_mask: Likewise of the test examples.
+        header: What files of such signals hold beside their values, in JSON's types: `rate`, the
+            samples of sounds or the frames of clips per second; of volumes what `load_volume` names.
     """
 
     train: np.ndarray
@@ -52,11 +55,17 @@ class Signals(NamedTuple):
     skipped: tuple[str, ...] = ()
     train_labels: np.ndarray | None = None
     test_labels: np.ndarray | None = None
-    rate: float | None = None
+    kind: str = "image"
     names: tuple[str, ...] | None = None
     places: tuple[np.ndarray, np.ndarray] | None = None
     train_mask: np.ndarray | None = None
     test_mask: np.ndarray | None = None
+    header: Mapping[str, Any] = MappingProxyType({})
+
+    @property
+    def rate(self) -> float | None:
+        """Samples, or frames, per second; None where nothing says it."""
+        return self.header.get("rate")
 
 
 class Pixels(NamedTuple):

@@ -73,7 +73,7 @@ def load_sound(
     recordings, skipped = read(argument, rate, peak, item, missing)
     rate = clips.one_rate(recordings, "rate")
     sounds, short = clips.windows(recordings, length, hop, limit, "samples")
-    return clips.split(sounds[..., None], test_share, spec, {**skipped, **short}, rate)
+    return clips.split(sounds[..., None], test_share, spec, {**skipped, **short}, rate, "sound")
 
 
 def _from_files(argument: str, rate, peak, item, missing):

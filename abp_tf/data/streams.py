@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from abp_tf import checks
-from abp_tf.data.pipeline import check_keys, refuse_labels
+from abp_tf.data.examples import check_keys, refuse_labels
 
 ENUMERATE = (
     'Number the examples before any shuffle: `dataset.enumerate().map(lambda i, x: {"signal": x, '

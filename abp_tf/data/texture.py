@@ -71,7 +71,7 @@ def load_texture(
     if crop is not None:
         photos = _crops(photos, collect.pair(crop), count, seed)
     train = convert.to_signals(photos)
-    return collect.Signals(train, train[:0], spec)
+    return collect.Signals(train, train[:0], spec, kind="texture")
 
 
 def _crops(photos: np.ndarray, sides: tuple[int, int], count: int, seed: int) -> np.ndarray:

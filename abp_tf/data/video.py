@@ -9,9 +9,9 @@ from abp_tf import checks, extras
 from abp_tf.data import clips, collect, convert, npz
 
 VIDEO_SOURCES_HELP: dict[str, str] = {
-    "video": "video:PATH: a video file or an animated GIF, or a folder of them",
-    "npz": "npz:PATH[:KEY]: an array of frames [t, h, w, c] or [n, t, h, w, c] in a NumPy file, uint8 "
-    "or floats in [-1, 1]; beside it perhaps `fps`",
+    "video": "video:PATH: a video file or GIF, or a folder of them",
+    "npz": "npz:PATH[:KEY]: an array of frames [t, h, w, c] or [n, t, h, w, c], uint8 or "
+    "floats in [-1, 1]; beside it perhaps `fps`",
 }
 
 _EXTENSIONS = frozenset(
@@ -83,7 +83,7 @@ def load_video(
     rate = clips.one_rate(recordings, "fps")
     cut, short = clips.windows(recordings, length, hop, limit, "frames")
     signals = convert.to_signals(cut)
-    return clips.split(signals, test_share, spec, {**skipped, **short}, rate)
+    return clips.split(signals, test_share, spec, {**skipped, **short}, rate, "video")
 
 
 def _from_files(argument: str, request: collect.Request, fps, item, needed):

@@ -65,8 +65,10 @@ class SignalModel(keras.Model):
         """Set an attribute; settings are checked, and count from the next call on."""
         if name in self.adjustable:
             value = self.adjustable[name](type(self).__name__, name, value)
+            if name in self.__dict__ and getattr(self, name) == value:
+                return
             super().__setattr__("_settings_version", self._settings_version + 1)
-        elif name in self.__dict__ and name in inspect.signature(type(self).__init__).parameters:
+        elif name in inspect.signature(type(self).__init__).parameters and hasattr(self, name):
             raise AttributeError(
                 f"{type(self).__name__}.{name} is fixed when the model is built. Build another model "
                 f"with `{name}=...`; what may be set later is {', '.join(self.adjustable)}."
@@ -105,6 +107,7 @@ class SignalModel(keras.Model):
             function, specs = self.signatures(**options)[name]
             return tf.function(function, specs, autograph=False, jit_compile=False)
 
+        checks.integer(type(self).__name__, "batch_size", batch_size, 1)
         key = (name, *sorted(options.items()))
         return rows.run(self.function(key, make), inputs, batch_size, verbose, outputs)
 
@@ -220,7 +223,7 @@ class SignalModel(keras.Model):
         if validation_split:
             x, validation_data = batches.split(self, x, validation_split, validation_data)
         if validation_data is not None:
-            size = validation_batch_size or batch_size
+            size = batch_size if validation_batch_size is None else validation_batch_size
             validation_data = batches.for_testing(self, validation_data, size, "evaluate")
         dataset, steps_per_epoch = batches.for_training(self, x, batch_size, shuffle, steps_per_epoch)
         self._build_optimizers()
@@ -366,8 +369,9 @@ class SignalModel(keras.Model):
 
     def _check_trainable(self, y, class_weight, sample_weight) -> None:
         _refuse(y=y, class_weight=class_weight, sample_weight=sample_weight)
-        replicas = self.distribute_strategy.num_replicas_in_sync
-        if max(replicas, tf.distribute.get_strategy().num_replicas_in_sync) > 1:
+        strategies = (self.distribute_strategy, tf.distribute.get_strategy())
+        replicas = max(strategy.num_replicas_in_sync for strategy in strategies)
+        if replicas > 1:
             raise ValueError(
                 f"{type(self).__name__} learns on one replica, but the tf.distribute strategy has "
                 f"{replicas}: build the model and call `fit` without it."

@@ -11,12 +11,13 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from abp_tf import checks, observation
-from abp_tf.data import pipeline
+from abp_tf import checks
+from abp_tf.data import examples
 from abp_tf.errors import DivergenceError
 from abp_tf.models import descriptor_signatures, diagnostics
 from abp_tf.models.base import SignalModel
 from abp_tf.models.batches import unpack
+from abp_tf.observation import masking
 from abp_tf.results import AutoEncoding, Score
 from abp_tf.sampling import Langevin, Sampler
 from abp_tf.sampling.chains import Pool
@@ -148,7 +149,7 @@ class Descriptor(SignalModel):
             float32 `[n]`, summed over entries.
         """
         signal = tf.convert_to_tensor(signal)
-        return 0.5 / self.reference_sigma**2 * observation.square(signal) - self(signal)
+        return 0.5 / self.reference_sigma**2 * masking.square(signal) - self(signal)
 
     def noise(self, seeds: tf.Tensor) -> tf.Tensor:
         """Draw what chains begin with, float32 `[n, *signal_shape]`, one from each pair of `[n, 2]`."""
@@ -171,7 +172,7 @@ class Descriptor(SignalModel):
         Returns:
             float32 `[n, *signal_shape]`, observed entries untouched.
         """
-        seen = observation.hide(signal, mask)
+        seen = masking.hide(signal, mask)
 
         def energy(hidden):
             return self.energy(tf.where(mask > 0.5, seen, hidden))
@@ -294,6 +295,7 @@ class Descriptor(SignalModel):
 
     def reset_chains(self) -> None:
         """Begin all chains of the pool anew from noise."""
+        self.table.seed = self.seed
         self.table.allocate(self.table.rows)
 
     def _check_together(self) -> None:
@@ -419,7 +421,7 @@ class Descriptor(SignalModel):
         Returns:
             float32 `[n, *signal_shape]`, observed entries untouched.
         """
-        inputs = pipeline.incomplete(signals, mask, seed, self.signal_shape, self.value_range)
+        inputs = examples.incomplete(signals, mask, seed, self.signal_shape, self.value_range)
         return self._run("inpaint", inputs, batch_size, verbose, steps)["signal"]
 
     def autoencode(

@@ -18,7 +18,7 @@ APART = 2**40
 FURTHER = 10
 # Median R̂ above which chains are said to disagree, and draws of each chain below which it says nothing:
 # that of 4 independent draws is 1.2 on average.
-DISAGREEMENT, ENOUGH = 1.05, 20
+DISAGREEMENT, ENOUGH = 1.05, 50
 
 
 class Count(NamedTuple("Count", [("samples", int), ("chains", int)])):

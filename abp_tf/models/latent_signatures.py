@@ -7,8 +7,9 @@ import functools
 import keras
 import tensorflow as tf
 
-from abp_tf import networks, observation
+from abp_tf import networks
 from abp_tf.models import draws
+from abp_tf.observation import masking
 from abp_tf.sampling.random import PRIOR, row_seeds
 
 
@@ -37,13 +38,13 @@ def signatures(model, count: draws.Count) -> dict:
 
     def reconstruct(signal, seed):
         latent, decoded, energy = model.explain(signal, None, seed)
-        error = energy.squared_error / observation.entries(signal, None)
+        error = energy.squared_error / masking.entries(signal, None)
         return {"signal": decoded, "latent": latent, "error": error}
 
     def inpaint(signal, mask, seed):
         mask = tf.cast(mask > 0.5, tf.float32)
         latent, decoded, energy = model.explain(signal, mask, seed)
-        error = tf.math.divide_no_nan(energy.squared_error, observation.entries(signal, mask))
+        error = tf.math.divide_no_nan(energy.squared_error, masking.entries(signal, mask))
         return {"signal": tf.where(mask > 0.5, signal, decoded), "latent": latent, "error": error}
 
     def infer_whole(signal, seed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -13,13 +14,18 @@ from abp_tf.networks.places import PlaceBias
 
 SMOOTH = ("elu", "silu", "gelu", "softplus", "tanh")
 KINKED = ("relu", "leaky_relu")
-DOWN = {1: keras.layers.Conv1D, 2: keras.layers.Conv2D, 3: keras.layers.Conv3D}
-UP = {
-    1: keras.layers.Conv1DTranspose,
-    2: keras.layers.Conv2DTranspose,
-    3: keras.layers.Conv3DTranspose,
-}
-CROP = {1: keras.layers.Cropping1D, 2: keras.layers.Cropping2D, 3: keras.layers.Cropping3D}
+
+
+def channels_last(name: str) -> Callable[..., keras.layers.Layer]:
+    """Return a class of `keras.layers` that has channels last, whatever Keras's global format is."""
+    return functools.partial(getattr(keras.layers, name), data_format="channels_last")
+
+
+# By the number of sides of a signal.
+DOWN = {sides: channels_last(f"Conv{sides}D") for sides in (1, 2, 3)}
+UP = {sides: channels_last(f"Conv{sides}DTranspose") for sides in (1, 2, 3)}
+CROP = {1: keras.layers.Cropping1D, 2: channels_last("Cropping2D"), 3: channels_last("Cropping3D")}
+FLATTEN = channels_last("Flatten")
 
 
 def check_smooth(owner: str, activation: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 from abp_tf import checks
-from abp_tf.networks.blocks import activated, check_activation, check_counts
+from abp_tf.networks.blocks import DOWN, FLATTEN, activated, check_activation, check_counts
 
 
 def image_descriptor(
@@ -62,7 +62,7 @@ def image_descriptor(
     image = keras.Input(shape, name="signal")
     x, side, level = image, min(height, breadth), 0
     while side > 4:
-        x = keras.layers.Conv2D(
+        x = DOWN[2](
             width * min(2**level, 8),
             kernel_size,
             2,
@@ -73,7 +73,7 @@ def image_descriptor(
         )(x)
         x = activated(activation, dtype, f"activation{level + 1}")(x)
         side, level = -(-side // 2), level + 1
-    x = keras.layers.Flatten(dtype=dtype, name="features")(x)
+    x = FLATTEN(dtype=dtype, name="features")(x)
     # f is large beside the differences that samples and data make in it: float32 under every policy.
     x = keras.layers.Dense(outputs, kernel_initializer=initializer, dtype="float32", name="score")(x)
     if outputs > 1:

@@ -6,7 +6,7 @@ import keras
 
 from abp_tf import checks
 from abp_tf.networks.activations import quick
-from abp_tf.networks.blocks import SMOOTH, check_counts, check_smooth
+from abp_tf.networks.blocks import DOWN, SMOOTH, UP, channels_last, check_counts, check_smooth
 
 __all__ = ["SMOOTH", "image_generator"]
 
@@ -107,7 +107,7 @@ def image_generator(
             # Each entry of the output has so many inputs: a quarter of the kernel, all channels.
             inputs = kernel_size**2 / 4 * filters[level - 1]
             initializer = keras.initializers.RandomNormal(stddev=(2 / inputs) ** 0.5)
-        layer = keras.layers.Conv2DTranspose(
+        layer = UP[2](
             count,
             kernel_size,
             2,
@@ -120,11 +120,9 @@ def image_generator(
         x = normalised(layer(x), f"up{level}")
         if antialias > 1:
             side = min(antialias, 2**level)
-            pool = keras.layers.AveragePooling2D(
-                side, 1, padding="same", dtype=dtype, name=f"average{level}"
-            )
-            x = pool(x)
-    x = keras.layers.Conv2D(channels, 3, padding="same", dtype=dtype, name="signal")(x)
+            pool = channels_last("AveragePooling2D")
+            x = pool(side, 1, padding="same", dtype=dtype, name=f"average{level}")(x)
+    x = DOWN[2](channels, 3, padding="same", dtype=dtype, name="signal")(x)
     # Residuals are float32 under every precision policy, so the last activation is too.
     x = keras.layers.Activation("tanh", dtype="float32", name="range")(x)
     return keras.Model(latent, x, name="image_generator")

@@ -170,18 +170,21 @@ class Pool(ChainTable):
         Returns:
             their numbers, int64 `[n]`, and where they are, `[n, *shape]`.
         """
-        everyone = tf.range(self.rows, dtype=tf.int64)
-        chain = tf.random.experimental.stateless_shuffle(everyone, seeds[0])[:count]
+        # XLA compiles this: it has no shuffle, and no number of rows that depends on lots.
+        places, lots = (
+            tf.random.stateless_uniform([self.rows], pair, alg="philox") for pair in tf.unstack(seeds)
+        )
+        chain = tf.cast(tf.argsort(places)[:count], tf.int64)
         state = self.read(chain)
         if restart:
-            lots = tf.random.stateless_uniform([self.rows], seeds[1])
-            again = tf.where(tf.gather(lots, chain) < restart)
-            begun = self.start(begin(tf.gather_nd(chain, again)))
-            state = tf.tensor_scatter_nd_update(state, again, begun)
+            again = tf.gather(lots, chain) < restart
+            again = tf.reshape(again, [-1] + [1] * len(self.shape))
+            state = tf.where(again, self.start(begin(chain)), state)
         return chain, state
 
-    @tf.function
     def draw(self, rows: int) -> tf.Tensor:
         """Draw from where chains start."""
         # The iteration before the first.
-        return self.start(training_seeds(self.seed, PRIOR, -1, tf.range(rows)))
+        seeds = training_seeds(self.seed, PRIOR, -1, tf.range(rows))
+        # Compiled, as it is a map over the rows; anew, as settings of the model may have changed.
+        return tf.function(self.start)(seeds)

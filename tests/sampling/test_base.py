@@ -52,6 +52,9 @@ def test_numbers_of_numpy_are_welcome():
 def test_what_a_sampler_can_be_asked():
     langevin, mala, hmc, descent = ALL
     assert [sampler.total_steps for sampler in ALL] == [30, 5, 15, 7]
+    assert [sampler.rejects for sampler in ALL] == [False, True, True, False]
+    assert [sampler.draws_samples for sampler in ALL] == [True, True, True, False]
+    assert not mala.with_steps(0).draws_samples
     assert langevin.with_steps(4) == Langevin(4, 0.3, 0.5)
     assert hmc.with_steps(4) == HMC(4, 0.2, leapfrog=3)
     assert descent.with_steps(4) == Descent(4, 0.1, 2)
