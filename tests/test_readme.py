@@ -13,7 +13,13 @@ from train import parsing
 
 ROOT = Path(__file__).parents[1]
 
-PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md"]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "benchmarks/README.md",
+    "export/deploy/README.md",
+]
 PAGES += [f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
 WITH_CODE = ["docs/data.md", "docs/models.md", "docs/serving.md"]
