@@ -86,7 +86,7 @@ def make_coopnets(kind):
         inference=abp_tf.Langevin(8, 0.05, cool=4),
     )
     descriptor = abp_tf.Descriptor(
-        DESCRIPTORS[kind](), 0.3, langevin=abp_tf.Langevin(4, 0.02), chains="short-run"
+        DESCRIPTORS[kind](), reference_sigma=0.3, langevin=abp_tf.Langevin(4, 0.02), chains="short-run"
     )
     model = abp_tf.CoopNets(generator, descriptor, latent_steps=1)
     model.compile(keras.optimizers.Adam(1e-3), keras.optimizers.Adam(1e-3))

@@ -6,6 +6,7 @@ import math
 
 import keras
 
+from abp_tf import checks
 from abp_tf.networks import blocks
 
 FORM = "(depth, height, width, channels)"
@@ -47,7 +48,7 @@ def volume_generator(
         (None, 16, 32, 32, 1)
     """
     owner = "volume_generator"
-    blocks.check_positive(owner, latent_dim=latent_dim, width=width, levels=levels)
+    blocks.check_counts(owner, latent_dim=latent_dim, width=width, levels=levels)
     if kernel_size < 2:
         raise ValueError(f"{owner} expected a kernel_size of 2 or more, received {kernel_size!r}.")
     blocks.check_smooth(owner, activation)
@@ -65,7 +66,7 @@ def volume_generator(
     )(latent)
     x = keras.layers.Reshape((*base, channels[0]), dtype=dtype, name="map")(x)
     for level in range(1, levels + 1):
-        x = keras.layers.Conv3DTranspose(
+        x = blocks.UP[3](
             channels[level],
             kernel_size,
             2,
@@ -113,7 +114,8 @@ def volume_descriptor(
         (None, 1)
     """
     owner = "volume_descriptor"
-    blocks.check_positive(owner, width=width, levels=levels, kernel_size=kernel_size, scale=scale)
+    blocks.check_counts(owner, width=width, levels=levels, kernel_size=kernel_size)
+    checks.positive(owner, "scale", scale)
     shape = blocks.check_multiples(owner, FORM, shape, (1, 1, 1))
     last = tuple(-(-side // 2**levels) for side in shape[:-1])
     return blocks.bottom_up(
