@@ -130,8 +130,8 @@ def test_a_gap_in_a_sound_is_filled(ask, models, bell):
     np.testing.assert_allclose(samples, answer["signal"][1, :, 0], atol=1e-4)
 
     directory, answer = ask("inpaint", "sound", *words, "--samples", 2)
-    assert answer["seed"].tolist() == [[3, 4], [5, 6]]
-    np.testing.assert_allclose(answer["signal"][0], expected, atol=1e-4)
+    assert answer["seed"].tolist() == [[3, 5], [4, 6]]
+    np.testing.assert_allclose(answer["signal"][:, 0], expected, atol=1e-4)
     assert answer["deviation"].shape == (2, 96, 1)
     folders = {name.split("/")[0] for name in files(directory) if "/" in name}
     assert folders == {"sample-1", "sample-2", "mean"}
