@@ -1,6 +1,8 @@
 """Generative ConvNets learned by maximum likelihood with Langevin dynamics."""
 
+import importlib
 import os
+from typing import TYPE_CHECKING
 
 # Asked before Keras is imported, which fails in words of its own where the other one is missing.
 _REMEDY = "Set the environment variable KERAS_BACKEND=tensorflow before Python starts."
@@ -20,28 +22,28 @@ from abp_tf import (
     baselines,
     callbacks,
     data,
-    features,
+    display,
     interpolation,
-    likelihood,
     masks,
-    media,
     metrics,
+    models,
     networks,
-    pictures,
-    watch,
+    sampling,
+    signals,
 )
 from abp_tf._version import __version__
-from abp_tf.checks import DivergenceError
-from abp_tf.client import Client
-from abp_tf.coopnets import CoopNets
-from abp_tf.descriptor import Descriptor
-from abp_tf.generator import Generator
-from abp_tf.langevin import Langevin
-from abp_tf.operators import Blur, Coarser, Observation, Projection
-from abp_tf.sizes import resized, synthesize_at
-from abp_tf.wire import ServingError
+from abp_tf.errors import DivergenceError, ServingError
+from abp_tf.models import CoopNets, Descriptor, Generator
+from abp_tf.models.resize import resized, synthesize_at
+from abp_tf.observation.operators import Blur, Coarser, Observation, Projection
+from abp_tf.sampling import HMC, MALA, Langevin
+
+if TYPE_CHECKING:
+    from abp_tf.serving.client import Client
 
 __all__ = [
+    "HMC",
+    "MALA",
     "Blur",
     "Client",
     "Coarser",
@@ -57,15 +59,27 @@ __all__ = [
     "baselines",
     "callbacks",
     "data",
-    "features",
+    "display",
     "interpolation",
-    "likelihood",
     "masks",
-    "media",
     "metrics",
+    "models",
     "networks",
-    "pictures",
     "resized",
+    "sampling",
+    "signals",
     "synthesize_at",
-    "watch",
 ]
+
+# These need gRPC, which takes time to load and which training does without.
+_LATER = {"Client": "abp_tf.serving.client"}
+
+
+def __getattr__(name: str):
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LATER[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
+import numbers
+from collections.abc import Callable
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 SCALING = "Scale 8-bit images with `images.astype('float32') / 127.5 - 1`."
 POLARITY = "A mask holds 1 (or True) where an entry is observed and 0 (or False) where it is hidden."
-
-NOT_FINITE = "not finite"  # what a step says for which the model knows the remedy
-DIVERGENCE = "divergence"  # the sign of trouble that such a step is
-
-
-class DivergenceError(RuntimeError):
-    """Training or inference left the finite numbers; the message says what to change."""
 
 
 def signals(
@@ -147,6 +139,123 @@ def labels(values, count: int, where: str = "") -> np.ndarray:
     return numbers
 
 
+def index(values: np.ndarray, count: int) -> None:
+    """Refuse examples' numbers that are not distinct, or not from 0 to `count` − 1."""
+    distinct = len(np.unique(values))
+    if distinct != len(values) or values.min() < 0 or values.max() >= count:
+        raise ValueError(
+            f"Index: expected distinct numbers from 0 to {count - 1}, received {distinct} distinct "
+            f"ones among {len(values)}, from {values.min()} to {values.max()}."
+        )
+
+
+def integer(owner: str, name: str, value, least: int | None = None) -> int:
+    """Return an option as an int, or refuse what is no integer of `least` or more.
+
+    Args:
+        owner: what has the option, for the message.
+        name: of the option.
+        value: what was given; NumPy's integers are welcome, bool is not.
+        least: smallest value that is allowed; None: any.
+
+    Raises:
+        ValueError: for anything else.
+
+    Example:
+        >>> integer("Langevin", "steps", np.int64(3), 0)
+        3
+    """
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or (least is not None and value < least):
+        expected = "an integer" if least is None else f"an integer of {least} or more"
+        raise ValueError(f"{owner} expected `{name}` to be {expected}, received {value!r}.")
+    return int(value)
+
+
+def positive(
+    owner: str,
+    name: str,
+    value,
+    remedy: str = "",
+    *,
+    infinite: bool = False,
+    optional: bool = False,
+) -> float | None:
+    """Return an option as a float, or refuse what is no number above 0.
+
+    Args:
+        owner: what has the option, for the message.
+        name: of the option.
+        value: what was given; NumPy's numbers are welcome, bool is not.
+        remedy: a sentence that ends the message.
+        infinite: whether infinity is allowed.
+        optional: whether None is allowed, and returned.
+
+    Raises:
+        ValueError: for anything else.
+
+    Example:
+        >>> positive("Langevin", "step_size", 1)
+        1.0
+    """
+    if optional and value is None:
+        return None
+    if not _is_number(value) or not 0 < value or (value == np.inf and not infinite):
+        raise ValueError(f"{owner} expected a positive `{name}`, received {value!r}. {remedy}".rstrip())
+    return float(value)
+
+
+def not_negative(owner: str, name: str, value) -> float:
+    """Return an option as a float, or refuse what is no finite number of 0 or more; see `positive`."""
+    if not _is_number(value) or not 0 <= value < np.inf:
+        raise ValueError(f"{owner} expected a `{name}` of 0 or more, received {value!r}.")
+    return float(value)
+
+
+def share(owner: str, name: str, value) -> float:
+    """Return an option as a float, or refuse what is no number in [0, 1]; see `positive`."""
+    if not _is_number(value) or not 0 <= value <= 1:
+        raise ValueError(f"{owner} expected a `{name}` in [0, 1], received {value!r}.")
+    return float(value)
+
+
+def one_of(*choices: str) -> Callable:
+    """Return a check of an option that is one of some words, of (owner, name, value)."""
+
+    def check(owner: str, name: str, value) -> str:
+        if value not in choices:
+            raise ValueError(f"{owner} expected `{name}` to be one of {choices}, received {value!r}.")
+        return value
+
+    return check
+
+
+def instance_of(kind: type) -> Callable:
+    """Return a check of an option that is of a class, of (owner, name, value)."""
+
+    def check(owner: str, name: str, value):
+        if not isinstance(value, kind):
+            raise ValueError(f"{owner} expected `{name}` to be a {kind.__name__}, received {value!r}.")
+        return value
+
+    return check
+
+
+def value_range(owner: str, name: str, value) -> tuple[float, float] | None:
+    """Return an interval as two floats, None as it is, or refuse what is neither."""
+    if value is None:
+        return None
+    low, high = (float(end) for end in value)
+    if not -np.inf < low < high < np.inf:
+        raise ValueError(f"{owner} expected `{name}` to be two numbers that rise, received {value!r}.")
+    return low, high
+
+
+def _is_number(value) -> bool:
+    """Tell whether a value is a real number, of Python or NumPy, and no bool."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
 def network(model, owner: str) -> None:
     """Refuse networks that cannot be learned: no model, unknown shapes, no weights, float16.
 
@@ -194,21 +303,3 @@ def independent_rows(model: keras.Model) -> None:
 
 def _range_text(value_range) -> str:
     return "any range" if value_range is None else f"[{value_range[0]:g}, {value_range[1]:g}]"
-
-
-def graph_assert(condition: tf.Tensor, text: str, diverged: bool = False) -> tf.Operation:
-    """Assert inside a graph, in words that `readable_errors` can find again."""
-    return tf.debugging.Assert(condition, [f"<<{'diverged' if diverged else 'refused'}: {text}>>"])
-
-
-@contextlib.contextmanager
-def readable_errors():
-    """Turn an assertion of `graph_assert` into the `ValueError` or `DivergenceError` it stands for."""
-    try:
-        yield
-    except tf.errors.InvalidArgumentError as error:
-        found = re.search(r"<<(refused|diverged): (.*?)>>", str(error), re.DOTALL)
-        if found is None:
-            raise
-        kind = DivergenceError if found[1] == "diverged" else ValueError
-        raise kind(found[2]) from None

@@ -39,9 +39,11 @@ def aside(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a path beside `path` to write to; rename it to `path` when the block ends well.
 
     Args:
-        path: where the file is to be; one that is there is replaced at the very end.
+        path: where the file is to be; one that is there is replaced at the very end, missing folders
+            are made.
     """
     path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     # The same suffix, because writers choose the format by it.
     temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
     try:
@@ -60,8 +62,6 @@ def write_json(path: str | os.PathLike, value) -> None:
 
 
 def replace(path: str | os.PathLike, content: bytes) -> None:
-    """Write `content`, aside and renamed; missing folders are made."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write `content`, aside and renamed."""
     with aside(path) as temporary:
         temporary.write_bytes(content)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from abp_tf.checks import DivergenceError
+from abp_tf.errors import DivergenceError
 
 
 def call(main: Callable[[list[str] | None], int | None], argv: list[str] | None) -> int | None:

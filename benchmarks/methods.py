@@ -174,7 +174,7 @@ def _draws_ways(model: Generator, settings: dict) -> dict:
     count, chains = settings["samples"], settings["chains"]
 
     def median(images, mask):
-        drawn = model.inpaint(images, mask, samples=count, chains=chains).samples
+        drawn = model.sample_posterior(images, mask, samples=count, chains=chains).samples
         return np.median(drawn, axis=1)
 
     return {f"median of {count} draws": median, "one": model.inpaint}
@@ -225,7 +225,7 @@ def _vae_ways(model: baselines.VAE, settings: dict) -> dict:
         def inpaint(images, mask, seed=0):
             model.method = method
             model.inference = baselines.Descent(steps, settings["inference_rate"])
-            return model.inpaint(images, mask, seed)
+            return model.inpaint(images, mask, seed=seed)
 
         return inpaint
 

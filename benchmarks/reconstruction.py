@@ -15,7 +15,8 @@ import keras
 import numpy as np
 from sklearn.decomposition import PCA
 
-from abp_tf import Generator, Langevin, files, metrics, networks, pictures, programs
+from abp_tf import Generator, Langevin, files, metrics, networks, programs
+from abp_tf.display import pictures
 
 from . import cells, fashion
 

@@ -13,13 +13,15 @@ import signal
 from pathlib import Path
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from abp_tf import programs
+from abp_tf import extras, programs
 
 from .measures import Measures
 from .model import Model
 from .service import Limits, Service
+
+with extras.needed("serving"):
+    from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from tensorflow_serving.apis import (
 )
 from tensorflow_serving.apis.get_model_metadata_pb2 import SignatureDefMap
 
-from abp_tf.signatures import DEFAULT
+from abp_tf.serving.saved_model import DEFAULT
 
 from .batches import Batches
 from .measures import Measures

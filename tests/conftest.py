@@ -74,11 +74,10 @@ def masks_of_digits(digits):
 
 def state(model):
     """Everything a resumed training must have in common with one left alone."""
-    optimizers = [optimizer for optimizer, _ in model._learners()] if model.compiled else []
+    optimizers = [optimizer for optimizer, _ in model.learners()] if model.compiled else []
     variables = [*model.weights, *(value for one in optimizers for value in one.variables)]
     parts = [np.asarray(variable) for variable in variables]
-    parts.append(model.table.table.numpy())
-    return parts
+    return [*parts, *(table.states.numpy() for table in model.tables)]
 
 
 @pytest.fixture
@@ -94,7 +93,7 @@ def assert_same_state():
 def exported(learned, tmp_path_factory):
     """The directory of versions of `learned`, with the one version 1."""
     directory = tmp_path_factory.mktemp("models") / "digits"
-    learned.export(directory / "1")
+    learned.export(directory / "1", samples=4, chains=2)
     return directory
 
 

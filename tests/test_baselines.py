@@ -6,6 +6,7 @@ import tensorflow as tf
 import abp_tf
 from abp_tf import metrics
 from abp_tf.baselines import GAN, PCA, VAE, Descent, mirror
+from abp_tf.sampling.random import row_normal
 
 KINDS = (VAE, GAN)
 
@@ -46,10 +47,12 @@ def test_the_bound_in_numpy(digits, masks_of_digits, make_baseline):
     # One step at no rate reports the bound of the weights it began with.
     model = make_baseline(VAE, learning_rate=1e-12, sigma=0.4, batch_norm=False)
     logs = model.fit({"signal": digits, "mask": masks_of_digits}, batch_size=120, verbose=0).history
-    seeds = abp_tf.noise.training_seeds(0, abp_tf.noise.LATENT, 0, tf.range(120, dtype=tf.int64))
+    seeds = abp_tf.sampling.random.training_seeds(
+        0, abp_tf.sampling.random.LATENT, 0, tf.range(120, dtype=tf.int64)
+    )
     mask = masks_of_digits[..., None].astype(np.float32)
     mean, deviation = (part.numpy() for part in model.encode(digits * mask, mask))
-    latent = mean + deviation * abp_tf.noise.row_normal(seeds, [8]).numpy()
+    latent = mean + deviation * row_normal(seeds, [8]).numpy()
     residual = ((digits - model(latent).numpy()) * mask).reshape(120, -1)
     counts = mask.sum((1, 2, 3))
     nll = (residual**2).sum(1) / 0.32 + counts / 2 * np.log(2 * np.pi * 0.16)

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 import abp_tf
-from abp_tf import data, media, networks, programs
+from abp_tf import data, networks, programs
+from abp_tf.display import media
 from export import client as program
 
 RATE = 8000

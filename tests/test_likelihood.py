@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import abp_tf
-from abp_tf import likelihood
+from abp_tf.metrics import likelihood
 
 PRECISION = np.array([[3.0, 1.0, 0.0], [1.0, 2.0, 0.5], [0.0, 0.5, 1.0]], np.float32)
 SLOPE = np.array([1.0, -2.0, 0.5], np.float32)
@@ -91,9 +91,9 @@ def test_log_likelihood_of_a_descriptor_is_that_of_its_gaussian():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"base_sigma": math.inf}, "`base_sigma` expected a positive, finite number"),
-        ({"step_size": 0.0}, "`step_size` expected a positive, finite number"),
-        ({"chains": 1}, "expected integers of 2 or more, received 1000 and 1"),
+        ({"base_sigma": math.inf}, "`base_sigma`, received inf"),
+        ({"step_size": 0.0}, r"`step_size`, received 0\.0"),
+        ({"chains": 1}, "`chains` .*received 1"),
     ],
 )
 def test_impossible_annealing_is_refused(change, message):
@@ -121,7 +121,7 @@ def test_the_bandwidth_is_the_likeliest_one():
 
 
 def test_parzen_windows_refuse_what_does_not_fit():
-    with pytest.raises(ValueError, match=r"one shape .* \(3, 2\) and \(3, 4\)"):
+    with pytest.raises(ValueError, match=r"\(3, 2\) and \(3, 4\)"):
         likelihood.parzen_log_likelihood(np.zeros((3, 2)), np.zeros((3, 4)), 1.0)
-    with pytest.raises(ValueError, match="`bandwidth` expected a positive"):
+    with pytest.raises(ValueError, match=r"`bandwidth`, received 0\.0"):
         likelihood.parzen_log_likelihood(np.zeros((3, 2)), np.zeros((3, 2)), 0.0)

@@ -1,5 +1,7 @@
+import importlib.metadata
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +14,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import abp_tf
 from abp_tf._version import __version__
+from abp_tf.serving import client, protocol
 from train import command
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -38,6 +42,49 @@ print(json.dumps({
     "programs": programs,
 }))
 """
+
+# What `import abp_tf` does without, though Keras and TensorFlow load some of it where it is there.
+LATER = "PIL arviz_stats grpc matplotlib scipy tensorboard".split()
+LATER += ["tensorflow_datasets", "tensorflow_serving"]
+
+# A process in which the packages named in REFUSED cannot be imported.
+REFUSAL = """
+import importlib, json, os, pkgutil, sys
+
+class Refusal:
+    names = set(json.loads(os.environ["REFUSED"]))
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.names:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Refusal())
+"""
+
+# Every module with what its import says, and the uses for which no extra is asked.
+PLAIN = (
+    REFUSAL
+    + """
+import abp_tf, keras, numpy as np
+
+said = {}
+for module in pkgutil.walk_packages(abp_tf.__path__, "abp_tf.", onerror=lambda name: None):
+    try:
+        importlib.import_module(module.name)
+        said[module.name] = ""
+    except ImportError as error:
+        said[module.name] = str(error)
+
+network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(16), keras.layers.Reshape((4, 4, 1))])
+model = abp_tf.Generator(network, langevin=abp_tf.Langevin(1, 0.1), value_range=None)
+model.compile(optimizer="sgd")
+model.fit(np.zeros((4, 4, 4, 1), np.float32), epochs=1, verbose=0)
+abp_tf.display.pictures.save_png("a.png", abp_tf.display.pictures.grid(model.synthesize(2), columns=2))
+model.export("models/1")
+abp_tf.Client("localhost:1", model="models").close()
+print(json.dumps(said))
+"""
+)
 
 
 def run_python(code, path, folder, **environment):
@@ -123,6 +170,59 @@ class TestWheel:
         last = run.stderr.strip().splitlines()[-1]
         assert last.startswith("ImportError: ")
         assert "KERAS_BACKEND=tensorflow" in last
+
+
+def closure(requirements):
+    """Canonical names of the distributions that are installed for requirements."""
+    found, ahead = set(), [(text, "") for text in requirements]
+    while ahead:
+        text, extra = ahead.pop()
+        one = Requirement(text)
+        name = canonicalize_name(one.name)
+        if (one.marker and not one.marker.evaluate({"extra": extra})) or (name, extra) in found:
+            continue
+        found.add((name, extra))
+        wanted = importlib.metadata.requires(name) or ()
+        ahead += [(each, asked) for each in wanted for asked in ("", *one.extras)]
+    return {name for name, _ in found}
+
+
+@pytest.fixture
+def refused(wheel):
+    """The packages that are there, and would not be without extras."""
+    plain = {"abp-tf", *closure(metadata(wheel).get_all("Requires-Dist"))}
+    there = importlib.metadata.packages_distributions().items()
+    return [name for name, owners in there if not plain & set(map(canonicalize_name, owners))]
+
+
+class TestPlainInstall:
+    def test_import_loads_nothing_that_only_some_uses_need(self, installed, tmp_path):
+        code = f"{REFUSAL}import abp_tf; from abp_tf import callbacks, data, media, pictures"
+        run = run_python(code, installed, tmp_path, REFUSED=json.dumps(LATER))
+        assert run.returncode == 0, run.stderr
+
+    def test_every_module_is_imported_or_names_its_extra(self, wheel, installed, refused, tmp_path):
+        assert {"av", "skimage", "sklearn", "tensorflow_datasets", "prometheus_client"} <= set(refused)
+        run = run_python(PLAIN, installed, tmp_path, REFUSED=json.dumps(refused))
+        assert run.returncode == 0, run.stderr
+        said = json.loads(run.stdout.splitlines()[-1])
+        assert {"abp_tf.models.generator", "abp_tf.train.command", "abp_tf.export.server"} < set(said)
+        extras = set(metadata(wheel).get_all("Provides-Extra"))
+        for module, text in said.items():
+            named = re.findall(r'pip install "abp_tf\[(\w+)\]"', text)
+            assert not text or (named and set(named) <= extras), f"{module}: {text}"
+        assert [module for module, text in said.items() if text] == [
+            "abp_tf.export.measures",
+            "abp_tf.export.server",
+            "abp_tf.export.service",
+        ]
+
+
+def test_what_is_imported_later_is_there():
+    assert abp_tf.Client is client.Client
+    assert abp_tf.ServingError is protocol.ServingError
+    assert set(abp_tf.__all__) <= set(dir(abp_tf))
+    assert not hasattr(abp_tf, "clients")
 
 
 def test_constraints_are_within_the_ranges(wheel):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from abp_tf import masks, programs, runs
+from abp_tf import masks, programs, runs, signals
 from train import coopnets, descriptor, evaluate, generator, recover
 
 pytestmark = pytest.mark.usefixtures("loaded_once")
@@ -26,8 +26,11 @@ KINDS = {
     "video": (
         "--length 8 --size 16 --levels 2 --time-levels 1 --stationary".split(), "frames:0.5", "gif"
     ),
+    "volume": ("--levels 2 --test-share 0.3".split(), "block:4", "npy"),
 }  # fmt: skip
-SHAPES = {"texture": (32, 32, 1), "sound": (1200, 1), "video": (8, 16, 16, 3)}
+SHAPES = {
+    "texture": (32, 32, 1), "sound": (1200, 1), "video": (8, 16, 16, 3), "volume": (8, 12, 8, 1),
+}  # fmt: skip
 
 
 def inside(module, *words):
@@ -35,6 +38,15 @@ def inside(module, *words):
     with pytest.raises(SystemExit) as ending:
         programs.run(module.main, [str(word) for word in words])
     return ending.value.code
+
+
+def blobs(count, shape):
+    """Volumes with one bright ball each, uint8."""
+    random = np.random.default_rng(0)
+    places = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
+    centres = random.uniform(0.3, 0.7, (count, 1, 1, 1, 3)) * shape
+    squares = ((places - centres) ** 2).sum(axis=-1)
+    return np.uint8(255 * np.exp(-squares / 8))
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +59,7 @@ def sources(tmp_path_factory):
     for number, frame in enumerate(clip):
         frame[number % 12 : number % 12 + 4, 4:8] = 255
     np.savez(place / "video.npz", frames=clip, fps=12)
+    np.savez(place / "volume.npz", blobs(7, (8, 12, 8)))
     return place
 
 
@@ -90,7 +103,7 @@ CASES = [*((generator, kind) for kind in KINDS), (descriptor, "texture"), (coopn
 def test_learn_and_recover(program, kind, made, tmp_path):
     (path, said), out = made(program, kind), tmp_path / "out"
     _, mask, suffix = KINDS[kind]
-    assert f"test {kind}s of {SHAPES[kind]}" in said
+    assert f"test {signals.get(kind).plural} of {SHAPES[kind]}" in said
     run = runs.Run.open(path)
     assert run.config["settings"]["kind"] == kind
     assert run.config["data"].get("rate") == {"sound": 8000, "video": 12}.get(kind)
@@ -160,6 +173,36 @@ def test_signals_with_nan_where_they_are_hidden(kind, sources, tmp_path):
     suffixes = {"sound": {".png"}, "video": {".gif"}}[kind]
     assert {file.suffix for file in (out / "deviation").iterdir()} == suffixes
     assert len(list((out / "deviation").iterdir())) == 4 * len(suffixes)
+
+
+def test_scans_are_recovered_as_scans(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    affine = np.diag([2.0, 2.0, 3.0, 1.0])
+    for number, volume in enumerate(blobs(6, (8, 8, 8))):
+        scan = nibabel.Nifti1Image(volume.astype(np.int16) * 4 - 20, affine)
+        nibabel.save(scan, tmp_path / f"scan-{number}.nii.gz")
+    path, out = tmp_path / "run", tmp_path / "out"
+    words = f"--kind volume --data volume:{tmp_path} --levels 1 --width 2 --epochs 1 --steps 2".split()
+    words += [*LATENT, "--steps-per-epoch", 2, "--test-share", 0.2]
+    assert inside(generator, "--run", path, *words) == 0
+    config = runs.Run.open(path).config
+    assert config["data"]["affine"] == affine.tolist()
+    given = ["--data", f"volume:{tmp_path / 'scan-2.nii.gz'}", "--mask", "block:4", "--samples", 2]
+    assert inside(recover, "--run", path, *given, "--out", out) == 0
+    found = {
+        name: nibabel.load(out / name / "scan-2.nii.gz")
+        for name in ("observed", "recovered", "deviation")
+    }
+    scan = nibabel.load(tmp_path / "scan-2.nii.gz").get_fdata()
+    hidden = np.isnan(found["observed"].get_fdata())
+    assert hidden.sum() == 4**3
+    for name in ("observed", "recovered"):
+        np.testing.assert_array_equal(found[name].affine, affine)
+        values = found[name].get_fdata()
+        np.testing.assert_allclose(values[~hidden], scan[~hidden], atol=0.01)
+    assert (found["deviation"].get_fdata()[hidden] > 0).all()
+    with Image.open(out / "recovered" / "scan-2.png") as picture:
+        assert picture.size[0] > 64
 
 
 def test_another_texture_after_one_of_several(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 import abp_tf
 from abp_tf import programs, runs
-from train import evaluate, generator, recover
+from train import evaluate, generator, parsing, recover
 
 pytestmark = pytest.mark.usefixtures("loaded_once")
 TINY = "--width 4 --latent-dim 4 --kernel-size 3 --steps 2 --inference-steps 6 --inference-cool 3"
@@ -114,9 +114,8 @@ def test_projections_are_resumed_with_the_same_ones(sources, tmp_path):
 
 def test_networks_of_coarser_and_blurred_images_keep_no_pattern_of_their_own():
     def antialias(*words):
-        return generator.settle(vars(generator.parser().parse_args(["--run", "r", *words])))[
-            "antialias"
-        ]
+        given = parsing.parse("generator", "", generator.table, ["--run", "r", *words])
+        return generator.settle({name: given[name] for name in given if name != "run"})["antialias"]
 
     assert antialias("--observe", "coarser:4") == 4
     assert antialias("--observe", "blur:1.5") == 2

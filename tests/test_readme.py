@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes import Server
+from train import parsing
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -58,7 +59,10 @@ def test_commands_are_understood(command):
         assert command.find(words[1:])
     else:
         module = importlib.import_module(words[2])
-        if hasattr(module, "parser"):
+        if hasattr(module, "RECIPE") and "--resume" not in words:
+            recipe = module.RECIPE
+            assert parsing.parse(recipe.name, recipe.description, recipe.table, words[3:])
+        elif hasattr(module, "parser"):
             module.parser().parse_args(words[3:])
 
 

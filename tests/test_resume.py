@@ -135,6 +135,7 @@ def left_alone():
 RANDOM = np.random.default_rng(2024)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "at", "delay"),
     [

@@ -1,8 +1,8 @@
 """What generators are compared against: PCA, VAE and GAN, learned from the same incomplete data."""
 
-from abp_tf.baselines.descent import Descent
 from abp_tf.baselines.gan import GAN
 from abp_tf.baselines.pca import PCA
 from abp_tf.baselines.vae import VAE
+from abp_tf.sampling import Descent
 
 __all__ = ["GAN", "PCA", "VAE", "Descent"]

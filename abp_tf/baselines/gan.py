@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import keras
 import tensorflow as tf
 
-from abp_tf import checks, observation
+from abp_tf import checks
 from abp_tf.baselines import mirror
-from abp_tf.baselines.descent import Descent
-from abp_tf.baselines.latent_model import LatentModel
-from abp_tf.noise import PRIOR, later, row_seeds, training_seeds
-from abp_tf.training import unpack
+from abp_tf.models import stateless
+from abp_tf.models.batches import unpack
+from abp_tf.models.latent_model import LatentModel
+from abp_tf.observation import masking
+from abp_tf.sampling import Descent
+from abp_tf.sampling.random import PRIOR, later, row_seeds, training_seeds
 
 
 @keras.saving.register_keras_serializable(package="abp_tf")
@@ -50,9 +54,21 @@ class GAN(LatentModel):
         (4, 16, 16, 1)
     """
 
+    adjustable = MappingProxyType(
+        {
+            "sigma": checks.positive,
+            "penalty": checks.not_negative,
+            "inference": checks.instance_of(Descent),
+            "value_range": checks.value_range,
+            "seed": checks.integer,
+        }
+    )
+    independent_rows = False  # no chain runs through the networks while they learn
+
     def __init__(
         self,
         network: keras.Model,
+        *,
         discriminator: keras.Model | None = None,
         sigma: float = 0.3,
         penalty: float = 0.1,
@@ -63,26 +79,24 @@ class GAN(LatentModel):
     ):
         super().__init__(
             network,
-            sigma=sigma,
-            inference=inference or Descent(steps=200, learning_rate=0.1, restarts=3),
             value_range=value_range,
             seed=seed,
             reported=("loss", "discriminator_loss", "margin", "reconstruction_error", "latent_norm"),
             **kwargs,
         )
-        if not 0 <= penalty < float("inf"):
-            raise ValueError(f"`penalty` expected 0 or more, received {penalty!r}.")
-        self.penalty = float(penalty)
+        self.sigma = sigma
+        self.penalty = penalty
+        self.inference = inference or Descent(steps=200, learning_rate=0.1, restarts=3)
         if discriminator is None:
             discriminator = mirror.discriminator(network)
         checks.network(discriminator, "GAN")
         mirror.check(discriminator, "discriminator", network, (1,))
         self.discriminator = discriminator
 
-    def _infer(self, signal, mask, seed) -> tf.Tensor:
+    def starts(self, signal, mask, seed) -> list:
+        """Return draws from the prior."""
         seeds = row_seeds(seed, PRIOR)
-        starts = [self.prior.draw(later(seeds, k)) for k in range(self.inference.restarts)]
-        return self._descend(starts, signal, mask)
+        return [self.prior.draw(later(seeds, number)) for number in range(self.inference.restarts)]
 
     def train_step(self, batch: dict) -> dict:
         """One step of both networks on a batch of examples.
@@ -94,42 +108,59 @@ class GAN(LatentModel):
         signal, mask, index = unpack(batch)
         latent = self.prior.draw(training_seeds(self.seed, PRIOR, self.iteration.value, index))
         with tf.GradientTape(persistent=True) as tape:
-            drawn = tf.cast(self.network(latent, training=True), tf.float32)
-            of_drawn = self._judge(drawn, mask)
-            of_data, steepness = self._judge_data(signal, mask)
+            drawn, of_network = stateless.call(self.network, latent)
+            of_drawn, moving = stateless.call(self.discriminator, mirror.view(drawn, mask))
+            of_data, steepness, moving = self._judge(signal, mask, moving)
             misled = tf.reduce_mean(tf.nn.softplus(-of_drawn))
             told = tf.reduce_mean(tf.nn.softplus(-of_data) + tf.nn.softplus(of_drawn))
             penalized = told + 0.5 * self.penalty * steepness
         # Both from the same point, by one optimizer: Adam's step is each variable's own.
+        variables = self.network.trainable_variables + self.discriminator.trainable_variables
         gradients = tape.gradient(misled, self.network.trainable_variables)
         gradients += tape.gradient(penalized, self.discriminator.trainable_variables)
-        self._learn(misled + penalized, gradients)
-        return self._report(signal, loss=misled, discriminator_loss=told, margin=of_data - of_drawn)
 
-    def _judge(self, signal, mask):
-        return self.discriminator(mirror.view(signal, mask), training=True)
+        def write():
+            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            stateless.assign(self.network, of_network)
+            stateless.assign(self.discriminator, moving)
 
-    def _judge_data(self, signal, mask):
-        """Return logits, and the mean of their squared gradients at the data."""
-        if not self.penalty:
-            return self._judge(signal, mask), 0.0
+        means = {"loss": misled, "discriminator_loss": told, "margin": of_data - of_drawn}
+        finite = [misled, penalized, *gradients]
+        return self.commit(finite, write, means, weight=tf.shape(signal)[0])
+
+    def learners(self) -> list:
+        """Return the optimizer, which moves both networks."""
+        networks = (self.network, self.discriminator)
+        return [(self.optimizer, [v for part in networks for v in part.trainable_variables])]
+
+    def _judge(self, signal, mask, moving) -> tuple:
+        """Return logits of data, the mean of their squared gradients, and the moving statistics."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(signal)
-            logit = self._judge(signal, mask)
-        return logit, tf.reduce_mean(observation.square(tape.gradient(logit, signal)))
+            logit, moving = stateless.call(self.discriminator, mirror.view(signal, mask), moving)
+        if not self.penalty:
+            return logit, 0.0, moving
+        return logit, tf.reduce_mean(masking.square(tape.gradient(logit, signal))), moving
 
-    def _remedy(self) -> str:
+    def remedy(self) -> str:
+        """Return what diverged, and what to change."""
         return f"losses are not finite. Lower the learning rate, or raise `penalty` ({self.penalty:g})."
 
     @property
     def exported_layers(self) -> list:
         """The layers an export needs."""
-        return [self.network]
+        return [self.network, self.prior]
 
     def get_config(self) -> dict:
         """Return the arguments of the constructor."""
+        serialize = keras.saving.serialize_keras_object
         return {
-            **super().get_config(),
-            "discriminator": keras.saving.serialize_keras_object(self.discriminator),
+            "name": self.name,
+            "network": serialize(self.network),
+            "discriminator": serialize(self.discriminator),
+            "sigma": self.sigma,
             "penalty": self.penalty,
+            "inference": serialize(self.inference),
+            "value_range": self.value_range,
+            "seed": self.seed,
         }

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+from types import MappingProxyType
 
 import keras
 import tensorflow as tf
 
-from abp_tf import checks, observation
+from abp_tf import checks
 from abp_tf.baselines import mirror
-from abp_tf.baselines.descent import Descent
-from abp_tf.baselines.latent_model import LatentModel
-from abp_tf.noise import CHAIN, LATENT, PRIOR, later, row_normal, row_seeds, training_seeds
-from abp_tf.training import unpack
-
-METHODS = ("gradient", "gibbs")
+from abp_tf.models import stateless
+from abp_tf.models.batches import unpack
+from abp_tf.models.latent_model import LatentModel
+from abp_tf.observation import masking
+from abp_tf.sampling import Descent
+from abp_tf.sampling.random import CHAIN, LATENT, PRIOR, later, row_normal, row_seeds, training_seeds
 
 
 @keras.saving.register_keras_serializable(package="abp_tf")
@@ -59,9 +60,20 @@ class VAE(LatentModel):
         (4, 16, 16, 1)
     """
 
+    adjustable = MappingProxyType(
+        {
+            "method": checks.one_of("gradient", "gibbs"),
+            "inference": checks.instance_of(Descent),
+            "value_range": checks.value_range,
+            "seed": checks.integer,
+        }
+    )
+    independent_rows = False  # no chain runs through the networks while they learn
+
     def __init__(
         self,
         network: keras.Model,
+        *,
         encoder: keras.Model | None = None,
         sigma: float | None = None,
         method: str = "gradient",
@@ -72,15 +84,19 @@ class VAE(LatentModel):
     ):
         super().__init__(
             network,
-            sigma=1.0 if sigma is None else sigma,
-            inference=inference or Descent(steps=200, learning_rate=0.05),
             value_range=value_range,
             seed=seed,
             reported=("loss", "reconstruction_error", "kl", "latent_norm", "sigma"),
             **kwargs,
         )
-        if sigma is None:
-            self.fixed_sigma = None
+        self.fixed_sigma = None if sigma is None else checks.positive("VAE", "sigma", sigma)
+        self.variance = self.add_weight(
+            shape=(),
+            initializer=keras.initializers.Constant((self.fixed_sigma or 1.0) ** 2),
+            trainable=False,
+            name="variance",
+        )
+        self.inference = inference or Descent(steps=200, learning_rate=0.05)
         self.method = method
         self.encoder = mirror.encoder(network) if encoder is None else encoder
         checks.network(self.encoder, "VAE")
@@ -88,38 +104,37 @@ class VAE(LatentModel):
         mirror.check(self.encoder, "encoder", network, output)
 
     @property
-    def method(self) -> str:
-        """How new signals are inferred."""
-        return self._method
+    def sigma(self) -> float:
+        """σ in units of the signal, as it is now."""
+        return float(self.variance) ** 0.5
 
-    @method.setter
-    def method(self, method: str) -> None:
-        if method not in METHODS:
-            raise ValueError(f"`method` expected one of {', '.join(METHODS)}, received {method!r}.")
-        self._method = method
-        self._forget_traces()
+    def noise_variance(self) -> tf.Tensor:
+        """Return σ²."""
+        return tf.convert_to_tensor(self.variance)
 
-    def encode(self, signal: tf.Tensor, mask=None, training: bool = False):
+    def encode(self, signal: tf.Tensor, mask=None) -> tuple[tf.Tensor, tf.Tensor]:
         """Return means and standard deviations of `q(z | x)`, float32 `[n, *latent_shape]` both.
 
         Args:
             signal: float32 `[n, *signal_shape]`, finite in every entry.
             mask: float32 of 0 and 1 that broadcasts against `signal`; 1 = observed. None: all is.
-            training: whether layers such as BatchNorm are to learn.
         """
-        output = self.encoder(mirror.view(signal, mask), training=training)
-        mean, log_variance = tf.split(tf.cast(output, tf.float32), 2, axis=-1)
-        return mean, tf.exp(0.5 * log_variance)
+        return _moments(self.encoder(mirror.view(signal, mask), training=False))
 
-    def _infer(self, signal, mask, seed) -> tf.Tensor:
-        if self.method == "gibbs":
-            return self._gibbs(signal, mask, row_seeds(seed, CHAIN))
+    def starts(self, signal, mask, seed) -> list:
+        """Return the encoder's mean, and draws of the encoder for further starts."""
         mean, deviation = self.encode(signal, mask)
         starts = [mean]
         for number in range(1, self.inference.restarts):
             noise = self.prior.draw(later(row_seeds(seed, PRIOR), number))
             starts.append(mean + deviation * noise)
-        return self._descend(starts, signal, mask)
+        return starts
+
+    def infer_latents(self, signal, mask, seed, sampler=None, start=None) -> tf.Tensor:
+        """Infer the latents of a batch by the `method`; see `LatentModel.infer_latents`."""
+        if self.method == "gibbs":
+            return self._gibbs(masking.hide(signal, mask), mask, row_seeds(seed, CHAIN))
+        return super().infer_latents(signal, mask, seed, sampler, start)
 
     def _gibbs(self, signal, mask, seeds) -> tf.Tensor:
         """Fill in and encode in turns."""
@@ -147,12 +162,13 @@ class VAE(LatentModel):
         """
         signal, mask, index = unpack(batch)
         noise = self.prior.draw(training_seeds(self.seed, LATENT, self.iteration.value, index))
-        entries = observation.entries(signal, mask)
+        entries = masking.entries(signal, mask)
         with tf.GradientTape() as tape:
-            mean, deviation = self.encode(signal, mask, training=True)
+            encoded, of_encoder = stateless.call(self.encoder, mirror.view(signal, mask))
+            mean, deviation = _moments(encoded)
             latent = mean + deviation * noise
-            decoded = tf.cast(self.network(latent, training=True), tf.float32)
-            misfit = observation.square(observation.residual(signal, decoded, mask))
+            decoded, of_network = stateless.call(self.network, latent)
+            misfit = masking.square(masking.residual(signal, decoded, mask))
             variance = tf.convert_to_tensor(self.variance)
             if self.fixed_sigma is None:
                 # Where the bound is greatest its slope along σ is 0: no gradient goes through it.
@@ -161,32 +177,56 @@ class VAE(LatentModel):
             divergence = 0.5 * (mean**2 + deviation**2 - 1) - tf.math.log(deviation)
             kl = tf.reduce_sum(divergence, axis=list(range(1, mean.shape.rank)))
             loss = tf.reduce_mean(likelihood + kl)
-        self._learn(loss, tape.gradient(loss, self.trainable_variables))
-        if self.fixed_sigma is None:
-            # A running mean, over all batches so far in the beginning.
-            share = tf.maximum(1 / tf.cast(self.iteration.value, tf.float32), 0.01)
-            self.variance.assign_add(share * (variance - self.variance))
-        return self._report(
-            signal,
-            loss=loss,
-            reconstruction_error=misfit / entries,
-            kl=kl,
-            latent_norm=tf.reduce_mean(latent**2),
-            sigma=tf.sqrt(variance),
-        )
+        variables = self.trainable_variables
+        gradients = tape.gradient(loss, variables)
 
-    def _remedy(self) -> str:
+        def write():
+            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            stateless.assign(self.encoder, of_encoder)
+            stateless.assign(self.network, of_network)
+            if self.fixed_sigma is None:
+                # A running mean, over all batches so far in the beginning.
+                share = tf.maximum(1 / tf.cast(self.iteration.value + 1, tf.float32), 0.01)
+                self.variance.assign_add(share * (variance - self.variance))
+
+        means = {
+            "loss": loss,
+            "reconstruction_error": misfit / entries,
+            "kl": kl,
+            "latent_norm": latent**2,
+            "sigma": tf.sqrt(variance),
+        }
+        return self.commit([loss, *gradients], write, means, weight=tf.shape(signal)[0])
+
+    def learners(self) -> list:
+        """Return the optimizer, which moves both networks."""
+        return [(self.optimizer, self.trainable_variables)]
+
+    def remedy(self) -> str:
+        """Return what diverged, and what to change."""
         return "the evidence lower bound or its gradient is not finite. Lower the learning rate."
 
     @property
     def exported_layers(self) -> list:
         """The layers an export needs."""
-        return [self.network, self.encoder]
+        return [self.network, self.prior, self.encoder]
 
     def get_config(self) -> dict:
         """Return the arguments of the constructor."""
+        serialize = keras.saving.serialize_keras_object
         return {
-            **super().get_config(),
-            "encoder": keras.saving.serialize_keras_object(self.encoder),
+            "name": self.name,
+            "network": serialize(self.network),
+            "encoder": serialize(self.encoder),
+            "sigma": self.fixed_sigma,
             "method": self.method,
+            "inference": serialize(self.inference),
+            "value_range": self.value_range,
+            "seed": self.seed,
         }
+
+
+def _moments(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Split what an encoder gives into means and standard deviations."""
+    mean, log_variance = tf.split(tf.cast(encoded, tf.float32), 2, axis=-1)
+    return mean, tf.exp(0.5 * log_variance)

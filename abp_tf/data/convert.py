@@ -4,10 +4,15 @@ The only place of the package that resizes or changes colour. Pixels are uint8 i
 float32 in [-1, 1], with one (grey) or three (RGB) channels.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 # ITU-R 601 in the 16-bit fixed point of Pillow's mode "L", whose values are met exactly.
 _LUMA = np.array([19595, 38470, 7471]) / 65536
@@ -31,9 +36,12 @@ def from_pil(image: Image.Image) -> np.ndarray:
         ValueError: If the brightness of the mode has no known scale.
 
     Example:
+        >>> from PIL import Image
         >>> from_pil(Image.new("CMYK", (4, 2))).shape
         (2, 4, 3)
     """
+    from PIL import Image, ImageOps
+
     image = ImageOps.exif_transpose(image)
     if image.mode == "I" or image.mode.startswith("I;16"):
         return _from_16_bit(image)
@@ -94,6 +102,8 @@ def fit(
 
 
 def _resized(pixels: np.ndarray, size: tuple[int, int], crop: bool) -> np.ndarray:
+    from PIL import Image
+
     height, width = pixels.shape[:2]
     box = (0.0, 0.0, float(width), float(height))
     if crop:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from abp_tf import extras
 from abp_tf.data import collect
 
 
@@ -20,10 +21,8 @@ def read(argument: str, request: collect.Request) -> collect.Pixels:
         ValueError: If `argument` is not empty.
     """
     collect.refuse_argument("digits", argument)
-    try:
+    with extras.needed("demo"):
         from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise collect.demo_extra("scikit-learn", error) from error
     # Brightness comes as 0..16.
     data = load_digits()
     pixels = np.rint(data.images * (255 / 16)).astype(np.uint8)[..., None]

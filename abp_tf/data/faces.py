@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from abp_tf import extras
 from abp_tf.data import collect
 
 
@@ -42,10 +43,8 @@ def read_nonfaces(argument: str, request: collect.Request) -> collect.Pixels:
 
 
 def _half(which: slice, request: collect.Request) -> collect.Pixels:
-    try:
+    with extras.needed("demo"):
         from skimage.data import lfw_subset
-    except ImportError as error:
-        raise collect.demo_extra("scikit-image", error) from error
     # Brightness comes as 0..1.
     pixels = np.rint(lfw_subset()[which] * 255).astype(np.uint8)[..., None]
     images = ((f"patch {place}", image) for place, image in enumerate(pixels))

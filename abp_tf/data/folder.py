@@ -7,7 +7,6 @@ from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from abp_tf.data import collect, convert
 
@@ -108,6 +107,8 @@ def _stacked(
 
 
 def _image_names(folder: Path) -> list[str]:
+    from PIL import Image
+
     formats = Image.registered_extensions()  # also those Pillow can only write
     return names_below(folder, {end for end, name in formats.items() if name in Image.OPEN})
 
@@ -156,6 +157,8 @@ def _natural(name: str) -> tuple:
 def _readable(
     folder: Path, names: list[str], skipped: dict[str, str]
 ) -> Iterator[tuple[str, np.ndarray]]:
+    from PIL import Image
+
     for name in names:
         try:
             with Image.open(folder / name) as image:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from abp_tf import checks
+from abp_tf import checks, extras
 from abp_tf.data import clips, collect, npz
 
 SOUND_SOURCES_HELP: dict[str, str] = {
@@ -66,23 +66,21 @@ def load_sound(
     read, argument = collect.find(spec, {"wav": _from_files, "npz": _from_npz}, SOUND_SOURCES_HELP)
     collect.check_limit(limit)
     collect.check_share(test_share)
-    if rate is not None and not 0 < rate < float("inf"):
-        raise ValueError(f"Expected a positive rate in samples per second, received {rate}.")
+    if rate is not None:
+        checks.positive("load_sound", "rate", rate)
     if peak is not None and not 0 < peak <= 1:
         raise ValueError(f"Expected a peak in (0, 1], received {peak}.")
     recordings, skipped = read(argument, rate, peak, item, missing)
     rate = clips.one_rate(recordings, "rate")
     sounds, short = clips.windows(recordings, length, hop, limit, "samples")
-    return clips.split(sounds[..., None], test_share, spec, {**skipped, **short}, rate)
+    return clips.split(sounds[..., None], test_share, spec, {**skipped, **short}, rate, "sound")
 
 
 def _from_files(argument: str, rate, peak, item, missing):
     if item is not None:
         raise ValueError(f"Expected item for an array of sounds alone, received item={item}.")
-    try:
+    with extras.needed("media"):
         import soundfile
-    except ImportError as error:
-        raise clips.media_extra("soundfile", error) from error
 
     def read(path: Path) -> clips.Recording:
         try:
@@ -165,10 +163,8 @@ def _usable(name: str, values: np.ndarray, own, rate, peak, missing: bool) -> cl
                 f"{own:g} to {rate:g} samples per second. Leave out rate, or resample it before "
                 "samples are set to NaN."
             )
-        try:
+        with extras.needed("media"):
             import soxr
-        except ImportError as error:
-            raise clips.media_extra("soxr", error) from error
         # Where loud sounds were cut off, resampling restores a little of what was above.
         values, own = np.clip(soxr.resample(values, own, rate), -1, 1), rate
     return clips.Recording(name, values.astype(np.float32, copy=False), own)

@@ -2,15 +2,58 @@
 
 from __future__ import annotations
 
+import keras
+import numpy as np
 import tensorflow as tf
 
 from abp_tf import checks
-from abp_tf.data.pipeline import check_keys, refuse_labels
+from abp_tf.data.examples import check_keys, refuse_labels
 
 ENUMERATE = (
     'Number the examples before any shuffle: `dataset.enumerate().map(lambda i, x: {"signal": x, '
     '"index": i}).shuffle(...).batch(...)`.'
 )
+
+
+def is_stream(x) -> bool:
+    """Whether data have batches of their own: a `tf.data.Dataset` or a `keras.utils.PyDataset`."""
+    return isinstance(x, tf.data.Dataset | keras.utils.PyDataset)
+
+
+def as_dataset(x, shuffle: bool = False, seed: int = 0, iteration=None) -> tf.data.Dataset:
+    """Return the batches of a stream as a `tf.data.Dataset`.
+
+    Args:
+        x: a `tf.data.Dataset`, returned as it is; or a `keras.utils.PyDataset`, whose items are
+            batches of signals, or dicts of arrays "signal" and perhaps "mask" and "index".
+        shuffle: whether the batches of a `PyDataset` come in a new random order each epoch.
+        seed: of the order.
+        iteration: int64 variable, the number of batches seen so far, of which the order is a function.
+    """
+    if isinstance(x, tf.data.Dataset):
+        return x
+    count = len(x)
+
+    def parts(batch) -> dict:
+        batch = keras.utils.unpack_x_y_sample_weight(batch)
+        if any(part is not None for part in batch[1:]):
+            refuse_labels()
+        return batch[0] if isinstance(batch[0], dict) else {"signal": batch[0]}
+
+    def epoch():
+        done = 0 if iteration is None else int(iteration.value) // count
+        order = np.random.default_rng([seed, done]).permutation(count) if shuffle else range(count)
+        for number in order:
+            yield parts(x[int(number)])
+        x.on_epoch_end()
+
+    def spec(part):
+        part = np.asarray(part)
+        return tf.TensorSpec([None, *part.shape[1:]], part.dtype)
+
+    specs = {name: spec(part) for name, part in parts(x[0]).items()}
+    dataset = tf.data.Dataset.from_generator(epoch, output_signature=specs)
+    return dataset.apply(tf.data.experimental.assert_cardinality(count))
 
 
 def stream(
@@ -118,19 +161,15 @@ def _checked(batch: dict, rank: int, value_range, rows: int | None) -> dict:
             mask = mask[..., None]
         if mask.dtype != tf.bool:
             binary = tf.reduce_all((mask == 0) | (mask == 1))
-            tests.append(
-                checks.graph_assert(binary, f"Mask: values other than 0 and 1. {checks.POLARITY}")
-            )
+            tests.append(_require(binary, f"Mask: values other than 0 and 1. {checks.POLARITY}"))
             mask = mask == 1
         anything = tf.reduce_all(tf.reduce_any(mask, axis=list(range(1, rank + 1))))
-        tests.append(
-            checks.graph_assert(anything, f"Mask: an example has nothing observed. {checks.POLARITY}")
-        )
+        tests.append(_require(anything, f"Mask: an example has nothing observed. {checks.POLARITY}"))
         batch["mask"] = mask
         seen = tf.where(mask, seen, tf.zeros_like(seen))
     finite = tf.reduce_all(tf.math.is_finite(seen))
     tests.append(
-        checks.graph_assert(
+        _require(
             finite,
             "Signals: NaN or infinity in observed entries. Hide missing entries with a mask.",
         )
@@ -139,7 +178,7 @@ def _checked(batch: dict, rank: int, value_range, rows: int | None) -> dict:
         low, high = value_range
         inside = tf.reduce_all((seen >= low) & (seen <= high))
         text = f"Signals: values outside [{low:g}, {high:g}]. {checks.SCALING}"
-        tests.append(checks.graph_assert(inside, text))
+        tests.append(_require(inside, text))
     if "index" in batch:
         index = tf.cast(batch["index"], tf.int64)
         batch["index"] = index
@@ -148,9 +187,14 @@ def _checked(batch: dict, rank: int, value_range, rows: int | None) -> dict:
                 f"Index: a number outside 0 to {rows - 1}, the rows of the chains. {ENUMERATE} If "
                 "batches drop a remainder, say how many examples there are: Generator(examples=N)."
             )
-            tests.append(checks.graph_assert(tf.reduce_all((index >= 0) & (index < rows)), text))
+            tests.append(_require(tf.reduce_all((index >= 0) & (index < rows)), text))
             single = tf.size(tf.unique(index)[0]) == tf.size(index)
             text = f"Index: two examples of a batch have the same number. {ENUMERATE}"
-            tests.append(checks.graph_assert(single, text))
+            tests.append(_require(single, text))
     with tf.control_dependencies(tests):
         return {key: tf.identity(part) for key, part in batch.items()}
+
+
+def _require(condition: tf.Tensor, text: str) -> tf.Operation:
+    """Assert in a dataset; `abp_tf.models.batches.readable_errors` finds the text again."""
+    return tf.debugging.Assert(condition, [f"<<{text}>>"])

@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from abp_tf import checks
+from abp_tf import checks, extras
 from abp_tf.data import collect, convert
 
 # Name of the feature that tells an image's class.
@@ -29,8 +28,8 @@ def read(argument: str, request: collect.Request) -> collect.Pixels:
         OSError: If the data are not there and cannot be fetched.
         ValueError: If there is no such data set, or it has no image.
     """
-    # Slow to import, and other sources do without.
-    import tensorflow_datasets
+    with extras.needed("datasets"):
+        import tensorflow_datasets
 
     if not argument:
         raise ValueError("Expected a name, as in 'tfds:fashion_mnist', received 'tfds:'.")
@@ -155,6 +154,8 @@ def _read_split(
 def _pixels(
     name: str, dataset: Any, key: str, labels: list[int] | None
 ) -> Iterator[tuple[str, np.ndarray]]:
+    from PIL import Image
+
     for place, example in enumerate(dataset.as_numpy_iterator()):
         if labels is not None:
             labels.append(example[_LABEL])

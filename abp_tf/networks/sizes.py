@@ -58,7 +58,7 @@ def free(network: keras.Model) -> tuple[bool, ...]:
         network: that is `resizable`.
 
     Example:
-        >>> free(video_generator((32, 64, 64, 3), width=4))
+        >>> free(abp_tf.networks.video_generator((32, 64, 64, 3), width=4))
         (True, False, False)
     """
     sides = len(network.input_shape) - 2
@@ -78,7 +78,7 @@ def reach(network: keras.Model) -> tuple[int, ...]:
         network: one of the descriptors' networks of this package: convolutions, one after another.
 
     Example:
-        >>> reach(texture_descriptor((64, 64, 3), width=4, levels=2))
+        >>> reach(abp_tf.networks.texture_descriptor((64, 64, 3), width=4, levels=2))
         (31, 31)
     """
     layers = [step for step in network.layers if hasattr(step, "kernel_size")]
@@ -100,7 +100,7 @@ def resized(network: keras.Model, shape: Sequence[int | None]) -> keras.Model:
         ValueError: for a network that is made for one size alone, or a shape it cannot take.
 
     Example:
-        >>> network = texture_generator((64, 64, 3), width=4)
+        >>> network = abp_tf.networks.texture_generator((64, 64, 3), width=4)
         >>> resized(network, (4, 4, 1)).output_shape
         (None, 128, 128, 3)
     """

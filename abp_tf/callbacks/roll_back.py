@@ -1,0 +1,109 @@
+"""Going back to the last good epoch at a symptom of trouble."""
+
+from __future__ import annotations
+
+import warnings
+
+import keras
+
+from abp_tf.errors import DivergenceError
+
+
+class RollBack(keras.callbacks.Callback):
+    """Go back to where the last good epoch ended, with a lower learning rate, at a symptom of trouble.
+
+    Symptoms are those of `abp_tf.models.diagnostics.symptoms` at the end of an epoch, and
+    "divergence", a step that is not finite: it ends its epoch at once, which then has no logs, instead
+    of stopping `fit`.
+
+    Weights, optimizers, chains and the iteration go back. Its place in the list of callbacks does not
+    matter. A training that was killed and resumed ends as one left alone.
+
+    Args:
+        factor: by which learning rates are multiplied each time, in (0, 1).
+        times: in a row, after which training is given up with a `DivergenceError`.
+
+    Raises:
+        ValueError: for an argument out of its range and, from `fit`, for a model without energy of
+            signals or a learning rate that is a schedule.
+
+    Example:
+        >>> model = abp_tf.Descriptor(abp_tf.networks.image_descriptor((16, 16, 1), width=4), pool=40)
+        >>> model.compile(optimizer=keras.optimizers.Adam(5e-4))
+        >>> roll_back = abp_tf.callbacks.RollBack()
+        >>> history = model.fit(images, batch_size=20, epochs=2, callbacks=[roll_back])
+    """
+
+    order = -1  # before all other callbacks, which then see the state that training continues with
+
+    def __init__(self, factor: float = 0.5, times: int = 4):
+        super().__init__()
+        if not 0 < factor < 1 or times < 1:
+            raise ValueError(
+                f"RollBack expected a factor in (0, 1) and times of 1 or more, received {factor} and "
+                f"{times}."
+            )
+        self.factor = factor
+        self.times = times
+        self._good = None
+
+    def on_train_begin(self, logs=None) -> None:
+        """Refuse what cannot be taken back; announce that the rest will be."""
+        if not hasattr(self.model, "past"):
+            raise ValueError(
+                "RollBack expected a Descriptor or CoopNets, whose energies show symptoms of trouble, "
+                f"received {type(self.model).__name__}. Leave it out, and lower the step size or the "
+                "learning rate where training diverges."
+            )
+        for optimizer in self._optimizers():
+            if isinstance(optimizer._learning_rate, keras.optimizers.schedules.LearningRateSchedule):
+                raise ValueError(
+                    "RollBack expected a learning rate that is a number, received a schedule. Let a "
+                    "callback multiply the rate: keras.callbacks.LearningRateScheduler("
+                    "lambda epoch, rate: rate * 0.9)."
+                )
+        self.model.rolls_back = True
+
+    def on_epoch_begin(self, epoch: int, logs=None) -> None:
+        """Keep what training begins with; a backup has been loaded by now."""
+        if self._good is None:
+            self._good = self._state()
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        """Keep this epoch, or go back."""
+        taken_back = self.model.past.taken_back
+        if not self.model.symptoms:
+            taken_back.assign(0)
+            self._good = self._state()
+            return
+        count = int(taken_back.value) + 1
+        if count > self.times:
+            raise DivergenceError(
+                f"rolling back {self.times} times in a row did not help against "
+                f"{', '.join(self.model.symptoms)}: {next(iter(self.model.symptoms.values()))}."
+            )
+        rates = [self.factor * float(optimizer.learning_rate) for optimizer in self._optimizers()]
+        self._restore(self._good)
+        taken_back.assign(count)
+        for optimizer, rate in zip(self._optimizers(), rates, strict=True):
+            optimizer.learning_rate = rate
+        shown = ", ".join(f"{rate:.2g}" for rate in rates)
+        warnings.warn(
+            f"Epoch {epoch + 1} is taken back because of {', '.join(self.model.symptoms)}; training "
+            f"continues from the last good one with the learning rate {shown}.",
+            stacklevel=2,
+        )
+
+    def _optimizers(self) -> list:
+        return [optimizer for optimizer, _ in self.model.learners()]
+
+    def _state(self) -> tuple:
+        variables = [v.numpy() for optimizer in self._optimizers() for v in optimizer.variables]
+        return self.model.get_weights(), variables
+
+    def _restore(self, state: tuple) -> None:
+        weights, values = state
+        self.model.set_weights(weights)
+        variables = [v for optimizer in self._optimizers() for v in optimizer.variables]
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)

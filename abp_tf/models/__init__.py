@@ -1,0 +1,8 @@
+"""The models: `Generator`, `Descriptor`, `CoopNets`."""
+
+from abp_tf.models.coopnets import CoopNets
+from abp_tf.models.descriptor import Descriptor
+from abp_tf.models.generator import Generator
+from abp_tf.models.prior import Prior
+
+__all__ = ["CoopNets", "Descriptor", "Generator", "Prior"]

@@ -1,0 +1,148 @@
+"""From what users give to `fit`, `evaluate` and `predict` to the batches that steps see."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+
+import keras
+import tensorflow as tf
+
+from abp_tf import checks
+from abp_tf.data import examples, streams
+from abp_tf.observation import masking
+
+
+def for_training(model, x, batch_size, shuffle, steps_per_epoch) -> tuple[tf.data.Dataset, int | None]:
+    """Return the dataset of an epoch, and the steps that Keras is to count in it.
+
+    Args:
+        model: a `SignalModel`, whose `accept` takes up the data or refuses them.
+        x: data as `SignalModel.fit` takes them.
+        batch_size: rows of a batch of arrays; None: 32.
+        shuffle: whether arrays are visited in random order.
+        steps_per_epoch: batches in an epoch; None: one pass.
+    """
+    for name, value in (("batch_size", batch_size), ("steps_per_epoch", steps_per_epoch)):
+        if value is not None:
+            checks.integer("fit", name, value, 1)
+    if not streams.is_stream(x):
+        data = examples.examples(x, model.observed_shape, model.observed_range)
+        dataset = examples.shuffled(
+            data,
+            batch_size or 32,
+            seed=model.seed,
+            iteration=model.iteration.value,
+            steps_per_epoch=steps_per_epoch,
+            shuffle=shuffle,
+        )
+        _check_masks(model, dataset, "fit")
+        model.accept(len(data.signal), data.fingerprint(), data.index, data.mask is not None)
+        return dataset, None
+    if batch_size is not None:
+        raise ValueError("`batch_size` was given with a dataset, which has batches of its own.")
+    dataset = streams.as_dataset(x, shuffle, model.seed, model.iteration)
+    masked = streams.has_masks(dataset)
+    known = None
+    if model.numbered(masked):
+        known = model.tables[0].rows or streams.count_examples(dataset)
+    dataset = streams.stream(dataset, model.observed_shape, model.observed_range, rows=known)
+    _check_masks(model, dataset, "fit")
+    model.accept(known, 0, None, masked)
+    return dataset, steps_per_epoch
+
+
+def for_testing(model, x, batch_size, method: str) -> tf.data.Dataset:
+    """Return the batches of data for `method`, "evaluate" or "predict", in their order."""
+    if batch_size is not None:
+        checks.integer(method, "batch_size", batch_size, 1)
+    if streams.is_stream(x):
+        dataset = streams.as_dataset(x)
+        dataset = streams.stream(dataset, model.observed_shape, model.observed_range, number=True)
+    else:
+        data = examples.examples(x, model.observed_shape, model.observed_range)
+        dataset = examples.in_order(data, batch_size or 32)
+    _check_masks(model, dataset, method)
+    return dataset
+
+
+def single(model, x, method: str) -> dict:
+    """Return one batch of arrays for `method` as the tensors that a step sees."""
+    data = examples.examples(x, model.observed_shape, model.observed_range)
+    masked = data.mask is not None
+    if masked and method not in model.masked:
+        _refuse_mask(model, method)
+    if method == "fit":
+        if model.numbered(masked):
+            known = model.tables[0].rows
+            if data.index is None or not known:
+                raise ValueError(
+                    'train_on_batch expected {"signal": ..., "index": ...}, the examples\' numbers '
+                    "among all, because each example has a chain of its own, and a model that knows "
+                    "how many there are: build it with examples=N. Or use chains='fresh'."
+                )
+            checks.index(data.index, known)
+        else:
+            model.accept(None, 0, data.index, masked)
+    return {key: tf.constant(part) for key, part in data.batch().items()}
+
+
+def split(model, x, share: float, validation_data) -> tuple[dict, dict]:
+    """Cut the last `share` of arrays off for validation; return both parts."""
+    if validation_data is not None or streams.is_stream(x):
+        raise ValueError(
+            "`validation_split` cuts arrays; it was given together with "
+            f"{'a dataset' if validation_data is None else '`validation_data`'}. Give one of them."
+        )
+    if not 0 < share < 1:
+        raise ValueError(f"`validation_split` expected a share in (0, 1), received {share}.")
+    data = examples.examples(x, model.observed_shape, model.observed_range)
+    cut = int(len(data.signal) * (1 - share))
+    if cut in (0, len(data.signal)):
+        raise ValueError(f"`validation_split={share}` leaves one side of {cut} examples empty.")
+    return data.rows(0, cut).batch(), data.rows(cut)._replace(index=None).batch()
+
+
+def unpack(batch) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor]:
+    """Take a batch apart.
+
+    Args:
+        batch: dict of "signal" and perhaps "mask" and "index", or a tuple that begins with one.
+
+    Returns:
+        the signals, float32 `[n, *signal_shape]`, with 0 where an entry is hidden; the mask as float32
+        of 1 (observed) and 0 (hidden), or None; and the examples' numbers, int64 `[n]`, which are
+        their places in the batch where it has none.
+    """
+    batch = keras.utils.unpack_x_y_sample_weight(batch)[0]
+    signal, mask, index = batch["signal"], batch.get("mask"), batch.get("index")
+    if index is None:
+        index = tf.range(tf.shape(signal, tf.int64)[0])
+    if mask is not None:
+        mask = tf.cast(mask, tf.float32)
+        signal = masking.hide(signal, mask)
+    return signal, mask, index
+
+
+@contextlib.contextmanager
+def readable_errors():
+    """Turn a check that fails while a dataset is read (`streams.stream`) into a `ValueError`."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        found = re.search(r"<<(.*?)>>", str(error), re.DOTALL)
+        if found is None:
+            raise
+        raise ValueError(found[1]) from None
+
+
+def _check_masks(model, dataset: tf.data.Dataset, method: str) -> None:
+    if "mask" in dataset.element_spec and method not in model.masked:
+        _refuse_mask(model, method)
+
+
+def _refuse_mask(model, method: str) -> None:
+    raise ValueError(
+        f"{type(model).__name__}.{method} takes whole signals, received a mask. Fill in what is "
+        "hidden first, for instance with `Generator.inpaint`, or leave out the mask."
+    )

@@ -1,0 +1,487 @@
+"""CoopNets: a generator and a descriptor that learn together."""
+
+from __future__ import annotations
+
+import functools
+import math
+from types import MappingProxyType
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import ArrayLike
+
+from abp_tf import checks
+from abp_tf.data import examples
+from abp_tf.models import coopnets_signatures, diagnostics, stateless
+from abp_tf.models.base import SignalModel
+from abp_tf.models.batches import unpack
+from abp_tf.models.descriptor import Descriptor, finite
+from abp_tf.models.generator import Generator
+from abp_tf.observation import masking
+from abp_tf.sampling.random import (
+    CHAIN,
+    DATA,
+    INFERENCE,
+    LATENT,
+    PRIOR,
+    REVISION,
+    START,
+    training_seeds,
+)
+
+
+@keras.saving.register_keras_serializable(package="abp_tf")
+class CoopNets(SignalModel):
+    """Cooperative learning: the generator drafts, the descriptor revises, the generator learns.
+
+    The generator jump-starts the Langevin dynamics of the descriptor; the descriptor learns from the
+    difference of data and revised samples; the generator learns from how its samples, whose latents
+    are known, were revised (Xie, Lu, Gao, Zhu, Wu, "Cooperative Training of Descriptor and Generator
+    Networks", AAAI 2018 and PAMI 2018, arXiv 1609.09408, algorithm 3).
+
+    *Incomplete data*, examples `x` with a mask `M` of what is observed (1) and what is hidden (0),
+    teach both as well. Each has a chain of latents, which continues by Langevin steps along
+    `−∂U/∂z` of the generator's `U(z; x, θ) = ‖M ⊙ (x − g(z))‖²/(2σ²) + ‖z‖²/2`; what is hidden starts
+    as `(1 − M) ⊙ g(z)` and is revised by the descriptor's Langevin dynamics given what is observed.
+    The result stands for the data in the descriptor's contrast, and the generator goes down the mean
+    of `U` with `z` held, alternating back-propagation, together with its regression on revisions.
+
+    BatchNorm is allowed in the generator's network with complete data: no chain of an example runs
+    through it while it is in training mode. It takes the statistics of each batch, in both passes of
+    a step, and its moving statistics, which all methods take, move once.
+
+    Settings of both models, and `latent_steps` and `seed`, may be set at any time, and count from the
+    next call on.
+
+    Args:
+        generator: a `Generator`; of its options `sigma` counts, `langevin` with latent steps and, with
+            incomplete data, `langevin` and `chains` of the examples. Its prior and preconditioner
+            stay as they are.
+        descriptor: a `Descriptor` with chains="short-run", whose `langevin` revises.
+        latent_steps: Langevin steps of a sample's latents towards its revision before the generator
+            learns; the paper has them, the released codes do not. `fit` warns where they are longer
+            than the posterior is wide, after which drafts of the prior would be of no use.
+        seed: integer that all noise and the order of examples follow from.
+
+    Raises:
+        ValueError: for models that do not fit together.
+
+    Example:
+        >>> generator = abp_tf.Generator(
+        ...     abp_tf.networks.image_generator((16, 16, 1), latent_dim=4, width=4)
+        ... )
+        >>> network = abp_tf.networks.image_descriptor((16, 16, 1), width=4)
+        >>> model = abp_tf.CoopNets(generator, abp_tf.Descriptor(network, chains="short-run"))
+        >>> model.compile(keras.optimizers.Adam(2e-4), keras.optimizers.Adam(5e-4, beta_1=0.5))
+        >>> history = model.fit(images, batch_size=20, epochs=1, verbose=0)
+        >>> revised, drafts = model.synthesize(4), model.synthesize(4, revised=False)
+    """
+
+    adjustable = MappingProxyType(
+        {"latent_steps": functools.partial(checks.integer, least=0), "seed": checks.integer}
+    )
+    masked = ("fit", "evaluate")  # f of what is hidden cannot be predicted
+
+    def __init__(
+        self,
+        generator: Generator,
+        descriptor: Descriptor,
+        *,
+        latent_steps: int = 0,
+        seed: int = 0,
+        **kwargs,
+    ):
+        _check(generator, descriptor)
+        reported = (*diagnostics.CHAIN_MEANS, "acceptance", "score", "energy", "revision_error")
+        reported += ("reconstruction_error", "latent_norm")
+        super().__init__(value_range=descriptor.value_range, seed=seed, reported=reported, **kwargs)
+        self.generator = generator
+        self.descriptor = descriptor
+        self.latent_steps = latent_steps
+        self.signal_shape = descriptor.signal_shape
+        self.latent_shape = generator.latent_shape
+
+    # The algorithm.
+
+    def train_step(self, batch) -> dict:
+        """Make one iteration of cooperative learning on a batch of examples.
+
+        Returns:
+            means over the epoch of those of `Descriptor.train_step`; `revision_error`, the mean squared
+            error of the drafts against their revisions; of incomplete data also
+            `reconstruction_error`, the mean squared error of inferred latents per observed entry, and
+            their `latent_norm`, mean `‖z‖²/d`; and the `stability` of latent steps, or else of the
+            chains of incomplete data.
+        """
+        generator, descriptor = self.generator, self.descriptor
+        observed, mask, index = unpack(batch)
+        seeds = functools.partial(self._seeds, index)
+
+        # 0. What is hidden of the data is decoded from inferred latents, and revised.
+        signal = descriptor.noisy(observed, seeds(DATA))
+        if mask is not None:
+            kept = generator.keeps_chains
+            start = generator.table.read(index) if kept else generator.prior.draw(seeds(START))
+            posterior = generator.posterior(observed, mask)
+            inferred, _ = posterior.sample(generator.langevin, start, seeds(INFERENCE))
+            decoded = generator.decode(inferred)
+            signal = descriptor.fill(decoded, signal, mask, descriptor.langevin, seeds(REVISION))
+
+        # 1. The generator drafts.
+        latent = drawn = generator.prior.draw(seeds(PRIOR))
+        draft, _ = self._draft(latent)
+
+        # 2. The descriptor revises.
+        revised, info = descriptor.langevin.sample(descriptor.energy, draft, seeds(CHAIN))
+
+        # 3. Latents move towards those of the revisions.
+        if self.latent_steps:
+            towards = generator.langevin.with_steps(self.latent_steps)
+            latent, _ = generator.posterior(revised, None).sample(towards, latent, seeds(LATENT))
+
+        # 4. The descriptor learns to tell the data from the revisions.
+        with tf.GradientTape() as tape:
+            loss, of_data, of_revised = descriptor.contrast(signal, revised)
+        of_descriptor = tape.gradient(loss, descriptor.network.trainable_variables)
+
+        # 5. The generator learns to draft the revisions, and to decode what is observed.
+        with tf.GradientTape() as tape:
+            draft, moving = self._draft(latent)
+            misfit = masking.square(revised - draft)
+            regression = tf.reduce_mean(misfit) / (2 * generator.sigma**2)
+            if mask is not None:
+                energy = generator.energy(inferred, observed, mask)
+                regression += tf.reduce_mean(energy.total)
+        of_generator = tape.gradient(regression, generator.network.trainable_variables)
+
+        def write():
+            for (optimizer, variables), gradients in zip(
+                self.learners(), (of_generator, of_descriptor), strict=True
+            ):
+                optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            stateless.assign(generator.network, moving)
+            if mask is not None:
+                if kept:
+                    generator.table.write(index, inferred)
+                generator.iteration.assign_add(1)
+            if mask is not None or self.latent_steps:
+                # Latent steps go by whole signals, which hold them more tightly than masked ones.
+                whole = (drawn, revised, None)
+                chains = whole if self.latent_steps else (inferred, observed, mask)
+                generator.probe_stability(*chains, self.iteration)
+
+        means = diagnostics.chain_means(
+            loss, signal, revised, of_data, of_revised, info, self.langevin, descriptor.value_range
+        )
+        if self.langevin.rejects:
+            means["acceptance"] = info.acceptance
+        means["revision_error"] = misfit / math.prod(self.signal_shape)
+        if mask is not None:
+            means |= self._recovery(inferred, energy, observed, mask)
+        finite = [loss, regression, *of_descriptor, *of_generator]
+        logs = diagnostics.with_spread(self.commit(finite, write, means))
+        if mask is not None or self.latent_steps:
+            logs["stability"] = tf.identity(generator.stability.value)
+        return logs
+
+    def _draft(self, latent) -> tuple[tf.Tensor, list]:
+        """Return `g(z)` as in training, and the moving statistics that would follow."""
+        return stateless.call(self.generator.network, self.generator.prior(latent))
+
+    def _recovery(self, latent, energy, signal, mask) -> dict:
+        """Return what is reported of inferred latents, and of how they explain what is observed."""
+        found = self.generator.latent_means(latent, energy, signal, mask)
+        return {name: found[name] for name in ("reconstruction_error", "latent_norm")}
+
+    def _seeds(self, index, stream):
+        return training_seeds(self.seed, stream, self.iteration.value, index)
+
+    def complete(self, signal, mask, seed, sampler) -> tuple:
+        """Infer latents from what is observed; decode, and revise, what is hidden.
+
+        Args:
+            signal: float32 `[n, *signal_shape]`; hidden entries may hold anything.
+            mask: float32 of 1 (observed) and 0 (hidden) that broadcasts against `signal`.
+            seed: int64 `[n]`, one per row.
+            sampler: of the revision.
+
+        Returns:
+            the completed signals, observed entries untouched; the latents; and their energy.
+        """
+        latent, decoded, energy = self.generator.explain(signal, mask, seed)
+        seeds = coopnets_signatures.revision_seeds(seed)
+        return self.descriptor.fill(decoded, signal, mask, sampler, seeds), latent, energy
+
+    def test_step(self, batch) -> dict:
+        """Report the mean `score`, `f(x)`, and the mean `energy` of a batch.
+
+        Of incomplete signals they are those of the signals as `inpaint` completes them, and the mean
+        `reconstruction_error` per observed entry and the `latent_norm` are reported too.
+        """
+        signal, mask, index = unpack(batch)
+        means = {}
+        if mask is not None:
+            observed = signal
+            signal, latent, energy = self.complete(observed, mask, index, self.langevin)
+            means = self._recovery(latent, energy, observed, mask)
+        means = {**self.descriptor.score_means(signal), **means}
+        self.means.update(means)
+        return self.means.results(means)
+
+    def predict_step(self, batch) -> tf.Tensor:
+        """`f(x)` of a batch."""
+        return self.descriptor.predict_step(batch)
+
+    def call(self, latent):
+        """Decode latents: `g(z)`, before any revision."""
+        return self.generator(latent)
+
+    # Compilation: an optimizer for each network.
+
+    def compile(self, generator_optimizer="adam", descriptor_optimizer="adam", **options) -> None:
+        """Set the optimizers.
+
+        Args:
+            generator_optimizer: of the generator; published: Adam(1e-4, beta_1=0.5).
+            descriptor_optimizer: of the descriptor; published: Adam(7e-3 … 1e-2, beta_1=0.5).
+            **options: `jit_compile`, `run_eagerly` and `steps_per_execution` of `keras.Model.compile`.
+        """
+        super().compile(optimizer=descriptor_optimizer, **options)
+        self.generator_optimizer = keras.optimizers.get(generator_optimizer)
+        self._build_optimizers()
+
+    def get_compile_config(self) -> dict:
+        """Return both optimizers, so that a loaded model is compiled."""
+        if not self.compiled:
+            return {}
+        serialize = keras.optimizers.serialize
+        return {
+            "generator_optimizer": serialize(self.generator_optimizer),
+            "descriptor_optimizer": serialize(self.optimizer),
+        }
+
+    def compile_from_config(self, config: dict) -> None:
+        """Compile as `get_compile_config` describes."""
+        if config:
+            self.compile(**{name: keras.optimizers.deserialize(one) for name, one in config.items()})
+
+    # What `fit` needs to know.
+
+    @property
+    def settings_version(self) -> int:
+        """Number that changes whenever a setting does, of this model or of its two."""
+        parts = (self.generator.settings_version, self.descriptor.settings_version)
+        return self._settings_version + sum(parts)
+
+    @property
+    def network(self) -> keras.Model:
+        """The network that the chains run through."""
+        return self.descriptor.network
+
+    @property
+    def langevin(self):
+        """The sampler of the revision."""
+        return self.descriptor.langevin
+
+    @property
+    def past(self):
+        """What diagnostics remember of earlier epochs."""
+        return self.descriptor.past
+
+    @property
+    def tables(self) -> list:
+        """The chains of incomplete examples."""
+        return self.generator.tables
+
+    @property
+    def latents(self) -> np.ndarray:
+        """Learned latents of incomplete training examples; see `Generator.latents`."""
+        return self.generator.latents
+
+    def reset_chains(self, examples: int = 0) -> None:
+        """Forget the latents of the training examples; see `Generator.reset_chains`."""
+        self.generator.reset_chains(examples)
+        self.fingerprint.assign(0)
+
+    def learners(self) -> list:
+        """Return pairs of an optimizer and the variables it moves."""
+        return [
+            (self.generator_optimizer, self.generator.network.trainable_variables),
+            (self.optimizer, self.descriptor.network.trainable_variables),
+        ]
+
+    def observers(self) -> list:
+        """Return the callbacks that warn of symptoms and of the stability."""
+        return [diagnostics.SymptomAlarm(), diagnostics.StabilityAlarm()]
+
+    def numbered(self, masked: bool) -> bool:
+        """Whether each example has a chain of its own: incomplete ones, if the generator keeps them."""
+        return masked and self.generator.keeps_chains
+
+    def accept(self, examples: int | None, fingerprint: int, index, masked: bool) -> None:
+        """Take up the data that `fit` is about to use, or refuse them; see `SignalModel.accept`."""
+        _check(self.generator, self.descriptor)
+        if masked:
+            checks.independent_rows(self.generator.network)
+            if not self.generator.langevin.total_steps:
+                raise ValueError(
+                    "Latents of incomplete examples are inferred with `generator.langevin`, which has "
+                    "no steps. Build the Generator with some: langevin=Langevin(steps=10, "
+                    "step_size=0.1)."
+                )
+            self.generator.accept(examples, fingerprint, index, masked)
+        super().accept(examples, fingerprint, index, masked)
+
+    def remedy(self) -> str:
+        """Return what diverged, and what to change."""
+        return f"{self.descriptor.remedy()} The generator's learning rate may be too high as well."
+
+    # Methods that take and return arrays.
+
+    def synthesize(
+        self,
+        count: int,
+        *,
+        seed: int | ArrayLike = 0,
+        batch_size: int = 100,
+        verbose: int = 0,
+        steps: int | None = None,
+        revised: bool = True,
+    ) -> np.ndarray:
+        """Draw signals: the generator's, revised by the descriptor.
+
+        Args:
+            count: number of signals.
+            seed: an integer, for the seeds `seed + arange(count)`, or `count` integers.
+            batch_size: rows at a time.
+            verbose: 1 shows a progress bar.
+            steps: of the revision, those of training by default.
+            revised: False returns the generator's drafts.
+
+        Returns:
+            float32 `[count, *signal_shape]`.
+        """
+        if not revised:
+            options = {"seed": seed, "batch_size": batch_size, "verbose": verbose}
+            return self.generator.synthesize(count, **options)
+        checks.integer("synthesize", "count", count, 1)
+        seeds = checks.seeds(seed, count)
+        return self._run("synthesize", [seeds], batch_size, verbose, steps)["signal"]
+
+    def inpaint(
+        self,
+        signals: ArrayLike,
+        mask: ArrayLike,
+        *,
+        seed: int | ArrayLike = 0,
+        batch_size: int = 100,
+        verbose: int = 0,
+        steps: int | None = None,
+    ) -> np.ndarray:
+        """Fill in what is hidden: by the generator, then revised by the descriptor.
+
+        Latents are inferred from what is observed, as `Generator.inpaint` does; the hidden entries
+        they decode to are revised given the observed ones.
+
+        Args:
+            signals: float `[n, *signal_shape]` in the value range; hidden entries may hold anything,
+                NaN included.
+            mask: bool or 0/1, `[n, *signal_shape]` or without the channel axis; 1 = observed,
+                0 = hidden.
+            seed: an integer, for the seeds `seed + arange(n)`, or `n` integers.
+            batch_size: rows at a time.
+            verbose: 1 shows a progress bar.
+            steps: of the revision, those of training by default.
+
+        Returns:
+            float32 `[n, *signal_shape]`, observed entries untouched.
+        """
+        inputs = examples.incomplete(signals, mask, seed, self.signal_shape, self.value_range)
+        return self._run("inpaint", inputs, batch_size, verbose, steps)["signal"]
+
+    def infer(self, signals, mask=None, **options) -> np.ndarray:
+        """Infer the latents of signals; see `Generator.infer`."""
+        return self.generator.infer(signals, mask, **options)
+
+    def reconstruct(self, signals, mask=None, **options) -> np.ndarray:
+        """Infer the latents of signals and decode them; see `Generator.reconstruct`."""
+        return self.generator.reconstruct(signals, mask, **options)
+
+    def sample_posterior(self, signals, mask=None, **options):
+        """Draw whole signals from the generator's posterior; see `Generator.sample_posterior`."""
+        return self.generator.sample_posterior(signals, mask, **options)
+
+    def interpolate(self, signals, weights, **options) -> np.ndarray:
+        """Decode combinations of latents; see `Generator.interpolate`."""
+        return self.generator.interpolate(signals, weights, **options)
+
+    def refine(self, signals, **options) -> np.ndarray:
+        """Revise signals; see `Descriptor.refine`."""
+        return self.descriptor.refine(signals, **options)
+
+    def score(self, signals, **options):
+        """Return `f(x)` and the energy; see `Descriptor.score`."""
+        return self.descriptor.score(signals, **options)
+
+    def signatures(self, steps: int | None = None, **options) -> dict:
+        """Return functions of a batch with the specs of their inputs, by name.
+
+        They are those of both models; `synthesize` and `inpaint` revise what the generator gives.
+
+        Args:
+            steps: of revisions; None: as many as in training.
+            **options: of `Generator.signatures`.
+        """
+        return coopnets_signatures.signatures(self, self.generator.signatures(**options), steps)
+
+    def exported_signatures(self, **options) -> dict:
+        """Return those of `signatures(**options)` that an export has."""
+        inner = self.generator.exported_signatures(**options)
+        return coopnets_signatures.signatures(self, inner, None)
+
+    def _run(self, name: str, inputs: list, batch_size, verbose, steps) -> dict:
+        return finite(self.run(name, inputs, batch_size, verbose, steps=steps), self.langevin)
+
+    # Saving, export.
+
+    @property
+    def exported_layers(self) -> list:
+        """The layers an export needs."""
+        return [*self.generator.exported_layers, *self.descriptor.exported_layers]
+
+    def get_config(self) -> dict:
+        """Return the arguments of the constructor."""
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "name": self.name,
+            "generator": serialize(self.generator),
+            "descriptor": serialize(self.descriptor),
+            "latent_steps": self.latent_steps,
+            "seed": self.seed,
+        }
+
+
+def _check(generator, descriptor) -> None:
+    """Refuse models that do not fit together."""
+    if not isinstance(generator, Generator) or not isinstance(descriptor, Descriptor):
+        raise ValueError(
+            "CoopNets expected a Generator and a Descriptor, received "
+            f"{type(generator).__name__} and {type(descriptor).__name__}."
+        )
+    if generator.signal_shape != descriptor.signal_shape:
+        raise ValueError(
+            f"CoopNets expected models of the same signals, received a generator of "
+            f"{generator.signal_shape} and a descriptor of {descriptor.signal_shape}. Build both "
+            "networks for one shape."
+        )
+    if generator.observation is not None:
+        raise ValueError(
+            "CoopNets compare drafts with whole signals, but the generator observes them through "
+            f"{generator.observation}. Build it without an observation."
+        )
+    if descriptor.chains != "short-run":
+        raise ValueError(
+            "In CoopNets the generator starts the descriptor's chains, anew each time: expected a "
+            f"Descriptor with chains='short-run', received chains={descriptor.chains!r}."
+        )

@@ -1,0 +1,532 @@
+"""Descriptor: an energy-based ConvNet, learned by maximum likelihood with Langevin dynamics."""
+
+from __future__ import annotations
+
+import functools
+import math
+from types import MappingProxyType
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import ArrayLike
+
+from abp_tf import checks
+from abp_tf.data import examples
+from abp_tf.errors import DivergenceError
+from abp_tf.models import descriptor_signatures, diagnostics
+from abp_tf.models.base import SignalModel
+from abp_tf.models.batches import unpack
+from abp_tf.observation import masking
+from abp_tf.results import AutoEncoding, Score
+from abp_tf.sampling import Langevin, Sampler
+from abp_tf.sampling.chains import Pool
+from abp_tf.sampling.random import CHAIN, DATA, POOL, PRIOR, row_normal, row_uniform, training_seeds
+
+CHAINS = ("persistent", "short-run", "data")
+
+
+@keras.saving.register_keras_serializable(package="abp_tf")
+class Descriptor(SignalModel):
+    """`p(x) ∝ exp f(x; α) · N(x; 0, s² I)`, learned by MCMC maximum likelihood.
+
+    The energy is `U(x) = ‖x‖²/(2s²) − f(x)`. Each step of `fit` draws samples by Langevin dynamics
+    along `−∂U/∂x` (*analysis by synthesis*), then makes one optimizer step up
+    `mean f(data) − mean f(samples)`, whose gradient is that of the log-likelihood: exponential tilting
+    of white noise (Xie, Lu, Zhu, Wu, "A Theory of Generative ConvNet", ICML 2016, arXiv 1602.03264).
+
+    The defaults are persistent chains of unit gradient steps without reference,
+    `x ← x + ∂f/∂x + 0.01 ε`, which is `δ = √2` and `T = (0.01/√2)²` (Nijkamp et al. 2019,
+    arXiv 1904.09770 and 1903.12370).
+
+    All arguments but `network`, `chains` and `pool` are settings that may be set at any time, and count
+    from the next call on.
+
+    Args:
+        network: a built `keras.Model` from signals `[n, *signal_shape]` to `f(x)`, `[n, 1]`, for
+            instance `abp_tf.networks.image_descriptor`.
+        reference_sigma: s, standard deviation of the reference in units of the signal; infinite for
+            none.
+        langevin: sampler of training; by default 20 unit gradient steps as above or, with a reference,
+            20 steps of size s/8 at temperature 1.
+        inference: sampler of new signals from noise; `langevin` by default, with 20 times the steps
+            where training has chains that continue.
+        chains: where a batch's chains start: "persistent", from a pool of earlier ones; "short-run",
+            from noise; "data", from the batch itself (contrastive divergence).
+        pool: number of persistent chains.
+        restart: probability that a chain drawn from the pool begins anew from noise, in [0, 1].
+        start_sigma: standard deviation of the Gaussian noise that chains begin with; None for uniform
+            noise over `value_range` or, without a range, for the reference distribution.
+        data_noise: standard deviation of Gaussian noise added to the data, which flat regions need.
+        energy_penalty: weight of the mean of `f²` at data and samples in the loss, 0 or more.
+        penalized: "f", or "U" for `U²` in its place.
+        value_range: interval that signals must lie in; None lifts the check. Samples are never clipped.
+        seed: integer that all noise and the order of examples follow from.
+
+    Raises:
+        ValueError: for an argument out of its range, or a network that cannot be used.
+
+    Example:
+        >>> network = abp_tf.networks.image_descriptor((16, 16, 1), width=4)
+        >>> model = abp_tf.Descriptor(network, pool=40)
+        >>> model.compile(optimizer=keras.optimizers.Adam(5e-4))
+        >>> history = model.fit(images, batch_size=20, epochs=1, verbose=0)
+        >>> model.synthesize(4, seed=0, steps=5).shape
+        (4, 16, 16, 1)
+    """
+
+    adjustable = MappingProxyType(
+        {
+            "reference_sigma": functools.partial(checks.positive, infinite=True),
+            "langevin": checks.instance_of(Sampler),
+            "inference": checks.instance_of(Sampler),
+            "restart": checks.share,
+            "start_sigma": functools.partial(checks.positive, optional=True),
+            "data_noise": checks.not_negative,
+            "energy_penalty": checks.not_negative,
+            "penalized": checks.one_of("f", "U"),
+            "value_range": checks.value_range,
+            "seed": checks.integer,
+        }
+    )
+    masked = ()  # it has no latents from which hidden entries could be decoded
+
+    def __init__(
+        self,
+        network: keras.Model,
+        *,
+        reference_sigma: float = math.inf,
+        langevin: Sampler | None = None,
+        inference: Sampler | None = None,
+        chains: str = "persistent",
+        pool: int = 1000,
+        restart: float = 0.05,
+        start_sigma: float | None = None,
+        data_noise: float = 0.03,
+        energy_penalty: float = 0.0,
+        penalized: str = "f",
+        value_range: tuple[float, float] | None = (-1.0, 1.0),
+        seed: int = 0,
+        **kwargs,
+    ):
+        reported = (*diagnostics.CHAIN_MEANS, "acceptance", "score", "energy")
+        super().__init__(value_range=value_range, seed=seed, reported=reported, **kwargs)
+        _check_network(network)
+        self.network = network
+        self.signal_shape = tuple(network.input_shape[1:])
+        self.reference_sigma = reference_sigma
+        unit = Langevin(20, 2**0.5, temperature=0.01**2 / 2)
+        free = self.reference_sigma == math.inf
+        self.langevin = langevin or (unit if free else Langevin(20, self.reference_sigma / 8))
+        longer = 1 if chains == "short-run" else 20
+        self.inference = inference or self.langevin.with_steps(longer * self.langevin.steps)
+        self.chains = checks.one_of(*CHAINS)("Descriptor", "chains", chains)
+        self.pool = checks.integer("Descriptor", "pool", pool, 1)
+        self.restart = restart
+        self.start_sigma = start_sigma
+        self.data_noise = data_noise
+        self.energy_penalty = energy_penalty
+        self.penalized = penalized
+        self._check_together()
+        rows = pool if chains == "persistent" else 0
+        self.table = Pool(self.signal_shape, rows, self.noise, seed, name="chains")
+        self.past = diagnostics.Past(name="past")
+
+    # The model: f, the energy, and the noise that chains begin with.
+
+    def call(self, signal):
+        """`f(x)` of each example: signals `[n, *signal_shape]` to float32 `[n]`."""
+        output = tf.cast(self.network(signal, training=False), tf.float32)
+        return tf.reshape(output, [-1])
+
+    def energy(self, signal: tf.Tensor) -> tf.Tensor:
+        """Return `U(x) = ‖x‖²/(2s²) − f(x)` of each example; sampling goes down this one function.
+
+        Args:
+            signal: float32 `[n, *signal_shape]`.
+
+        Returns:
+            float32 `[n]`, summed over entries.
+        """
+        signal = tf.convert_to_tensor(signal)
+        return 0.5 / self.reference_sigma**2 * masking.square(signal) - self(signal)
+
+    def noise(self, seeds: tf.Tensor) -> tf.Tensor:
+        """Draw what chains begin with, float32 `[n, *signal_shape]`, one from each pair of `[n, 2]`."""
+        shape = list(self.signal_shape)
+        if self.start_sigma is None and self.value_range is not None:
+            low, high = self.value_range
+            return low + (high - low) * row_uniform(seeds, shape)
+        return (self.start_sigma or self.reference_sigma) * row_normal(seeds, shape)
+
+    def fill(self, start, signal, mask, sampler: Sampler, seeds) -> tf.Tensor:
+        """Run chains of the hidden entries given the others.
+
+        Args:
+            start: where hidden entries begin, float32 `[n, *signal_shape]`; others do not matter.
+            signal: same shape; hidden entries may hold anything.
+            mask: same shape, above 0.5 = observed.
+            sampler: of the chains.
+            seeds: int64 `[n, 2]`, seed pairs of the noise.
+
+        Returns:
+            float32 `[n, *signal_shape]`, observed entries untouched.
+        """
+        seen = masking.hide(signal, mask)
+
+        def energy(hidden):
+            return self.energy(tf.where(mask > 0.5, seen, hidden))
+
+        filled, _ = sampler.sample(energy, start, seeds)
+        return tf.where(mask > 0.5, signal, filled)
+
+    # The algorithm.
+
+    def train_step(self, batch) -> dict:
+        """Make one iteration of analysis by synthesis on a batch of examples.
+
+        Returns:
+            means over the epoch, by the names of `abp_tf.models.diagnostics.chain_means`, with
+            `energy_gap_spread`; and the `acceptance` of the chains.
+        """
+        signal, _, index = unpack(batch)
+        signal = self.noisy(signal, self._seeds(DATA, index))
+
+        # Synthesis: continue some chains along −∂U/∂x.
+        chain, start = self._start(signal, index)
+        samples, info = self.langevin.sample(self.energy, start, self._seeds(CHAIN, chain))
+
+        # Analysis: raise f of the data against f of the samples, which are held.
+        variables = self.network.trainable_variables
+        with tf.GradientTape() as tape:
+            loss, of_data, of_samples = self.contrast(signal, samples)
+        gradients = tape.gradient(loss, variables)
+
+        def write():
+            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            if self.chains == "persistent":
+                self.table.write(chain, samples)
+
+        means = diagnostics.chain_means(
+            loss, signal, samples, of_data, of_samples, info, self.langevin, self.value_range
+        )
+        if self.langevin.rejects:
+            means["acceptance"] = info.acceptance
+        finite = [loss, info.final_energy, *gradients]
+        return diagnostics.with_spread(self.commit(finite, write, means))
+
+    def contrast(self, signal: tf.Tensor, samples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Return what a learning step goes down, `mean f(samples) − mean f(data)`, and the penalty.
+
+        Args:
+            signal: data, float32 `[n, *signal_shape]`.
+            samples: of the model, float32 `[m, *signal_shape]`, held.
+
+        Returns:
+            the loss, a scalar; `f` of the data `[n]`; `f` of the samples `[m]`.
+        """
+        of_data, of_samples = self(signal), self(samples)
+        loss = tf.reduce_mean(of_samples) - tf.reduce_mean(of_data)
+        if self.energy_penalty:
+            of_f = self.penalized == "f"
+            size = of_data**2 if of_f else self.energy(signal) ** 2
+            others = of_samples**2 if of_f else self.energy(samples) ** 2
+            loss += self.energy_penalty * (tf.reduce_mean(size) + tf.reduce_mean(others))
+        return loss, of_data, of_samples
+
+    def noisy(self, signal: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
+        """Add the data noise to data `[n, *signal_shape]`, from the seed pairs `[n, 2]`."""
+        if not self.data_noise:
+            return signal
+        return signal + self.data_noise * row_normal(seeds, list(self.signal_shape))
+
+    def _start(self, signal, index) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the numbers `[m]` that the chains' noise is folded from, and where they start."""
+        if self.chains == "data":
+            return index, signal
+        if self.chains == "short-run":
+            return index, self.noise(self._seeds(PRIOR, index))
+        count = tf.shape(signal)[0]
+        return self.table.some(
+            count, self.restart, self._seeds(POOL, tf.range(2)), lambda chain: self._seeds(PRIOR, chain)
+        )
+
+    def _seeds(self, stream, index):
+        return training_seeds(self.seed, stream, self.iteration.value, index)
+
+    def test_step(self, batch) -> dict:
+        """Report the mean `score`, `f(x)`, and the mean `energy` of a batch."""
+        signal, _, _ = unpack(batch)
+        means = self.score_means(signal)
+        self.means.update(means)
+        return self.means.results(means)
+
+    def score_means(self, signal) -> dict:
+        """Return what `test_step` reports of signals, `[n]` each, by name."""
+        return {"score": self(signal), "energy": self.energy(signal)}
+
+    def predict_step(self, batch) -> tf.Tensor:
+        """`f(x)` of a batch."""
+        return self(unpack(batch)[0])
+
+    # What `fit` needs to know.
+
+    @property
+    def tables(self) -> list:
+        """The pool of chains."""
+        return [self.table]
+
+    def observers(self) -> list:
+        """Return the callback that warns of symptoms."""
+        return [diagnostics.SymptomAlarm()]
+
+    def accept(self, examples, fingerprint: int, index, masked: bool) -> None:
+        """Take up data, of any number: chains belong to the model; see `SignalModel.accept`."""
+        self._check_together()
+        super().accept(examples, fingerprint, index, masked)
+
+    def remedy(self) -> str:
+        """Return what diverged, and what to change."""
+        return (
+            "energies or their gradient are not finite. Lower the learning rate or the step size of "
+            f"`langevin` ({self.langevin}), or set an energy_penalty (now {self.energy_penalty:g}); "
+            "`abp_tf.callbacks.RollBack` takes such an epoch back and lowers the learning rate."
+        )
+
+    def reset_chains(self) -> None:
+        """Begin all chains of the pool anew from noise."""
+        self.table.seed = self.seed
+        self.table.allocate(self.table.rows)
+
+    def _check_together(self) -> None:
+        """Refuse settings that do not go together."""
+        if self.start_sigma is None and self.value_range is None and self.reference_sigma == math.inf:
+            raise ValueError(
+                "Chains have nothing to begin with: there is no value_range, no reference and no "
+                "start_sigma. Give start_sigma, the standard deviation of the noise they start from."
+            )
+        for name in ("langevin", "inference"):
+            step_size = getattr(self, name).step_size
+            stability = (step_size / self.reference_sigma) ** 2 / 4
+            if stability >= 1:
+                raise ValueError(
+                    f"Chains are unstable from the first step: δ²/(4s²) is {stability:.3g} with the "
+                    f"step size {step_size:g} of `{name}` and reference_sigma "
+                    f"{self.reference_sigma:g}, and must stay below 1. Lower the step size, or raise "
+                    "reference_sigma."
+                )
+
+    # Methods that take and return arrays.
+
+    def synthesize(
+        self,
+        count: int,
+        *,
+        seed: int | ArrayLike = 0,
+        batch_size: int = 100,
+        verbose: int = 0,
+        steps: int | None = None,
+        from_noise: bool = True,
+    ) -> np.ndarray:
+        """Draw signals by chains, from noise or from the pool of persistent chains.
+
+        Args:
+            count: number of signals.
+            seed: an integer, for the seeds `seed + arange(count)`, or `count` integers.
+            batch_size: rows at a time; it bounds memory and does not change the result.
+            verbose: 1 shows a progress bar.
+            steps: number of steps; by default those of `inference` from noise, as in exports, and
+                those of `langevin` from the pool. 0 returns the start.
+            from_noise: False continues chains of the pool, the one of number `seed` modulo its size;
+                the pool itself does not change. They have run longer, and look better.
+
+        Returns:
+            float32 `[count, *signal_shape]`, not clipped to the value range.
+
+        Raises:
+            ValueError: for a count below 1, or a pool that does not exist.
+            DivergenceError: the chains left the finite numbers.
+        """
+        checks.integer("synthesize", "count", count, 1)
+        seeds = checks.seeds(seed, count)
+        if from_noise:
+            return self._run("synthesize", [seeds], batch_size, verbose, steps)["signal"]
+        if not self.table.rows:
+            raise ValueError(
+                "There is no pool of chains to synthesize from; it is kept with chains='persistent'. "
+                "Use from_noise=True."
+            )
+        start = self.table.read(seeds % self.table.rows).numpy()
+        return self._run("refine", [start, seeds], batch_size, verbose, steps)["signal"]
+
+    def refine(
+        self,
+        signals: ArrayLike,
+        *,
+        seed: int | ArrayLike = 0,
+        batch_size: int = 100,
+        verbose: int = 0,
+        steps: int | None = None,
+    ) -> np.ndarray:
+        """Revise signals by chains that begin with them.
+
+        Args:
+            signals: float `[n, *signal_shape]`, finite; they may lie outside the value range, as
+                samples do.
+            seed: an integer, for the seeds `seed + arange(n)`, or `n` integers.
+            batch_size: rows at a time.
+            verbose: 1 shows a progress bar.
+            steps: number of steps, those of `langevin` by default.
+
+        Returns:
+            float32 `[n, *signal_shape]`.
+        """
+        signals = checks.signals(signals, self.signal_shape, None)
+        seeds = checks.seeds(seed, len(signals))
+        return self._run("refine", [signals, seeds], batch_size, verbose, steps)["signal"]
+
+    def score(self, signals: ArrayLike, *, batch_size: int = 100, verbose: int = 0) -> Score:
+        """Return `f(x)` and the energy `U(x)`: the less energy, the likelier the signal.
+
+        Args:
+            signals: as for `refine`.
+            batch_size: rows at a time.
+            verbose: 1 shows a progress bar.
+        """
+        signals = checks.signals(signals, self.signal_shape, None)
+        return Score(**self._run("score", [signals], batch_size, verbose))
+
+    def inpaint(
+        self,
+        signals: ArrayLike,
+        mask: ArrayLike,
+        *,
+        seed: int | ArrayLike = 0,
+        batch_size: int = 100,
+        verbose: int = 0,
+        steps: int | None = None,
+    ) -> np.ndarray:
+        """Fill in what is hidden, by chains of the hidden entries given the others.
+
+        Args:
+            signals: float `[n, *signal_shape]` in the value range; hidden entries may hold anything,
+                NaN included. They start from noise.
+            mask: bool or 0/1, `[n, *signal_shape]` or without the channel axis; 1 = observed,
+                0 = hidden.
+            seed: as for `refine`.
+            batch_size: rows at a time.
+            verbose: 1 shows a progress bar.
+            steps: number of steps, those of `inference` by default.
+
+        Returns:
+            float32 `[n, *signal_shape]`, observed entries untouched.
+        """
+        inputs = examples.incomplete(signals, mask, seed, self.signal_shape, self.value_range)
+        return self._run("inpaint", inputs, batch_size, verbose, steps)["signal"]
+
+    def autoencode(
+        self,
+        signals: ArrayLike,
+        *,
+        steps: int = 1000,
+        step_size: float | None = None,
+        batch_size: int = 100,
+        verbose: int = 0,
+    ) -> AutoEncoding:
+        """Descend the energy without noise, to points that the descriptor encodes and decodes exactly.
+
+        At a local minimum of the energy `x = s² ∂f/∂x`: bottom-up filters and, with a piecewise
+        linear network, their top-down sum give back the signal ("A theory of generative ConvNet",
+        arXiv 1602.03264, section 5).
+
+        Args:
+            signals: as for `refine`; where the descents begin.
+            steps: of gradient descent.
+            step_size: δ; the rate is `δ²/2`. That of `langevin` by default.
+            batch_size: rows at a time.
+            verbose: 1 shows a progress bar.
+
+        Raises:
+            ValueError: without a reference, or with a network that computes in less than float32,
+                whose gradients are too coarse.
+        """
+        if not np.isfinite(self.reference_sigma):
+            raise ValueError(
+                "autoencode needs a reference distribution, but reference_sigma is infinite: "
+                "x = s² ∂f/∂x has no meaning. Build the Descriptor with a finite one."
+            )
+        for layer in self.network._flatten_layers():
+            if layer.compute_dtype != "float32":
+                raise ValueError(
+                    f"autoencode expected a network that computes in float32, but layer "
+                    f"{layer.name!r} computes in {layer.compute_dtype}, too coarse for a minimum. "
+                    "Build the network in float32 and give it these weights: `set_weights`."
+                )
+        signals = checks.signals(signals, self.signal_shape, None)
+        descent = Langevin(steps, step_size or self.langevin.step_size, temperature=0.0)
+        found = self.run("autoencode", [signals], batch_size, verbose, descent=descent)
+        return AutoEncoding(**finite(found, descent))
+
+    def signatures(self, steps: int | None = None, descent: Langevin | None = None) -> dict:
+        """Return functions of a batch with the specs of their inputs, by name.
+
+        They are `synthesize(seed)`, `refine(signal, seed)`, `score(signal)` and
+        `inpaint(signal, mask, seed)`.
+
+        Args:
+            steps: of the chains; None: as many as the settings have.
+            descent: of a further function, `autoencode(signal)`; None: without it.
+        """
+        return descriptor_signatures.signatures(self, steps, descent)
+
+    def _run(self, name: str, inputs: list, batch_size, verbose, steps=None) -> dict:
+        found = self.run(name, inputs, batch_size, verbose, steps=steps)
+        return finite(found, self.langevin if name == "refine" else self.inference)
+
+    # Saving.
+
+    def get_config(self) -> dict:
+        """Return the arguments of the constructor."""
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "name": self.name,
+            "network": serialize(self.network),
+            "reference_sigma": self.reference_sigma,
+            "langevin": serialize(self.langevin),
+            "inference": serialize(self.inference),
+            "chains": self.chains,
+            "pool": self.pool,
+            "restart": self.restart,
+            "start_sigma": self.start_sigma,
+            "data_noise": self.data_noise,
+            "energy_penalty": self.energy_penalty,
+            "penalized": self.penalized,
+            "value_range": self.value_range,
+            "seed": self.seed,
+        }
+
+
+def finite(found: dict, sampler: Sampler) -> dict:
+    """Return what chains gave, or raise because they diverged."""
+    if all(np.isfinite(value).all() for value in found.values()):
+        return found
+    raise DivergenceError(
+        f"Signals left the finite numbers during Langevin dynamics. Lower its step size: {sampler}."
+    )
+
+
+def _check_network(network: keras.Model) -> None:
+    """Refuse networks that give no energy."""
+    checks.network(network, "Descriptor")
+    checks.independent_rows(network)
+    if network.output_shape[1:] not in ((), (1,)):
+        raise ValueError(
+            "Descriptor expected a network that gives one number per example, shape (None, 1), "
+            f"received {network.output_shape}. Sum in the network, for instance with "
+            "`output = keras.ops.sum(output, axis=(1, 2, 3))` over the positions and channels of a map."
+        )
+    if network.outputs[0].dtype not in ("float32", "float64"):
+        raise ValueError(
+            f"Descriptor expected a network that ends in float32, received {network.outputs[0].dtype}, "
+            'in which f is too coarse. Give the last layer dtype="float32".'
+        )

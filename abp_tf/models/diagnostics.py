@@ -1,0 +1,267 @@
+"""What `fit` reports of itself, and warnings of trouble with cause and remedy."""
+
+from __future__ import annotations
+
+import warnings
+
+import keras
+import tensorflow as tf
+
+from abp_tf.sampling import Info, Sampler
+
+DIVERGENCE = "divergence"  # the symptom of a step that was not finite
+MARGIN = 0.05  # of the range's width, beyond which an entry counts as saturated
+
+WARM_UP = 50  # iterations that are wild in good trainings too: epochs with any of them raise no alarm
+
+# Limits that trainings on images that went well stayed far from.
+COLLAPSED = 0.2  # standard deviation of the samples over that of the data
+STIFF = 0.08  # drift of a step over the standard deviation of the data
+SATURATED = 0.75  # share of entries out of range
+RUNAWAY = 2.0  # energy gap over its spread, while it grows ...
+GROWTH = 1.3  # ... by this factor, two epochs in a row
+FLIGHT = 4.0  # growth of the mean of |f|, which is beyond its spread, two epochs in a row
+IDLE = 0.12  # way of a whole revision over the standard deviation of the data
+
+
+class Past(keras.layers.Layer):
+    """What diagnostics remember of earlier epochs, kept with the model, and so in its backups.
+
+    Attributes:
+        gaps: energy gaps of the last epoch but one, and of the last, `[2]`.
+        sizes: means of `|f|`, likewise; 0 of epochs that do not count.
+        taken_back: epochs in a row that `RollBack` has taken back, a scalar.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        options = {"initializer": "zeros", "trainable": False}
+        self.gaps = self.add_weight(shape=(2,), name="gaps", **options)
+        self.sizes = self.add_weight(shape=(2,), name="sizes", **options)
+        self.taken_back = self.add_weight(shape=(), dtype="int64", name="taken_back", **options)
+        self.built = True
+
+    def note(self, gap: float, size: float) -> None:
+        """Go on to the next epoch."""
+        for pair, value in ((self.gaps, gap), (self.sizes, size)):
+            pair.assign([pair.numpy()[1], value])
+
+
+def symptoms(
+    logs: dict, langevin: Sampler, past_gaps=(0.0, 0.0), past_sizes=(0.0, 0.0)
+) -> dict[str, str]:
+    """Return the symptoms of trouble in the logs of an epoch.
+
+    Args:
+        logs: the means that the `train_step` of a `Descriptor` or `CoopNets` reported at its end.
+        langevin: sampler of the training.
+        past_gaps: energy gaps of the last epoch but one, and of the last.
+        past_sizes: means of `|f|`, likewise.
+
+    Returns:
+        What is wrong, with cause and remedy, by the name of the symptom: "collapse", "stiff chain",
+        "runaway energy", "runaway f", "saturation", "generator too fast" (of CoopNets). Empty where
+        all is well.
+    """
+    gap, spread = abs(logs["energy_gap"]), logs["energy_gap_spread"]
+    deviation, drawn = logs["data_deviation"], logs["sample_deviation"]
+    earlier, before = (abs(value) for value in past_gaps)
+    found = {}
+    if drawn < COLLAPSED * deviation:
+        found["collapse"] = (
+            "the samples are nearly alike, or a single one nearly flat, with a standard deviation of "
+            f"{drawn:.2g} against {deviation:.2g} of the data. Either chains do not get away from "
+            "where they start (raise the number of Langevin steps or the step size), or all fall into "
+            "one mode (lower the learning rate, restart a larger share of the chains; in CoopNets "
+            "lower the generator's learning rate below 3e-4 or give it BatchNorm)"
+        )
+    # Where chains are at equilibrium a step may move them as far as its noise does.
+    noise = langevin.step_size * getattr(langevin, "temperature", 1.0) ** 0.5
+    if logs["drift"] > max(STIFF * deviation, noise):
+        found["stiff chain"] = (
+            f"a Langevin step moves an entry by {logs['drift']:.2g} without its noise, where data have "
+            f"a standard deviation of {deviation:.2g}: gradients are too steep for the step size "
+            f"{langevin.step_size:g}. Lower it or the learning rate, or set an energy_penalty"
+        )
+    if gap > RUNAWAY * spread and before > GROWTH * earlier > 0 and gap > GROWTH * before:
+        found["runaway energy"] = (
+            f"the energy gap grows, from {earlier:.3g} by {before:.3g} to {gap:.3g}, and samples do "
+            "not follow. Raise the number of Langevin steps or the step size, lower the learning rate, "
+            "or set an energy_penalty"
+        )
+    size, (smaller, small) = logs["score_size"], past_sizes
+    if size > max(FLIGHT * small, spread) and small > FLIGHT * smaller > 0:
+        found["runaway f"] = (
+            f"the mean of |f| grows, from {smaller:.3g} by {small:.3g} to {size:.3g}, far beyond what "
+            f"tells signals apart, {spread:.3g}. Lower the learning rate, or set an energy_penalty"
+        )
+    way = langevin.steps * logs["drift"]
+    if "revision_error" in logs and langevin.steps and way < IDLE * deviation:
+        found["generator too fast"] = (
+            f"a revision of {langevin.steps} steps moves an entry by no more than {way:.2g} without "
+            f"its noise, where data have a standard deviation of {deviation:.2g}: drafts are hardly "
+            "revised, and nothing is left to learn from. Either drafts look like data and the "
+            "generator is ahead of the descriptor (lower the generator's learning rate, or raise the "
+            "descriptor's), or drafts do not and steps are too short for revisions to get anywhere "
+            f"(raise the step size, {langevin.step_size:g}, or the number of steps)"
+        )
+    if logs["saturation"] > SATURATED:
+        found["saturation"] = (
+            f"{100 * logs['saturation']:.0f} % of the samples' entries are out of the value range. "
+            "Lower the learning rate or the step size, use a finite reference_sigma, or set an "
+            "energy_penalty"
+        )
+    return found
+
+
+class Means:
+    """Means of what steps report, over an epoch.
+
+    Args:
+        names: of all that any step reports.
+    """
+
+    def __init__(self, names: tuple[str, ...]):
+        self._means = {name: keras.metrics.Mean(name=name, dtype="float32") for name in names}
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The means, for Keras to reset."""
+        return list(self._means.values())
+
+    def update(self, values: dict, weight=None) -> None:
+        """Take in the values of a batch.
+
+        Args:
+            values: tensors by name, of any shape.
+            weight: of the mean of each tensor; None: as many as it has entries.
+        """
+        for name, value in values.items():
+            if weight is not None:
+                value = tf.reduce_mean(value)
+            self._means[name].update_state(value, sample_weight=weight)
+
+    def results(self, names) -> dict:
+        """Return the means so far of these names."""
+        return {name: self._means[name].result() for name in names}
+
+
+def chain_means(loss, signal, samples, of_data, of_samples, info: Info, sampler, value_range) -> dict:
+    """Return what the training of an energy reports of a batch, by name.
+
+    `energy_gap`: mean of `f(data) − f(samples)`; in a healthy training it swings around 0.
+    `square`: of which `with_spread` makes `energy_gap_spread`, the standard deviation of the gap over
+    pairs of data and samples.
+    `drift`: root mean square over entries of what a Langevin step does without its noise.
+    `data_deviation`, `sample_deviation`: standard deviation over a batch, mean over entries; where the
+    data or the samples are a single signal, over its entries.
+    `score_size`: mean of `|f|` over data and samples.
+    `saturation`: share of the samples' entries that are out of the value range by more than 5 % of
+    its width; 0 without a range.
+
+    Args:
+        loss: scalar.
+        signal: data, float32 `[n, *signal_shape]`.
+        samples: where the chains ended, float32 `[m, *signal_shape]`.
+        of_data: `f` of the data, `[n]`.
+        of_samples: `f` of the samples, `[m]`.
+        info: of the chains.
+        sampler: of the chains.
+        value_range: of the data, or None.
+    """
+    entries = tf.cast(tf.size(samples[0]), tf.float32)
+    norm = tf.reduce_mean(info.gradient_norm)
+    single = tf.minimum(tf.shape(signal)[0], tf.shape(samples)[0]) == 1
+    gap = tf.reduce_mean(of_data) - tf.reduce_mean(of_samples)
+    variance = tf.math.reduce_variance(of_data) + tf.math.reduce_variance(of_samples)
+    size = tf.reduce_mean(tf.abs(of_data)) + tf.reduce_mean(tf.abs(of_samples))
+    return {
+        "loss": loss,
+        "energy_gap": gap,
+        "square": gap**2 + variance,
+        "score_size": 0.5 * size,
+        "drift": 0.5 * sampler.step_size**2 * norm / tf.sqrt(entries),
+        "data_deviation": _deviation(signal, single),
+        "sample_deviation": _deviation(samples, single),
+        "saturation": _saturation(samples, value_range),
+    }
+
+
+CHAIN_MEANS = (
+    *("loss", "energy_gap", "square", "score_size", "drift", "data_deviation"),
+    *("sample_deviation", "saturation"),
+)
+
+
+def with_spread(logs: dict) -> dict:
+    """Return the means of `chain_means` with `energy_gap_spread` in the place of `square`."""
+    square = logs.pop("square") - logs["energy_gap"] ** 2
+    return {**logs, "energy_gap_spread": tf.sqrt(tf.maximum(square, 0.0))}
+
+
+def _saturation(samples, value_range):
+    if value_range is None:
+        return tf.constant(0.0)
+    low, high = value_range
+    margin = MARGIN * (high - low)
+    out = (samples < low - margin) | (samples > high + margin)
+    return tf.reduce_mean(tf.cast(out, tf.float32))
+
+
+def _deviation(signals: tf.Tensor, single: tf.Tensor) -> tf.Tensor:
+    """Return the standard deviation over a batch, mean over entries; if single, over entries."""
+    batch = tf.math.reduce_std(signals, axis=0)
+    return tf.where(single, tf.math.reduce_std(signals), tf.reduce_mean(batch))
+
+
+class SymptomAlarm(keras.callbacks.Callback):
+    """Warn, once of each, of the symptoms of trouble; `fit` of an energy runs it before all others."""
+
+    def __init__(self):
+        super().__init__()
+        self._reported = set()
+
+    def on_epoch_begin(self, epoch: int, logs=None) -> None:
+        """Note whether this epoch counts."""
+        self.model.symptoms = {}
+        self._warm = int(self.model.iteration.value) >= WARM_UP
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        """Find the symptoms of the epoch."""
+        model = self.model
+        if DIVERGENCE in model.symptoms:  # at a step that ended the epoch, not the training
+            model.stop_training = False
+            return
+        past = (model.past.gaps.numpy(), model.past.sizes.numpy())
+        model.symptoms = symptoms(logs, model.langevin, *past) if self._warm else {}
+        model.past.note(logs["energy_gap"], logs["score_size"] if self._warm else 0.0)
+        for name, text in model.symptoms.items():
+            if name not in self._reported:
+                self._reported.add(name)
+                warnings.warn(f"After epoch {epoch + 1}, {name}: {text}.", stacklevel=2)
+
+
+class StabilityAlarm(keras.callbacks.Callback):
+    """Warn, once, when `δ² λmax / 4` passes 1; `fit` of a model with latents runs it.
+
+    Above 1 the Langevin steps overshoot in the stiffest direction: chains jump instead of settling,
+    and energies may leave the finite numbers, which stops `fit` with a `DivergenceError`.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._warned = False
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        """Compare the stability of the epoch with 1."""
+        found = (logs or {}).get("stability", 0.0)
+        if found >= 1 and not self._warned:
+            self._warned = True
+            # In CoopNets the chains of latents are the generator's.
+            step_size = getattr(self.model, "generator", self.model).langevin.step_size
+            warnings.warn(
+                f"Langevin steps are too long: stability δ²λmax/4 is {found:.2f} after epoch "
+                f"{epoch + 1}, and must stay below 1. Lower the step size from {step_size:g} to "
+                f"{0.7 * step_size / found**0.5:.2g}, or raise sigma.",
+                stacklevel=2,
+            )

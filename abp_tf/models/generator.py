@@ -1,0 +1,329 @@
+"""Generator: non-linear factor analysis, learned by alternating back-propagation."""
+
+from __future__ import annotations
+
+import functools
+import math
+from types import MappingProxyType
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from abp_tf import checks
+from abp_tf.models import diagnostics, schedules
+from abp_tf.models.batches import unpack
+from abp_tf.models.latent_model import LatentModel
+from abp_tf.models.posterior import Posterior
+from abp_tf.models.prior import Prior
+from abp_tf.observation import masking, operators
+from abp_tf.sampling import Langevin, Sampler
+from abp_tf.sampling.chains import LatentTable
+from abp_tf.sampling.preconditioner import Preconditioner
+from abp_tf.sampling.random import CHAIN, PRIOR, row_seeds, training_seeds
+
+PROBE_EVERY, PROBE_ROWS = 50, 16  # how often the stability of the chains is measured, on how many
+
+
+@keras.saving.register_keras_serializable(package="abp_tf")
+class Generator(LatentModel):
+    """`x = g(z; θ) + σ ε`, `z ~ N(0, I)`, learned by alternating back-propagation.
+
+    Each step of `fit` goes down one energy, `U(z; x, θ) = ‖M ⊙ (x − g(z))‖² / (2σ²) + ‖z‖² / 2`,
+    twice: *inference* by Langevin steps along `−∂U/∂z` for each example's latents, *learning* by an
+    optimizer step along `−∂U/∂θ` with the latents held (Han, Lu, Zhu, Wu, "Alternating
+    Back-Propagation for Generator Network", AAAI 2017, arXiv 1606.08571). With a linear network it
+    is factor analysis.
+
+    With an `observation` `S` data are `y = S g(z) + σ ε`, the misfit is `‖M ⊙ (y − S g(z))‖²`, and
+    wherever signals are given, to `fit` and all other methods, they are `y`; signals that are
+    returned are whole ones, `g(z)`.
+
+    The settings `sigma`, `langevin`, `inference`, `expansion`, `preconditioning`, `value_range` and
+    `seed` may be set at any time, and count from the next call on.
+
+    Args:
+        network: a built `keras.Model` from latents `[n, *latent_shape]` to signals
+            `[n, *signal_shape]`, e.g. `abp_tf.networks.image_generator`.
+        sigma: σ, standard deviation of the noise, in units of the signal; positive.
+        langevin: sampler of the latents in training; `Langevin(steps=10, step_size=0.1)` by default.
+        inference: sampler of the latents of new signals; by default 200 noisy steps at the training
+            step size, then 100 noise-free ones at half of it. `MALA` or `HMC` sample the posterior
+            without the bias of unadjusted steps.
+        chains: "persistent", one chain per training example that every epoch continues (the paper's
+            algorithm), or "fresh", from the prior each time: memory independent of the data's size.
+        expansion: share of the epochs, from the first, that end with parameter expansion (see
+            `abp_tf.models.prior.Prior`); if it is above 0 the last epoch does too. 0 is the paper's
+            algorithm to the letter.
+        preconditioning: whether the chains run in coordinates in which posteriors are round, learned
+            as training proceeds (see `abp_tf.sampling.preconditioner.Preconditioner`). It needs
+            longer steps, about 0.5. False is the paper's algorithm to the letter.
+        examples: number of training examples, where the data do not determine it.
+        value_range: interval that whole signals must lie in; None lifts the check.
+        seed: integer that all noise and the order of examples follow from.
+        observation: operator through which all data are observed, such as `abp_tf.Projection(200)`,
+            `Coarser(4)`, `Blur(2.0)`; None: data are whole signals. Masks come with the data.
+        prior: of the latents, a `abp_tf.models.prior.Prior`; None: `N(0, I)`.
+
+    Raises:
+        ValueError: for an argument out of its range, or a network or an observation that cannot be
+            used.
+
+    Example:
+        >>> network = abp_tf.networks.image_generator((16, 16, 1), latent_dim=4, width=4)
+        >>> model = abp_tf.Generator(network, sigma=0.3)
+        >>> model.compile(optimizer=keras.optimizers.Adam(1e-3, beta_1=0.5))
+        >>> history = model.fit(images, batch_size=20, epochs=1, verbose=0)
+        >>> model.synthesize(4, seed=0).shape
+        (4, 16, 16, 1)
+    """
+
+    adjustable = MappingProxyType(
+        {
+            "sigma": checks.positive,
+            "langevin": checks.instance_of(Sampler),
+            "inference": checks.instance_of(Sampler),
+            "expansion": checks.share,
+            "preconditioning": checks.instance_of(bool),
+            "value_range": checks.value_range,
+            "seed": checks.integer,
+        }
+    )
+
+    def __init__(
+        self,
+        network: keras.Model,
+        *,
+        sigma: float = 0.3,
+        langevin: Sampler | None = None,
+        inference: Sampler | None = None,
+        chains: str = "persistent",
+        expansion: float = 0.0,
+        preconditioning: bool = False,
+        examples: int | None = None,
+        value_range: tuple[float, float] | None = (-1.0, 1.0),
+        seed: int = 0,
+        observation: operators.Observation | None = None,
+        prior: Prior | None = None,
+        **kwargs,
+    ):
+        super().__init__(
+            network,
+            prior,
+            value_range=value_range,
+            seed=seed,
+            observation=observation,
+            reported=("loss", "reconstruction_error", "latent_norm", "gradient_norm", "acceptance"),
+            **kwargs,
+        )
+        if observation is not None:
+            operators.check(observation, self.signal_shape)
+        if examples is not None:
+            checks.integer("Generator", "examples", examples, 1)
+        self.sigma = sigma
+        self.langevin = langevin or Langevin(steps=10, step_size=0.1)
+        self.inference = inference or Langevin(200, self.langevin.step_size, cool=100)
+        self.chains = checks.one_of("persistent", "fresh")("Generator", "chains", chains)
+        self.expansion = expansion
+        self.preconditioning = preconditioning
+        self._check_expansion()
+        self.preconditioner = Preconditioner(self.latent_shape, name="preconditioner")
+        self.table = LatentTable(self.latent_shape, examples or 0, seed, name="chains")
+        self.stability = self.add_weight(
+            shape=(), initializer="zeros", trainable=False, name="stability"
+        )
+
+    # The algorithm.
+
+    def train_step(self, batch) -> dict:
+        """Make one iteration of alternating back-propagation on a batch of examples.
+
+        Returns:
+            means over the epoch of `loss` (the energy), `reconstruction_error` (squared error per
+            observed entry), `latent_norm` (`‖z‖²/d`, near 1 when posterior and prior agree),
+            `gradient_norm` and `acceptance` of the chains; and `stability`, `δ² λmax / 4`, which must
+            stay below 1.
+        """
+        signal, mask, index = unpack(batch)
+        seeds = functools.partial(self._seeds, index)
+
+        # Inferential back-propagation: continue each example's chain along −∂U/∂z.
+        start = self.table.read(index) if self.keeps_chains else self.prior.draw(seeds(PRIOR))
+        latent, info = self.posterior(signal, mask).sample(self.langevin, start, seeds(CHAIN))
+
+        # Learning back-propagation: the gradient of the same energy along θ, latents held.
+        variables = self.network.trainable_variables
+        with tf.GradientTape() as tape:
+            energy = self.energy(latent, signal, mask)
+            loss = tf.reduce_mean(energy.total)
+        gradients = tape.gradient(loss, variables)
+
+        def write():
+            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            if self.keeps_chains:
+                self.table.write(index, latent)
+            self.probe_stability(latent, signal, mask, self.iteration)
+
+        means = {
+            **self.latent_means(latent, energy, signal, mask),
+            "gradient_norm": info.gradient_norm,
+        }
+        if self.langevin.rejects:
+            means["acceptance"] = info.acceptance
+        logs = self.commit([loss, *gradients], write, means)
+        return {**logs, "stability": tf.identity(self.stability.value)}
+
+    def latent_means(self, latent, energy, signal, mask) -> dict:
+        """Return what steps report of latents, `[n]` each, by name."""
+        return {"loss": energy.total, **super().latent_means(latent, energy, signal, mask)}
+
+    def posterior(self, signal: tf.Tensor, mask: tf.Tensor | None) -> Posterior:
+        """Return the posterior of the latents of a batch; arguments as for `energy`."""
+        share = None
+        if mask is not None:
+            # The curvature that few entries give scatters about their share of that of all of them. As
+            # many entries as latents hold the largest to about 4 times its mean, fewer would not.
+            seen = tf.maximum(masking.entries(signal, mask), math.prod(self.latent_shape))
+            share = tf.minimum(seen / math.prod(self.observed_shape), 1.0)
+        return Posterior(
+            lambda latent: self.energy(latent, signal, mask).total, self.preconditioner, share
+        )
+
+    def probe_stability(self, latent, signal, mask, iteration) -> None:
+        """Measure `δ² λmax / 4` in every so many iterations, as the mean over a few chains."""
+
+        def probe():
+            few = [None if part is None else part[:PROBE_ROWS] for part in (signal, mask)]
+            found = self.posterior(*few).stability(self.langevin, latent[:PROBE_ROWS])
+            return tf.reduce_mean(found)
+
+        due = iteration.value % PROBE_EVERY == 0
+        self.stability.assign(tf.cond(due, probe, lambda: self.stability.value))
+
+    def _seeds(self, index, stream):
+        return training_seeds(self.seed, stream, self.iteration.value, index)
+
+    # Between the steps.
+
+    def expand(self) -> None:
+        """Absorb mean and covariance of the chains into the prior; decoded chains do not change."""
+        latents, root = self.prior.absorb(self.table.states)
+        self.table.states.assign(latents)
+        if self.preconditioning:
+            self.preconditioner.follow(root)
+
+    def precondition(self, rows: int = 64) -> None:
+        """Adapt the preconditioner to the network and `rows` chains as they are now."""
+        if self.keeps_chains:
+            # Spread over the table: examples next to each other are often alike.
+            count = self.table.rows
+            chosen = np.linspace(0, count - 1, min(rows, count)).astype(np.int64)
+            latents = self.table.read(chosen)
+        else:
+            latents = self.prior.draw(row_seeds(tf.range(rows, dtype=tf.int64), PRIOR))
+
+        def decode(latent):
+            return self.observed(self.decode(latent))
+
+        def make():
+            return tf.function(lambda few: self.preconditioner.estimate(decode, few, self.sigma))
+
+        self.function("precondition", make)(latents)
+
+    # What `fit` needs to know.
+
+    @property
+    def keeps_chains(self) -> bool:
+        """Whether every training example has a chain of its own."""
+        return self.chains == "persistent"
+
+    @property
+    def examples(self) -> int | None:
+        """Number of training examples; None while it is unknown."""
+        return self.table.rows or None
+
+    @property
+    def tables(self) -> list:
+        """The table of the examples' chains."""
+        return [self.table]
+
+    def numbered(self, masked: bool) -> bool:
+        """Whether each example of data has a chain of its own."""
+        return self.keeps_chains
+
+    def accept(self, examples: int | None, fingerprint: int, index, masked: bool) -> None:
+        """Take up the data that `fit` is about to use, or refuse them; see `SignalModel.accept`."""
+        self._check_expansion()
+        self.table.seed = self.seed
+        if self.keeps_chains:
+            self.table.claim(examples, self.may_be_of(fingerprint), index)
+        super().accept(examples, fingerprint, index, masked)
+
+    def observers(self) -> list:
+        """Return the callbacks of the stability, of expansion and of the preconditioner."""
+        found = [diagnostics.StabilityAlarm()]
+        if self.expansion:
+            found.append(schedules.ExpandLatents(self.expansion))
+        if self.preconditioning:
+            found.append(schedules.AdaptPreconditioner())
+        return found
+
+    def remedy(self) -> str:
+        """Return what diverged, and what to change."""
+        return (
+            "the energy or its gradient is not finite. The last stability δ²λmax/4 measured was "
+            f"{float(self.stability.value):.3g}; it must stay below 1. Lower the step size of "
+            f"`langevin` ({self.langevin}) or the learning rate, or raise sigma ({self.sigma:g})."
+        )
+
+    @property
+    def latents(self) -> np.ndarray:
+        """Learned latents of the training examples, float32 `[N, *latent_shape]`, by number."""
+        if not self.keeps_chains or not self.table.rows:
+            raise ValueError(
+                "Learned latents are kept by persistent chains, after `fit`. Use `infer(signals)`."
+            )
+        return self.table.states.numpy()
+
+    def reset_chains(self, examples: int = 0) -> None:
+        """Forget the training examples' chains, so that `fit` can begin with other data.
+
+        Args:
+            examples: number of the other examples, where the data do not determine it.
+        """
+        self.table.seed = self.seed
+        self.table.allocate(examples)
+        self.fingerprint.assign(0)
+
+    def _check_expansion(self) -> None:
+        if self.expansion and not self.keeps_chains:
+            raise ValueError(
+                "`expansion` takes mean and covariance from persistent chains; with chains='fresh' "
+                "there are none. Use one or the other."
+            )
+
+    # Saving, export.
+
+    @property
+    def exported_layers(self) -> list:
+        """The layers an export needs."""
+        return [self.network, self.prior, self.preconditioner]
+
+    def get_config(self) -> dict:
+        """Return the arguments of the constructor."""
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "name": self.name,
+            "network": serialize(self.network),
+            "sigma": self.sigma,
+            "langevin": serialize(self.langevin),
+            "inference": serialize(self.inference),
+            "chains": self.chains,
+            "expansion": self.expansion,
+            "preconditioning": self.preconditioning,
+            "examples": self.examples,
+            "value_range": self.value_range,
+            "seed": self.seed,
+            "observation": self.observation and serialize(self.observation),
+            "prior": serialize(self.prior),
+        }

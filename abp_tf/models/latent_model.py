@@ -1,0 +1,428 @@
+"""What models with latents have in common: inference of latents, and all that is decoded from them."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import ArrayLike
+
+from abp_tf import checks
+from abp_tf.data import examples
+from abp_tf.errors import DivergenceError
+from abp_tf.models import draws, latent_signatures
+from abp_tf.models.base import SignalModel
+from abp_tf.models.batches import unpack
+from abp_tf.models.posterior import Posterior
+from abp_tf.models.prior import Prior
+from abp_tf.observation import masking
+from abp_tf.results import PosteriorSamples
+from abp_tf.sampling.random import CHAIN, PRIOR, row_seeds
+
+
+class LatentEnergy(NamedTuple):
+    """The terms of `U(z; y, θ) = ‖M ⊙ (y − S g(z))‖² / (2σ²) + ‖z‖² / 2`, float32 `[n]` each.
+
+    Attributes:
+        misfit: `‖M ⊙ (y − S g(z))‖² / (2σ²)`.
+        prior: `‖z‖² / 2`.
+        squared_error: `‖M ⊙ (y − S g(z))‖²`, summed over observed entries.
+    """
+
+    misfit: tf.Tensor
+    prior: tf.Tensor
+    squared_error: tf.Tensor
+
+    @property
+    def total(self) -> tf.Tensor:
+        """`U` of each example."""
+        return self.misfit + self.prior
+
+
+class LatentModel(SignalModel):
+    """`x = g(z) + σ ε`, `z ~ N(0, I)`; a subclass determines how `g` is learned and where chains begin.
+
+    Methods that take arrays run the functions of `signatures`, a batch of rows at a time. A row's
+    result depends on the row and its seed, not on the batch.
+
+    Args:
+        network: a built `keras.Model` from latents `[n, *latent_shape]` to signals
+            `[n, *signal_shape]`.
+        prior: of the latents; None: `N(0, I)`.
+        **options: of `SignalModel`.
+    """
+
+    def __init__(self, network, prior: Prior | None = None, **options):
+        super().__init__(**options)
+        checks.network(network, type(self).__name__)
+        self.network = network
+        self.latent_shape = tuple(network.input_shape[1:])
+        self.signal_shape = tuple(network.output_shape[1:])
+        self.prior = Prior(self.latent_shape, name="prior") if prior is None else prior
+
+    # The model: decoding, energy, inference.
+
+    def call(self, latent):
+        """Decode latents: `g(z)`."""
+        return self.decode(latent)
+
+    def decode(self, latent: tf.Tensor) -> tf.Tensor:
+        """Map latents `[n, *latent_shape]` to signals, float32 `[n, *signal_shape]`."""
+        return tf.cast(self.network(self.prior(latent), training=False), tf.float32)
+
+    def observed(self, decoded: tf.Tensor) -> tf.Tensor:
+        """Map decoded signals to what is observed of them, `S g(z)`."""
+        return decoded if self.observation is None else self.observation(decoded)
+
+    def energy(self, latent: tf.Tensor, signal: tf.Tensor, mask=None) -> LatentEnergy:
+        """Return the terms of `U(z; y, θ)` of each example, the one energy of inference and learning.
+
+        Args:
+            latent: float32 `[n, *latent_shape]`.
+            signal: float32 `[n, *observed_shape]`, finite in every entry (`masking.hide`).
+            mask: float32 of 0 and 1 that broadcasts against `signal`; 1 = observed. None: all is.
+        """
+        latent, signal = tf.convert_to_tensor(latent), tf.convert_to_tensor(signal)
+        return self.energy_of_decoded(latent, self.decode(latent), signal, mask)
+
+    def energy_of_decoded(self, latent, decoded, signal, mask=None) -> LatentEnergy:
+        """Return what `energy` returns for latents that have been decoded already."""
+        error = masking.square(masking.residual(signal, self.observed(decoded), mask))
+        return LatentEnergy(error / (2 * self.noise_variance()), self.prior.energy(latent), error)
+
+    def noise_variance(self):
+        """Return σ², a number or a tensor."""
+        return self.sigma**2
+
+    def posterior(self, signal: tf.Tensor, mask: tf.Tensor | None) -> Posterior:
+        """Return the posterior of the latents of a batch; arguments as for `energy`."""
+        return Posterior(lambda latent: self.energy(latent, signal, mask).total)
+
+    def starts(self, signal, mask, seed: tf.Tensor) -> list[tf.Tensor]:
+        """Return where inference begins, `[n, *latent_shape]`; of several, the best end is kept.
+
+        Args:
+            signal: as for `energy`.
+            mask: as for `energy`.
+            seed: int64 `[n]`, one per row.
+        """
+        return [self.prior.draw(row_seeds(seed, PRIOR))]
+
+    def infer_latents(self, signal, mask, seed, sampler=None, start=None) -> tf.Tensor:
+        """Infer the latents of a batch, as `infer` and the exported signatures do.
+
+        Args:
+            signal: data, float32 `[n, *observed_shape]`; hidden entries may hold anything.
+            mask: float32 of 0 and 1 that broadcasts against `signal`; 1 = observed. None: all is.
+            seed: int64 `[n]`, one per row.
+            sampler: of the chains; None: `inference`.
+            start: where chains begin, `[n, *latent_shape]`; None: `starts`.
+
+        Returns:
+            float32 `[n, *latent_shape]`.
+        """
+        signal = masking.hide(signal, mask)
+        posterior = self.posterior(signal, mask)
+        best, lowest = None, None
+        for begin in self.starts(signal, mask, seed) if start is None else [start]:
+            latent, info = posterior.sample(sampler or self.inference, begin, row_seeds(seed, CHAIN))
+            if best is None:
+                best, lowest = latent, info.final_energy
+                continue
+            better = info.final_energy < lowest
+            rows = tf.reshape(better, [-1] + [1] * len(self.latent_shape))
+            best, lowest = tf.where(rows, latent, best), tf.where(better, info.final_energy, lowest)
+        return best
+
+    def explain(self, signal, mask, seed, **options) -> tuple[tf.Tensor, tf.Tensor, LatentEnergy]:
+        """Infer latents and decode them; arguments as for `infer_latents`.
+
+        Returns:
+            the latents, their decoded signals, and their energy.
+        """
+        latent = self.infer_latents(signal, mask, seed, **options)
+        decoded = self.decode(latent)
+        signal = masking.hide(signal, mask)
+        return latent, decoded, self.energy_of_decoded(latent, decoded, signal, mask)
+
+    # Steps of Keras.
+
+    def test_step(self, batch) -> dict:
+        """Infer the latents of a batch anew; report how they explain it."""
+        signal, mask, index = unpack(batch)
+        latent, _, energy = self.explain(signal, mask, index)
+        means = self.latent_means(latent, energy, signal, mask)
+        self.means.update(means)
+        return self.means.results(means)
+
+    def latent_means(self, latent, energy: LatentEnergy, signal, mask) -> dict:
+        """Return what steps report of latents, `[n]` each, by name."""
+        return {
+            "reconstruction_error": energy.squared_error / masking.entries(signal, mask),
+            "latent_norm": masking.square(latent) / math.prod(self.latent_shape),
+        }
+
+    def predict_step(self, batch) -> tf.Tensor:
+        """Reconstruct a batch."""
+        return self.explain(*unpack(batch))[1]
+
+    # Methods that take and return arrays.
+
+    def observe(self, signals: ArrayLike, *, batch_size: int = 100) -> np.ndarray:
+        """Return what the model would observe of whole signals: `S x` without noise.
+
+        Args:
+            signals: float `[n, *signal_shape]` in the model's value range.
+            batch_size: rows at a time.
+
+        Returns:
+            float32 `[n, *observed_shape]`; the signals themselves without an `observation`.
+        """
+        signals = checks.signals(signals, self.signal_shape, self.value_range)
+        checks.integer("observe", "batch_size", batch_size, 1)
+        if self.observation is None:
+            return signals
+        parts = range(0, len(signals), batch_size)
+        seen = (self.observation(tf.constant(signals[at : at + batch_size])) for at in parts)
+        return np.concatenate(list(seen))
+
+    def infer(
+        self,
+        signals: ArrayLike,
+        mask: ArrayLike | None = None,
+        *,
+        seed: int | ArrayLike = 0,
+        batch_size: int = 100,
+        verbose: int = 0,
+        restarts: int = 1,
+    ) -> np.ndarray:
+        """Infer the latents of signals by chains of `inference`, from the prior.
+
+        Args:
+            signals: float `[n, *observed_shape]`, which is the shape of the signals unless the model
+                has an `observation`, in the range of the data; hidden entries may hold anything, NaN
+                included.
+            mask: bool or 0/1, `[n, *observed_shape]` or without the channel axis; 1 = observed,
+                0 = hidden. None: all is observed.
+            seed: an integer, for the seeds `seed + arange(n)`, or `n` integers.
+            batch_size: rows at a time; it bounds memory and does not change the result.
+            verbose: 1 shows a progress bar.
+            restarts: number of chains for each row, of which the one of least energy is kept.
+
+        Returns:
+            float32 `[n, *latent_shape]`.
+
+        Raises:
+            ValueError: for data, a mask, seeds or a number of restarts that cannot be used.
+            DivergenceError: the chains left the finite numbers.
+
+        Example:
+            >>> model.infer(images[:3]).shape
+            (3, 4)
+        """
+        data = self._data(signals, mask)
+        checks.integer("infer", "restarts", restarts, 1)
+        seeds = checks.seeds(seed, len(data.signal))[:, None] + np.arange(restarts) * draws.APART
+        inputs = [data.signal, *self._full(data.mask, data.signal.shape), seeds.reshape(-1)]
+        name = "infer_masked" if len(inputs) == 3 else "infer_whole"
+        found = self._checked(self.run(name, inputs, batch_size, verbose))
+        latents = found["latent"].reshape(-1, restarts, *self.latent_shape)
+        best = np.argmin(found["energy"].reshape(-1, restarts), axis=1)
+        return latents[np.arange(len(latents)), best]
+
+    def reconstruct(
+        self,
+        signals: ArrayLike,
+        mask: ArrayLike | None = None,
+        *,
+        seed: int | ArrayLike = 0,
+        batch_size: int = 100,
+        verbose: int = 0,
+        restarts: int = 1,
+    ) -> np.ndarray:
+        """Infer the latents of signals and decode them; the arguments are those of `infer`.
+
+        Returns:
+            float32 `[n, *signal_shape]`, all entries decoded, observed ones too (see `inpaint`).
+        """
+        options = {"seed": seed, "batch_size": batch_size, "verbose": verbose, "restarts": restarts}
+        return self._decoded(self.infer(signals, mask, **options), batch_size)
+
+    def inpaint(
+        self,
+        signals: ArrayLike,
+        mask: ArrayLike,
+        *,
+        seed: int | ArrayLike = 0,
+        batch_size: int = 100,
+        verbose: int = 0,
+        restarts: int = 1,
+    ) -> np.ndarray:
+        """Fill in what is hidden; the arguments are those of `infer`.
+
+        Returns:
+            float32 `[n, *signal_shape]`: observed entries untouched, hidden ones decoded from the
+            latents inferred from what is observed.
+
+        Raises:
+            ValueError: as for `infer`; for a model with an `observation`, which observes no entry.
+        """
+        if self.observation is not None:
+            raise ValueError(
+                "inpaint keeps observed entries of the signals, but this model observes none of them: "
+                f"it observes signals through {self.observation}. Use `reconstruct(signals, mask)`."
+            )
+        if mask is None:
+            raise ValueError(f"inpaint expected a mask, received None. {checks.POLARITY}")
+        options = {"seed": seed, "batch_size": batch_size, "verbose": verbose, "restarts": restarts}
+        data = self._data(signals, mask)
+        return np.where(data.mask, data.signal, self.reconstruct(signals, mask, **options))
+
+    def sample_posterior(
+        self,
+        signals: ArrayLike,
+        mask: ArrayLike | None = None,
+        *,
+        samples: int = 16,
+        chains: int = 4,
+        seed: int | ArrayLike = 0,
+        batch_size: int = 100,
+        verbose: int = 0,
+    ) -> PosteriorSamples:
+        """Draw whole signals from their posterior given what is observed.
+
+        A chain gives its first sample after as many noisy steps as `inference` has, without cooling,
+        and each further one after a tenth as many. A sample is `g(z)`, without the noise `σ ε` of
+        single entries.
+
+        Args:
+            signals: as for `infer`.
+            mask: as for `infer`. Where it shows an entry, all samples are the entry itself, unless
+                the model has an `observation`.
+            samples: number of samples of each row, a multiple of `chains`.
+            chains: number of independent chains of each row.
+            seed: as for `infer`.
+            batch_size: chains at a time.
+            verbose: 1 shows a progress bar.
+
+        Returns:
+            A `PosteriorSamples`, with R̂ and effective sample sizes where chains are long enough.
+
+        Raises:
+            ValueError: as for `infer`, and for an `inference` that draws no samples.
+            DivergenceError: the chains left the finite numbers.
+
+        Warns:
+            UserWarning: chains disagree, by a median R̂ of all latents above 1.05, with 50 samples of
+                each chain or more.
+
+        Example:
+            >>> drawn = model.sample_posterior(images[:2], masks[:2], samples=4, chains=2)
+            >>> drawn.samples.shape, drawn.mean.shape
+            ((2, 4, 16, 16, 1), (2, 16, 16, 1))
+        """
+        data = self._data(signals, mask)
+        checks.integer("sample_posterior", "batch_size", batch_size, 1)
+        count = draws.Count(samples, chains)
+        seeds = checks.seeds(seed, len(data.signal))
+        full = self._full(np.True_ if mask is None else data.mask, data.signal.shape)
+        rows = max(batch_size // chains, 1)
+        found = self.run(
+            "draw", [data.signal, *full, seeds], rows, verbose, samples=samples, chains=chains
+        )
+        return draws.summarize(self._checked(found), count, None if self.observation else mask, data)
+
+    def synthesize(
+        self, count: int, *, seed: int | ArrayLike = 0, batch_size: int = 100, verbose: int = 0
+    ) -> np.ndarray:
+        """Decode draws from the prior, `z ~ N(0, I)`.
+
+        Args:
+            count: number of signals.
+            seed: an integer, for the seeds `seed + arange(count)`, or `count` integers.
+            batch_size: rows at a time.
+            verbose: 1 shows a progress bar.
+
+        Returns:
+            float32 `[count, *signal_shape]`.
+        """
+        checks.integer("synthesize", "count", count, 1)
+        seeds = checks.seeds(seed, count)
+        return self.run("synthesize", [seeds], batch_size, verbose)["signal"]
+
+    def interpolate(
+        self,
+        signals: ArrayLike,
+        weights: ArrayLike,
+        *,
+        mask: ArrayLike | None = None,
+        seed: int | ArrayLike = 0,
+        batch_size: int = 100,
+        verbose: int = 0,
+    ) -> np.ndarray:
+        """Decode combinations of the latents of signals.
+
+        Args:
+            signals: float `[m, *observed_shape]`.
+            weights: float `[r, m]`; each row combines the `m` latents into one. `line`, `arc` and
+                `square` of `abp_tf.interpolation` make such rows for two or four signals.
+            mask: as for `infer`, as are `seed`, `batch_size` and `verbose`.
+            seed: an integer or `m` integers.
+            batch_size: rows at a time.
+            verbose: 1 shows a progress bar.
+
+        Returns:
+            float32 `[r, *signal_shape]`.
+        """
+        weights = np.asarray(weights, np.float32)
+        if weights.ndim != 2 or weights.shape[1] != len(signals):
+            raise ValueError(
+                f"interpolate expected weights of shape ('r', {len(signals)}), one column per signal, "
+                f"received {weights.shape}."
+            )
+        latents = self.infer(signals, mask, seed=seed, batch_size=batch_size, verbose=verbose)
+        return self._decoded(np.tensordot(weights, latents, axes=1), batch_size)
+
+    # Functions that methods and exports run.
+
+    def signatures(self, samples: int = 16, chains: int = 4) -> dict:
+        """Return functions of a batch with the specs of their inputs, by name.
+
+        Args:
+            samples: of each row of `sample_posterior`.
+            chains: that they come from.
+        """
+        return latent_signatures.signatures(self, draws.Count(samples, chains))
+
+    def exported_signatures(self, **options) -> dict:
+        """Return those of `signatures(**options)` that an export has."""
+        left_out = {"infer_whole", "infer_masked", "draw"}
+        if self.observation is not None:  # no entry of the signals is observed
+            left_out.add("inpaint")
+        if not self.inference.draws_samples:
+            left_out.add("sample_posterior")
+        found = self.signatures(**options)
+        return {name: part for name, part in found.items() if name not in left_out}
+
+    def _data(self, signals, mask) -> examples.Examples:
+        parts = {"signal": signals} if mask is None else {"signal": signals, "mask": mask}
+        return examples.examples(parts, self.observed_shape, self.observed_range)
+
+    @staticmethod
+    def _full(mask, shape) -> list:
+        """Return a mask of the shape of the signals, in a list that is empty without one."""
+        return [] if mask is None else [np.broadcast_to(mask, shape)]
+
+    def _decoded(self, latents, batch_size: int) -> np.ndarray:
+        return self.run("decode", [latents], batch_size)["signal"]
+
+    def _checked(self, found: dict) -> dict:
+        # Observed entries are returned as they came, so only what was inferred can have gone wrong.
+        if np.isfinite(found["latent"]).all():
+            return found
+        raise DivergenceError(
+            "Latents left the finite numbers during inference. Lower the step size: "
+            f"`model.inference` is {self.inference}."
+        )

@@ -1,0 +1,90 @@
+"""The functions of a batch that a model with latents offers: methods run them, exports hold them."""
+
+from __future__ import annotations
+
+import functools
+
+import keras
+import tensorflow as tf
+
+from abp_tf import networks
+from abp_tf.models import draws
+from abp_tf.observation import masking
+from abp_tf.sampling.random import PRIOR, row_seeds
+
+
+def signatures(model, count: draws.Count) -> dict:
+    """Return functions with the specs of their inputs, by name.
+
+    They are `synthesize(seed)`, `reconstruct(signal, seed)`, `inpaint(signal, mask, seed)`,
+    `sample_posterior(signal, mask, seed)` and `decode(latent)`, which takes grids of any size where
+    the network is fully convolutional; and for the methods alone `infer_whole(signal, seed)`,
+    `infer_masked(signal, mask, seed)` and `draw(signal, mask, seed)`. All inputs and outputs have
+    the batch axis first; rows do not depend on each other.
+
+    Args:
+        model: a `LatentModel`.
+        count: of the samples and chains of `sample_posterior` and `draw`.
+    """
+    seeds = tf.TensorSpec([None], tf.int64, name="seed")
+    signals = tf.TensorSpec([None, *model.observed_shape], tf.float32, name="signal")
+    masks = tf.TensorSpec([None, *model.observed_shape], tf.float32, name="mask")
+    network, grid = _of_any_grid(model.network)
+    latents = tf.TensorSpec([None, *grid], tf.float32, name="latent")
+
+    def synthesize(seed):
+        latent = model.prior.draw(row_seeds(seed, PRIOR))
+        return {"signal": model.decode(latent), "latent": latent}
+
+    def reconstruct(signal, seed):
+        latent, decoded, energy = model.explain(signal, None, seed)
+        error = energy.squared_error / masking.entries(signal, None)
+        return {"signal": decoded, "latent": latent, "error": error}
+
+    def inpaint(signal, mask, seed):
+        mask = tf.cast(mask > 0.5, tf.float32)
+        latent, decoded, energy = model.explain(signal, mask, seed)
+        error = tf.math.divide_no_nan(energy.squared_error, masking.entries(signal, mask))
+        return {"signal": tf.where(mask > 0.5, signal, decoded), "latent": latent, "error": error}
+
+    def infer_whole(signal, seed):
+        return infer_masked(signal, None, seed)
+
+    def infer_masked(signal, mask, seed):
+        latent, _, energy = model.explain(signal, mask, seed)
+        return {"latent": latent, "energy": energy.total}
+
+    def draw(signal, mask, seed):
+        return draws.draw(model, signal, tf.cast(mask > 0.5, tf.float32), seed, count)
+
+    def sample_posterior(signal, mask, seed):
+        drawn = draw(signal, mask, seed)["samples"]
+        if model.observation is None:
+            drawn = tf.where(mask[:, None] > 0.5, signal[:, None], drawn)
+        deviation = tf.math.reduce_std(drawn, axis=1)
+        return {"samples": drawn, "mean": tf.reduce_mean(drawn, axis=1), "deviation": deviation}
+
+    def decode(latent):
+        return {"signal": tf.cast(network(model.prior(latent), training=False), tf.float32)}
+
+    return {
+        "synthesize": (synthesize, [seeds]),
+        "reconstruct": (reconstruct, [signals, seeds]),
+        "inpaint": (inpaint, [signals, masks, seeds]),
+        "sample_posterior": (sample_posterior, [signals, masks, seeds]),
+        "decode": (decode, [latents]),
+        "infer_whole": (infer_whole, [signals, seeds]),
+        "infer_masked": (infer_masked, [signals, masks, seeds]),
+        "draw": (draw, [signals, masks, seeds]),
+    }
+
+
+@functools.lru_cache(maxsize=4)  # a network is rebuilt for that, which takes a while
+def _of_any_grid(network: keras.Model) -> tuple[keras.Model, tuple[int | None, ...]]:
+    """Return a network for latent grids of any size if it is fully convolutional, and its grid."""
+    grid = tuple(network.input_shape[1:])
+    if not networks.resizable(network):
+        return network, grid
+    sides = zip(grid[:-1], networks.free(network), strict=True)
+    grid = (*(None if free else side for side, free in sides), grid[-1])
+    return networks.resized(network, grid), grid

@@ -1,0 +1,63 @@
+"""The posterior of latents given data, as a target of samplers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from abp_tf.sampling import Info, Sampler
+from abp_tf.sampling.preconditioner import Preconditioner
+
+
+class Posterior:
+    """`p(z | y) ∝ exp(−U(z; y))` of each example of a batch.
+
+    With a preconditioner the chains run in its coordinates `w`, `z = z₀ + R w`, in which posteriors
+    are round.
+
+    Args:
+        energy: maps latents `[n, *latent_shape]` to `U`, float32 `[n]`.
+        preconditioner: `R`; None: the chains run on the latents themselves.
+        share: share of the entries that are observed of each example, float32 `[n]`; None: all.
+    """
+
+    def __init__(
+        self,
+        energy: Callable[[tf.Tensor], tf.Tensor],
+        preconditioner: Preconditioner | None = None,
+        share: tf.Tensor | None = None,
+    ):
+        self.energy = energy
+        self.preconditioner = preconditioner
+        self.share = share
+
+    def sample(self, sampler: Sampler, start: tf.Tensor, seeds: tf.Tensor) -> tuple[tf.Tensor, Info]:
+        """Run chains of latents.
+
+        Args:
+            sampler: of the chains.
+            start: where they begin, float32 `[n, *latent_shape]`.
+            seeds: int64 `[n, 2]`, a seed pair per row.
+
+        Returns:
+            where they end, same shape as `start`, and what the sampler reports.
+        """
+        energy, state, latent = self._coordinates(start)
+        state, info = sampler.sample(energy, state, seeds)
+        return latent(state), info
+
+    def stability(self, sampler: Sampler, latent: tf.Tensor) -> tf.Tensor:
+        """Return `δ² λmax / 4` of a sampler's steps at latents, float32 `[n]`; it must stay below 1."""
+        energy, state, _ = self._coordinates(latent)
+        return sampler.stability(energy, state)
+
+    def _coordinates(self, origin):
+        """Return the energy of the chains' coordinates, those of `origin`, and the map to latents."""
+        if self.preconditioner is None:
+            return self.energy, origin, lambda latent: latent
+
+        def latent(displacement):
+            return origin + self.preconditioner(displacement, self.share)
+
+        return lambda moved: self.energy(latent(moved)), tf.zeros_like(origin), latent

@@ -1,0 +1,84 @@
+"""The prior distribution of latents."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from abp_tf.observation import masking
+from abp_tf.sampling.random import row_normal
+
+
+@keras.saving.register_keras_serializable(package="abp_tf")
+class Prior(keras.layers.Layer):
+    """The prior of the latents, `z = μ + A u` with `u ~ N(0, I)`: parameter expansion.
+
+    `u` is what the rest of the package calls the latent; `z` is what the network is fed. With
+    `μ = 0` and `A = I`, where it starts, this is the plain model. `absorb` moves mean and covariance
+    of the chains into `μ` and `A`, so that `N(0, I)` is again the distribution of the latents while
+    no decoded signal changes (PX-EM: Liu, Rubin, Wu 1998, Biometrika 85, 755–770). `μ` and `A` act
+    on the last axis, which positions of a latent grid share.
+
+    A prior of another form is a subclass with its own `energy` and `draw`, and is handed to
+    `Generator(prior=...)`.
+
+    Args:
+        latent_shape: shape of one latent.
+    """
+
+    def __init__(self, latent_shape, **kwargs):
+        # Chains stay float32 whatever the network computes in.
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.latent_shape = tuple(latent_shape)
+        size = self.latent_shape[-1]
+        self.mean = self.add_weight(shape=(size,), initializer="zeros", trainable=False, name="mean")
+        self.scale = self.add_weight(
+            shape=(size, size), initializer="identity", trainable=False, name="scale"
+        )
+        self.built = True
+
+    def call(self, latent):
+        """Map `u` to `z`, both `[n, *latent_shape]`."""
+        return self.mean + tf.tensordot(latent, tf.transpose(self.scale), axes=1)
+
+    def compute_output_shape(self, input_shape):
+        """Return `input_shape`."""
+        return input_shape
+
+    def energy(self, latent: tf.Tensor) -> tf.Tensor:
+        """Return `−log p(u)` but for a constant, `‖u‖² / 2`, of latents `[n, *latent_shape]`: `[n]`."""
+        return masking.square(latent) / 2
+
+    def draw(self, seeds: tf.Tensor) -> tf.Tensor:
+        """Draw latents `u`, float32 `[n, *latent_shape]`, one from each seed pair of `[n, 2]`."""
+        return row_normal(seeds, list(self.latent_shape))
+
+    def absorb(self, latents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Take mean `m` and covariance `S²` of `latents` into `μ` and `A`; return `S⁻¹(u − m)` and `S`.
+
+        Args:
+            latents: float32 `[N, *latent_shape]`, all chains.
+
+        Returns:
+            The whitened latents, same shape, what they decode to is what `latents` decoded to; and
+            `S`, symmetric, float64 `[size, size]` with the size of the last axis.
+        """
+        size = self.latent_shape[-1]
+        rows = tf.reshape(tf.cast(latents, tf.float64), [-1, size])
+        count = tf.cast(tf.shape(rows)[0], tf.float64)
+        mean = tf.reduce_mean(rows, axis=0)
+        covariance = tf.matmul(rows - mean, rows - mean, transpose_a=True) / count
+        values, vectors = tf.linalg.eigh(covariance)
+        # Few examples determine some directions badly: there the chains keep part of the prior.
+        values = tf.maximum(values, size / (count + size))
+        root = tf.matmul(vectors * tf.sqrt(values), vectors, transpose_b=True)
+        inverse = tf.matmul(vectors / tf.sqrt(values), vectors, transpose_b=True)
+        scale = tf.cast(self.scale.value, tf.float64)
+        self.mean.assign_add(tf.cast(tf.linalg.matvec(scale, mean), tf.float32))
+        self.scale.assign(tf.cast(tf.matmul(scale, root), tf.float32))
+        whitened = tf.matmul(rows - mean, inverse)
+        return tf.reshape(tf.cast(whitened, tf.float32), tf.shape(latents)), root
+
+    def get_config(self) -> dict:
+        """Return the arguments of the constructor."""
+        return {**super().get_config(), "latent_shape": self.latent_shape}

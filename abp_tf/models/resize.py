@@ -1,0 +1,136 @@
+"""Models of textures, sounds and clips at other sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from abp_tf import networks
+from abp_tf.models.coopnets import CoopNets
+from abp_tf.models.descriptor import Descriptor
+from abp_tf.models.generator import Generator
+
+
+def resized(model: Generator | Descriptor | CoopNets, shape: Sequence[int]):
+    """Make a model of larger, or smaller, signals from one whose networks are fully convolutional.
+
+    What was learned from 224×224 textures of 7×7 latents draws 448×448 ones from 14×14 latents; a
+    longer sequence of latents gives a longer sound or clip. All methods of the model do as before, at
+    the new size: `synthesize`, `infer`, `inpaint`, `refine`, `export`, ….
+
+    Args:
+        model: that has learned.
+        shape: of one latent for a `Generator` or `CoopNets`, of one signal for a `Descriptor`;
+            channels as before.
+
+    Returns:
+        A model of the same class. Its networks share their weights with those of `model`; it has no
+        chains of training examples, and a descriptor starts its chains from noise.
+
+    Raises:
+        ValueError: for networks that are made for one size alone, or a shape they cannot take.
+
+    Example:
+        >>> network = abp_tf.networks.texture_generator((32, 32, 1), width=4)
+        >>> network.input_shape
+        (None, 1, 1, 1)
+        >>> larger = abp_tf.resized(abp_tf.Generator(network), (3, 2, 1))
+        >>> larger.signal_shape
+        (96, 64, 1)
+    """
+    config = model.get_config()
+    if isinstance(model, CoopNets):
+        generator = resized(model.generator, shape)
+        descriptor = resized(model.descriptor, generator.signal_shape)
+        return CoopNets.from_config({**config, "generator": generator, "descriptor": descriptor})
+    config["network"] = networks.resized(model.network, shape)
+    if isinstance(model, Descriptor):
+        # A pool would hold signals of the former size.
+        return Descriptor.from_config({**config, "chains": "short-run"})
+    # The prior of another latent shape; like the preconditioner it acts on the channels alone.
+    prior = type(model.prior).from_config({**model.prior.get_config(), "latent_shape": tuple(shape)})
+    larger = Generator.from_config({**config, "examples": None, "prior": prior})
+    larger.prior.set_weights(model.prior.get_weights())
+    larger.preconditioner.set_weights(model.preconditioner.get_weights())
+    return larger
+
+
+def synthesize_at(
+    model: Generator | Descriptor | CoopNets,
+    sides: Sequence[int],
+    n: int = 1,
+    seed: int = 0,
+    margin: int | None = None,
+) -> np.ndarray:
+    """Draw signals of other sides than the trained ones, without the marks of a border.
+
+    An energy scores what is near the border less often than the rest, so a margin is drawn too, and
+    cut off; so is what the nearest grid of latents gives beyond the sides that were asked for.
+
+    Args:
+        model: that has learned, of fully convolutional networks.
+        sides: of a signal, without channels: `(448, 448)`, `(120_000,)`, `(60, 64, 64)`; those of
+            frames as trained, if clips are not stationary in space.
+        n: number of signals.
+        seed: of the first one, see `synthesize`.
+        margin: width of the margin on each side that is not fixed; by default as far as an energy
+            sees from an entry, 0 for a `Generator`.
+
+    Returns:
+        float32 `[n, *sides, channels]`.
+
+    Raises:
+        ValueError: for sides, or a margin, that are not so many positive numbers, or frames of
+            another size than the model can draw.
+
+    Example:
+        >>> network = abp_tf.networks.texture_generator((32, 32, 1), width=4)
+        >>> abp_tf.synthesize_at(abp_tf.Generator(network), (80, 50)).shape
+        (1, 80, 50, 1)
+    """
+    trained = model.signal_shape[:-1]
+    if len(sides) != len(trained) or min(sides) < 1 or (margin is not None and margin < 0):
+        raise ValueError(
+            f"synthesize_at expected {len(trained)} positive sides, without channels, and a margin of "
+            f"0 or more, received {tuple(sides)} and {margin}."
+        )
+    energy = model if isinstance(model, Descriptor) else getattr(model, "descriptor", None)
+    network = getattr(model, "generator", model).network
+    loose = networks.free(network) if networks.resizable(network) else [False] * len(trained)
+    like = [None if free else side for side, free in zip(trained, loose, strict=True)]
+    if any(known not in (None, side) for side, known in zip(sides, like, strict=True)):
+        raise ValueError(
+            f"synthesize_at expected sides of {tuple(like)}, None for any, received {tuple(sides)}: "
+            "the others are those of the network."
+        )
+    if margin is not None:
+        margins = [margin] * len(sides)
+    else:
+        margins = [side // 2 for side in networks.reach(energy.network)] if energy else [0] * len(sides)
+    margins = [border * free for border, free in zip(margins, loose, strict=True)]
+    wide = [side + 2 * border for side, border in zip(sides, margins, strict=True)]
+    shape = (*wide, model.signal_shape[-1]) if energy is model else _latents(model, wide)
+    drawn = resized(model, shape).synthesize(n, seed=seed)
+    starts = [(have - side) // 2 for have, side in zip(drawn.shape[1:-1], sides, strict=True)]
+    cut = (slice(start, start + side) for start, side in zip(starts, sides, strict=True))
+    return np.asarray(drawn[:, *cut])
+
+
+def _latents(model: Generator | CoopNets, sides: Sequence[int]) -> tuple[int, ...]:
+    """Return the shape of the least latents that give signals of at least these sides."""
+    *grid, channels = model.latent_shape
+    network = getattr(model, "generator", model).network
+    loose = networks.free(network)
+    # What one latent more adds to the signal; some latents may lie beyond its border.
+    more = (*(count + free for count, free in zip(grid, loose, strict=True)), channels)
+    longer = networks.resized(network, more).output_shape[1:-1]
+    added = [one - had for one, had in zip(longer, model.signal_shape[:-1], strict=True)]
+    needed = zip(grid, sides, model.signal_shape[:-1], added, strict=True)
+    return (
+        *(
+            max(count - (have - side) // step, 1) if step else count
+            for count, side, have, step in needed
+        ),
+        channels,
+    )

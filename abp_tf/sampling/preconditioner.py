@@ -1,0 +1,109 @@
+"""A preconditioner of the chains: Langevin dynamics in coordinates where posteriors are round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+CHUNK = 16  # latents at a time, to bound the memory of their derivatives
+
+
+@keras.saving.register_keras_serializable(package="abp_tf")
+class Preconditioner(keras.layers.Layer):
+    """The linear map `R` of `u = u₀ + R w`; Langevin dynamics run on `w`.
+
+    With `R Rᵀ = P` a step of `w` is a step `u ← u − (δ²/2) P ∇U(u) + δ √T R ε`: Langevin dynamics
+    with the fixed metric `P⁻¹` (Roberts and Stramer 2002; Girolami and Calderhead 2011), which has
+    the same equilibrium. `P` is the inverse of `s G + I`, `G` the mean over examples of `JᵀJ/σ²`, `J`
+    the derivative of what is observed of the decoded signal, and `s` the share of its entries that
+    the mask of the example shows. So stiff and slack directions of the posterior are explored at one
+    pace, whatever the network, σ and the mask; 0.5 is a step size to begin with.
+    With `G = 0`, where it starts, `R = I` and this is the plain algorithm. `R` acts on the last axis,
+    as `Prior` does.
+
+    Args:
+        latent_shape: shape of one latent.
+    """
+
+    def __init__(self, latent_shape, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.latent_shape = tuple(latent_shape)
+        size = self.latent_shape[-1]
+        # G by its eigenvectors, columns, and eigenvalues: any share then has its root at once.
+        self.vectors = self.add_weight(
+            shape=(size, size), initializer="identity", trainable=False, name="vectors"
+        )
+        self.values = self.add_weight(
+            shape=(size,), initializer="zeros", trainable=False, name="values"
+        )
+        self.built = True
+
+    def call(self, displacement, share=None):
+        """Return `R w`, `[n, *latent_shape]`.
+
+        Args:
+            displacement: `w`, float32 `[n, *latent_shape]`.
+            share: s of each example, float32 `[n]`; None: 1.
+        """
+        values = tf.convert_to_tensor(self.values)
+        if share is not None:
+            values *= tf.reshape(share, [-1, *[1] * len(self.latent_shape)])
+        along = tf.tensordot(displacement, self.vectors, axes=1) * tf.math.rsqrt(values + 1.0)
+        return tf.tensordot(along, tf.transpose(self.vectors), axes=1)
+
+    def compute_output_shape(self, input_shape, share_shape=None):
+        """Return `input_shape`."""
+        return input_shape
+
+    def estimate(self, decode: Callable, latents: tf.Tensor, sigma: float) -> None:
+        """Set `G` to the mean of `JᵀJ/σ²` at `latents`.
+
+        Args:
+            decode: maps latents `[n, *latent_shape]` to what is observed of their signals `[n, ...]`.
+            latents: float32 `[n, *latent_shape]`; some chains.
+            sigma: σ of the model.
+        """
+        size = self.latent_shape[-1]
+        parts = [_gram(decode, latents[at : at + CHUNK]) for at in range(0, latents.shape[0], CHUNK)]
+        positions = tf.size(latents[0]) // size
+        mean = tf.add_n(parts) / tf.cast(latents.shape[0] * positions, tf.float64)
+        self._assign(mean / sigma**2)
+
+    def follow(self, root: tf.Tensor) -> None:
+        """Take latents as `u = m + S u'` from now on: `G` becomes `S G S`.
+
+        Args:
+            root: `S`, symmetric, float64 `[size, size]`, as `Prior.absorb` returns it.
+        """
+        vectors, values = (tf.cast(part, tf.float64) for part in (self.vectors, self.values))
+        metric = tf.matmul(vectors * values, vectors, transpose_b=True)
+        self._assign(root @ metric @ root)
+
+    def _assign(self, metric: tf.Tensor) -> None:
+        values, vectors = tf.linalg.eigh(metric)
+        self.values.assign(tf.cast(tf.maximum(values, 0.0), tf.float32))
+        self.vectors.assign(tf.cast(vectors, tf.float32))
+
+    def get_config(self) -> dict:
+        """Return the arguments of the constructor."""
+        return {**super().get_config(), "latent_shape": self.latent_shape}
+
+
+def _gram(decode: Callable, latents: tf.Tensor) -> tf.Tensor:
+    """Sum `JᵀJ` over examples and positions, `[size, size]` on the last axis of the latents."""
+    size = latents.shape[-1]
+    # Random signs keep positions of a grid apart: products between two of them average out.
+    signs = tf.random.stateless_uniform(latents.shape[1:-1], [0, 0], 0, 2, tf.int32)
+    signs = tf.cast(2 * signs - 1, tf.float32)[..., None]
+
+    def derivative(number):
+        tangent = tf.zeros_like(latents) + signs * tf.one_hot(number, size)
+        with tf.autodiff.ForwardAccumulator(latents, tangent) as accumulator:
+            signal = decode(latents)
+        return tf.reshape(accumulator.jvp(signal), [-1])
+
+    columns = tf.map_fn(derivative, tf.range(size), fn_output_signature=tf.float32)
+    columns = tf.cast(columns, tf.float64)
+    return tf.matmul(columns, columns, transpose_b=True)

@@ -1,0 +1,1 @@
+"""Serving: SavedModels, and clients of servers that hold them."""

@@ -1,0 +1,124 @@
+"""SavedModels for serving: a model's functions as signatures, with warm-up records."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from abp_tf._version import __version__
+
+# Batch sizes that a server has seen before its first client; export/deploy pads to these.
+WARMUP_ROWS = (1, 4, 16)
+# Signals of more entries are warmed up with one row: their inference takes seconds a row.
+WARMUP_ENTRIES = 50_000
+# The signature of requests that name none.
+DEFAULT = "serving_default"
+# These take samples, which may lie outside the range of the data.
+UNBOUNDED = frozenset(("refine", "score"))
+# What a SavedModel cannot say of a model, for whoever loads it; beside the warm-up records.
+ABOUT = "abp_tf.json"
+
+
+def export(model, path: str | os.PathLike, **options) -> Path:
+    """Write a SavedModel with a model's signatures and warm-up records.
+
+    The directory appears whole or not at all: it is written beside its place and renamed, because
+    servers poll the directory above. It holds the network and the prior, no chains, no optimizer.
+
+    Args:
+        model: a `SignalModel`.
+        path: the version directory, `…/<name>/<number>`; it must not exist.
+        **options: of `model.signatures`, such as `samples` of a model with latents.
+
+    Returns:
+        The path.
+
+    Raises:
+        FileExistsError: something is there already.
+    """
+    path = Path(path)
+    if path.exists():
+        raise FileExistsError(
+            f"Export expected a directory that does not exist, but {path} does. Choose the next "
+            "version number; nothing was changed."
+        )
+    for parent in path.parents:
+        if parent.exists() and not parent.is_dir():
+            raise NotADirectoryError(
+                f"Export expected {parent} to be a directory, but it is a file. Nothing was changed."
+            )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A name that is no number: TensorFlow Serving does not take it for a version.
+    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        archive = keras.export.ExportArchive()
+        for part in model.exported_layers:
+            archive.track(part)
+        functions = _functions(model, options)
+        for name, function in functions.items():
+            archive.add_endpoint(name, function)
+        archive.write_out(str(aside), verbose=False)
+        _write_extra(model, functions, aside / "assets.extra", path.parent.name)
+        aside.chmod(0o755)
+        aside.rename(path)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    return path
+
+
+def _functions(model, options: dict) -> dict:
+    """Compile the signatures of a model; rows of a batch do not depend on each other."""
+    return {
+        name: tf.function(function, specs, autograph=False, jit_compile=False)
+        for name, (function, specs) in model.exported_signatures(**options).items()
+    }
+
+
+def _write_extra(model, functions: dict, directory: Path, name: str) -> None:
+    """Write what stands beside a SavedModel: range and shapes of data, and the warm-up records.
+
+    The records are one request per signature and batch size, which a server replays as it loads. The
+    default signature, which is another's under a second name, has one of one row.
+    """
+    from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+    directory.mkdir()
+    about = {
+        "abp_tf": __version__,
+        "value_range": model.observed_range,
+        "signal_shape": model.signal_shape,
+        "latent_shape": getattr(model, "latent_shape", None),
+    }
+    (directory / ABOUT).write_text(json.dumps(about) + "\n", encoding="utf-8")
+    small = math.prod(model.signal_shape) <= WARMUP_ENTRIES
+    requests = itertools.product(WARMUP_ROWS if small else WARMUP_ROWS[:1], functions.items())
+    # Keras exports the first function once more, under the default name.
+    default = (WARMUP_ROWS[0], (DEFAULT, next(iter(functions.values()))))
+    with tf.io.TFRecordWriter(str(directory / "tf_serving_warmup_requests")) as writer:
+        for rows, (signature, function) in (default, *requests):
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name = name
+            request.model_spec.signature_name = signature
+            for spec in function.input_signature:
+                # Latents may be of any size: those of a signal of the trained size.
+                shape = model.latent_shape if spec.name == "latent" else spec.shape[1:]
+                value = np.zeros((rows, *shape), spec.dtype.as_numpy_dtype)
+                if spec.name == "seed":
+                    value += np.arange(rows)
+                elif spec.name == "mask":
+                    value += 1
+                request.inputs[spec.name].CopyFrom(tf.make_tensor_proto(value))
+            record = prediction_log_pb2.PredictionLog(
+                predict_log=prediction_log_pb2.PredictLog(request=request)
+            )
+            writer.write(record.SerializeToString())
