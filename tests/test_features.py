@@ -82,10 +82,19 @@ class TestClassifier:
         np.testing.assert_array_equal(first(digits.test), again(digits.test))
         assert first.accuracy == again.accuracy
         # Nothing learned from other labels, or otherwise, is taken for it.
-        features.classifier(few[0], few[1][::-1], directory, epochs=1)
-        features.classifier(*few, directory, epochs=1, seed=1)
-        features.classifier(*few, directory, epochs=2)
-        assert len(list(directory.iterdir())) == 4
+        trainings = []
+
+        def fit(network, *_, **options):
+            trainings.append(options)
+            network.optimizer.build(network.trainable_variables)
+
+        monkeypatch.setattr(keras.Sequential, "fit", fit)
+        for number, (labels, options) in enumerate(
+            [(few[1][::-1], {"epochs": 1}), (few[1], {"epochs": 1, "seed": 1}), (few[1], {"epochs": 2})]
+        ):
+            features.classifier(few[0], labels, directory, **options)
+            assert len(list(directory.iterdir())) == 2 + number
+        assert len(trainings) == 4
 
     @pytest.mark.parametrize("shape", [(3, 5, 1), (40, 20, 3), (1, 1, 2)])
     def test_any_shape_and_number_of_classes(self, shape):
@@ -161,6 +170,7 @@ def weights(tmp_path_factory):
 
 
 class TestInception:
+    @pytest.mark.slow
     def test_features_of_a_file(self, weights):
         network, path = weights
         keras.config.set_dtype_policy("mixed_bfloat16")

@@ -1,5 +1,8 @@
 """Textures, sounds and clips through the programs: learn, resume, evaluate, recover."""
 
+import contextlib
+import functools
+import io
 import json
 
 import numpy as np
@@ -9,6 +12,7 @@ from PIL import Image
 from abp_tf import programs, runs, signals
 from train import coopnets, descriptor, evaluate, generator, recover
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
 LATENT = "--latent-dim 2 --inference-steps 4 --inference-cool 2 --curve-every 1".split()
 PROGRAMS = {generator: LATENT, descriptor: "--pool 4 --inference-steps 4".split(), coopnets: LATENT}
 # Of each kind: data and networks; the mask of train.recover; suffix of what is written.
@@ -77,17 +81,29 @@ def words_of(program, kind, sources):
     return words
 
 
+@pytest.fixture(scope="module")
+def made(sources, tmp_path_factory):
+    """Return a function that makes, once, a run of a program on a kind, and tells what it said."""
+
+    @functools.cache
+    def make(program, kind):
+        path, said = tmp_path_factory.mktemp("runs") / kind, io.StringIO()
+        with contextlib.redirect_stdout(said):
+            assert inside(program, "--run", path, *words_of(program, kind, sources)) == 0
+        return path, said.getvalue()
+
+    return make
+
+
 # The models themselves are tried with all kinds elsewhere.
 CASES = [*((generator, kind) for kind in KINDS), (descriptor, "texture"), (coopnets, "sound")]
 
 
 @pytest.mark.parametrize(("program", "kind"), CASES)
-def test_learn_and_recover(program, kind, sources, tmp_path, capsys):
-    path, out = tmp_path / "run", tmp_path / "out"
+def test_learn_and_recover(program, kind, made, tmp_path):
+    (path, said), out = made(program, kind), tmp_path / "out"
     _, mask, suffix = KINDS[kind]
-    words = words_of(program, kind, sources)
-    assert inside(program, "--run", path, *words) == 0
-    assert f"test {signals.get(kind).plural} of {SHAPES[kind]}" in capsys.readouterr().out
+    assert f"test {signals.get(kind).plural} of {SHAPES[kind]}" in said
     run = runs.Run.open(path)
     assert run.config["settings"]["kind"] == kind
     assert run.config["data"].get("rate") == {"sound": 8000, "video": 12}.get(kind)
@@ -120,9 +136,8 @@ def test_learn_and_recover(program, kind, sources, tmp_path, capsys):
         assert [entry["epoch"] for entry in history] == [1, 2]
 
 
-def test_another_sound_is_brought_to_the_form_of_the_run(sources, tmp_path):
-    path, out = tmp_path / "run", tmp_path / "out"
-    assert inside(generator, "--run", path, *words_of(generator, "sound", sources)) == 0
+def test_another_sound_is_brought_to_the_form_of_the_run(made, tmp_path):
+    (path, _), out = made(generator, "sound"), tmp_path / "out"
     other = np.sin(np.arange(16000) / 30)  # a second at twice the rate of the run
     np.savez(tmp_path / "other.npz", sound=np.float32(other), rate=16000)
     words = ["--run", path, "--data", f"npz:{tmp_path / 'other.npz'}", "--mask", "gap:100"]
@@ -131,7 +146,7 @@ def test_another_sound_is_brought_to_the_form_of_the_run(sources, tmp_path):
         assert arrays["recovered"].shape == (6, 1200, 1)  # of 8000 samples; the rest is too short
 
 
-@pytest.mark.parametrize("kind", ["sound", "video"])
+@pytest.mark.parametrize("kind", ["sound", pytest.param("video", marks=pytest.mark.slow)])
 def test_signals_with_nan_where_they_are_hidden(kind, sources, tmp_path):
     path, out = tmp_path / "run", tmp_path / "out"
     shape = (4, *SHAPES[kind])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.process import ServerProcess
+from tests.processes import Server
 from train import parsing
 
 ROOT = Path(__file__).parents[1]
@@ -39,7 +39,8 @@ def run(page, limit=None):
     exec(compile("\n".join(local), page, "exec"), names)
     if remote:  # the page has the command that starts the server; here on a port that is free
         assert "--model digits=models/digits" in TEXTS[page]
-        with ServerProcess("log", "--model", "digits=models/digits") as server:
+        models = Path("models/digits").resolve()
+        with Server(Path("log").resolve(), "--model", f"digits={models}") as server:
             code = "\n".join(remote).replace("localhost:8500", server.address)
             exec(compile(code, page, "exec"), names)
     return names

@@ -6,7 +6,6 @@ import time
 from concurrent import futures
 
 import grpc
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -88,13 +87,8 @@ class TestAnswers:
         assert (found.deviation[mask] == 0).all()
         assert found.deviation[~mask].mean() > 1e-3
 
-    def test_score_is_that_of_the_model(self, start_server, digits, tmp_path):
-        keras.utils.set_random_seed(0)
-        energy = abp_tf.Descriptor(abp_tf.networks.image_descriptor((8, 8, 1), 4), pool=2)
-        energy.inference = abp_tf.Langevin(2, 0.1)
-        energy.export(tmp_path / "energy" / "1")
-        server = start_server("--model", f"energy={tmp_path / 'energy'}")
-        with abp_tf.Client(server.address, "energy") as client:
+    def test_score_is_that_of_the_model(self, energy, energy_server, digits):
+        with abp_tf.Client(energy_server.address, "digits") as client:
             found, expected = client.score(digits[:20]), energy.score(digits[:20])
         assert type(found) is type(expected)
         assert_equal(found.score, expected.score)
