@@ -27,9 +27,11 @@ REQUIRES = [
     "tensorflow-serving-api>=2.21,<2.22",
     "grpcio>=1.71,<2",
     "tensorboard>=2.20,<2.22",
+    "arviz-stats>=0.8,<2",
     "numpy>=2.1,<3",
     "pillow>=11,<14",
     "matplotlib>=3.9,<4",
+    "pyyaml>=6,<7",
 ]
 DATASETS = [
     "tensorflow-datasets>=4.9.9,<5",
@@ -38,12 +40,13 @@ DATASETS = [
 SERVING = ["grpcio-health-checking>=1.71,<2", "prometheus-client>=0.21,<1"]
 # Reading sounds and video; writing MP4. WAV and GIF files are written without them.
 MEDIA = ["soundfile>=0.12,<1", "soxr>=0.5,<2", "av>=14,<20"]
+# Reading and writing NIfTI files.
+VOLUMES = ["nibabel>=5.3,<6"]
 BENCHMARKS = ["scikit-learn>=1.6,<2", "psutil>=6,<8", "scipy>=1.14,<2"]
 DEMO = ["scikit-learn>=1.6,<2", "scikit-image>=0.25,<0.27"]
 TOOLS = [
     "build>=1.2",
     "pytest>=8.3,<10",
-    "pyyaml>=6,<7",
     "pytest-xdist>=3.6,<4",
     # Formatting differs between minor versions of ruff.
     "ruff>=0.17.5,<0.18",
@@ -74,8 +77,9 @@ setup(
         "demo": [*DEMO, *SERVING],
         "media": MEDIA,
         "datasets": DATASETS,
+        "volumes": VOLUMES,
         "benchmarks": BENCHMARKS,
-        "dev": [*TOOLS, *DEMO, *SERVING, *BENCHMARKS, *MEDIA, *DATASETS],
+        "dev": [*TOOLS, *DEMO, *SERVING, *BENCHMARKS, *MEDIA, *DATASETS, *VOLUMES],
     },
     entry_points={"console_scripts": ["abp-tf = abp_tf.train.command:main"]},
     classifiers=[

@@ -22,26 +22,28 @@ from abp_tf import (
     baselines,
     callbacks,
     data,
-    features,
+    display,
     interpolation,
-    likelihood,
     masks,
-    media,
     metrics,
+    models,
     networks,
-    pictures,
+    sampling,
+    signals,
 )
 from abp_tf._version import __version__
 from abp_tf.errors import DivergenceError, ServingError
 from abp_tf.models import CoopNets, Descriptor, Generator
-from abp_tf.operators import Blur, Coarser, Observation, Projection
-from abp_tf.sampling import Langevin
-from abp_tf.sizes import resized, synthesize_at
+from abp_tf.models.resize import resized, synthesize_at
+from abp_tf.observation.operators import Blur, Coarser, Observation, Projection
+from abp_tf.sampling import HMC, MALA, Langevin
 
 if TYPE_CHECKING:
-    from abp_tf.client import Client
+    from abp_tf.serving.client import Client
 
 __all__ = [
+    "HMC",
+    "MALA",
     "Blur",
     "Client",
     "Coarser",
@@ -57,20 +59,20 @@ __all__ = [
     "baselines",
     "callbacks",
     "data",
-    "features",
+    "display",
     "interpolation",
-    "likelihood",
     "masks",
-    "media",
     "metrics",
+    "models",
     "networks",
-    "pictures",
     "resized",
+    "sampling",
+    "signals",
     "synthesize_at",
 ]
 
 # These need gRPC, which takes time to load and which training does without.
-_LATER = {"Client": "abp_tf.client"}
+_LATER = {"Client": "abp_tf.serving.client"}
 
 
 def __getattr__(name: str):

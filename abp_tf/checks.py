@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Callable
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 SCALING = "Scale 8-bit images with `images.astype('float32') / 127.5 - 1`."
 POLARITY = "A mask holds 1 (or True) where an entry is observed and 0 (or False) where it is hidden."
@@ -144,8 +144,8 @@ def index(values: np.ndarray, count: int) -> None:
     distinct = len(np.unique(values))
     if distinct != len(values) or values.min() < 0 or values.max() >= count:
         raise ValueError(
-            f"Index: expected distinct numbers from 0 to {count - 1}, received {distinct} distinct ones "
-            f"among {len(values)}, from {values.min()} to {values.max()}."
+            f"Index: expected distinct numbers from 0 to {count - 1}, received {distinct} distinct "
+            f"ones among {len(values)}, from {values.min()} to {values.max()}."
         )
 
 
@@ -219,27 +219,35 @@ def share(owner: str, name: str, value) -> float:
     return float(value)
 
 
-def choice(owner: str, name: str, value, choices: tuple[str, ...]) -> str:
-    """Return an option that is one of some words, or refuse it."""
-    if value not in choices:
-        raise ValueError(f"{owner} expected `{name}` to be one of {choices}, received {value!r}.")
-    return value
+def one_of(*choices: str) -> Callable:
+    """Return a check of an option that is one of some words, of (owner, name, value)."""
+
+    def check(owner: str, name: str, value) -> str:
+        if value not in choices:
+            raise ValueError(f"{owner} expected `{name}` to be one of {choices}, received {value!r}.")
+        return value
+
+    return check
 
 
-def instance(owner: str, name: str, kind: type, value):
-    """Return an option that is of a class, or refuse it."""
-    if not isinstance(value, kind):
-        raise ValueError(f"{owner} expected `{name}` to be a {kind.__name__}, received {value!r}.")
-    return value
+def instance_of(kind: type) -> Callable:
+    """Return a check of an option that is of a class, of (owner, name, value)."""
+
+    def check(owner: str, name: str, value):
+        if not isinstance(value, kind):
+            raise ValueError(f"{owner} expected `{name}` to be a {kind.__name__}, received {value!r}.")
+        return value
+
+    return check
 
 
-def value_range(value) -> tuple[float, float] | None:
+def value_range(owner: str, name: str, value) -> tuple[float, float] | None:
     """Return an interval as two floats, None as it is, or refuse what is neither."""
     if value is None:
         return None
     low, high = (float(end) for end in value)
     if not -np.inf < low < high < np.inf:
-        raise ValueError(f"`value_range` expected two finite numbers that rise, received {value!r}.")
+        raise ValueError(f"{owner} expected `{name}` to be two numbers that rise, received {value!r}.")
     return low, high
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from abp_tf import checks
+
 
 def line(count: int) -> np.ndarray:
     """Weights of `count` points on the straight line from one latent to another.
@@ -54,6 +56,5 @@ def square(count: int) -> np.ndarray:
 
 
 def _shares(count: int) -> np.ndarray:
-    if count < 2:
-        raise ValueError(f"Interpolation expected 2 or more points, received {count}.")
+    checks.integer("Interpolation", "count", count, 2)
     return np.linspace(0, 1, count, dtype=np.float32)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from abp_tf.mask_kinds import block, check_positive, check_probability, frames, gap, pepper, squares
+from abp_tf import checks
+from abp_tf.mask_patterns import block, check_probability, frames, gap, pepper, squares
 
 __all__ = ["MaskSpec", "block", "frames", "gap", "parse", "pepper", "squares"]
 
@@ -66,7 +67,7 @@ class MaskSpec:
         if self.p is not None:
             check_probability(self.p)
         if self.size is not None:
-            check_positive("size", self.size)
+            checks.integer("MaskSpec", "size", self.size, 1)
 
     def __call__(self, n: int, shape: Sequence[int], seed: int = 0) -> np.ndarray:
         """Draws `n` masks of spatial shape `shape`; see the functions of the kinds' names."""

@@ -7,18 +7,20 @@ pictures/     PNG files                         logs/         TensorBoard
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from abp_tf import data, files, masks
+from abp_tf import data, files, mask_files, signals
 from abp_tf._version import __version__
-from abp_tf.data import mask_files
+from abp_tf.data import examples
 
 
 class Run:
@@ -115,46 +117,30 @@ class Run:
         return keras.models.load_model(self.model_path)
 
 
-# How the data of each kind are loaded, and the keywords by the settings that tell them.
-LOADERS = {
-    "image": (
-        data.load,
-        {name: name for name in ("size", "crop", "grey", "limit", "test_share", "data_dir")},
-    ),
-    "texture": (
-        data.load_texture,
-        {"size": "size", "patch": "crop", "patches": "count", "grey": "grey", "item": "item"},
-    ),
-    "sound": (
-        data.load_sound,
-        {n: n for n in ("length", "hop", "rate", "peak", "item", "limit", "test_share")},
-    ),
-    "video": (
-        data.load_video,
-        {n: n for n in ("length", "hop", "size", "crop", "grey", "fps", "item", "limit", "test_share")},
-    ),
-}
-
-
 def load_images(settings: dict) -> data.Signals:
     """Load signals, and their masks if these are stored, as a program's settings say."""
-    loader, keywords = LOADERS[settings["kind"]]
-    given = {keyword: settings[name] for name, keyword in keywords.items()}
-    given = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
-    spec = settings.get("mask")
+    kind, spec = signals.get(settings["kind"]), settings.get("mask")
     stored = mask_files.is_stored(spec)
-    images = loader(settings["data"], **given, missing=stored)
-    if not stored:
-        return images
-    limited = settings["limit"] is not None
-    return mask_files.attach(images, spec, crop=settings["crop"], limited=limited)
+    images = kind.load(settings["data"], settings, missing=stored)
+    return attach_masks(images, spec, settings) if stored else images
+
+
+def attach_masks(images: data.Signals, spec: str, settings: dict) -> data.Signals:
+    """Return signals that settings say how to load, with masks from files; see `mask_files.attach`."""
+    return mask_files.attach(
+        images,
+        spec,
+        crop=settings.get("crop", True),
+        limited=settings.get("limit") is not None,
+        read=signals.get(images.kind).masks_by_name,
+    )
 
 
 def load_like(
     source: str,
     settings: dict,
     shape: tuple[int, ...],
-    rate: float | None = None,
+    header: Mapping[str, Any] = MappingProxyType({}),
     limit: int | None = None,
     mask: str | None = None,
 ) -> data.Signals:
@@ -164,19 +150,13 @@ def load_like(
         source: their name.
         settings: of the run.
         shape: of a signal of the run.
-        rate: samples or frames per second of the run's own.
+        header: of the run's own signals; see `data.Signals`.
         limit: their number at most.
         mask: "folder:PATH" or "npz:PATH[:KEY]", if they have masks of their own.
     """
     changes = {"data": source, "mask": mask, "limit": limit, "test_share": 0.0, "item": None}
-    kind = settings["kind"]
-    if kind != "sound":
-        changes["grey"] = shape[-1] == 1
-    if kind in ("image", "video"):
-        changes["size"] = shape[-3:-1]
-    if kind in ("sound", "video"):
-        changes |= {"length": shape[0], "rate" if kind == "sound" else "fps": rate}
-    return load_images({**settings, **changes})
+    form = signals.get(settings["kind"]).like(shape, header)
+    return load_images({**settings, **changes, **form})
 
 
 def training_mask(settings: dict, images: data.Signals) -> np.ndarray | None:
@@ -191,8 +171,8 @@ def training_mask(settings: dict, images: data.Signals) -> np.ndarray | None:
     """
     if images.train_mask is not None or not settings.get("mask"):
         return images.train_mask
-    shape = images.train.shape[1:-1]
-    return masks.parse(settings["mask"])(len(images.train), shape, settings["seed"])
+    kind, shape = signals.get(images.kind), images.train.shape[1:]
+    return kind.draw_masks(settings["mask"], len(images.train), shape, settings["seed"])
 
 
 def describe(images: data.Signals) -> dict:
@@ -201,18 +181,9 @@ def describe(images: data.Signals) -> dict:
         "train": len(images.train),
         "test": len(images.test),
         "shape": list(images.train.shape[1:]),
-        "sha256": _digest(images.train, images.test),
+        "sha256": examples.digest(images.train, images.test),
     }
-    if images.rate is not None:
-        found["rate"] = images.rate
+    found |= images.header
     if images.train_mask is not None:
-        found["masks"] = _digest(images.train_mask, images.test_mask)
+        found["masks"] = examples.digest(images.train_mask, images.test_mask)
     return found
-
-
-def _digest(*parts: np.ndarray | None) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        if part is not None:
-            digest.update(np.ascontiguousarray(part))
-    return digest.hexdigest()

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from abp_tf import features, metrics
+from abp_tf import metrics
+from abp_tf.metrics import features
 
 TRAIN = 9000  # of 10 000; the other 1 000 are the test set
 

@@ -384,7 +384,7 @@ def run_sampling() -> Items:
     yield from named("langevin", chain(energy, tf.ones([6, 3]), dynamics, seeds))
     yield "stability", Langevin(1, 0.3).stability(energy, tf.zeros([2, 3]))
     options = {"distributions": 60, "step_size": 0.4, "chains": 30, "seed": 3}
-    found = abp_tf.likelihood.log_normalizer(energy, (3,), 2.0, **options)
+    found = abp_tf.metrics.likelihood.log_normalizer(energy, (3,), 2.0, **options)
     yield from named("normalizer", found._asdict().items())
 
 

@@ -18,7 +18,8 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Lasso
 
-from abp_tf import metrics, pictures
+from abp_tf import metrics
+from abp_tf.display import pictures
 from train import options
 
 from . import cells, methods

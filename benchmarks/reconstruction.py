@@ -15,11 +15,12 @@ import keras
 import numpy as np
 from sklearn.decomposition import PCA
 
-from abp_tf import Generator, Langevin, files, metrics, networks, pictures, programs
+from abp_tf import Generator, Langevin, files, metrics, networks, programs
+from abp_tf.display import pictures
 
 from . import cells, fashion
 
-# Tuned on this task; `benchmarks/README.md` tells what helped and what did not.
+# Tuned on this task; `benchmarks/README.md` lists what helped and what did not.
 EXPANDED = {
     "latent_dim": 60,
     "width": 32,

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from abp_tf import files, masks, metrics, pictures, programs
+from abp_tf import files, masks, metrics, programs
+from abp_tf.display import pictures
 from train import options
 
 from . import cells, fashion, indirect, methods

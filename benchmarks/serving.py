@@ -24,7 +24,8 @@ import psutil
 import tensorflow as tf
 from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_service_pb2_grpc
 
-from abp_tf import Generator, Langevin, networks, programs, wire
+from abp_tf import Generator, Langevin, networks, programs
+from abp_tf.serving import protocol
 from export.process import ServerProcess
 
 from . import cells
@@ -120,7 +121,7 @@ def measure(stub, signatures, seconds: float) -> list[list]:
                     return
 
         def two_under_way(over, message=message, rows=range(batch)):
-            line = wire.Line(stub.Predict, timeout=600)
+            line = protocol.Line(stub.Predict, timeout=600)
             line.send(rows, message)
             while not over():
                 line.send(rows, message)

@@ -9,7 +9,9 @@ import keras
 import numpy as np
 from scipy.linalg import solve_toeplitz
 
-from abp_tf import Generator, Langevin, media, networks, pictures, statistics
+from abp_tf import Generator, Langevin, networks
+from abp_tf.display import media, pictures
+from abp_tf.metrics import perceptual
 
 # By their numbers in the file.
 SUBJECTS = {"sound1": 0, "sound2": 1, "sound3": 2, "sound10": 9}
@@ -82,12 +84,12 @@ def _synthesis(model: Generator, sound: np.ndarray, rate: float, place: Path) ->
     half = len(sound) // 2
 
     def distance(one):
-        return statistics.spectrogram_distance(one[:half], sound[half:], rate)
+        return perceptual.spectrogram_distance(one[:half], sound[half:], rate)
 
     return {
         "distance_dB": distance(drawn),
         "another_window_dB": distance(sound),
-        "spectrum_noise_dB": distance(statistics.spectrum_noise(sound)),
+        "spectrum_noise_dB": distance(perceptual.spectrum_noise(sound)),
     }
 
 
@@ -103,7 +105,7 @@ def _gap(filled, sound, gap: slice, order: int, rate: float, place: Path) -> dic
         media.save_wav(place / f"{name}.wav", np.clip(one, -1, 1), rate)
         pictures.save_png(place / f"{name}.png", media.spectrogram(one, rate, name))
         result[f"{name}_MAE"] = float(np.mean(np.abs(one[gap] - sound[gap])) / 2)
-        result[f"{name}_dB"] = statistics.spectrogram_distance(one[gap], sound, rate)
+        result[f"{name}_dB"] = perceptual.spectrogram_distance(one[gap], sound, rate)
     return result
 
 

@@ -17,7 +17,8 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from abp_tf import Generator, files, metrics, pictures, programs
+from abp_tf import Generator, files, metrics, programs
+from abp_tf.display import pictures
 from train import coopnets, descriptor
 
 from . import cells, fashion, reconstruction

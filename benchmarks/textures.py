@@ -9,7 +9,9 @@ import keras
 import numpy as np
 
 import abp_tf
-from abp_tf import CoopNets, Descriptor, Generator, Langevin, networks, pictures, statistics
+from abp_tf import CoopNets, Descriptor, Generator, Langevin, networks
+from abp_tf.display import pictures
+from abp_tf.metrics import perceptual
 
 SUBJECTS = ("brick1", "grass1", "ivy", "pave5", "beehive")
 TASKS = ("generator", "descriptor", "CoopNets")
@@ -68,13 +70,13 @@ def compute(subject: str, task: str, settings: dict, data: Path, place: Path) ->
     pictures.save_png(place / "double.png", pictures.grid(double[None], 1, scale=1))
 
     def distance(texture):
-        return statistics.texture_distance(np.clip(texture, -1, 1)[: len(photo), cut], photo[:, half:])
+        return perceptual.texture_distance(np.clip(texture, -1, 1)[: len(photo), cut], photo[:, half:])
 
     return {
         "distance": distance(same),
         "at_double_size": distance(double),
         "another_crop": distance(photo),
-        "spectrum_noise": distance(statistics.spectrum_noise(photo)),
+        "spectrum_noise": distance(perceptual.spectrum_noise(photo)),
         "iterations": settings["iterations"],
         "training_seconds": round(seconds, 1),
         "seconds_per_iteration": seconds / settings["iterations"],

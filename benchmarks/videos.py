@@ -8,7 +8,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from abp_tf import Generator, Langevin, media, metrics, networks, pictures
+from abp_tf import Generator, Langevin, metrics, networks, signals
+from abp_tf.display import media, pictures
 
 SUBJECTS = {"fire": "video_fire_pot_64.npz", "flashing light": "video_flashing_light_64.npz"}
 TASKS = ("synthesis", "missing frames", "moving block")
@@ -45,7 +46,7 @@ def compute(subject: str, task: str, settings: dict, data: Path, place: Path) ->
         drawn = model.synthesize(1, seed=1)
         media.save_gif(place / "synthesis.gif", drawn[0], fps)
         media.save_gif(place / "reconstruction.gif", found, fps)
-        rows = [media.tiles(one[None]) for one in (clip, found, drawn[0])]
+        rows = [signals.get("video").tiles(one[None]) for one in (clip, found, drawn[0])]
         labels = ["recording", "reconstructed", "synthesis"]
         pictures.save_png(place / "frames.png", pictures.rows(rows, labels))
         return {
@@ -56,7 +57,7 @@ def compute(subject: str, task: str, settings: dict, data: Path, place: Path) ->
     between = interpolated(clip, mask)
     media.save_gif(place / "recovered.gif", whole, fps)
     seen = np.where(mask[..., None], clip, 0)
-    rows = [media.tiles(one[None]) for one in (clip, seen, whole, between)]
+    rows = [signals.get("video").tiles(one[None]) for one in (clip, seen, whole, between)]
     labels = ["recording", "seen", "recovered", "interpolated"]
     pictures.save_png(place / "frames.png", pictures.rows(rows, labels))
     return {

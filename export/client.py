@@ -1,4 +1,4 @@
-"""Ask a served model for images, sounds or clips, and of them: python -m export.client --help."""
+"""Ask a served model for signals, and of signals: python -m export.client --help."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from abp_tf import Client, checks, files, masks, media, pictures, programs
+from abp_tf import Client, checks, files, masks, programs, signals
+from abp_tf.display import media, pictures
 
 from . import signal_files
 from .signal_files import Answer
@@ -32,10 +33,12 @@ def parser() -> argparse.ArgumentParser:
         help="samples per second of the model's sounds, or frames per second of its clips: what is "
         "read is brought to it, what is written plays at it; by default that of what is read, or else "
         f"{media.DEFAULT_RATE} samples or 10 frames")  # fmt: skip
+    pace.add_argument("--kind", choices=signals.names(),
+        help="of signal; by default what the shape of the model's signals suggests")  # fmt: skip
     seed = argparse.ArgumentParser(add_help=False)
     seed.add_argument("--seed", type=int, default=0, help="row i has the seed SEED + i; default: 0")
-    signals = argparse.ArgumentParser(add_help=False, parents=[pace])
-    signals.add_argument("--images", "--signals", required=True, nargs="+", metavar="PATH",
+    given = argparse.ArgumentParser(add_help=False, parents=[pace])
+    given.add_argument("--images", "--signals", required=True, nargs="+", metavar="PATH",
         help="files, or folders of them: images, brought to the model's size and colour; sounds and "
         "videos, or arrays of them, FILE.npz[:KEY], cut into windows of its length")  # fmt: skip
 
@@ -49,10 +52,10 @@ def parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--count", type=int, default=64, help="how many; default: %(default)s")
     commands.add_parser(
-        "reconstruct", parents=[server, answer, seed, signals], help="infer latents and decode them"
+        "reconstruct", parents=[server, answer, seed, given], help="infer latents and decode them"
     )
     one = commands.add_parser(
-        "inpaint", parents=[server, answer, seed, signals], help="fill in what is hidden"
+        "inpaint", parents=[server, answer, seed, given], help="fill in what is hidden"
     )
     hidden = one.add_mutually_exclusive_group(required=True)
     hidden.add_argument("--masks", metavar="PATH",
@@ -70,10 +73,10 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--latents", required=True, metavar="FILE",
         help="FILE.npy or FILE.npz[:KEY], answers.npz of another command for one")  # fmt: skip
     commands.add_parser(
-        "refine", parents=[server, answer, seed, signals], help="revise by the energy of a descriptor"
+        "refine", parents=[server, answer, seed, given], help="revise by the energy of a descriptor"
     )
     one = commands.add_parser(
-        "score", parents=[server, signals], help="print f(x) and the energy, the likeliest first"
+        "score", parents=[server, given], help="print f(x) and the energy, the likeliest first"
     )
     one.add_argument("--json", metavar="FILE", help="write them there instead, in their own order")
     commands.add_parser("status", parents=[server], help="list the versions of the model")
@@ -106,7 +109,7 @@ def synthesize(client: Client, arguments: argparse.Namespace) -> Answer:
     seeds = checks.seeds(arguments.seed, arguments.count)
     answer = client.ask("synthesize", seed=seeds, verbose=1)
     drawn = answer["signal"]
-    return Answer({**answer, "seed": seeds}, {signal_files.plural(drawn): drawn}, rate=arguments.rate)
+    return _answer({**answer, "seed": seeds}, drawn, arguments)
 
 
 def reconstruct(client: Client, arguments: argparse.Namespace) -> Answer:
@@ -117,47 +120,44 @@ def reconstruct(client: Client, arguments: argparse.Namespace) -> Answer:
 def inpaint(client: Client, arguments: argparse.Namespace) -> Answer:
     """Fill in what is hidden of signals, once or several times."""
     spec = masks.parse(arguments.mask) if arguments.mask else None
-    names, signals, rate, plural = signal_files.read(
-        client, "inpaint", arguments.images, arguments.rate
-    )
+    given = signal_files.read(client, "inpaint", arguments)
+    known, kind = given.train, signals.get(given.kind)
     if spec:
-        mask = spec(len(signals), signals.shape[1:-1], arguments.seed)
+        mask = kind.draw_masks(str(spec), len(known), known.shape[1:], arguments.seed)
     else:
-        mask = signal_files.read_masks(arguments.masks, names, signals)
+        mask = signal_files.read_masks(arguments.masks, given)
     answer = client.ask(
         "inpaint",
-        signal=signals,
+        signal=known,
         mask=mask,
         seed=arguments.seed,
         samples=arguments.samples,
         verbose=1,
     )
     signal = answer["signal"]
-    seeds = checks.seeds(arguments.seed, len(signals))
+    seeds = checks.seeds(arguments.seed, len(known))
     if arguments.samples is not None:
-        seeds = seeds[:, None] + len(signals) * np.arange(arguments.samples)
-    arrays = {**answer, "seed": seeds, "mask": mask, "name": np.array(names)}
-    rows = {plural: signals, "observed": pictures.visible(signals, mask)}
+        seeds = seeds[:, None] + len(known) * np.arange(arguments.samples)
+    arrays = {**answer, "seed": seeds, "mask": mask, "name": np.array(given.names)}
+    rows = {kind.plural: known, "observed": pictures.visible(known, mask)}
     if arguments.samples is None:
-        return Answer(arrays, {plural: signal}, names, {**rows, "inpaint": signal}, rate)
+        rows["inpaint"] = signal
+        return Answer(arrays, {kind.plural: signal}, given.names, rows, given.header, kind)
     mean, deviation = signal.mean(axis=1), signal.std(axis=1)
     arrays |= {"mean": mean, "deviation": deviation}
     samples = {f"sample-{number + 1}": one for number, one in enumerate(signal.swapaxes(0, 1))}
     moments = {"mean": mean}
-    if plural != "sounds":  # nobody could hear it; values in [-1, 1] have one in [0, 1]
+    if kind.deviation_drawn:  # values in [-1, 1] have one in [0, 1]
         moments["deviation"] = 2 * deviation - 1
     rows |= dict(list(samples.items())[: signal_files.ROWS]) | moments
-    return Answer(arrays, samples | moments, names, rows, rate)
+    return Answer(arrays, samples | moments, given.names, rows, given.header, kind)
 
 
 def decode(client: Client, arguments: argparse.Namespace) -> Answer:
     """Decode latents."""
     latents = signal_files.read_latents(arguments.latents)
     answer = client.ask("decode", latent=latents, verbose=1)
-    decoded = answer["signal"]
-    return Answer(
-        {**answer, "latent": latents}, {signal_files.plural(decoded): decoded}, rate=arguments.rate
-    )
+    return _answer({**answer, "latent": latents}, answer["signal"], arguments)
 
 
 def refine(client: Client, arguments: argparse.Namespace) -> Answer:
@@ -172,10 +172,10 @@ def score(client: Client, arguments: argparse.Namespace) -> None:
             f"--json: expected a file that does not exist, but {arguments.json!r} does. Nothing was "
             "changed."
         )
-    given = signal_files.read(client, "score", arguments.images, arguments.rate)
+    given = signal_files.read(client, "score", arguments)
     rows = [
         {"name": name, "score": float(f), "energy": float(energy)}
-        for name, f, energy in zip(given.names, *client.score(given.signals), strict=True)
+        for name, f, energy in zip(given.names, *client.score(given.train), strict=True)
     ]
     if arguments.json:
         files.write_json(Path(arguments.json), rows)
@@ -187,14 +187,24 @@ def score(client: Client, arguments: argparse.Namespace) -> None:
 
 def _revised(client: Client, name: str, arguments: argparse.Namespace) -> Answer:
     """Ask for another signal in the place of each that is given."""
-    names, signals, rate, plural = signal_files.read(client, name, arguments.images, arguments.rate)
-    seeds = checks.seeds(arguments.seed, len(signals))
-    answer = client.ask(name, signal=signals, seed=seeds, verbose=1)
+    given = signal_files.read(client, name, arguments)
+    known, kind = given.train, signals.get(given.kind)
+    seeds = checks.seeds(arguments.seed, len(known))
+    answer = client.ask(name, signal=known, seed=seeds, verbose=1)
     found = answer["signal"]
     # What an operator gave of signals is not of their size, and cannot stand above them.
-    rows = {plural: signals, name: found} if found.shape == signals.shape else None
-    arrays = {**answer, "seed": seeds, "name": np.array(names)}
-    return Answer(arrays, {signal_files.plural(found): found}, names, rows, rate)
+    rows = {kind.plural: known, name: found} if found.shape == known.shape else None
+    arrays = {**answer, "seed": seeds, "name": np.array(given.names)}
+    return _answer(arrays, found, arguments, given)._replace(rows=rows)
+
+
+def _answer(arrays: dict, found: np.ndarray, arguments, given=None) -> Answer:
+    """Return what is written of signals that a model drew, or made of others."""
+    kind = signal_files.named_kind(arguments, found.shape[1:])
+    folder = "signals" if kind is None else kind.plural
+    header = {"rate": arguments.rate} if given is None else given.header
+    names = None if given is None else given.names
+    return Answer(arrays, {folder: found}, names, header=header, kind=kind)
 
 
 # Those whose answers are written into a directory; and those that tell something.

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 import zipfile
 import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from abp_tf import Client, checks, data, files, media, pictures
-from abp_tf.data import collect, convert, folder, mask_files, npz
+from abp_tf import Client, data, files, mask_files, signals
+from abp_tf.data import npz
+from abp_tf.display import pictures
 
-# The grid is for a first look: so many signals in a row, and rows.
-_COLUMNS, ROWS = {"image": 10, "sound": 4, "video": 2}, 10
-# What signals are called in the plural, and where files of them are read from.
-_PLURALS = {"image": "images", "sound": "sounds", "video": "clips"}
-_SOURCES = {"sound": "wav", "video": "video"}
-
-
-class Given(NamedTuple):
-    """Signals that were read.
-
-    Attributes:
-        names: one for each.
-        signals: float32 `[n, *signal_shape]`.
-        rate: samples or frames per second; None for images, and where nothing tells.
-        plural: what they are called.
-    """
-
-    names: list[str]
-    signals: np.ndarray
-    rate: float | None
-    plural: str
+# Rows of the grid, which is for a first look.
+ROWS = 10
 
 
 class Answer(NamedTuple):
@@ -43,84 +28,52 @@ class Answer(NamedTuple):
         folders: signals by the folder that holds one file of each.
         names: of these files; None: numbers.
         rows: labelled signals for the grid; None: those of the first folder.
-        rate: samples or frames per second; None: those of `media.save`.
+        header: what files of the signals hold besides; see `abp_tf.data.Signals`.
+        kind: of signal; None: none that can be shown.
     """
 
     arrays: dict[str, np.ndarray]
     folders: dict[str, np.ndarray]
     names: list[str] | None = None
     rows: dict[str, np.ndarray] | None = None
-    rate: float | None = None
+    header: Mapping[str, Any] = MappingProxyType({})
+    kind: signals.SignalKind | None = None
 
 
-def read(client: Client, name: str, paths: list[str], rate: float | None) -> Given:
+def read(client: Client, name: str, arguments: argparse.Namespace) -> data.Signals:
     """Read files as the signals that a function of the model takes.
 
     Args:
         client: of the model.
         name: of the function.
-        paths: files and folders.
-        rate: that sounds and clips are brought to; None: their own.
+        arguments: of the program: files and folders, the rate of sounds and clips, and the kind.
     """
     known = client.signatures()
     shape = known[name].inputs["signal"].shape.as_list()[1:] if name in known else []
-    kind = None if None in shape else media.kind(shape)
+    kind = None if None in shape else named_kind(arguments, shape)
     if kind is None:
+        known = ", ".join(signals.get(one).plural for one in signals.names())
         raise ValueError(
-            f"Expected a model that can {name} images, sounds or clips, of one or three channels, but "
-            f"signals of {client.name!r} have the shape {shape}. Use abp_tf.Client for other signals."
+            f"Expected a model that can {name} {known}, but signals of {client.name!r} have the shape "
+            f"{shape}. Use abp_tf.Client for other signals."
         )
-    if kind == "image":
-        request = collect.Request((shape[0], shape[1]), grey=shape[2] == 1)
-        names, pixels = folder.read_named(paths, request)
-        return Given(names, convert.to_signals(pixels), None, "images")
-    found = {path: _recordings(path, kind, shape, rate) for path in paths}
-    rates = {part.rate for part in found.values()}
-    if len(rates) > 1:
-        told = ", ".join(sorted(map(str, rates)))
-        raise ValueError(f"--rate: expected {_PLURALS[kind]} of one rate, received {told}. Give one.")
-    names = [name for path, part in found.items() for name in _numbered(path, len(part.train))]
-    signals = np.concatenate([part.train for part in found.values()])
-    return Given(names, signals, rates.pop(), _PLURALS[kind])
+    return kind.read(arguments.images, shape, arguments.rate)
 
 
-def _recordings(path: str, kind: str, shape: list[int], rate: float | None) -> data.Signals:
-    """Read sounds or clips of the shape of a model's, one after the other where they are longer."""
-    spec = f"{'npz' if _is_npz(path) else _SOURCES[kind]}:{path}"
-    if kind == "sound":
-        return data.load_sound(spec, length=shape[0], rate=rate, test_share=0.0)
-    look = {"size": tuple(shape[1:3]), "grey": shape[3] == 1}
-    return data.load_video(spec, length=shape[0], fps=rate, test_share=0.0, **look)
+def named_kind(arguments: argparse.Namespace, shape: Sequence[int]) -> signals.SignalKind | None:
+    """Return the kind that the options name, or else what the shape of a signal suggests, or None."""
+    return signals.of(shape, arguments.kind) if arguments.kind else signals.guess(shape)
 
 
-def _numbered(path: str, count: int) -> list[str]:
-    """Name what was read from a path, by numbers if it is more than one."""
-    file = npz.split(path)[0]
-    if count == 1:
-        return [file.name]
-    width = len(str(count))
-    return [f"{file.stem}-{number:0{width}}{file.suffix}" for number in range(1, count + 1)]
-
-
-def _is_npz(path: str) -> bool:
-    return npz.split(path)[0].suffix.lower() == ".npz"
-
-
-def read_masks(path: str, names: list[str], signals: np.ndarray) -> np.ndarray:
-    """Read masks for signals of these names; return bool `[n, ...]`, True where observed."""
-    if _is_npz(path):
-        damaged = collect.Signals(signals, signals[:0], path)
-        return mask_files.attach(damaged, f"npz:{path}").train_mask
-    if signals.ndim != 4:
-        raise ValueError(
-            f"--masks: expected FILE.npz[:KEY], an array of masks ('n', *{signals.shape[1:-1]}), for "
-            f"signals that are no images, received {path!r}. {checks.POLARITY}"
-        )
-    size = signals.shape[1:3]
+def read_masks(path: str, given: data.Signals) -> np.ndarray:
+    """Read masks for signals that were read; return bool `[n, ...]`, True where observed."""
+    if npz.is_npz(path):
+        return mask_files.attach(given, f"npz:{path}").train_mask
+    kind, sides = signals.get(given.kind), given.train.shape[1:-1]
     if Path(path).is_dir():
-        return mask_files.by_name(path, names, size)
-    _, pixels = folder.read_named([path], collect.Request(size, grey=True))
-    return np.repeat(pixels[..., 0] >= mask_files.WHITE, len(names), axis=0)
+        return kind.masks_by_name(path, given.names, sides)
+    # One file for all.
+    return np.repeat(kind.masks_by_name(path, [Path(path).name], sides), len(given.names), axis=0)
 
 
 def read_latents(argument: str) -> np.ndarray:
@@ -141,11 +94,6 @@ def read_latents(argument: str) -> np.ndarray:
         ) from None
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"--latents: {str(path)!r} cannot be read as NumPy's: {error}.") from error
-
-
-def plural(signals: np.ndarray) -> str:
-    """Return what signals `[n, *signal_shape]` are called, as their folder is."""
-    return _PLURALS.get(media.kind(signals.shape[1:]), "signals")
 
 
 def fresh(text: str) -> Path:
@@ -169,19 +117,18 @@ def write(directory: Path, answer: Answer) -> None:
     with files.aside(directory / "answers.npz") as path:
         np.savez_compressed(path, **answer.arrays)
     first = next(iter(answer.folders.values()))
-    kind = media.kind(first.shape[1:])
+    kind = answer.kind
     if kind is None:
         print(f"wrote {directory / 'answers.npz'}; of signals of shape {first.shape[1:]} nothing else")
         return
     names = answer.names or [f"{number:0{len(str(len(first) - 1))}}" for number in range(len(first))]
-    for name, signals in answer.folders.items():
-        for stem, signal in zip(files.stems(names), signals, strict=True):
-            media.save(directory / name / stem, signal, answer.rate)
-    columns = _COLUMNS[kind]
+    for name, folder in answer.folders.items():
+        for stem, signal in zip(files.stems(names), folder, strict=True):
+            kind.save(directory / name / stem, signal, answer.header)
     if answer.rows is None:
-        grid = pictures.grid(media.tiles(first[: columns * ROWS]), columns)
+        grid = kind.picture(first[: kind.columns * ROWS])
     else:
-        tiles = [media.tiles(row[:columns]) for row in answer.rows.values()]
+        tiles = [kind.tiles(row[: kind.columns]) for row in answer.rows.values()]
         grid = pictures.rows(tiles, list(answer.rows))
     pictures.save_png(directory / "grid.png", grid)
     print(f"wrote {', '.join(f'{name}/' for name in answer.folders)}, grid.png and answers.npz "

@@ -1,3 +1,5 @@
+import contextlib
+import functools
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -7,7 +9,6 @@ import numpy as np
 import pytest
 
 import abp_tf
-from export.process import ServerProcess
 
 
 @pytest.fixture(scope="session")
@@ -76,8 +77,7 @@ def state(model):
     optimizers = [optimizer for optimizer, _ in model.learners()] if model.compiled else []
     variables = [*model.weights, *(value for one in optimizers for value in one.variables)]
     parts = [np.asarray(variable) for variable in variables]
-    parts += [table.states.numpy() for table in model.tables]
-    return parts
+    return [*parts, *(table.states.numpy() for table in model.tables)]
 
 
 @pytest.fixture
@@ -97,14 +97,43 @@ def exported(learned, tmp_path_factory):
     return directory
 
 
+@pytest.fixture(scope="session")
+def digit_run(tmp_path_factory):
+    """Return a function of "generator", "descriptor" or "coopnets" that makes a `DigitRun`, once.
+
+    Tests may evaluate a run and do not train it further.
+    """
+    from tests import digit_runs
+
+    return functools.cache(
+        lambda name: digit_runs.make(name, tmp_path_factory.mktemp("runs") / "digits")
+    )
+
+
 @pytest.fixture(scope="module")
-def start_server(tmp_path_factory):
-    """Return a function that starts a server with options; all are stopped in the end."""
+def loaded_once():
+    """The model of a run is loaded once, and traced once, until it is trained further."""
+    from abp_tf import runs
+
+    load = functools.cache(lambda path, time: keras.models.load_model(path))
+
+    def load_model(run):
+        return load(run.model_path, run.model_path.stat().st_mtime_ns)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs.Run, "load_model", load_model)
+        yield
+
+
+@contextlib.contextmanager
+def servers(tmp_path_factory):
+    """Give a function that starts a server with options; all are stopped in the end."""
+    from tests.processes import Server  # which not all tests need
+
     started = []
 
     def start(*options):
-        log = tmp_path_factory.mktemp("server") / "log"
-        started.append(ServerProcess(log, *options))
+        started.append(Server(tmp_path_factory.mktemp("server") / "log", *options))
         return started[-1]
 
     yield start
@@ -114,9 +143,35 @@ def start_server(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server(start_server, exported):
-    """A server of `exported`, as the model "digits"."""
-    result = start_server("--model", f"digits={exported}", "--max-rows", 64)
-    result.directory = exported
-    assert result.address
-    return result
+def start_server(tmp_path_factory):
+    """Return a function that starts a server with options; all are stopped in the end."""
+    with servers(tmp_path_factory) as start:
+        yield start
+
+
+@pytest.fixture(scope="session")
+def server(exported, tmp_path_factory):
+    """A server of `exported`, as the model "digits"; no test changes what it serves."""
+    with servers(tmp_path_factory) as start:
+        result = start("--model", f"digits={exported}", "--max-rows", 64, "--max-message-mb", 1)
+        assert result.address
+        yield result
+
+
+@pytest.fixture(scope="session")
+def energy():
+    """A descriptor that has learned nothing."""
+    keras.utils.set_random_seed(0)
+    network = abp_tf.networks.image_descriptor((8, 8, 1), 4)
+    return abp_tf.Descriptor(network, langevin=abp_tf.Langevin(5, 0.3), pool=2)
+
+
+@pytest.fixture(scope="session")
+def energy_server(energy, tmp_path_factory):
+    """A server of `energy`, as the model "digits"."""
+    directory = tmp_path_factory.mktemp("models") / "energy"
+    energy.export(directory / "1")
+    with servers(tmp_path_factory) as start:
+        result = start("--model", f"digits={directory}")
+        assert result.address
+        yield result

@@ -70,12 +70,12 @@ def test_transparent_value_of_16_bit_grey_is_white():
 
 @pytest.mark.parametrize("value", [-1, 65536])
 def test_grey_beyond_16_bits_is_refused(value):
-    with pytest.raises(ValueError, match="16 bits were expected"):
+    with pytest.raises(ValueError, match=rf"{value}\b.*\b16\b"):
         convert.from_pil(Image.new("I", (2, 2), value))
 
 
 def test_floating_point_image_is_refused():
-    with pytest.raises(ValueError, match="unknown scale"):
+    with pytest.raises(ValueError, match=r"\b8 or 16\b"):
         convert.from_pil(Image.new("F", (2, 2), 0.5))
 
 
@@ -278,14 +278,14 @@ def test_fit_to_the_same_shape_and_to_no_images():
 @pytest.mark.parametrize(
     ("images", "shape", "message"),
     [
-        (np.zeros((1, 8, 8, 1)), (8, 8), "shape .height, width, channels."),
-        (np.zeros((1, 8, 8, 1)), (8, 8, 2), "1 or 3 channels"),
-        (np.zeros((1, 8, 8, 1)), (0, 8, 1), "1 or 3 channels"),
+        (np.zeros((1, 8, 8, 1)), (8, 8), r"received \(8, 8\)"),
+        (np.zeros((1, 8, 8, 1)), (8, 8, 2), r"received \(8, 8, 2\)"),
+        (np.zeros((1, 8, 8, 1)), (0, 8, 1), r"received \(0, 8, 1\)"),
         (np.zeros((8, 8, 1)), (8, 8, 1), r"received shape \(8, 8, 1\)"),
         (np.zeros((1, 8, 8, 4)), (8, 8, 1), r"received shape \(1, 8, 8, 4\)"),
-        (np.zeros((1, 8, 8, 1), np.uint8), (8, 8, 1), "x / 127.5 - 1"),
+        (np.zeros((1, 8, 8, 1), np.uint8), (8, 8, 1), r"received uint8.*127\.5"),
         (np.full((1, 8, 8, 1), 1.5), (8, 8, 1), "from 1.5 to 1.5"),
-        (np.full((1, 8, 8, 1), np.nan), (8, 8, 1), "finite"),
+        (np.full((1, 8, 8, 1), np.nan), (8, 8, 1), "from nan to nan"),
     ],
 )
 def test_fit_to_refuses(images, shape, message):

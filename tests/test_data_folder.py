@@ -81,7 +81,7 @@ def test_broken_files_are_named_and_counted(tmp_path):
     broken(tmp_path / "sub" / "torn.png")
     (tmp_path / "text.jpg").write_text("not a photograph")
     (tmp_path / "empty.gif").touch()
-    with pytest.warns(UserWarning, match="Skipped 3 of the image files") as caught:
+    with pytest.warns(UserWarning, match=rf"\b3\b.*{tmp_path}.*empty\.gif") as caught:
         images = load(f"folder:{tmp_path}", test_share=0)
     assert images.skipped == ("empty.gif", "sub/torn.png", "text.jpg")
     assert values(images.train) == [7]
@@ -95,7 +95,7 @@ def test_the_warning_names_the_first_few(tmp_path):
     save(tmp_path / "good.png", 7)
     for place in range(8):
         (tmp_path / f"bad{place}.png").touch()
-    with pytest.warns(UserWarning, match="Skipped 8 .*bad4.*; and 3 more") as caught:
+    with pytest.warns(UserWarning, match=r"\b8\b.*bad4.*\b3\b") as caught:
         images = load(f"folder:{tmp_path}", test_share=0)
     assert "bad5" not in str(caught[0].message)
     assert len(images.skipped) == 8
@@ -104,7 +104,7 @@ def test_the_warning_names_the_first_few(tmp_path):
 def test_a_scale_nobody_knows_is_skipped_with_the_reason(tmp_path):
     save(tmp_path / "good.png", 7)
     Image.new("F", (4, 4), 0.5).save(tmp_path / "float.tif")
-    with pytest.warns(UserWarning, match=r"float\.tif .*unknown scale"):
+    with pytest.warns(UserWarning, match=r"float\.tif .*8 or 16"):
         assert load(f"folder:{tmp_path}", test_share=0).skipped == ("float.tif",)
 
 
@@ -148,7 +148,7 @@ def test_labels_stay_with_their_images(tmp_path):
         save(tmp_path / "abc"[value // 16] / f"{value}.png", value)
     broken(tmp_path / "a" / "3.png")
     broken(tmp_path / "b" / "17.png")
-    with pytest.warns(UserWarning, match="Skipped 2"):
+    with pytest.warns(UserWarning, match=r"\b2\b.*17\.png"):
         images = load(f"folder:{tmp_path}", test_share=0.3, limit=36)
     assert (len(images.train), len(images.test)) == (25, 11)
     for part, labels in (
@@ -186,7 +186,7 @@ def test_limit_counts_readable_images(tmp_path):
     (tmp_path / "0.png").touch()
     for value in (1, 2, 3):
         save(tmp_path / f"{value}.png", value)
-    with pytest.warns(UserWarning, match="Skipped 1"):
+    with pytest.warns(UserWarning, match=r"\b1\b.*\.png"):
         images = load(f"folder:{tmp_path}", limit=2, test_share=0)
     assert values(images.train) == [1, 2]
 
@@ -201,30 +201,30 @@ def test_different_sizes_need_a_size(tmp_path):
 
 def test_empty_folder(tmp_path):
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(FileNotFoundError, match=r"image files such as .png.*found none"):
+    with pytest.raises(FileNotFoundError, match=rf"\.png.*{tmp_path}"):
         load(f"folder:{tmp_path}")
 
 
 def test_no_readable_image(tmp_path):
     broken(tmp_path / "torn.png")
     (tmp_path / "empty.png").touch()
-    with pytest.raises(ValueError, match=r"None of the 2 image files .*empty\.png .*torn\.png"):
+    with pytest.raises(ValueError, match=r"\b2\b.*empty\.png .*torn\.png"):
         load(f"folder:{tmp_path}")
 
 
 def test_no_such_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"there is no .*nowhere"):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
         load(f"folder:{tmp_path / 'nowhere'}")
 
 
 def test_a_file_is_no_folder(tmp_path):
     save(tmp_path / "a.png", 1)
-    with pytest.raises(NotADirectoryError, match=r"received the file .*a\.png"):
+    with pytest.raises(NotADirectoryError, match=r"a\.png"):
         load(f"folder:{tmp_path / 'a.png'}")
 
 
 def test_no_path():
-    with pytest.raises(ValueError, match="Expected a path"):
+    with pytest.raises(ValueError, match="received 'folder:'"):
         load("folder:")
 
 

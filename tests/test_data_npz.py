@@ -67,11 +67,11 @@ def test_key(save):
     first, second = pixels(3, 6, 5), pixels(3, 8, 8)
     spec = save(first=first, second=second, labels=np.arange(3))
     assert load(f"{spec}:second", test_share=0).train.shape == (3, 8, 8, 1)
-    with pytest.raises(ValueError, match=r"found 2; .*first \(3, 6, 5\), second \(3, 8, 8\)"):
+    with pytest.raises(ValueError, match=r"found 2.*first \(3, 6, 5\), second \(3, 8, 8\)"):
         load(spec)
-    with pytest.raises(ValueError, match=r"\['first', 'labels', 'second'\], received the key 'x'"):
+    with pytest.raises(ValueError, match=r"\['first', 'labels', 'second'\].*'x'"):
         load(f"{spec}:x")
-    with pytest.raises(ValueError, match=r"array 'labels' .* of shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"'labels' .*\(3,\)"):
         load(f"{spec}:labels")
 
 
@@ -91,11 +91,11 @@ def test_labels(save):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (np.arange(4), r"array 'images' of .*each of 3 images, received shape \(4,\)"),
+        (np.arange(4), r"'images' .*\b3\b.*received shape \(4,\)"),
         (np.arange(3)[:, None], r"received shape \(3, 1\)"),
         (np.arange(3.0), r"dtype float64.*np\.unique"),
         (np.array(["a", "b", "a"]), r"dtype <U1.*np\.unique"),
-        (np.array(["a", "b", "a"], object), r"'labels' cannot be read.*as integers, or leave them"),
+        (np.array(["a", "b", "a"], object), "'labels'"),
         (np.arange(3) + 2**40, "32 bits, received 1099511627776"),
     ],
 )
@@ -106,7 +106,7 @@ def test_bad_labels_are_refused(save, labels, message):
 
 def test_one_colour_image_is_not_many_grey_ones(save):
     spec = save(photo=pixels(64, 48, 3))
-    with pytest.raises(ValueError, match="found 0; it holds photo"):
+    with pytest.raises(ValueError, match=r"found 0.*photo"):
         load(spec)
     with pytest.raises(ValueError, match=r"image\[None\]"):
         load(f"{spec}:photo")
@@ -121,7 +121,7 @@ def test_a_colon_in_the_path(tmp_path):
 def test_python_objects_are_never_unpickled(save):
     spec = save(images=pixels(3, 6, 5), extra=np.array([{}, []], dtype=object))
     assert load(spec, test_share=0).train.shape == (3, 6, 5, 1)
-    with pytest.raises(ValueError, match="'extra' cannot be read"):
+    with pytest.raises(ValueError, match="'extra'"):
         load(f"{spec}:extra")
 
 
@@ -131,8 +131,8 @@ def test_python_objects_are_never_unpickled(save):
         (pixels(3, 6, 5).astype(np.float32), r"x / 127\.5 - 1"),
         (pixels(3, 6, 5) * 8.0 + 7, r"2 \* \(x - .*\) / .* - 1"),
         (pixels(3, 6, 5) / -200.0, r"from -1\.\d+ to"),
-        (np.full((3, 6, 5), np.nan), "NaN or infinity"),
-        (np.full((3, 6, 5), np.inf), "NaN or infinity"),
+        (np.full((3, 6, 5), np.nan), "received NaN.*'images'"),
+        (np.full((3, 6, 5), np.inf), "infinity.*'images'"),
         (np.zeros((3, 6, 5), np.uint16), "received uint16.*x / 257"),
         (np.zeros((3, 6, 5), np.int64), r"received int64.*astype\(np\.uint8\)"),
         (np.zeros((3, 6, 5), bool), r"received bool.*255"),
@@ -148,7 +148,7 @@ def test_other_arrays_are_refused(save, array, message):
 
 def test_floats_from_0_to_1_are_suspicious(save):
     spec = save(images=pixels(3, 6, 5) / 255)
-    with pytest.warns(UserWarning, match=r"lie in \[0, 1\].*2 \* x - 1") as caught:
+    with pytest.warns(UserWarning, match=r"'images'.*\[0, 1\].*2 \* x - 1") as caught:
         images = load(spec, test_share=0)
     assert images.train.min() >= 0
     assert caught[0].filename == __file__
@@ -156,17 +156,17 @@ def test_floats_from_0_to_1_are_suspicious(save):
 
 def test_no_such_file(tmp_path):
     for spec in (f"npz:{tmp_path / 'no.npz'}", f"npz:{tmp_path / 'no.npz'}:images"):
-        with pytest.raises(FileNotFoundError, match=r"there is no file '.*no\.npz'"):
+        with pytest.raises(FileNotFoundError, match=r"no\.npz'"):
             load(spec)
 
 
 def test_a_folder_is_no_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no file"):
+    with pytest.raises(FileNotFoundError, match=str(tmp_path)):
         load(f"npz:{tmp_path}")
 
 
 def test_no_path():
-    with pytest.raises(ValueError, match="Expected a path"):
+    with pytest.raises(ValueError, match="received 'npz:'"):
         load("npz:")
 
 
@@ -176,9 +176,9 @@ def test_other_files(tmp_path):
     np.save(bare, pixels(3, 6, 5))
     empty.touch()
     for path in (text, empty):
-        with pytest.raises(ValueError, match="is none"):
+        with pytest.raises(ValueError, match=rf"{path}"):
             load(f"npz:{path}")
-    with pytest.raises(ValueError, match="holds a bare array"):
+    with pytest.raises(ValueError, match=rf"{bare}"):
         load(f"npz:{bare}")
 
 
@@ -188,9 +188,9 @@ def test_a_damaged_file(save):
     data = bytearray(path.read_bytes())
     data[2000:2100] = bytes(100)
     path.write_bytes(data)
-    with pytest.raises(ValueError, match=r"images \(not readable\)"):
+    with pytest.raises(ValueError, match=r"images \("):
         load(spec)
-    with pytest.raises(ValueError, match="'images' cannot be read"):
+    with pytest.raises(ValueError, match="'images'"):
         load(f"{spec}:images")
 
 

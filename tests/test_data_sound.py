@@ -78,18 +78,18 @@ def test_samples_that_are_missing(write):
     holed = tone(level=0.2)
     holed[500:700] = np.nan
     spec = write("a.wav", holed, subtype="FLOAT")
-    with pytest.raises(ValueError, match=r"a\.wav' holds NaN.*give a mask.*1 \(or True\) where"):
+    with pytest.raises(ValueError, match=r"a\.wav'.* NaN.*missing=True"):
         load_sound(spec)
     found = load_sound(spec, missing=True).train[0, :, 0]
     np.testing.assert_allclose(found, holed, atol=1e-6)
     louder = load_sound(spec, missing=True, peak=0.8, rate=RATE).train[0, :, 0]
     np.testing.assert_allclose(np.nanmax(np.abs(louder)), 0.8, rtol=1e-6)
     assert np.isnan(louder).sum() == 200
-    with pytest.raises(ValueError, match=r"resampling would spread, .* from 8000 to 4000"):
+    with pytest.raises(ValueError, match=r"a\.wav'.* NaN.* 8000 to 4000"):
         load_sound(spec, missing=True, rate=4000)
     holed[0] = np.inf
     for bad in (holed, np.full(1000, np.nan, np.float32)):
-        with pytest.raises(ValueError, match="holds NaN or infinity"):
+        with pytest.raises(ValueError, match=r"b\.wav'.*NaN or infinity"):
             load_sound(write("b.wav", bad, subtype="FLOAT"), missing=True)
 
 
@@ -115,7 +115,7 @@ def test_peak(write):
     spec = write("a.wav", tone(level=0.01), subtype="FLOAT")
     assert np.abs(load_sound(spec, peak=0.8).train).max() == pytest.approx(0.8, abs=1e-6)
     loud = write("b.wav", tone(level=3.0), subtype="FLOAT")
-    with pytest.raises(ValueError, match=r"values up to 3 in .*b\.wav.*peak=1\.0"):
+    with pytest.raises(ValueError, match=r"received .*\b3\b.*b\.wav.*peak=1\.0"):
         load_sound(loud)
     assert np.abs(load_sound(loud, peak=1.0).train).max() == 1
 
@@ -128,10 +128,8 @@ def test_a_folder_in_natural_order_with_what_is_skipped(write, tmp_path):
     (tmp_path / "sounds/notes.txt").write_text("no sound either")
     write("sounds/short.wav", tone(10))
     with (
-        pytest.warns(
-            UserWarning, match=r"Skipped 1 of 4 recordings.*too short: short\.wav \(10"
-        ) as short,
-        pytest.warns(UserWarning, match=r"Skipped 2 of the sound files.*broken.*silent") as caught,
+        pytest.warns(UserWarning, match=r"\b1 of 4\b.*short\.wav \(10") as short,
+        pytest.warns(UserWarning, match=r"\b2 of .*sounds'.*broken.*silent") as caught,
     ):
         sounds = load_sound(f"wav:{tmp_path / 'sounds'}", length=1000, test_share=0)
     assert {one.filename for one in (*caught, *short)} == {__file__}
@@ -143,7 +141,7 @@ def test_a_folder_in_natural_order_with_what_is_skipped(write, tmp_path):
 def test_rates_that_differ(write, tmp_path):
     write("s/a.wav", tone(8000))
     write("s/b.wav", tone(4000, rate=4000), rate=4000)
-    with pytest.raises(ValueError, match=r"one rate, received 4000, 8000 .*rate="):
+    with pytest.raises(ValueError, match=r"received 4000, 8000 .*rate="):
         load_sound(f"wav:{tmp_path / 's'}")
     sounds = load_sound(f"wav:{tmp_path / 's'}", rate=4000, test_share=0)
     assert sounds.train.shape == (2, 4000, 1)
@@ -152,11 +150,11 @@ def test_rates_that_differ(write, tmp_path):
 @pytest.mark.parametrize(
     ("values", "options", "message"),
     [
-        (tone(100), {"length": 200}, r"\(100 samples, shorter than a window of 200\)\. Lower length"),
-        (np.zeros(0), {}, "is empty.*record it anew"),
-        (np.zeros(100), {}, "is silent"),
+        (tone(100), {"length": 200}, r"\(100 samples.* 200\).*length"),
+        (np.zeros(0), {}, "empty"),
+        (np.zeros(100), {}, "silent"),
         (np.where(np.arange(100) == 7, np.nan, 0.1), {}, "NaN or infinity"),
-        (np.stack([tone(100), -tone(100)], 1), {}, "silent: .* channels cancel"),
+        (np.stack([tone(100), -tone(100)], 1), {}, "silent.*channels"),
     ],
 )
 def test_sounds_that_cannot_be_used_are_refused_by_name(write, values, options, message):
@@ -169,21 +167,21 @@ def test_sounds_that_cannot_be_used_are_refused_by_name(write, values, options, 
 def test_files_that_hold_no_sound(tmp_path, content):
     for name in ("odd.wav", "odd.raw"):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ValueError, match=rf"{name}' cannot be read as a sound.*Save it as WAV"):
+        with pytest.raises(ValueError, match=rf"{name}'.*WAV"):
             load_sound(f"wav:{tmp_path / name}")
 
 
 def test_nothing_there(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"there is no .*none\.wav"):
+    with pytest.raises(FileNotFoundError, match=r"none\.wav'"):
         load_sound(f"wav:{tmp_path / 'none.wav'}")
-    with pytest.raises(FileNotFoundError, match=r"sound files \(.*\.wav.*found none"):
+    with pytest.raises(FileNotFoundError, match=rf"\.wav.*{tmp_path}"):
         load_sound(f"wav:{tmp_path}")
     (tmp_path / "a.wav").touch()
-    with pytest.raises(ValueError, match=r"None of the 1 sound files .* can be used: a\.wav"):
+    with pytest.raises(ValueError, match=rf"\b1\b.*{tmp_path}.*a\.wav"):
         load_sound(f"wav:{tmp_path}")
-    with pytest.raises(ValueError, match=r"(?s)sources below, received .mp3:x.*wav:PATH"):
+    with pytest.raises(ValueError, match=r"(?s)received 'mp3:x'.*wav:PATH"):
         load_sound("mp3:x")
-    with pytest.raises(ValueError, match="Expected the path"):
+    with pytest.raises(ValueError, match=r"sound.*received none"):
         load_sound("wav:")
 
 
@@ -216,12 +214,12 @@ class TestArrays:
     def test_one_of_several_and_their_rates(self, save):
         values = np.stack([tone(400), tone(400, 1000)])
         spec = save(audio=values, rate=np.array([8000, 4000]), names=np.array(["a", "b"]))
-        with pytest.raises(ValueError, match="one rate, received 4000, 8000"):
+        with pytest.raises(ValueError, match="received 4000, 8000"):
             load_sound(spec)
         one = load_sound(spec, item=1)
         assert one.rate == 4000
         np.testing.assert_allclose(one.train[0, :, 0], values[1], atol=1e-6)
-        with pytest.raises(ValueError, match=r"item from 0 to 1 for array 'audio'.*received 2"):
+        with pytest.raises(ValueError, match=r"item from 0 to 1 .*'audio'.*received 2"):
             load_sound(spec, item=2)
         assert load_sound(spec, rate=8000, length=300, test_share=0).train.shape == (3, 300, 1)
 
@@ -229,13 +227,15 @@ class TestArrays:
         assert load_sound(save(audio=tone(500)), length=100).train.shape == (4, 100, 1)
 
     def test_a_rate_is_needed_to_change_it(self, save):
-        with pytest.raises(ValueError, match=r"rate of .* is not known.*`rate` beside it"):
+        with pytest.raises(ValueError, match=r"'audio'.* 4000.*`rate`"):
             load_sound(save(audio=tone(500)), rate=4000)
 
     def test_other_arrays(self, save):
-        with pytest.raises(ValueError, match=r"received uint16 in array 'audio'"):
+        with pytest.raises(ValueError, match=r"received uint16 .*'audio'"):
             load_sound(save(audio=np.ones((2, 500), np.uint16)))
-        with pytest.raises(ValueError, match=r"sounds \[samples\] or \[n, samples\].*found 0"):
+        with pytest.raises(
+            ValueError, match=r"\[samples\] or \[n, samples\].*found 0.*images \(2, 100, 100\)"
+        ):
             load_sound(save(images=np.zeros((2, 100, 100))))
 
 

@@ -119,30 +119,30 @@ def test_every_source_has_one_line_of_help():
 
 @pytest.mark.parametrize("name", ["digits", "faces", "nonfaces"])
 def test_an_argument_where_none_is_taken(name):
-    with pytest.raises(ValueError, match=f"Expected '{name}' alone, received '{name}:7'"):
+    with pytest.raises(ValueError, match=f"'{name}'.*received '{name}:7'"):
         load(f"{name}:7")
 
 
 @pytest.mark.parametrize("limit", [0, -3])
 def test_limit_below_one(limit):
-    with pytest.raises(ValueError, match=f"limit >= 1.*received {limit}"):
+    with pytest.raises(ValueError, match=f"`limit` .*received {limit}"):
         load("digits", limit=limit)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1, 1.5, float("nan")])
 def test_share_out_of_range(share):
-    with pytest.raises(ValueError, match=rf"test_share in \[0, 1\).*received {share}"):
+    with pytest.raises(ValueError, match=rf"test_share .*\[0, 1\).*received {share}"):
         load("digits", test_share=share)
 
 
 @pytest.mark.parametrize("size", [0, -8, (16, 0), (16,), (16, 16, 3), 16.0, "16"])
 def test_size_that_is_none(size):
-    with pytest.raises(ValueError, match="size >= 1"):
+    with pytest.raises(ValueError, match="`size`"):
         load("digits", size=size)
 
 
 def test_split_without_a_training_image():
-    with pytest.raises(ValueError, match=r"test_share=0.9 of the 2 example\(s\) of 'digits'"):
+    with pytest.raises(ValueError, match=r"test_share=0\.9 .*\b2\b.*'digits'"):
         load("digits", limit=2, test_share=0.9)
 
 

@@ -221,7 +221,7 @@ def test_mocked_data(tmp_path, name, size, shape):
 
 def test_mocked_data_of_many_sizes(tmp_path):
     with tfds.testing.mock_data(num_examples=4):
-        with pytest.raises(ValueError, match="images of one size"):
+        with pytest.raises(ValueError, match=r"received \d+x\d+ .*size=64"):
             load("tfds:cats_vs_dogs", data_dir=str(tmp_path))
         images = load("tfds:cats_vs_dogs", data_dir=str(tmp_path), size=8, test_share=0)
     assert images.train.shape == (4, 8, 8, 3)
@@ -254,13 +254,13 @@ def test_16_bits_are_scaled(folder):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("no_image", r"whose images are none and whose features are \['text'\]"),
+        ("no_image", r"none .*\['text'\]"),
         ("two_images", r"\['left', 'right'\]"),
         ("floats", r"8 or 16 bits, received float32"),
         ("sizes", r"6x5 .* and 7x5"),
         ("two_splits", r"split 'train'.*\['left', 'right'\]"),
-        ("other_test", r"train and test images of one shape"),
-        ("nothing_of_the_kind", r"refused the name 'abp_tiny_others/nothing_of_the_kind'"),
+        ("other_test", r"\(\d, \d, 1\) and \(\d, \d, 1\) .*/other_test'"),
+        ("nothing_of_the_kind", r"'abp_tiny_others/nothing_of_the_kind'"),
     ],
 )
 def test_what_cannot_be_used_is_refused(folder, kind, message):
@@ -269,7 +269,7 @@ def test_what_cannot_be_used_is_refused(folder, kind, message):
 
 
 def test_data_that_cannot_be_fetched(folder):
-    with pytest.raises(OSError, match=r"could not be fetched .ConnectionError: no route") as failure:
+    with pytest.raises(OSError, match="ConnectionError: no route") as failure:
         load("tfds:abp_tiny_others/offline", data_dir=folder)
     assert folder in str(failure.value)
     assert "data_dir" in str(failure.value)
@@ -282,19 +282,19 @@ def test_package_that_a_data_set_needs(folder):
 
 def test_data_that_are_not_there(tmp_path, monkeypatch):
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", lambda self: None)
-    with pytest.raises(FileNotFoundError, match="The data of 'fashion_mnist' are not in") as failure:
+    with pytest.raises(FileNotFoundError, match="'fashion_mnist'") as failure:
         load("tfds:fashion_mnist", data_dir=str(tmp_path))
     assert str(tmp_path) in str(failure.value)
 
 
 def test_unknown_name(tmp_path):
-    with pytest.raises(ValueError, match="no data set 'fashion_mnits'") as failure:
+    with pytest.raises(ValueError, match="'fashion_mnits'") as failure:
         load("tfds:fashion_mnits", data_dir=str(tmp_path))
     assert str(tmp_path) in str(failure.value)
 
 
 def test_name_that_is_none(tmp_path):
-    with pytest.raises(ValueError, match="refused the name 'fashion mnist'"):
+    with pytest.raises(ValueError, match="'fashion mnist'"):
         load("tfds:fashion mnist", data_dir=str(tmp_path))
-    with pytest.raises(ValueError, match="Expected a name"):
+    with pytest.raises(ValueError, match="received 'tfds:'"):
         load("tfds:", data_dir=str(tmp_path))

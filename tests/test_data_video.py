@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from abp_tf import media
 from abp_tf.data import load_texture, load_video
+from abp_tf.display import media
 
 
 def clip(frames=12, height=32, width=48, seed=0):
@@ -92,8 +92,8 @@ class TestFiles:
         (tmp_path / "clips/broken.mp4").write_bytes(b"no video")
         (tmp_path / "clips/readme.txt").touch()
         with (
-            pytest.warns(UserWarning, match=r"Skipped 1 of 3 recordings.*short\.gif \(2 fr") as short,
-            pytest.warns(UserWarning, match=r"Skipped 1 of the video files.*broken\.mp4") as caught,
+            pytest.warns(UserWarning, match=r"\b1 of 3\b.*short\.gif \(2 fr") as short,
+            pytest.warns(UserWarning, match=r"\b1 of .*broken\.mp4") as caught,
         ):
             found = load_video(f"video:{tmp_path / 'clips'}", length=10, test_share=0)
         assert {one.filename for one in (*caught, *short)} == {__file__}
@@ -105,14 +105,14 @@ class TestFiles:
     def test_frames_of_several_sizes(self, write, tmp_path):
         write("s/a.gif", clip())
         write("s/b.gif", clip(height=40))
-        with pytest.raises(ValueError, match=r"one size.*\(32, 48, 3\) \(a\.gif\), \(40, 48, 3\)"):
+        with pytest.raises(ValueError, match=r"\(32, 48, 3\) \(a\.gif\), \(40, 48, 3\).*size="):
             load_video(f"video:{tmp_path / 's'}")
         assert load_video(f"video:{tmp_path / 's'}", size=16, test_share=0).train.shape[0] == 2
 
     def test_rates_that_differ(self, write, tmp_path):
         write("s/a.gif", clip(), fps=10)
         write("s/b.gif", clip(), fps=20)
-        with pytest.raises(ValueError, match=r"one rate, received 10\.0, 20\.0.*fps="):
+        with pytest.raises(ValueError, match=r"received 10\.0, 20\.0.*fps="):
             load_video(f"video:{tmp_path / 's'}")
 
     def test_the_extension_does_not_matter_for_one_file(self, write, tmp_path):
@@ -122,22 +122,22 @@ class TestFiles:
     @pytest.mark.parametrize("content", [b"", b"this is text", bytes(5000)])
     def test_files_without_frames(self, tmp_path, content):
         (tmp_path / "odd.mp4").write_bytes(content)
-        with pytest.raises(ValueError, match=r"odd\.mp4' cannot be read as video: .*with frames"):
+        with pytest.raises(ValueError, match=r"odd\.mp4'.*video"):
             load_video(f"video:{tmp_path / 'odd.mp4'}")
 
     def test_a_sound_is_no_video(self, tmp_path):
         media.save_wav(tmp_path / "a.wav", np.sin(np.arange(8000)), 8000)
-        with pytest.raises(ValueError, match=r"a\.wav' cannot be read as video"):
+        with pytest.raises(ValueError, match=r"a\.wav'.*video"):
             load_video(f"video:{tmp_path / 'a.wav'}")
 
     def test_too_short(self, write):
-        with pytest.raises(ValueError, match=r"at least 13 frames.*a\.gif \(12 frames, shorter"):
+        with pytest.raises(ValueError, match=r"13 frames.*a\.gif \(12 frames"):
             load_video(write("a.gif", clip()), length=13)
 
     def test_nothing_there(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match=r"there is no .*a\.mp4"):
+        with pytest.raises(FileNotFoundError, match=r"a\.mp4'"):
             load_video(f"video:{tmp_path / 'a.mp4'}")
-        with pytest.raises(FileNotFoundError, match=r"video files \(.*\.mp4.*found none"):
+        with pytest.raises(FileNotFoundError, match=rf"\.mp4.*{tmp_path}"):
             load_video(f"video:{tmp_path}")
 
     @pytest.mark.parametrize(
@@ -179,14 +179,14 @@ class TestArrays:
         np.testing.assert_allclose(half, clip()[::2] / 127.5 - 1, atol=1e-6)
         double = load_video(spec, fps=40).train[0]
         np.testing.assert_allclose(double, clip().repeat(2, axis=0) / 127.5 - 1, atol=1e-6)
-        with pytest.raises(ValueError, match=r"rate of .* is not known"):
+        with pytest.raises(ValueError, match=r"'frames'.* 10\b"):
             load_video(save(frames=clip()), fps=10)
 
     def test_entries_that_are_missing(self, save):
         frames = clip() / np.float32(127.5) - 1
         frames[3:5, 4:9] = np.nan
         spec = save(frames=frames, fps=np.float64(20))
-        with pytest.raises(ValueError, match="Expected finite values"):
+        with pytest.raises(ValueError, match=r"received NaN .*'frames'"):
             load_video(spec)
         found = load_video(spec, missing=True, length=6)
         np.testing.assert_array_equal(found.train[0], frames[:6])
@@ -194,7 +194,7 @@ class TestArrays:
         np.testing.assert_array_equal(every_second.train[0], frames[::2])
 
     def test_other_arrays(self, save):
-        with pytest.raises(ValueError, match=r"frames \[t, h, w\].*found 0"):
+        with pytest.raises(ValueError, match=r"\[t, h, w\].*found 0.*audio \(2, 500\)"):
             load_video(save(audio=np.zeros((2, 500))))
         with pytest.raises(ValueError, match=r"x / 127\.5 - 1"):
             load_video(save(frames=clip().astype(np.float32)))
@@ -244,7 +244,7 @@ class TestTextures:
         photo[3:9] = np.nan
         np.savez(tmp_path / "t.npz", images=photo[None])
         spec = f"npz:{tmp_path / 't.npz'}"
-        with pytest.raises(ValueError, match="Expected finite values"):
+        with pytest.raises(ValueError, match=r"received NaN .*'images'"):
             load_texture(spec)
         np.testing.assert_array_equal(load_texture(spec, missing=True).train[0], photo)
 
@@ -252,17 +252,17 @@ class TestTextures:
         (tmp_path / "odd.png").write_bytes(b"no image")
         (tmp_path / "empty.png").touch()
         for spec, options, message in [
-            (f"texture:{tmp_path / 'odd.png'}", {}, r"odd\.png' cannot be read as an image"),
-            (f"texture:{tmp_path / 'empty.png'}", {}, r"empty\.png' cannot be read as an image"),
-            ("brick", {"size": 32, "crop": 40}, r"at least 40x40 .* received 32x32"),
-            ("brick", {"count": 0}, "count >= 1"),
-            ("brick", {"item": 0}, "item for an array"),
-            ("brick:2", {}, "'brick' alone"),
-            ("moss", {}, "(?s)sources below, received 'moss'.*gravel"),
+            (f"texture:{tmp_path / 'odd.png'}", {}, r"odd\.png'.*image"),
+            (f"texture:{tmp_path / 'empty.png'}", {}, r"empty\.png'.*image"),
+            ("brick", {"size": 32, "crop": 40}, r"40x40 .*received 32x32"),
+            ("brick", {"count": 0}, "`count` .*received 0"),
+            ("brick", {"item": 0}, "item.*received item=0"),
+            ("brick:2", {}, "'brick'.*received 'brick:2'"),
+            ("moss", {}, "(?s)received 'moss'.*gravel"),
         ]:
             with pytest.raises(ValueError, match=message):
                 load_texture(spec, **options)
-        with pytest.raises(FileNotFoundError, match="Expected a photograph"):
+        with pytest.raises(FileNotFoundError, match=r"none\.png'"):
             load_texture(f"texture:{tmp_path / 'none.png'}")
 
 

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -9,12 +11,12 @@ class TestRefusals:
     @pytest.mark.parametrize("distance", [metrics.frechet_distance, metrics.kernel_distance])
     @pytest.mark.parametrize("shape", [(1, 4), (5, 3), (5,), (5, 2, 2)])
     def test_features(self, distance, shape):
-        with pytest.raises(ValueError, match="at least 2 rows"):
+        with pytest.raises(ValueError, match=re.escape(str(shape))):
             distance(np.zeros((5, 4)), np.zeros(shape))
 
     @pytest.mark.parametrize("distance", [metrics.frechet_distance, metrics.kernel_distance])
     def test_features_that_are_not_finite(self, distance):
-        with pytest.raises(ValueError, match="finite"):
+        with pytest.raises(ValueError, match=r"20 NaN or infinite .*second"):
             distance(np.zeros((5, 4)), np.full((5, 4), np.inf))
 
 

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 import abp_tf
-from abp_tf import features, metrics
+from abp_tf import metrics
+from abp_tf.metrics import features
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +82,19 @@ class TestClassifier:
         np.testing.assert_array_equal(first(digits.test), again(digits.test))
         assert first.accuracy == again.accuracy
         # Nothing learned from other labels, or otherwise, is taken for it.
-        features.classifier(few[0], few[1][::-1], directory, epochs=1)
-        features.classifier(*few, directory, epochs=1, seed=1)
-        features.classifier(*few, directory, epochs=2)
-        assert len(list(directory.iterdir())) == 4
+        trainings = []
+
+        def fit(network, *_, **options):
+            trainings.append(options)
+            network.optimizer.build(network.trainable_variables)
+
+        monkeypatch.setattr(keras.Sequential, "fit", fit)
+        for number, (labels, options) in enumerate(
+            [(few[1][::-1], {"epochs": 1}), (few[1], {"epochs": 1, "seed": 1}), (few[1], {"epochs": 2})]
+        ):
+            features.classifier(few[0], labels, directory, **options)
+            assert len(list(directory.iterdir())) == 2 + number
+        assert len(trainings) == 4
 
     @pytest.mark.parametrize("shape", [(3, 5, 1), (40, 20, 3), (1, 1, 2)])
     def test_any_shape_and_number_of_classes(self, shape):
@@ -110,11 +120,11 @@ class TestClassifier:
     @pytest.mark.parametrize(
         ("images", "labels", "message"),
         [
-            ((20, 8, 8, 1), None, "received None.*inception"),
+            ((20, 8, 8, 1), None, "Labels.*received None"),
             ((20, 8, 8, 1), np.zeros(20), r"shape \(20,\) of dtype float64.*np\.unique"),
-            ((20, 8, 8, 1), np.arange(19), r"each of 20 images, received shape \(19,\)"),
-            ((20, 8, 8, 1), np.arange(20) - 1, "numbers from 0, received -1"),
-            ((20, 8, 8, 1), np.full(20, 3), "at least two classes, received class 3 alone"),
+            ((20, 8, 8, 1), np.arange(19), r"\b20\b.*received shape \(19,\)"),
+            ((20, 8, 8, 1), np.arange(20) - 1, "Labels.*received -1"),
+            ((20, 8, 8, 1), np.full(20, 3), "Labels.*received class 3"),
             ((20, 8, 8), np.arange(20), r"expected shape \('n', h, w, c\), received \('n', 8, 8\)"),
         ],
     )
@@ -123,7 +133,7 @@ class TestClassifier:
             features.classifier(np.zeros(images, np.float32), labels)
 
     def test_refuses_values_that_are_not_scaled(self):
-        with pytest.raises(ValueError, match=r"127\.5 - 1"):
+        with pytest.raises(ValueError, match=r"\[-1, 1\].*255"):
             features.classifier(np.full((20, 8, 8, 1), 255.0), np.arange(20))
         images = np.zeros((20, 8, 8, 1), np.float32)
         with pytest.raises(
@@ -135,7 +145,7 @@ class TestClassifier:
         ("images", "message"),
         [
             (np.zeros((2, 9, 8, 1)), r"expected shape \('n', 8, 8, 1\)"),
-            (np.zeros((0, 8, 8, 1)), "at least one"),
+            (np.zeros((0, 8, 8, 1)), "received none"),
             (np.zeros((2, 8, 8, 1), np.uint8), "received dtype uint8"),
             (np.full((2, 8, 8, 1), np.nan), "NaN"),
         ],
@@ -160,6 +170,7 @@ def weights(tmp_path_factory):
 
 
 class TestInception:
+    @pytest.mark.slow
     def test_features_of_a_file(self, weights):
         network, path = weights
         keras.config.set_dtype_policy("mixed_bfloat16")
@@ -191,16 +202,16 @@ class TestInception:
         grey = images[:1, :7, :9, :1]
         three = extract(np.repeat(grey, 3, axis=-1))
         np.testing.assert_allclose(extract(grey), three, atol=1e-4 * scale)
-        with pytest.raises(ValueError, match=r"1 or 3 channels, received shape \(1, 7, 9, 2\)"):
+        with pytest.raises(ValueError, match=r"received shape \(1, 7, 9, 2\)"):
             extract(images[:1, :7, :9, :2])
 
     def test_refuses_what_are_no_weights(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match=r"no file 'imagenet'.*save_weights"):
+        with pytest.raises(FileNotFoundError, match=r"'imagenet'.*save_weights"):
             features.inception("imagenet")
         path = tmp_path / "other.weights.h5"
         other = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             other.save_weights(path)
-        with pytest.raises(ValueError, match=r"without its top, but '.*other.*save_weights"):
+        with pytest.raises(ValueError, match=r"'.*other\.weights\.h5'.*save_weights"):
             features.inception(path)

@@ -1,39 +1,67 @@
-"""Defaults of the programs by kind of signal: enough to learn from one example, and told by --help."""
+"""Options and defaults of the training programs by kind of signal."""
+
+import json
 
 import numpy as np
 import pytest
 
-from abp_tf import runs
-from train import coopnets, descriptor, generator, kinds
-from train.kind_defaults import DEFAULTS
+from abp_tf import runs, signals
+from abp_tf.options import shown
+from train import coopnets, descriptor, generator, learning, options, parsing
 
 PROGRAMS = {"generator": generator, "descriptor": descriptor, "coopnets": coopnets}
-CASES = [(kind, name) for kind in DEFAULTS for name in DEFAULTS[kind]]
+CASES = [(kind, name) for kind in signals.names() for name in PROGRAMS]
 OTHERS = [case for case in CASES if case[0] != "image"]
-SOURCES = {"image": "digits", "texture": "brick", "sound": "wav:x.wav", "video": "video:x.mp4"}
-SHAPES = {"texture": (224, 224, 1), "sound": (60_000, 1), "video": (96, 64, 64, 3)}
+SOURCES = {
+    "image": "digits",
+    "texture": "brick",
+    "sound": "wav:x.wav",
+    "video": "video:x.mp4",
+    "volume": "volume:x.nii",
+}
+SHAPES = {
+    "texture": (224, 224, 1),
+    "sound": (60_000, 1),
+    "video": (96, 64, 64, 3),
+    "volume": (32, 32, 32, 1),
+}
 
 
 def settled(kind, name, **given):
     return PROGRAMS[name].settle({"kind": kind, "data": SOURCES[kind], **given})
 
 
+def parsed(name, *words):
+    recipe = PROGRAMS[name].RECIPE
+    argv = ["--run", "r", *map(str, words)]
+    return parsing.parse(recipe.name, recipe.description, recipe.table, argv)
+
+
 @pytest.mark.parametrize(("kind", "name"), CASES)
-def test_they_are_options_of_the_program(kind, name):
-    options = {action.dest for action in PROGRAMS[name].parser()._actions}
-    assert set(PROGRAMS[name].DEFAULTS) - set(kinds.DEFAULTS) <= options
-    given = {key for key, value in DEFAULTS[kind][name].items() if value is not None}
-    assert given <= set(PROGRAMS[name].DEFAULTS) & options
-    assert not given & kinds._owned(kinds._PARTS[name]) - kinds._options(kind, kinds._PARTS[name])
+def test_defaults_of_a_kind_are_options_of_the_program(kind, name):
+    known = options.flat(PROGRAMS[name].table(signals.get(kind)))
+    assert signals.get(kind).defaults[name].keys() <= known.keys()
+    for better in signals.get(kind).source_defaults.get(name, {}).values():
+        assert better.keys() <= known.keys()
+
+
+@pytest.mark.parametrize(("kind", "name"), CASES)
+def test_settings_are_what_a_configuration_file_takes(kind, name, tmp_path):
+    settings = settled(kind, name)
+    (tmp_path / "config.json").write_text(json.dumps({"settings": settings, "program": name}))
+    given = parsed(name, "--config", tmp_path / "config.json")
+    assert given.pop("run") == "r"
+    assert given == json.loads(json.dumps(settings))
+    assert PROGRAMS[name].settle(given) == settings
 
 
 @pytest.mark.parametrize(("kind", "name"), OTHERS)
 def test_the_models_they_make(kind, name):
     settings = settled(kind, name)
     shape = SHAPES[kind]
-    if settings["patch"] and kind == "texture":
+    if settings.get("patch"):
         shape = (settings["patch"], settings["patch"], 1)
-    if settings["length"]:
+    if settings.get("length"):
         shape = (settings["length"], *shape[1:])
     model = PROGRAMS[name].build(settings, shape, 1)
     assert model.signal_shape == shape
@@ -49,26 +77,31 @@ def test_the_models_they_make(kind, name):
 @pytest.mark.parametrize(("kind", "name"), OTHERS)
 def test_one_example_is_seen_often_enough_and_many_are_all_seen(kind, name):
     settings = settled(kind, name)
-    alone, many = kinds.enough(settings, 1), kinds.enough(settings, 10_000)
+    alone, many = learning.enough(settings, 1), learning.enough(settings, 10_000)
     assert alone["steps_per_epoch"] * alone["epochs"] >= 200
     assert many["steps_per_epoch"] is None
-    assert kinds.enough({**settings, "steps_per_epoch": 3}, 1)["steps_per_epoch"] == 3
-    assert kinds.enough(settled("image", name), 1)["steps_per_epoch"] is None
+    assert learning.enough({**settings, "steps_per_epoch": 3}, 1)["steps_per_epoch"] == 3
+    assert learning.enough(settled("image", name), 1)["steps_per_epoch"] is None
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
-def test_help_tells_them(name):
-    told = PROGRAMS[name].parser().format_help().split()
-    at = {kind: told.index(f"{kind}:", told.index("defaults;")) for kind in SHAPES}
-    for kind, start in at.items():
-        words = told[start : min([place for place in at.values() if place > start], default=None)]
-        for key, value in DEFAULTS[kind][name].items():
-            option = f"--{key}".replace("_", "-")
-            if value is False:
-                assert f"--no-{key}" in words
-            elif value is not None:
-                shown = words[words.index(option) + 1]
-                assert shown == value if isinstance(value, str) else float(shown) == value
+@pytest.mark.parametrize(("kind", "name"), CASES)
+def test_help_has_the_options_of_the_kind_with_its_defaults(kind, name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        PROGRAMS[name].main(["--kind", kind, "--help"])
+    text = capsys.readouterr().out
+    assert len(text.splitlines()) < 80
+    # One paragraph for each option, by its name.
+    told = {part.split()[0]: part for part in text.split("\n  --")[1:]}
+    known = options.flat(PROGRAMS[name].table(signals.get(kind)))
+    for key, option in known.items():
+        written = key.replace("_", "-")
+        paragraph = " ".join(told[f"[no-]{written}" if option.read is bool else written].split())
+        if option.default is not None and key != "data":
+            between = " " if option.many else "x"
+            assert f"[{shown(option.default, between)}]" in paragraph
+    own = {name.replace("[no-]", "") for name in told}
+    assert own == {name.replace("_", "-") for name in known} | {"run", "resume", "config", "kind"}
 
 
 def test_a_photograph_is_learned(tmp_path):
@@ -117,20 +150,72 @@ def test_networks_as_the_options_say():
     assert made.network.layers[1].padding == "same"
 
 
-def test_kernels_of_three_sides_are_for_clips():
-    parse = descriptor.parser().parse_args
-    assert parse(["--run", "r", "--kernel-size", "3x4x4"]).kernel_size == [3, 4, 4]
-    assert parse(["--run", "r", "--kernel-size", "4"]).kernel_size == 4
-    assert settled("video", "descriptor", kernel_size=[3, 4, 4])["kernel_size"] == [3, 4, 4]
-    with pytest.raises(ValueError, match="--kernel-size: expected one number for --kind sound"):
-        settled("sound", "descriptor", kernel_size=[3, 4, 4])
-    for option, kind in [("stride", "texture"), ("levels", "image"), ("padding", "video")]:
-        with pytest.raises(ValueError, match=f"--{option}: not an option of --kind {kind}"):
-            settled(kind, "descriptor", **{option: 2})
-
-
-def test_kernels_that_cannot_be(capsys):
-    for text in ("3x4", "0", "a"):
+def test_kernels_of_three_sides_are_for_clips(capsys):
+    video = ["--kind", "video"]
+    assert parsed("descriptor", *video, "--kernel-size", "3x4x4")["kernel_size"] == [3, 4, 4]
+    assert parsed("descriptor", *video, "--kernel-size", "4")["kernel_size"] == 4
+    for kind, text in [("sound", "3x4x4"), ("video", "3x4"), ("video", "0"), ("video", "a")]:
         with pytest.raises(SystemExit):
-            descriptor.parser().parse_args(["--run", "r", "--kernel-size", text])
-        assert f"frames x height x width such as 3x4x4, received '{text}'" in capsys.readouterr().err
+            parsed("descriptor", "--kind", kind, "--kernel-size", text)
+        assert f"'{text}'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "kind"), [("stride", "texture"), ("levels", "image"), ("padding", "video")]
+)
+def test_options_of_other_kinds_are_refused(option, kind):
+    match = f"--{option}: not an option of --kind {kind}"
+    with pytest.raises(ValueError, match=match):
+        settled(kind, "descriptor", **{option: 2})
+    with pytest.raises(ValueError, match=match):
+        parsed("descriptor", "--kind", kind, f"--{option}", 2)
+
+
+class TestConfigurationFiles:
+    def write(self, tmp_path, text):
+        (tmp_path / "run.yaml").write_text(text)
+        return ["--config", tmp_path / "run.yaml"]
+
+    def test_options_are_those_of_the_command_line(self, tmp_path):
+        text = """
+            kind: video
+            data: video:fire.mp4
+            size: [48, 64]
+            kernel-size: 3x4x4
+            learning_rate: 1e-3
+            crop: false
+            start_sigma: null
+        """
+        words = "--kind video --data video:fire.mp4 --size 48x64 --kernel-size 3x4x4".split()
+        words += "--learning-rate 1e-3 --no-crop".split()
+        given = parsed("descriptor", *self.write(tmp_path, text))
+        assert given.pop("start_sigma") is None
+        assert given == parsed("descriptor", *words)
+
+    def test_the_command_line_comes_first(self, tmp_path):
+        config = self.write(tmp_path, "epochs: 3\nwidth: 8\n")
+        given = parsed("generator", *config, "--epochs", 5)
+        assert given == {"run": "r", "kind": "image", "epochs": 5, "width": 8}
+
+    def test_factors_are_several_numbers(self, tmp_path):
+        config = self.write(tmp_path, "kind: sound\nfactors: [4, 10]\n")
+        assert parsed("generator", *config)["factors"] == [4, 10]
+
+    @pytest.mark.parametrize(
+        ("text", "part"),
+        [
+            ("widht: 3", "--widht"),
+            ("hop: 3", "--hop: not an option of --kind image, but of sound, video"),
+            ("sigma: 0", "sigma: expected a positive float"),
+            ("epochs: many", "epochs"),
+            ("crop: 1", "crop: expected true or false, received 1"),
+            ("schedule: steep", "schedule: expected one of constant, cosine, late-cosine"),
+            ("kind: smell", "'smell'"),
+            ("- 3", "a mapping of options"),
+            ("a: [", "cannot be read as YAML"),
+        ],
+    )
+    def test_what_cannot_be_is_refused(self, tmp_path, text, part):
+        with pytest.raises(ValueError, match=r"--config|--widht|--hop|smell") as refusal:
+            parsed("generator", *self.write(tmp_path, text))
+        assert part in str(refusal.value)

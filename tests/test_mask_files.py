@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from abp_tf import data
-from abp_tf.data import mask_files
+from abp_tf import data, mask_files
 
 
 def write(folder, arrays):
@@ -118,14 +117,14 @@ class TestRefusals:
     def test_names_that_do_not_match(self, images, tmp_path):
         masks = {f"{'ab'[i % 2]}/{i}.png": hidden_at(i) for i in range(2, COUNT)}
         write(tmp_path / "masks", masks | {"stray.png": hidden_at(0)})
-        told = r"each of 20 images.*none for 2: 'a/0.png', 'b/1.png'. Masks of no image are 'stray.png'"
+        told = r"\b20\b.*\b2\b.*'a/0\.png', 'b/1\.png'.*'stray\.png'"
         self.refused(images, f"folder:{tmp_path / 'masks'}", told)
 
     def test_nothing_observed(self, images, tmp_path):
         black = np.zeros((6, 6), np.uint8)
         masks = {f"{'ab'[i % 2]}/{i}.png": hidden_at(i) if i % 4 else black for i in range(COUNT)}
         write(tmp_path / "masks", masks)
-        told = r"nothing is observed of . of 14: 'a/.*White is observed"
+        told = r"\d of 14: 'a/"
         self.refused(images, f"folder:{tmp_path / 'masks'}", told)
 
     def test_images_without_names(self, tmp_path):
@@ -135,13 +134,13 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("arrays", "told"),
         [
-            ([np.ones((19, 6, 6))], r"each of 20 images, or .* 14 training images, received 19"),
+            ([np.ones((19, 6, 6))], r"\b20\b.*\b14\b.*received 19"),
             ([np.ones((21, 6, 6))], "received 21"),
-            ([np.ones((20, 6, 5))], r"Expected masks \('n', 6, 6\), received .* of shape \(20, 6, 5\)"),
-            ([np.full((20, 6, 6), 0.5)], "float64 from 0.5 to 0.5.*1 .or True. where"),
+            ([np.ones((20, 6, 5))], r"\('n', 6, 6\), received .*\(20, 6, 5\)"),
+            ([np.full((20, 6, 6), 0.5)], r"received float64 from 0\.5 to 0\.5"),
             ([np.full((20, 6, 6), np.nan)], "from nan to nan"),
-            ([np.zeros((20, 6, 6))], r"nothing is observed of 14 of 14: 'a/.*' and 11 more"),
-            ([np.ones((20, 6, 6)), np.ones((20, 6, 6))], r"found 2; it holds arr_0 .*npz:PATH:KEY"),
+            ([np.zeros((20, 6, 6))], r"14 of 14: 'a/.*\b11\b"),
+            ([np.ones((20, 6, 6)), np.ones((20, 6, 6))], r"found 2.*arr_0 .*npz:PATH:KEY"),
         ],
     )  # fmt: skip
     def test_arrays(self, images, tmp_path, arrays, told):
@@ -154,7 +153,7 @@ class TestRefusals:
         self.refused(images, "folder:", "folder:PATH")
         path = tmp_path / "masks.npz"
         np.savez(path, np.ones((20, 6, 6)))
-        self.refused(images, f"npz:{path}:other", "received the key 'other'")
+        self.refused(images, f"npz:{path}:other", "received .*'other'")
         for spec in ("npz:nowhere.npz", "folder:nowhere"):
             with pytest.raises(FileNotFoundError, match="nowhere"):
                 mask_files.attach(images, spec)
@@ -165,7 +164,7 @@ def test_missing_values_wait_for_a_mask(tmp_path):
     images = np.random.default_rng(0).uniform(-1, 1, (10, 6, 6)).astype(np.float32)
     images[:, 2] = np.nan
     np.savez(path, images)
-    with pytest.raises(ValueError, match="A mask of what is observed"):
+    with pytest.raises(ValueError, match=r"NaN .*mask"):
         data.load(f"npz:{path}")
     loaded = data.load(f"npz:{path}", test_share=0, missing=True)
     np.testing.assert_array_equal(loaded.train[..., 0], images)

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -34,7 +36,7 @@ class TestEveryKind:
 
     @pytest.mark.parametrize("bad", [{"n": -1}, {"seed": -1}])
     def test_negative_numbers(self, spec, bad):
-        with pytest.raises(ValueError, match="n >= 0 and seed >= 0"):
+        with pytest.raises(ValueError, match=f"`{next(iter(bad))}` .*received -1"):
             masks.parse(spec)(**{"n": 1, "shape": (28, 28), **bad})
 
 
@@ -125,7 +127,7 @@ def test_a_gap_is_in_one_piece_at_a_uniform_place(shape):
 
 @pytest.mark.parametrize("size", [0, 12, 13])
 def test_a_gap_leaves_something_observed(size):
-    with pytest.raises(ValueError, match=rf"gap of 1 to 11, .* of 12 is observed, received {size}"):
+    with pytest.raises(ValueError, match=rf"1 to 11\b.*received {size}"):
         masks.gap(1, (12,), size)
 
 
@@ -138,32 +140,32 @@ def test_something_is_always_observed():
 
 
 def test_gives_up_when_nothing_would_ever_be_observed():
-    with pytest.raises(ValueError, match="lower p"):
+    with pytest.raises(ValueError, match=r"\(1, 1\)"):
         masks.pepper(1, (1, 1), 1 - 1e-12)
 
 
 @pytest.mark.parametrize("p", [0, 1, -0.1, 1.5, float("nan")])
 def test_p_must_be_a_probability(p):
-    with pytest.raises(ValueError, match="0 < p < 1"):
+    with pytest.raises(ValueError, match=f"received {p}"):
         masks.pepper(1, (8, 8), p)
-    with pytest.raises(ValueError, match="0 < p < 1"):
+    with pytest.raises(ValueError, match=f"received {p}"):
         masks.squares(1, (8, 8), p, 2)
 
 
 def test_sizes_must_fit_the_image():
-    with pytest.raises(ValueError, match="size of at most 8 for images of 8 x 9"):
+    with pytest.raises(ValueError, match=r"size .*\b8\b.*8 x 9.*received 9"):
         masks.block(1, (8, 9), 9)
-    with pytest.raises(ValueError, match="side of at most 8"):
+    with pytest.raises(ValueError, match=r"side .*\b8\b.*received 9"):
         masks.squares(1, (8, 9), 0.5, 9)
-    with pytest.raises(ValueError, match="size of at least 1"):
+    with pytest.raises(ValueError, match=r"`size` .*received 0"):
         masks.block(1, (8, 8), 0)
-    with pytest.raises(ValueError, match="leaves something observed"):
+    with pytest.raises(ValueError, match="received size=8"):
         masks.block(1, (8, 8), 8)
 
 
 @pytest.mark.parametrize("shape", [(), (0, 4), (8,), (2, 8, 8, 1)])
 def test_planes_only(shape):
-    with pytest.raises(ValueError, match="spatial shape"):
+    with pytest.raises(ValueError, match=re.escape(f"received {shape}")):
         masks.block(1, shape, 2)
 
 
@@ -186,12 +188,12 @@ def test_an_unknown_kind_lists_the_choices(text):
         ("pepper", "'pepper:p', received 'pepper'"),
         ("pepper:0.9:3", "'pepper:p', received"),
         ("squares:0.9", "'squares:p:side', received"),
-        ("pepper:much", "with a number for 'much'"),
-        ("block:2.5", "with an integer for '2.5'"),
-        ("block:0", "size of at least 1"),
+        ("pepper:much", "'pepper:p' .*'much'"),
+        ("block:2.5", r"'block:size' .*'2\.5'"),
+        ("block:0", "`size` .*received 0"),
         ("frames:0.5:3", "'frames:p', received"),
-        ("gap:0.5", "'gap:size' with an integer"),
-        ("pepper:1", "0 < p < 1"),
+        ("gap:0.5", r"'gap:size' .*'0\.5'"),
+        ("pepper:1", r"received 1\.0"),
     ],
 )
 def test_parse_refuses(text, message):
@@ -200,9 +202,9 @@ def test_parse_refuses(text, message):
 
 
 def test_spec_refuses_parameters_of_another_kind():
-    with pytest.raises(ValueError, match="Expected size, and nothing else"):
+    with pytest.raises(ValueError, match=r"size.*'block'.*p=0\.5, size=3"):
         masks.MaskSpec("block", p=0.5, size=3)
-    with pytest.raises(ValueError, match="Expected p and size, and nothing else"):
+    with pytest.raises(ValueError, match=r"p and size.*'squares'.*p=0\.5, size=None"):
         masks.MaskSpec("squares", p=0.5)
-    with pytest.raises(ValueError, match="received the kind 'salt'"):
+    with pytest.raises(ValueError, match="'salt'"):
         masks.MaskSpec("salt", p=0.5)

@@ -1,13 +1,17 @@
 """Files and pictures of sounds and clips."""
 
 import io
+import re
 import wave
 
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from abp_tf import media
+from abp_tf import signals
+from abp_tf.display import media
+
+SOUND, VIDEO = signals.get("sound"), signals.get("video")
 
 RATE = 8000
 
@@ -42,17 +46,17 @@ class TestSounds:
 
     @pytest.mark.parametrize("shape", [(2, 50, 1), (50, 2), (0,)])
     def test_one_sound_only(self, tmp_path, shape):
-        with pytest.raises(ValueError, match=r"one sound \[samples\].*sounds\[0\]"):
+        with pytest.raises(ValueError, match=rf"\[samples\].*{re.escape(str(shape))}"):
             media.save_wav(tmp_path / "a.wav", np.zeros(shape), RATE)
         with pytest.raises(ValueError, match="1 NaN"):
             media.spectrogram([0.0, np.nan])
-        with pytest.raises(ValueError, match="rate of 1 or more"):
+        with pytest.raises(ValueError, match=r"rate.*received 0"):
             media.save_wav(tmp_path / "a.wav", np.zeros(5), 0)
         assert not any(tmp_path.iterdir())
 
     @pytest.mark.parametrize("frequency", [500, 1500, 3000])
     def test_a_tile_shows_a_tone_at_its_frequency(self, frequency):
-        (tile,) = media.tiles(tone(frequency)[None, :, None])
+        (tile,) = SOUND.tiles(tone(frequency)[None, :, None])
         assert tile.shape[0] == 128
         # Row 0 is the highest frequency, half of the rate.
         rows = tile[:, :, 0].argmax(axis=0)
@@ -62,16 +66,16 @@ class TestSounds:
         assert tile[far].max() < -0.4
 
     def test_decibels(self):
-        loud = media.tiles(tone(1000)[None, :, None]).max()
-        quiet = media.tiles(tone(1000, level=0.01)[None, :, None]).max()
+        loud = SOUND.tiles(tone(1000)[None, :, None]).max()
+        quiet = SOUND.tiles(tone(1000, level=0.01)[None, :, None]).max()
         # 40 dB of 80, on a scale of 2.
         assert loud - quiet == pytest.approx(1, abs=0.01)
-        assert (media.tiles(np.zeros((1, 4000, 1))) == -1).all()
+        assert (SOUND.tiles(np.zeros((1, 4000, 1))) == -1).all()
 
     def test_short_sounds_and_hidden_samples(self):
-        assert media.tiles(np.ones((2, 10, 1))).shape == (2, 128, 1, 1)
+        assert SOUND.tiles(np.ones((2, 10, 1))).shape == (2, 128, 1, 1)
         hidden = np.full((1, 600, 1), np.nan)
-        assert (media.tiles(hidden) == -1).all()
+        assert (SOUND.tiles(hidden) == -1).all()
 
     def test_spectrogram_is_a_picture(self):
         picture = media.spectrogram(tone(1000), RATE, title="tone")
@@ -105,11 +109,11 @@ class TestClips:
 
     def test_a_strip_shows_frames_side_by_side(self):
         clip = squares(16, 64, 16)
-        (strip,) = media.tiles(clip[None])
+        (strip,) = VIDEO.tiles(clip[None])
         assert strip.shape == (64, 8 * 16, 1)
         np.testing.assert_array_equal(strip[:, :16], clip[0])
         np.testing.assert_array_equal(strip[:, -16:], clip[-1])
-        (short,) = media.tiles(clip[None, :3])
+        (short,) = VIDEO.tiles(clip[None, :3])
         np.testing.assert_array_equal(short, np.concatenate(list(clip[:3]), axis=1))
 
     def test_clips_that_play_together(self):
@@ -120,71 +124,20 @@ class TestClips:
         np.testing.assert_array_equal(played[:, :, 18:, 2], (second[..., 0] + 1) * 127.5)
 
     def test_refusals(self, tmp_path):
-        with pytest.raises(ValueError, match=r"one clip .*clips\[0\]"):
+        with pytest.raises(ValueError, match=r"\[frames, h, w, c\].*\(1, 6, 24, 16, 1\)"):
             media.save_gif(tmp_path / "a.gif", squares()[None])
         with pytest.raises(ValueError, match="received NaN"):
             media.save_gif(tmp_path / "a.gif", squares() * np.nan)
-        with pytest.raises(ValueError, match="positive fps"):
+        with pytest.raises(ValueError, match="`fps`, received 0"):
             media.save_gif(tmp_path / "a.gif", squares(), fps=0)
-        with pytest.raises(ValueError, match=r"ends in \.mp4"):
+        with pytest.raises(ValueError, match=r"\.mp4.*a\.gif"):
             media.save_mp4(tmp_path / "a.gif", squares())
-        with pytest.raises(ValueError, match=r"clips \[n, frames, h, w, c\]"):
+        with pytest.raises(ValueError, match=r"\[n, frames, h, w, c\].*\(6, 24, 16, 1\)"):
             media.frames(squares())
         assert not any(tmp_path.iterdir())
-
-
-def test_images_are_their_own_tiles():
-    images = np.random.default_rng(0).uniform(-1, 1, (2, 5, 4, 3)).astype(np.float32)
-    np.testing.assert_array_equal(media.tiles(images), images)
-    with pytest.raises(ValueError, match=r"received the shape \(2, 5\)"):
-        media.tiles(np.zeros((2, 5)))
 
 
 def test_a_gif_in_memory_is_that_of_the_file(tmp_path):
     media.save_gif(tmp_path / "a.gif", squares(), fps=10)
     assert (tmp_path / "a.gif").read_bytes() == media.gif(squares(), 10)
     assert Image.open(io.BytesIO(media.gif(squares()))).info["duration"] == 100
-
-
-@pytest.mark.parametrize(
-    ("shape", "kind", "name"),
-    [
-        ((50, 1), "sound", "a.b.wav"),
-        ((8, 9, 1), "image", "a.b.png"),
-        ((8, 9, 3), "image", "a.b.png"),
-        ((3, 8, 9, 1), "video", "a.b.gif"),
-    ],
-)
-def test_a_signal_of_any_kind_is_saved_under_its_suffix(tmp_path, shape, kind, name):
-    signal = np.random.default_rng(0).uniform(-1, 1, shape)
-    signal[0] = np.nan  # hidden
-    assert media.kind(shape) == kind
-    assert media.save(tmp_path / "new" / "a.b", signal, 20) == tmp_path / "new" / name
-    whole = np.where(np.isnan(signal), 0, signal)
-    if kind == "sound":
-        with wave.open(str(tmp_path / "new" / name)) as file:
-            assert file.getframerate() == 20
-            found = np.frombuffer(file.readframes(50), "<i2")
-        np.testing.assert_allclose(found / 32768, whole[:, 0], atol=1 / 32768)
-        return
-    with Image.open(tmp_path / "new" / name) as picture:
-        if kind == "image":
-            found = np.asarray(picture).reshape(shape) / 127.5 - 1
-        else:
-            assert picture.info["duration"] == 50
-            frames = [np.asarray(frame.convert("L")) for frame in ImageSequence.Iterator(picture)]
-            found = np.stack(frames)[..., None] / 127.5 - 1
-    np.testing.assert_allclose(found, whole, atol=0.05)
-
-
-def test_a_clip_is_saved_as_both_on_request(tmp_path):
-    assert media.save(tmp_path / "a", squares(), mp4=True) == tmp_path / "a.gif"
-    assert {path.name for path in tmp_path.iterdir()} == {"a.gif", "a.mp4"}
-
-
-@pytest.mark.parametrize("shape", [(), (5,), (5, 2), (5, 5, 2), (5, 5, 5, 4), (2, 2, 2, 2, 1)])
-def test_signals_that_cannot_be_shown(tmp_path, shape):
-    assert media.kind(shape) is None
-    with pytest.raises(ValueError, match=r"one sound .*received the shape"):
-        media.save(tmp_path / "a", np.zeros(shape))
-    assert not any(tmp_path.iterdir())

@@ -1,4 +1,5 @@
 import math
+import re
 
 import numpy as np
 import pytest
@@ -95,33 +96,33 @@ class TestErrors:
 class TestRefusals:
     @pytest.mark.parametrize(
         ("shape", "message"),
-        [((3, 12, 14, 1), "same shape"), ((3, 12), "same shape")],
+        [((3, 12, 14, 1), r"\(3, 12, 14, 1\)"), ((3, 12), r"\(3, 12\)")],
     )
     def test_shapes(self, images, shape, message):
         with pytest.raises(ValueError, match=message):
             metrics.reconstruction_error(images[0], np.zeros(shape))
 
     def test_empty(self):
-        with pytest.raises(ValueError, match="not empty"):
+        with pytest.raises(ValueError, match=r"\(0, 4\)"):
             metrics.absolute_error(np.zeros((0, 4)), np.zeros((0, 4)))
 
     @pytest.mark.parametrize("mask", [np.ones((3, 12)), np.ones((2, 12, 14))])
     def test_mask_shape(self, images, mask):
-        with pytest.raises(ValueError, match=r"expected shape \(3, 12, 14\)"):
+        with pytest.raises(ValueError, match=rf"Mask.*\(3, 12, 14\).*{re.escape(str(mask.shape))}"):
             metrics.reconstruction_error(*images, mask)
 
     def test_mask_values(self, images):
-        with pytest.raises(ValueError, match="0 and 1"):
+        with pytest.raises(ValueError, match=r"Mask.*0\.5 to 0\.5"):
             metrics.reconstruction_error(*images, np.full((3, 12, 14), 0.5))
 
     def test_nothing_observed_of_an_example(self, images):
         mask = np.ones((3, 12, 14), bool)
         mask[1] = False
-        with pytest.raises(ValueError, match="something observed in every example"):
+        with pytest.raises(ValueError, match=r"Mask.*1 of 3\b.*number 1"):
             metrics.reconstruction_error(*images, mask)
 
     def test_nothing_hidden(self, images):
-        with pytest.raises(ValueError, match="nothing hidden"):
+        with pytest.raises(ValueError, match=r"mask.*hidden"):
             metrics.recovery_error(*images, np.ones((3, 12, 14)))
 
     @pytest.mark.parametrize("place", [0, 1])
@@ -130,12 +131,12 @@ class TestRefusals:
         pair = [image.copy() for image in images]
         pair[place][0, 0, 0, 0] = np.nan
         name = ("first", "second")[place]
-        with pytest.raises(ValueError, match=f"received 1 NaN or infinite ones in the {name}"):
+        with pytest.raises(ValueError, match=f"received 1 NaN .*{name}"):
             error(*pair)
 
     @pytest.mark.parametrize("shape", [(2, 8), (2, 2, 8, 1)])
     def test_ssim_of_what_is_no_image(self, shape):
-        with pytest.raises(ValueError, match="at least 3 x 3"):
+        with pytest.raises(ValueError, match=rf"3 x 3.*{re.escape(str(shape))}"):
             metrics.ssim(np.zeros(shape), np.zeros(shape))
 
 
@@ -179,8 +180,8 @@ class TestAuc:
     @pytest.mark.parametrize(
         ("negatives", "positives", "message"),
         [
-            ([], [1], "each negative example"),
-            ([1], [[1]], r"each positive example, received the shape \(1, 1\)"),
+            ([], [1], r"negative.*\(0,\)"),
+            ([1], [[1]], r"positive.*\(1, 1\)"),
             ([1], [1, math.nan], "1 NaN"),
         ],
     )

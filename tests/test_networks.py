@@ -1,4 +1,5 @@
 import functools
+import re
 
 import keras
 import numpy as np
@@ -92,7 +93,7 @@ def test_smooth_activations(activation):
 
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "swishy"])
 def test_other_activations_are_refused(activation):
-    with pytest.raises(ValueError, match=f"expected an activation of elu, .* received '{activation}'"):
+    with pytest.raises(ValueError, match=f"activation .*received '{activation}'"):
         networks.image_generator((16, 16, 1), 3, 2, activation=activation)
 
 
@@ -110,7 +111,7 @@ def test_other_activations_are_refused(activation):
     ],
 )
 def test_sizes_out_of_reach_are_refused_with_the_nearest(height, width, nearest):
-    with pytest.raises(ValueError, match=f"cannot reach {height}x{width}; .* ({nearest})\\."):
+    with pytest.raises(ValueError, match=f"{height}x{width}.* ({nearest})\\b"):
         networks.image_generator((height, width, 1), 3, 2)
     for size in nearest.split("|"):
         shape = tuple(int(side) for side in size.split("x"))
@@ -119,7 +120,7 @@ def test_sizes_out_of_reach_are_refused_with_the_nearest(height, width, nearest)
 
 @pytest.mark.parametrize("shape", [(16, 16), (16, 16, 2), (16, 16, 4), (0, 16, 1), (16, -16, 1), (16,)])
 def test_shapes_of_no_image_are_refused(shape):
-    with pytest.raises(ValueError, match="1 or 3 channels, received"):
+    with pytest.raises(ValueError, match=re.escape(f"received {shape}")):
         networks.image_generator(shape, 3, 2)
 
 
@@ -127,7 +128,8 @@ def test_shapes_of_no_image_are_refused(shape):
     "options", [{"latent_dim": 0}, {"latent_dim": -1}, {"width": 0}, {"kernel_size": 0}, {"hidden": -1}]
 )
 def test_impossible_sizes_are_refused(options):
-    with pytest.raises(ValueError, match="image_generator expected latent_dim, width"):
+    (name, value) = next(iter(options.items()))
+    with pytest.raises(ValueError, match=f"image_generator .*`{name}` .*received {value}"):
         networks.image_generator((16, 16, 1), **{"latent_dim": 3, "width": 2, **options})
 
 
@@ -182,11 +184,11 @@ def test_batch_norm_normalises_before_each_activation_and_keeps_variances():
 @pytest.mark.parametrize(
     ("shape", "options", "words"),
     [
-        ((4, 8, 1), {}, "sides of 8"),
-        ((8, 8, 0), {}, "sides of 8"),
+        ((4, 8, 1), {}, r"received \(4, 8, 1\)"),
+        ((8, 8, 0), {}, r"received \(8, 8, 0\)"),
         ((8, 8, 1), {"activation": "swash"}, "'swash'"),
-        ((8, 8, 1), {"width": 0}, "positive width"),
-        ((8, 8, 1), {"scale": 0.0}, "positive width, outputs, kernel_size and scale"),
+        ((8, 8, 1), {"width": 0}, "`width` .*received 0"),
+        ((8, 8, 1), {"scale": 0.0}, r"`scale`, received 0\.0"),
     ],
 )
 def test_impossible_descriptors_are_refused(shape, options, words):
@@ -212,7 +214,15 @@ def test_the_linear_network_is_affine(shape):
     np.testing.assert_allclose(network(latent), exact.reshape(4, *shape), rtol=1e-5)
 
 
-@pytest.mark.parametrize(("shape", "latent_dim"), [((), 2), ((0,), 2), ((4, -1), 2), ((4,), 0)])
-def test_impossible_linear_networks_are_refused(shape, latent_dim):
-    with pytest.raises(ValueError, match=r"networks\.linear expected"):
+@pytest.mark.parametrize(
+    ("shape", "latent_dim", "message"),
+    [
+        ((), 2, r"`shape` .*received \(\)"),
+        ((0,), 2, "`shape` .*received 0"),
+        ((4, -1), 2, "`shape` .*received -1"),
+        ((4,), 0, "`latent_dim` .*received 0"),
+    ],
+)
+def test_impossible_linear_networks_are_refused(shape, latent_dim, message):
+    with pytest.raises(ValueError, match=f"linear .*{message}"):
         networks.linear(shape, latent_dim)

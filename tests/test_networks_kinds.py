@@ -1,6 +1,7 @@
 """Networks of textures, sounds and clips: sizes, what moves with what, and what rows depend on."""
 
 import functools
+import re
 
 import keras
 import numpy as np
@@ -94,16 +95,16 @@ def test_published_sizes():
 @pytest.mark.parametrize(
     ("make", "nearest"),
     [
-        (lambda: networks.texture_generator((100, 64, 3)), "100x64; .* 96x64: .* multiples of 32x32"),
+        (lambda: networks.texture_generator((100, 64, 3)), "100x64.* 96x64.* 32x32"),
         (lambda: networks.texture_generator((5, 5, 3)), "5x5; .* 32x32"),
-        (lambda: networks.sound_generator(22_050), "22050; .* 20000: .* multiples of 10000"),
+        (lambda: networks.sound_generator(22_050), "22050.* 20000.* 10000"),
         (lambda: networks.video_generator((10, 64, 64, 3)), "10x64x64; .* 12x64x64"),
         (lambda: networks.video_generator((32, 70, 150, 3)), "32x70x150; .* 32x64x128"),
         (lambda: networks.video_generator((32, 70, 70, 3), stationary=True), "32x70x70; .* 32x64x64"),
     ],
 )
 def test_sizes_out_of_reach_are_refused_with_the_nearest(make, nearest):
-    with pytest.raises(ValueError, match=f"cannot reach {nearest}"):
+    with pytest.raises(ValueError, match=nearest):
         make()
 
 
@@ -111,33 +112,36 @@ def test_sizes_out_of_reach_are_refused_with_the_nearest(make, nearest):
     ("make", "message"),
     [
         (lambda: networks.texture_generator((64, 64)), r"\(height, width, channels\).*\(64, 64\)"),
-        (lambda: networks.texture_generator((64, 64, 3), width=0), "positive width, received 0"),
+        (lambda: networks.texture_generator((64, 64, 3), width=0), "`width` .*received 0"),
         (lambda: networks.texture_generator((64, 64, 3), activation="relu"), "received 'relu'"),
-        (lambda: networks.texture_descriptor((30, 64, 3)), "at least 31x31, .* received 30x64"),
-        (lambda: networks.texture_descriptor((99, 70, 3), levels=3), "71x71, .* received 99x70"),
-        (lambda: networks.texture_descriptor((64, 64, 3), levels=1), "of 2 or more, received 1"),
+        (lambda: networks.texture_descriptor((30, 64, 3)), "31x31.*received 30x64"),
+        (lambda: networks.texture_descriptor((99, 70, 3), levels=3), "71x71.*received 99x70"),
+        (lambda: networks.texture_descriptor((64, 64, 3), levels=1), "`levels` .* 2 .*received 1"),
         (lambda: networks.texture_descriptor((64, 64, 3), padding="full"), "received 'full'"),
         (lambda: networks.texture_generator((64, 64, 3), padding="full"), "received 'full'"),
         (
             lambda: networks.texture_descriptor((64, 64, 3), activation="no"),
-            "leaky_relu, received 'no'",
+            "activation.*received 'no'",
         ),
-        (lambda: networks.sound_generator(100, factors=()), "factors of 1 or more, received"),
-        (lambda: networks.sound_generator(100, kernel_size=0), "positive kernel_size"),
+        (lambda: networks.sound_generator(100, factors=()), r"factors.*received \(\)"),
+        (lambda: networks.sound_generator(100, kernel_size=0), "`kernel_size` .*received 0"),
         (
             lambda: networks.sound_generator(1200, factors=(60, 20)),
-            "kernel_size of at least 60, .* received 25",
+            "kernel_size .*60.*received 25",
         ),
         (
             lambda: networks.texture_generator((32, 32, 3), kernel_size=1),
-            "kernel_size of at least 2, .* received 1",
+            "kernel_size .*2.*received 1",
         ),
-        (lambda: networks.sound_descriptor(994), "at least 995, .* received 994"),
-        (lambda: networks.sound_descriptor(2.5), r"positive integers, received \(2.5, 1\)"),
-        (lambda: networks.video_generator((8, 64, 64, 3), time_levels=5), "0 to levels=4, .* and 5"),
-        (lambda: networks.video_generator((8, 64, 64, 3), base=(0, 4)), "expected a base"),
+        (lambda: networks.sound_descriptor(994), "995.*received 994"),
+        (lambda: networks.sound_descriptor(2.5), r"received \(2\.5, 1\)"),
+        (lambda: networks.video_generator((8, 64, 64, 3), time_levels=5), "time_levels .*levels=4.*5"),
+        (lambda: networks.video_generator((8, 64, 64, 3), base=(0, 4)), r"base .*\(0, 4\)"),
         (lambda: networks.video_descriptor((8, 8, 3)), r"\(frames, height, width, channels\)"),
-        (lambda: networks.video_descriptor((8, 8, 8, 3), kernel_size=(3, 3)), "kernel_size"),
+        (
+            lambda: networks.video_descriptor((8, 8, 8, 3), kernel_size=(3, 3)),
+            r"kernel_size .*received \(3, 3\)",
+        ),
     ],
 )
 def test_impossible_networks_are_refused(make, message):
@@ -232,7 +236,7 @@ def test_a_clip_knows_places_without_latents():
     np.testing.assert_allclose(clip[4:], clip[:4], atol=1e-5)
     blocks = clip[0].reshape(2, 8, 4, 8).swapaxes(1, 2)[:, :, 3:5, 3:5]
     assert np.ptp(blocks.mean(axis=(2, 3))) > 0.05
-    with pytest.raises(ValueError, match=r"longer, not larger.* \(None, 1, 1, 2\), received \(9, 2"):
+    with pytest.raises(ValueError, match=r"\(None, 1, 1, 2\), received \(9, 2"):
         networks.resized(network, (9, 2, 1, 2))
 
 
@@ -309,11 +313,11 @@ def test_resizing_is_refused_where_weights_do_not_fit():
     image = networks.image_generator((16, 16, 1), 4, 2)
     assert not networks.resizable(image)
     assert not networks.resizable(networks.image_descriptor((16, 16, 1), 2))
-    with pytest.raises(ValueError, match=r"'image_generator' is made for inputs of \(4,\) alone"):
+    with pytest.raises(ValueError, match=r"'image_generator'.*\(4,\)"):
         networks.resized(image, (8,))
     texture = GENERATORS["texture"]()
     for shape in [(4, 4), (4, 4, 2), (0, 4, 1)]:
-        with pytest.raises(ValueError, match=r"has inputs of \(4, 2, 1\): .* 1 channels last"):
+        with pytest.raises(ValueError, match=rf"\(4, 2, 1\).*received {re.escape(str(shape))}"):
             networks.resized(texture, shape)
 
 

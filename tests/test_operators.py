@@ -9,7 +9,8 @@ import tensorflow as tf
 from scipy import ndimage
 
 import abp_tf
-from abp_tf import Blur, Coarser, Observation, Projection, operators
+from abp_tf import Blur, Coarser, Observation, Projection
+from abp_tf.observation import operators
 
 SHAPES = [(12, 2), (8, 12, 1), (4, 8, 12, 3)]  # a sound, an image, a video
 OPERATORS = [Projection(20, seed=3), Coarser(4), Blur(0.9)]
@@ -64,7 +65,7 @@ def test_blur_reaches_as_far_as_the_signal():
     found = Blur(0.6)(x[:, :, :2])
     expected = ndimage.gaussian_filter(x[:, :, :2].astype(np.float64), (0, 0.6, 0.6, 0))
     np.testing.assert_allclose(found, expected, atol=1e-6)
-    with pytest.raises(ValueError, match=r"sigma of at most 0\.623.*axes \[5, 2\], received 0\.7"):
+    with pytest.raises(ValueError, match=r"sigma .*0\.623.*\[5, 2\].*received 0\.7"):
         Blur(0.7).observed_shape((5, 2, 1))
 
 
@@ -150,13 +151,14 @@ def test_rows_are_seen_independently_of_each_other():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Projection(0), "`size` to be an integer of 1 or more, received 0"),
-        (lambda: Projection(2.5), r"`size` to be an integer of 1 or more, received 2\.5"),
-        (lambda: Projection(5, seed=-1), "`seed` to be an integer from 0 to 4294967295, received -1"),
-        (lambda: Coarser(0), "`factor` to be an integer of 1 or more, received 0"),
-        (lambda: Coarser(True), "`factor` to be an integer of 1 or more, received True"),
-        (lambda: Blur(0.0), r"positive `sigma` in entries, received 0\.0"),
-        (lambda: Blur(float("nan")), "positive `sigma` in entries, received nan"),
+        (lambda: Projection(0), "`size` .*received 0"),
+        (lambda: Projection(2.5), r"`size` .*received 2\.5"),
+        (lambda: Projection(5, seed=-1), "`seed` .*received -1"),
+        (lambda: Projection(5, seed=2**32), "`seed` .*received 4294967296"),
+        (lambda: Coarser(0), "`factor` .*received 0"),
+        (lambda: Coarser(True), "`factor` .*received True"),
+        (lambda: Blur(0.0), r"`sigma`, received 0\.0"),
+        (lambda: Blur(float("nan")), "`sigma`, received nan"),
     ],
 )
 def test_arguments_out_of_range(make, message):
@@ -185,16 +187,16 @@ class Promising(Every):
 @pytest.mark.parametrize(
     ("operator", "message"),
     [
-        (Projection(97), r"size of at most 96, .*shape \(8, 12, 1\), received 97"),
+        (Projection(97), r"size .*96.*\(8, 12, 1\), received 97"),
         (
             Coarser(3),
-            r"divides the spatial axes \[8, 12\].*received 3\. Use one of \[1, 2, 4\], .*\[6, 12\]",
+            r"\[8, 12\].*received 3\b.*\[1, 2, 4\].*\[6, 12\]",
         ),
-        (Coarser(24), r"received 24\. Use one of \[1, 2, 4\]\.$"),
-        (Blur(3.0), r"sigma of at most 2\.12.*received 3\.0"),
-        ("projection:20", "`observation` expected an operator.*received 'projection:20'.*mask"),
-        (Rounded(), "passes no gradient"),
-        (Promising(2), r"expected float32 \[n, 8, 12, 1\].*gave float32 of shape \(2, 4, 12, 1\)"),
+        (Coarser(24), r"received 24\b.*\[1, 2, 4\]\.$"),
+        (Blur(3.0), r"sigma .*2\.12.*received 3\.0"),
+        ("projection:20", "`observation` .*received 'projection:20'"),
+        (Rounded(), r"Rounded\(\).*gradient"),
+        (Promising(2), r"Promising.*\[n, 8, 12, 1\].*\(2, 4, 12, 1\)"),
     ],
     ids=str,
 )
@@ -206,12 +208,12 @@ def test_operators_that_do_not_go_with_the_signals(operator, message):
 
 @pytest.mark.parametrize("operator", [Coarser(2), Blur(0.5)])
 def test_signals_without_a_channel_axis_are_refused(operator):
-    with pytest.raises(ValueError, match=r"spatial axes before the channel axis, received .*\(24,\)"):
+    with pytest.raises(ValueError, match=rf"{type(operator).__name__}.*\(24,\)"):
         operators.check(operator, (24,))
 
 
 def test_operators_applied_by_themselves_refuse_what_they_cannot_take():
-    with pytest.raises(ValueError, match="a size of at most 64"):
+    with pytest.raises(ValueError, match=r"size .*64.*received 100"):
         Projection(100)(np.zeros((2, 8, 8, 1), np.float32))
     with pytest.raises(ValueError, match="Coarser"):
         Coarser(3)(np.zeros((2, 8, 8, 1), np.float32))

@@ -1,8 +1,10 @@
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from abp_tf import pictures
+from abp_tf.display import pictures
 
 
 def grey(n, height, width, value=0.0):
@@ -53,11 +55,11 @@ class TestGrid:
 
     @pytest.mark.parametrize("shape", [(28, 28, 1), (2, 28, 28, 2), (0, 28, 28, 1)])
     def test_refuses_what_is_no_image(self, shape):
-        with pytest.raises(ValueError, match="one or three channels"):
+        with pytest.raises(ValueError, match=re.escape(str(shape))):
             pictures.grid(np.zeros(shape, np.float32), 2)
 
     def test_refuses_eight_bits(self):
-        with pytest.raises(ValueError, match=r"127\.5"):
+        with pytest.raises(ValueError, match="received uint8"):
             pictures.grid(np.zeros((1, 4, 4, 1), np.uint8), 1)
 
     @pytest.mark.parametrize(
@@ -90,11 +92,11 @@ class TestRows:
 
     @pytest.mark.parametrize("batches", [[], [grey(1, 4, 4), grey(1, 4, 5)]])
     def test_refuses_unequal_sizes(self, batches):
-        with pytest.raises(ValueError, match="one size"):
+        with pytest.raises(ValueError, match=re.escape(str([batch.shape for batch in batches]))):
             pictures.rows(batches)
 
     def test_refuses_missing_labels(self):
-        with pytest.raises(ValueError, match="1 labels for 2 rows"):
+        with pytest.raises(ValueError, match=r"\b1\b.*\b2\b"):
             pictures.rows([grey(1, 4, 4)] * 2, ["only"])
 
 
@@ -143,5 +145,5 @@ class TestFiles:
 
     @pytest.mark.parametrize("series", [{}, {"train": []}])
     def test_curves_refuses_nothing(self, tmp_path, series):
-        with pytest.raises(ValueError, match="at least one point"):
+        with pytest.raises(ValueError, match=re.escape(str(series))):
             pictures.curves(tmp_path / "error.png", series, ylabel="y", title="t")

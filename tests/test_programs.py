@@ -1,8 +1,7 @@
-"""The programs, run as programs; few processes, because each takes seconds to start."""
+"""The programs with their command lines; few processes, because each takes seconds to start."""
 
 import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,8 +14,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+import abp_tf
 from abp_tf import metrics, programs, runs
 from export import saved_model
+from tests import processes
+from tests.digit_runs import WORDS
 from train import evaluate, generator
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -30,26 +32,6 @@ TINY = {
     "--inference-cool": 2,
     "--curve-every": 1,
 }
-DIGITS = ["--data", "digits", "--limit", "120", *(str(word) for pair in TINY.items() for word in pair)]
-
-
-def start(module, *words):
-    return subprocess.Popen(
-        [sys.executable, "-m", module, *map(str, words)],
-        cwd=CHECKOUT,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # Where the tests run in the background, children would ignore Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-
-
-def run(module, *words):
-    child = start(module, *words)
-    out, errors = child.communicate(timeout=300)
-    return child.returncode, out, errors
 
 
 def inside(module, *words):
@@ -67,38 +49,15 @@ def contents(directory):
     }
 
 
-def assert_one_line(errors, *parts):
-    """The last line tells the error; TensorFlow's own chatter may come before it."""
-    assert "Traceback" not in errors
-    last = errors.strip().splitlines()[-1]
-    assert last.startswith(("error: ", "train.generator: error: "))
-    for part in parts:
-        assert part in last
+@pytest.fixture
+def finished(digit_run):
+    return digit_run("generator").path
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A run that a process of its own made."""
-    path = tmp_path_factory.mktemp("runs") / "digits"
-    code, out, errors = run(
-        "train.generator",
-        "--run",
-        path,
-        *DIGITS,
-        "--epochs",
-        2,
-        "--negative",
-        "faces",
-        "--mask",
-        "pepper:0.3",
-    )
-    assert code == 0, errors
-    assert "108 training and 12 test images of (8, 8, 1)" in out
-    assert "Epoch 2/2" in out
-    return path
-
-
-def test_a_run_has_its_files(finished):
+def test_a_run_has_its_files(digit_run):
+    finished, said = digit_run("generator")
+    assert "108 training and 12 test images of (8, 8, 1)" in said
+    assert "Epoch 2/2" in said
     names = {path.name for path in finished.iterdir()}
     assert names == {"config.json", "model.keras", "history.json", "metrics.json", "pictures", "logs"}
     pictures = {path.name for path in (finished / "pictures").glob("*.png")}
@@ -127,9 +86,10 @@ def test_a_run_has_its_files(finished):
 
 def test_a_run_that_exists_is_never_touched(finished):
     before = contents(finished)
-    code, _, errors = run("train.generator", "--run", finished, *DIGITS, "--epochs", 1)
-    assert code not in (0, None)
-    assert_one_line(errors, str(finished), "--resume", "Nothing was changed")
+    message = inside(generator, "--run", finished, *WORDS["generator"].split())
+    assert message.startswith("error: ")
+    for part in (str(finished), "--resume", "Nothing was changed"):
+        assert part in message
     assert contents(finished) == before
 
 
@@ -142,9 +102,9 @@ def test_other_settings_are_refused_by_resume(finished):
     assert contents(finished) == before
 
 
-def test_evaluate_writes_errors_and_verdict(finished):
-    code, out, errors = run("train.evaluate", "--run", finished, "--negative", "faces", "--count", 50)
-    assert code == 0, errors
+def test_evaluate_writes_errors_and_verdict(finished, capsys):
+    assert inside(evaluate, "--run", finished, "--negative", "faces", "--count", 50) == 0
+    out = capsys.readouterr().out
     found = json.loads((finished / "evaluation.json").read_text(), parse_constant=pytest.fail)
     counts = {name: row["images"] for name, row in found["errors"].items()}
     assert counts == {"train": 50, "test": 12, "negative": 50}
@@ -165,20 +125,20 @@ def test_evaluate_writes_errors_and_verdict(finished):
     np.testing.assert_allclose(means[1], error, rtol=1e-4)
 
 
-def test_exports_are_numbered(finished, tmp_path, capsys):
+def test_exports_are_numbered(finished, tmp_path, capsys, monkeypatch):
     models = tmp_path / "models" / "digits"
-    code, out, errors = run("export.saved_model", "--run", finished, "--to", models)
-    assert code == 0, errors
-    assert f"exported {models / '1'}" in out
-    before = contents(models / "1")
     assert inside(saved_model, "--run", finished, "--to", models) == 0
+    assert f"exported {models / '1'}" in capsys.readouterr().out
+    loaded = tf.saved_model.load(str(models / "1"))
+    before = contents(models / "1")
+    with monkeypatch.context() as patch:
+        patch.setattr(abp_tf.Generator, "export", lambda _, path, **options: Path(path).mkdir())
+        assert inside(saved_model, "--run", finished, "--to", models) == 0
     assert sorted(path.name for path in models.iterdir()) == ["1", "2"]
     assert contents(models / "1") == before
-    loaded = tf.saved_model.load(str(models / "2"))
     assert set(loaded.signatures) == {
         "serving_default", "synthesize", "reconstruct", "inpaint", "decode",
     }  # fmt: skip
-    capsys.readouterr()
 
     file = tmp_path / "file"
     file.write_text("mine")
@@ -217,9 +177,8 @@ def test_an_interrupted_run_is_evaluated_and_resumed(folder, tmp_path):
         4000,
         *(w for pair in TINY.items() for w in pair),
     ]
-    child = start(
-        "train.generator", "--run", path, *words, "--curve-every", 5000, "--picture-every", 5000
-    )
+    words += ["--run", path, "--curve-every", 5000, "--picture-every", 5000]
+    child = processes.Process(tmp_path / "log", processes.run_program, generator.main, *words)
     end = time.monotonic() + 200
     history = path / "history.json"
     # When the second epoch is noted, the first one has been saved.
@@ -228,10 +187,10 @@ def test_an_interrupted_run_is_evaluated_and_resumed(folder, tmp_path):
             break
         time.sleep(0.1)
     child.send_signal(signal.SIGINT)
-    out, errors = child.communicate(timeout=100)
-    assert child.returncode == 130, errors
-    assert f"Continue with --run {path} --resume" in out
-    assert "Traceback" not in errors
+    code, said = child.wait(100), (tmp_path / "log").read_text()
+    assert code == 130, said
+    assert f"Continue with --run {path} --resume" in said
+    assert "Traceback" not in said
     done = int(keras.models.load_model(path / "model.keras").iteration.value)
     assert 1 <= done < 4000
     assert not (path / "metrics.json").exists()
@@ -262,9 +221,19 @@ def test_an_interrupted_run_is_evaluated_and_resumed(folder, tmp_path):
 
 
 def test_a_wrong_option_ends_a_process_with_one_line(tmp_path):
-    code, _, errors = run("train.generator", "--run", tmp_path / "run", "--data", "folder:nowhere")
-    assert code not in (0, None)
-    assert_one_line(errors, "there is no 'nowhere'")
+    words = ["--run", tmp_path / "run", "--data", "folder:nowhere"]
+    child = subprocess.run(
+        [sys.executable, "-m", "train.generator", *words],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert child.returncode == 1
+    assert "Traceback" not in child.stderr
+    last = child.stderr.strip().splitlines()[-1]  # after TensorFlow's own chatter
+    assert last.startswith("error: ")
+    assert "there is no 'nowhere'" in last
     assert not list(tmp_path.iterdir())
 
 

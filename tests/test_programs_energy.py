@@ -1,12 +1,8 @@
 """Descriptor and CoopNets from program to program: learn, resume, evaluate, export, serve, ask."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -14,28 +10,15 @@ import pytest
 import tensorflow as tf
 
 from export import saved_model
+from tests import digit_runs, processes
+from tests.digit_runs import WORDS
 from train import coopnets, descriptor, evaluate
 
-CHECKOUT = Path(__file__).resolve().parent.parent
-DIGITS = "--data digits --limit 120 --size 8 --batch-size 50 --kernel-size 3 --steps 3".split()
-OPTIONS = {
-    "descriptor": [*DIGITS, *"--width 4 --pool 60".split()],
-    "coopnets": [
-        *DIGITS,
-        *"--width 4 --descriptor-width 4 --latent-dim 4 --latent-steps 2".split(),
-        *"--inference-steps 5 --inference-cool 2 --curve-every 2".split(),
-    ],
-}
-PROGRAMS = {"descriptor": descriptor, "coopnets": coopnets}
 
-
-@pytest.fixture(scope="module", params=list(PROGRAMS))
-def finished(request, tmp_path_factory):
+@pytest.fixture(params=["descriptor", "coopnets"])
+def finished(request, digit_run):
     """A run of each program, and its name."""
-    path = tmp_path_factory.mktemp("runs") / request.param
-    words = [*OPTIONS[request.param], "--epochs", "2", "--negative", "faces"]
-    assert PROGRAMS[request.param].main(["--run", str(path), *words]) == 0
-    return request.param, path
+    return request.param, digit_run(request.param).path
 
 
 def test_a_run_has_its_files(finished):
@@ -65,8 +48,9 @@ def test_evaluate_tells_scores_and_distances(finished, capsys):
     assert "AUC" in capsys.readouterr().out
 
 
-def test_the_export_has_the_functions_of_the_model(finished, tmp_path, capsys):
-    name, path = finished
+@pytest.mark.parametrize("name", ["descriptor", pytest.param("coopnets", marks=pytest.mark.slow)])
+def test_the_export_has_the_functions_of_the_model(name, digit_run, tmp_path, capsys):
+    path = digit_run(name).path
     assert saved_model.main(["--run", str(path), "--to", str(tmp_path / name)]) == 0
     [directory] = (tmp_path / name).iterdir()
     functions = {"synthesize", "inpaint", "refine", "score", "serving_default"}
@@ -76,35 +60,22 @@ def test_the_export_has_the_functions_of_the_model(finished, tmp_path, capsys):
     assert set(named.strip().split(", ")) == (functions | own) - {"serving_default"}
 
 
-def test_coopnets_learn_from_incomplete_images(tmp_path):
-    path = tmp_path / "run"
-    words = [*OPTIONS["coopnets"], "--epochs", "2", "--mask", "pepper:0.4", "--chain-steps", "3"]
-    assert coopnets.main(["--run", str(path), *words]) == 0
-    config = json.loads((path / "config.json").read_text())
-    assert config["settings"]["batch_norm"] is False
-    [_, last] = json.loads((path / "history.json").read_text())
-    assert {"revision_error", "reconstruction_error", "stability"} <= set(last)
-    model = keras.models.load_model(path / "model.keras")
-    assert model.latents.shape == (config["data"]["train"], 4)
-
-
+@pytest.mark.slow
 def test_a_run_killed_and_resumed_ends_as_one_left_alone(finished, tmp_path):
     name, path = finished
-    run = tmp_path / "killed"
-    words = [*OPTIONS[name], "--epochs", "2", "--negative", "faces"]
-    command = [sys.executable, "-m", f"train.{name}", "--run", str(run)]
-    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
-    child = subprocess.Popen(
-        [*command, *words], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    run, log = tmp_path / "killed", tmp_path / "log"
+
+    def start(*words):
+        words = digit_runs.program(name).main, "--run", run, *words
+        return processes.Process(log, processes.run_program, *words)
+
+    child = start(*WORDS[name].split())
     end = time.monotonic() + 300
     while not (run / "history.json").exists() and time.monotonic() < end:
         time.sleep(0.01)
     child.send_signal(signal.SIGKILL)
-    child.wait()
-    subprocess.run(
-        [*command, "--resume"], env=environment, check=True, capture_output=True, timeout=300
-    )
+    assert child.wait(60) == -signal.SIGKILL, log.read_text()
+    assert start("--resume").wait(300) == 0, log.read_text()
     first, second = (keras.models.load_model(each / "model.keras") for each in (path, run))
     for one, other in zip(first.weights, second.weights, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -1,14 +1,18 @@
 """Textures, sounds and clips through the programs: learn, resume, evaluate, recover."""
 
+import contextlib
+import functools
+import io
 import json
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from abp_tf import masks, programs, runs
+from abp_tf import programs, runs, signals
 from train import coopnets, descriptor, evaluate, generator, recover
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
 LATENT = "--latent-dim 2 --inference-steps 4 --inference-cool 2 --curve-every 1".split()
 PROGRAMS = {generator: LATENT, descriptor: "--pool 4 --inference-steps 4".split(), coopnets: LATENT}
 # Of each kind: data and networks; the mask of train.recover; suffix of what is written.
@@ -22,8 +26,11 @@ KINDS = {
     "video": (
         "--length 8 --size 16 --levels 2 --time-levels 1 --stationary".split(), "frames:0.5", "gif"
     ),
+    "volume": ("--levels 2 --test-share 0.3".split(), "block:4", "npy"),
 }  # fmt: skip
-SHAPES = {"texture": (32, 32, 1), "sound": (1200, 1), "video": (8, 16, 16, 3)}
+SHAPES = {
+    "texture": (32, 32, 1), "sound": (1200, 1), "video": (8, 16, 16, 3), "volume": (8, 12, 8, 1),
+}  # fmt: skip
 
 
 def inside(module, *words):
@@ -31,6 +38,15 @@ def inside(module, *words):
     with pytest.raises(SystemExit) as ending:
         programs.run(module.main, [str(word) for word in words])
     return ending.value.code
+
+
+def blobs(count, shape):
+    """Volumes with one bright ball each, uint8."""
+    random = np.random.default_rng(0)
+    places = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
+    centres = random.uniform(0.3, 0.7, (count, 1, 1, 1, 3)) * shape
+    squares = ((places - centres) ** 2).sum(axis=-1)
+    return np.uint8(255 * np.exp(-squares / 8))
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +59,7 @@ def sources(tmp_path_factory):
     for number, frame in enumerate(clip):
         frame[number % 12 : number % 12 + 4, 4:8] = 255
     np.savez(place / "video.npz", frames=clip, fps=12)
+    np.savez(place / "volume.npz", blobs(7, (8, 12, 8)))
     return place
 
 
@@ -64,17 +81,29 @@ def words_of(program, kind, sources):
     return words
 
 
+@pytest.fixture(scope="module")
+def made(sources, tmp_path_factory):
+    """Return a function that makes, once, a run of a program on a kind, and tells what it said."""
+
+    @functools.cache
+    def make(program, kind):
+        path, said = tmp_path_factory.mktemp("runs") / kind, io.StringIO()
+        with contextlib.redirect_stdout(said):
+            assert inside(program, "--run", path, *words_of(program, kind, sources)) == 0
+        return path, said.getvalue()
+
+    return make
+
+
 # The models themselves are tried with all kinds elsewhere.
 CASES = [*((generator, kind) for kind in KINDS), (descriptor, "texture"), (coopnets, "sound")]
 
 
 @pytest.mark.parametrize(("program", "kind"), CASES)
-def test_learn_and_recover(program, kind, sources, tmp_path, capsys):
-    path, out = tmp_path / "run", tmp_path / "out"
+def test_learn_and_recover(program, kind, made, tmp_path):
+    (path, said), out = made(program, kind), tmp_path / "out"
     _, mask, suffix = KINDS[kind]
-    words = words_of(program, kind, sources)
-    assert inside(program, "--run", path, *words) == 0
-    assert f"test {kind}s of {SHAPES[kind]}" in capsys.readouterr().out
+    assert f"test {signals.get(kind).plural} of {SHAPES[kind]}" in said
     run = runs.Run.open(path)
     assert run.config["settings"]["kind"] == kind
     assert run.config["data"].get("rate") == {"sound": 8000, "video": 12}.get(kind)
@@ -89,7 +118,7 @@ def test_learn_and_recover(program, kind, sources, tmp_path, capsys):
     given = ["--run", path, "--data", "train", "--mask", mask, "--count", 2, "--seed", 3]
     assert inside(recover, *given, "--out", out) == 0
     images = run.load_images()
-    seen = masks.parse(mask)(len(images.train), SHAPES[kind][:-1], 3)[:2]
+    seen = signals.get(kind).draw_masks(mask, len(images.train), SHAPES[kind], 3)[:2]
     with np.load(out / "recovery.npz") as arrays:
         found = arrays["recovered"]
         np.testing.assert_array_equal(arrays["mask"], seen)
@@ -107,9 +136,8 @@ def test_learn_and_recover(program, kind, sources, tmp_path, capsys):
         assert [entry["epoch"] for entry in history] == [1, 2]
 
 
-def test_another_sound_is_brought_to_the_form_of_the_run(sources, tmp_path):
-    path, out = tmp_path / "run", tmp_path / "out"
-    assert inside(generator, "--run", path, *words_of(generator, "sound", sources)) == 0
+def test_another_sound_is_brought_to_the_form_of_the_run(made, tmp_path):
+    (path, _), out = made(generator, "sound"), tmp_path / "out"
     other = np.sin(np.arange(16000) / 30)  # a second at twice the rate of the run
     np.savez(tmp_path / "other.npz", sound=np.float32(other), rate=16000)
     words = ["--run", path, "--data", f"npz:{tmp_path / 'other.npz'}", "--mask", "gap:100"]
@@ -118,7 +146,7 @@ def test_another_sound_is_brought_to_the_form_of_the_run(sources, tmp_path):
         assert arrays["recovered"].shape == (6, 1200, 1)  # of 8000 samples; the rest is too short
 
 
-@pytest.mark.parametrize("kind", ["sound", "video"])
+@pytest.mark.parametrize("kind", ["sound", pytest.param("video", marks=pytest.mark.slow)])
 def test_signals_with_nan_where_they_are_hidden(kind, sources, tmp_path):
     path, out = tmp_path / "run", tmp_path / "out"
     shape = (4, *SHAPES[kind])
@@ -145,6 +173,36 @@ def test_signals_with_nan_where_they_are_hidden(kind, sources, tmp_path):
     suffixes = {"sound": {".png"}, "video": {".gif"}}[kind]
     assert {file.suffix for file in (out / "deviation").iterdir()} == suffixes
     assert len(list((out / "deviation").iterdir())) == 4 * len(suffixes)
+
+
+def test_scans_are_recovered_as_scans(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    affine = np.diag([2.0, 2.0, 3.0, 1.0])
+    for number, volume in enumerate(blobs(6, (8, 8, 8))):
+        scan = nibabel.Nifti1Image(volume.astype(np.int16) * 4 - 20, affine)
+        nibabel.save(scan, tmp_path / f"scan-{number}.nii.gz")
+    path, out = tmp_path / "run", tmp_path / "out"
+    words = f"--kind volume --data volume:{tmp_path} --levels 1 --width 2 --epochs 1 --steps 2".split()
+    words += [*LATENT, "--steps-per-epoch", 2, "--test-share", 0.2]
+    assert inside(generator, "--run", path, *words) == 0
+    config = runs.Run.open(path).config
+    assert config["data"]["affine"] == affine.tolist()
+    given = ["--data", f"volume:{tmp_path / 'scan-2.nii.gz'}", "--mask", "block:4", "--samples", 2]
+    assert inside(recover, "--run", path, *given, "--out", out) == 0
+    found = {
+        name: nibabel.load(out / name / "scan-2.nii.gz")
+        for name in ("observed", "recovered", "deviation")
+    }
+    scan = nibabel.load(tmp_path / "scan-2.nii.gz").get_fdata()
+    hidden = np.isnan(found["observed"].get_fdata())
+    assert hidden.sum() == 4**3
+    for name in ("observed", "recovered"):
+        np.testing.assert_array_equal(found[name].affine, affine)
+        values = found[name].get_fdata()
+        np.testing.assert_allclose(values[~hidden], scan[~hidden], atol=0.01)
+    assert (found["deviation"].get_fdata()[hidden] > 0).all()
+    with Image.open(out / "recovered" / "scan-2.png") as picture:
+        assert picture.size[0] > 64
 
 
 def test_another_texture_after_one_of_several(tmp_path):

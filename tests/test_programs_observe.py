@@ -8,8 +8,9 @@ import pytest
 
 import abp_tf
 from abp_tf import programs, runs
-from train import evaluate, generator, recover
+from train import evaluate, generator, parsing, recover
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
 TINY = "--width 4 --latent-dim 4 --kernel-size 3 --steps 2 --inference-steps 6 --inference-cool 3"
 WORDS = [*TINY.split(), *"--epochs 2 --curve-every 1 --batch-size 20".split()]
 
@@ -41,6 +42,7 @@ def finished(sources, tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_only_what_is_observed_takes_part(finished, sources, tmp_path):
     words = ["--data", f"npz:{sources / 'other.npz'}", "--observe", "coarser:2", *WORDS]
     assert inside(generator, "--run", tmp_path / "other", *words) == 0
@@ -90,6 +92,7 @@ def test_recover_observes_the_images_of_any_source(finished, tmp_path):
     assert "the run's own 'coarser:2'. Leave it out" in message
 
 
+@pytest.mark.slow
 def test_projections_are_resumed_with_the_same_ones(sources, tmp_path):
     words = ["--data", f"npz:{sources / 'one.npz'}", "--observe", "projection:20", "--seed", 3]
     words += [*WORDS, "--schedule", "constant", "--expansion", 0]
@@ -111,9 +114,8 @@ def test_projections_are_resumed_with_the_same_ones(sources, tmp_path):
 
 def test_networks_of_coarser_and_blurred_images_keep_no_pattern_of_their_own():
     def antialias(*words):
-        return generator.settle(vars(generator.parser().parse_args(["--run", "r", *words])))[
-            "antialias"
-        ]
+        given = parsing.parse("generator", "", generator.table, ["--run", "r", *words])
+        return generator.settle({name: given[name] for name in given if name != "run"})["antialias"]
 
     assert antialias("--observe", "coarser:4") == 4
     assert antialias("--observe", "blur:1.5") == 2

@@ -1,15 +1,11 @@
-"""Trainings that are killed, stopped or watched by Keras's own callbacks.
-
-Run as a program this file is a training that kills itself: the tests start it as a child.
-"""
+"""Trainings that are killed, stopped or watched by Keras's own callbacks."""
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -17,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 import abp_tf
+from tests import processes
 
 EPOCHS, BATCH = 6, 50
 
@@ -143,26 +140,25 @@ RANDOM = np.random.default_rng(2024)
     ("case", "at", "delay"),
     [
         ("expanded", 15, -1.0),
-        ("masked", int(RANDOM.integers(6, 30)), None),
-        ("paper", int(RANDOM.integers(1, 6)), None),
-        ("paper", 10, float(RANDOM.uniform(0.0, 0.1))),
-        ("pool, rolled back", 17, None),
-        ("coopnets, masked", 13, None),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in (
+                ("masked", int(RANDOM.integers(6, 30)), None),
+                ("paper", int(RANDOM.integers(1, 6)), None),
+                ("paper", 10, float(RANDOM.uniform(0.0, 0.1))),
+                ("pool, rolled back", 17, None),
+                ("coopnets, masked", 13, None),
+            )
+        ),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Epoch 3 is taken back")
 def test_a_killed_training_ends_as_one_left_alone(
     case, at, delay, tmp_path, left_alone, assert_same_state
 ):
-    path = tmp_path / "model.keras"
-    child = subprocess.run(
-        [sys.executable, __file__, case, str(path), str(at), str(delay)],
-        env={**os.environ, "PYTHONPATH": str(Path(abp_tf.__file__).parents[1])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert child.returncode == -signal.SIGKILL, child.stderr
+    path, log = tmp_path / "model.keras", tmp_path / "log"
+    child = processes.Process(log, train_and_be_killed, case, path, at, delay)
+    assert child.wait(300) == -signal.SIGKILL, log.read_text()
     if delay is None or delay < 0:
         assert len(list(tmp_path.glob(".model-*.keras"))) == (delay is not None)
     (tmp_path / ".model-1.keras").write_bytes(b"PK\x03\x04 torn")
@@ -177,6 +173,10 @@ def test_a_killed_training_ends_as_one_left_alone(
     if CASES[case][1] is EXPANDED:
         assert np.abs(resumed.prior.scale.numpy() - np.eye(4)).max() > 0.05
         assert resumed.preconditioner.values.numpy().max() > 0.05
+
+
+def train_and_be_killed(case, path, at, delay):
+    train(case, path, Killer(at, delay))
 
 
 def test_a_finished_training_stays_as_it_is_and_later_fits_run(tmp_path, left_alone, assert_same_state):
@@ -201,25 +201,30 @@ def test_a_backup_with_more_epochs_goes_on(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["model.keras"]
 
 
-def test_a_backup_of_other_data_is_refused(tmp_path):
-    path = tmp_path / "model.keras"
-    train("paper", path, epochs=1)
-    content = path.read_bytes()
-    for other in (images()[::-1], images()[:200]):
-        model, _ = build("paper")
-        with pytest.raises(ValueError, match="other"):
-            model.fit(other, epochs=2, verbose=0, callbacks=[abp_tf.callbacks.Backup(path)])
-        assert path.read_bytes() == content
+class Stop(keras.callbacks.Callback):
+    """Interrupt the training before its iteration `at`."""
+
+    def __init__(self, at):
+        super().__init__()
+        self.at = at
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if int(self.model.iteration.value) == self.at:
+            raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("case", ["pool", "coopnets"])
-def test_a_backup_of_other_data_is_refused_without_chains_of_examples_too(case, tmp_path):
+@pytest.mark.parametrize("case", ["paper", "pool", "coopnets"])
+def test_a_backup_of_other_data_is_refused(case, tmp_path):
     backup = abp_tf.callbacks.Backup(tmp_path / "model.keras")
     model, data = build(case)
-    model.fit(data[:60], batch_size=30, epochs=1, verbose=0, callbacks=[backup])
-    model, data = build(case)
-    with pytest.raises(ValueError, match="of a training on other data"):
-        model.fit(data[60:120], batch_size=30, epochs=2, verbose=0, callbacks=[backup])
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(data[:60], epochs=2, verbose=0, callbacks=[backup, Stop(0)])
+    content = backup.path.read_bytes()
+    for other in (data[:60][::-1], data[60:120], data[:50]):
+        model, _ = build(case)
+        with pytest.raises(ValueError, match="other"):
+            model.fit(other, epochs=2, verbose=0, callbacks=[backup])
+        assert backup.path.read_bytes() == content
 
 
 def test_a_backup_wants_a_keras_file():
@@ -227,17 +232,11 @@ def test_a_backup_wants_a_keras_file():
         abp_tf.callbacks.Backup("model.h5")
 
 
-class Stop(keras.callbacks.Callback):
-    def on_train_batch_begin(self, batch, logs=None):
-        if int(self.model.iteration.value) == 7:
-            raise KeyboardInterrupt
-
-
 def test_keras_backup_and_restore(tmp_path, left_alone, assert_same_state):
     backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
     model, data = build("expanded")
     with pytest.raises(KeyboardInterrupt):
-        model.fit(data, batch_size=BATCH, epochs=EPOCHS, verbose=0, callbacks=[backup, Stop()])
+        model.fit(data, batch_size=BATCH, epochs=EPOCHS, verbose=0, callbacks=[backup, Stop(7)])
     model, data = build("expanded")
     backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
     history = model.fit(data, batch_size=BATCH, epochs=EPOCHS, verbose=0, callbacks=[backup])
@@ -245,9 +244,15 @@ def test_keras_backup_and_restore(tmp_path, left_alone, assert_same_state):
     assert_same_state(model, left_alone("expanded"))
 
 
-@pytest.mark.parametrize("expansion", [0.0, 0.1])
-def test_keras_early_stopping(digits, make_model, expansion):
-    model = make_model(expansion=expansion, learning_rate=0.02)
+@pytest.mark.parametrize("expansion", [pytest.param(0.0, marks=pytest.mark.slow), 0.1])
+def test_keras_early_stopping_restores_the_best_weights_with_their_chains(
+    digits, make_model, expansion
+):
+    model, seen = make_model(expansion=expansion, learning_rate=0.02), []
+
+    def see(epoch, logs):
+        seen.append(model(model.latents).numpy())
+
     # Nothing improves by 10, so the first epoch is the best one.
     stopping = keras.callbacks.EarlyStopping(
         "val_reconstruction_error", mode="min", min_delta=10, patience=4, restore_best_weights=True
@@ -258,76 +263,70 @@ def test_keras_early_stopping(digits, make_model, expansion):
         epochs=30,
         verbose=0,
         validation_data=digits[90:],
-        callbacks=[stopping],
+        callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=see), stopping],
     )
-    assert len(history.epoch) == 5
+    assert len(history.epoch) == len(seen) == 5
     error = model.evaluate(digits[90:], verbose=0, return_dict=True)["reconstruction_error"]
     found = history.history["val_reconstruction_error"]
     np.testing.assert_allclose(error, found[0], rtol=0.02)
     assert abs(found[-1] - found[0]) > 0.05 * found[0]
+    np.testing.assert_allclose(model(model.latents), seen[0], atol=1e-4)
+    assert np.abs(seen[-1] - seen[0]).max() > 0.1
 
 
-def test_chains_are_restored_with_the_best_weights(digits, make_model):
-    model, seen = make_model(expansion=0.1, learning_rate=0.02), []
+class Watched(NamedTuple):
+    """A model that was trained with Keras's callbacks, its history, and where they wrote."""
 
-    def see(epoch, logs):
-        seen.append((model.latents.copy(), model(model.latents).numpy()))
+    model: keras.Model
+    history: dict
+    path: Path
 
+
+@pytest.fixture(scope="module")
+def watched(digits, tmp_path_factory):
+    """A generator that learned for two epochs; tests do not train it further."""
+    path, (model, _) = tmp_path_factory.mktemp("watched"), build("expanded")
+    model.compile(keras.optimizers.Adam(1e-2))
     callbacks = [
-        keras.callbacks.LambdaCallback(on_epoch_end=see),
-        keras.callbacks.EarlyStopping("loss", min_delta=1e6, patience=3, restore_best_weights=True),
+        keras.callbacks.ModelCheckpoint(path / "{epoch}.keras"),
+        keras.callbacks.ModelCheckpoint(
+            path / "best.weights.h5",
+            monitor="val_reconstruction_error",
+            mode="min",
+            save_best_only=True,
+            save_weights_only=True,
+        ),
+        keras.callbacks.TensorBoard(path / "logs", histogram_freq=1, update_freq=1),
+        keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2),
     ]
-    model.fit(digits, batch_size=30, epochs=20, verbose=0, callbacks=callbacks)
-    assert len(seen) == 4
-    np.testing.assert_allclose(model(model.latents), seen[0][1], atol=1e-4)
+    data = {"x": digits, "validation_data": digits[:20]}
+    fit = model.fit(**data, batch_size=60, epochs=2, verbose=0, callbacks=callbacks)
+    return Watched(model, fit.history, path)
 
 
-def test_keras_model_checkpoint(digits, make_model, tmp_path, assert_same_state):
-    model = make_model()
-    whole = keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras")
-    weights = keras.callbacks.ModelCheckpoint(
-        tmp_path / "best.weights.h5",
-        monitor="val_reconstruction_error",
-        mode="min",
-        save_best_only=True,
-        save_weights_only=True,
-    )
-    model.fit(
-        digits,
-        batch_size=60,
-        epochs=2,
-        verbose=0,
-        callbacks=[whole, weights],
-        validation_data=digits[:20],
-    )
-    assert_same_state(keras.models.load_model(tmp_path / "2.keras"), model)
-    earlier = keras.models.load_model(tmp_path / "1.keras")
+def test_keras_model_checkpoint(watched, assert_same_state):
+    model, _, path = watched
+    assert_same_state(keras.models.load_model(path / "2.keras"), model)
+    earlier = keras.models.load_model(path / "1.keras")
     assert int(earlier.iteration.value) == 2
-    earlier.load_weights(tmp_path / "best.weights.h5")
+    earlier.load_weights(path / "best.weights.h5")
     assert_same_state(earlier, model)
 
 
-def test_keras_tensorboard(digits, make_model, tmp_path):
+def test_keras_tensorboard(watched):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    model = make_model()
-    board = keras.callbacks.TensorBoard(tmp_path, histogram_freq=1, update_freq=1)
-    history = model.fit(
-        digits, batch_size=60, epochs=2, verbose=0, callbacks=[board], validation_data=digits[:20]
-    ).history
     for part, prefix in (("train", ""), ("validation", "val_")):
-        events = accumulator.EventAccumulator(str(tmp_path / part))
+        events = accumulator.EventAccumulator(str(watched.path / "logs" / part))
         events.Reload()
         for name in ("loss", "reconstruction_error", "latent_norm"):
             found = [tf.make_ndarray(e.tensor_proto) for e in events.Tensors(f"epoch_{name}")]
-            np.testing.assert_allclose(found, history[prefix + name], rtol=1e-5)
+            np.testing.assert_allclose(found, watched.history[prefix + name], rtol=1e-5)
 
 
-def test_keras_learning_rate_schedules(digits, make_model):
-    model = make_model()
-    halve = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
-    history = model.fit(digits, batch_size=60, epochs=2, verbose=0, callbacks=[halve]).history
-    np.testing.assert_allclose(history["learning_rate"], [5e-3, 2.5e-3])
+def test_keras_learning_rate_schedules(digits, make_model, watched):
+    np.testing.assert_allclose(watched.history["learning_rate"], [5e-3, 2.5e-3])
     # One without a rate left moves no weight.
+    model = make_model()
     model.compile(
         keras.optimizers.SGD(keras.optimizers.schedules.PiecewiseConstantDecay([1], [1e-3, 0.0]))
     )
@@ -338,9 +337,3 @@ def test_keras_learning_rate_schedules(digits, make_model):
     model.fit(digits, batch_size=60, epochs=1, verbose=0)
     for one, other in zip(before, model.network.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-if __name__ == "__main__":
-    name, target, batch, seconds = sys.argv[1:]
-    killer = Killer(int(batch), None if seconds == "None" else float(seconds))
-    train(name, target, killer)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from abp_tf import statistics
-from abp_tf.statistics import spectrogram_distance, spectrum_noise, texture_distance
+from abp_tf.metrics import perceptual
+from abp_tf.metrics.perceptual import spectrogram_distance, spectrum_noise, texture_distance
 
 RATE = 8000
 
@@ -64,7 +64,7 @@ def test_a_louder_sound_is_as_far_as_it_is_louder():
 def test_the_spectrogram_is_that_of_scipy(window, count):
     sound = np.random.default_rng(2).normal(size=count).cumsum() * 0.01
     wanted, _, transform = signal.stft(sound, RATE, nperseg=window, boundary=None)
-    frequencies, power = statistics._spectrogram(sound, window, RATE)
+    frequencies, power = perceptual._spectrogram(sound, window, RATE)
     np.testing.assert_allclose(frequencies, wanted)
     np.testing.assert_allclose(power, np.abs(transform) ** 2, rtol=1e-9)
 
@@ -84,9 +84,9 @@ def test_noise_keeps_spectrum_mean_and_correlations_of_channels(shape):
 
 
 def test_bad_input_is_refused():
-    with pytest.raises(ValueError, match="96 or more"):
+    with pytest.raises(ValueError, match=r"96.*\(32, 80, 3\)"):
         texture_distance(np.zeros((32, 80, 3)), bricks())
-    with pytest.raises(ValueError, match="finite"):
+    with pytest.raises(ValueError, match="NaN"):
         texture_distance(np.full((96, 96, 3), np.nan), bricks())
-    with pytest.raises(ValueError, match="seconds or more"):
+    with pytest.raises(ValueError, match=r"0\.4.*8000 Hz.*\(1000,\)"):
         spectrogram_distance(np.zeros(1000), clicks(), RATE)

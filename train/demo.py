@@ -8,7 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from abp_tf import Client, masks, pictures, programs, runs
+from abp_tf import Client, masks, programs, runs
+from abp_tf.display import pictures
 
 from . import evaluate, generator
 

@@ -2,100 +2,77 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import math
 from pathlib import Path
 
 import keras
 
-from abp_tf import Descriptor, Langevin, callbacks, data, networks, programs, runs
+from abp_tf import Descriptor, Langevin, data, programs, runs
+from abp_tf.options import Option, at_least_zero, positive, share
+from abp_tf.signals import SignalKind
 
-from . import kinds, learning, options, report
+from . import learning, options, report
 
-DEFAULTS = {
-    **kinds.DEFAULTS,
-    "negative": None,
-    "width": 32,
-    "kernel_size": 4,
-    "activation": "leaky_relu",
-    "precision": "float32",
-    "reference_sigma": None,
-    "outputs": 1,
-    "initial_deviation": None,
-    "chains": "persistent",
-    "start_sigma": None,
-    "inference_steps": None,
-    "pool": 1000,
-    "restart": 0.05,
-    "steps": 20,
-    "step_size": 2**0.5,
-    "temperature": 0.01**2 / 2,
-    "data_noise": 0.03,
-    "energy_penalty": 0.0,
-    "penalized": "f",
-    "learning_rate": 5e-4,
-    "beta_1": 0.9,
-    "schedule": "late-cosine",
-    "epochs": 20,
-    "steps_per_epoch": None,
-    "batch_size": 100,
-    "seed": 0,
-    "roll_back": False,
-    "picture_every": 5,
+# Options of every energy, here and in `train.coopnets`.
+ENERGY = {
+    "data_noise": Option(at_least_zero(float), "standard deviation of noise added to signals", 0.03),
+    "energy_penalty": Option(at_least_zero(float), "weight of the mean of f squared", 0.0),
+    "penalized": Option(("f", "U"), "what is squared there, score or energy", "f"),
 }
-# What suits a source better than the defaults above.
-SOURCE_DEFAULTS = {"digits": {"width": 16, "epochs": 60, "pool": 500, "picture_every": 20}}
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser; options that were not given are absent from what it returns."""
-    result = argparse.ArgumentParser(
-        prog="train.descriptor",
-        description="Learn a descriptor by Langevin samples of itself, into a run directory.",
-        argument_default=argparse.SUPPRESS,
+def table(kind: SignalKind) -> options.Table:
+    """Return the options of the program for a kind of signal."""
+    return options.complete(
+        {
+            **options.of_kind(kind, "descriptor"),
+            "model": {
+                "reference_sigma": Option(
+                    positive(float),
+                    "standard deviation of the Gaussian reference; by default there is none",
+                ),
+                **ENERGY,
+            },
+            "Langevin dynamics": {
+                "chains": Option(
+                    ("persistent", "short-run", "data"),
+                    "start from a pool of earlier samples, from noise, or from the signals",
+                    "persistent",
+                ),
+                "pool": Option(positive(int), "number of persistent chains", 1000),
+                "restart": Option(share, "share of the chains drawn from the pool begun anew", 0.05),
+                "start_sigma": Option(
+                    positive(float),
+                    "chains start from Gaussian noise of this deviation, not from uniform noise",
+                ),
+                "inference_steps": Option(
+                    positive(int),
+                    "of new signals from noise; by default 20 times --steps, where chains go on",
+                ),
+                "steps": Option(positive(int), "per iteration", 20),
+                "step_size": Option(positive(float), "delta; sqrt(2) is a unit gradient step", 2**0.5),
+                "temperature": Option(
+                    at_least_zero(float), "of the noise; 1 samples the model itself", 0.01**2 / 2
+                ),
+            },
+            "learning": options.learning(
+                "late-cosine", 100, learning_rate=options.rate(5e-4), beta_1=options.beta_1(0.9)
+            ),
+            "watching": {
+                "negative": options.NEGATIVE,
+                "roll_back": options.ROLL_BACK,
+                "picture_every": options.PICTURES,
+            },
+        },
+        kind,
+        "descriptor",
     )
-    options.add_run(result)
-    kinds.add_options(result, "descriptor", DEFAULTS, SOURCE_DEFAULTS)
-    options.add_learning(result)
-    positive, at_least_zero = options.positive, options.at_least_zero
-    add = result.add_argument_group("model").add_argument
-    add("--width", type=positive(int), help="channels of the finest map")
-    options.add_stationary(add)
-    add("--kernel-size", type=options.kernel, metavar="N|TxHxW", help="of the convolutions")
-    options.add_bottom_up(add)
-    add("--activation", choices=[*networks.SMOOTH, "relu", "leaky_relu"], help="of the convolutions")
-    add("--outputs", type=positive(int), help="units whose sum is the score")
-    add("--initial-deviation", type=positive(float), help="standard deviation of initial weights")
-    add("--reference-sigma", type=positive(float),
-        help="standard deviation of the Gaussian reference; by default there is none")  # fmt: skip
-    add("--data-noise", type=at_least_zero(float), help="standard deviation of noise added to images")
-    add("--energy-penalty", type=at_least_zero(float), help="weight of the mean of f squared")
-    add("--penalized", choices=["f", "U"], help="what is squared there, score or energy")
-    add("--learning-rate", type=positive(float), help="of Adam")
-    add("--beta-1", type=at_least_zero(float), help="of Adam")
-    add = result.add_argument_group("Langevin dynamics").add_argument
-    add("--chains", choices=["persistent", "short-run", "data"],
-        help="start from a pool of earlier samples, from noise, or from the images")  # fmt: skip
-    add("--pool", type=positive(int), help="number of persistent chains")
-    add("--restart", type=options.share, help="share of the chains drawn from the pool begun anew")
-    add("--start-sigma", type=positive(float),
-        help="chains start from Gaussian noise of this deviation, not from uniform noise")  # fmt: skip
-    add("--inference-steps", type=positive(int),
-        help="of new images from noise; 20 times --steps by default, where chains go on")  # fmt: skip
-    add("--steps", type=positive(int), help="per iteration")
-    add("--step-size", type=positive(float), help="delta; sqrt(2) is a unit gradient step")
-    add("--temperature", type=at_least_zero(float), help="of the noise; 1 samples the model itself")
-    add = result.add_argument_group("watching").add_argument
-    add("--negative", metavar="SOURCE", help="images of another kind, for train.evaluate")
-    options.add_roll_back(add)
-    add("--picture-every", type=positive(int), help="epochs between pictures in TensorBoard")
-    return result
 
 
 def settle(given: dict) -> dict:
     """Return all settings of a run that was given some options."""
-    settings = kinds.settle("descriptor", given, DEFAULTS, SOURCE_DEFAULTS)
+    settings = options.settle("descriptor", table, given)
     options.check_roll_back(settings)
     return settings
 
@@ -103,7 +80,7 @@ def settle(given: dict) -> dict:
 def build(settings: dict, shape: tuple[int, ...], examples: int) -> Descriptor:
     """Make and compile the model that the settings describe."""
     keras.utils.set_random_seed(settings["seed"])
-    network = kinds.descriptor(shape, settings)
+    network = options.network("descriptor", "descriptor", shape, settings)
     langevin = Langevin(settings["steps"], settings["step_size"], settings["temperature"])
     inference = None
     if settings["inference_steps"]:
@@ -129,9 +106,7 @@ def build(settings: dict, shape: tuple[int, ...], examples: int) -> Descriptor:
 
 def watchers(model: Descriptor, settings: dict, images: data.Images, logs: Path) -> list:
     """Return the callbacks that show how learning goes."""
-    every = settings["picture_every"]
-    pictures = callbacks.TensorBoardPictures(logs, images.train, every, images.rate)
-    return [*options.roll_back(settings), pictures]
+    return [*options.roll_back(settings), report.pictures_of(images, settings, logs)]
 
 
 def figures(model: Descriptor, settings: dict, images: data.Images, run: runs.Run) -> dict:
@@ -140,10 +115,20 @@ def figures(model: Descriptor, settings: dict, images: data.Images, run: runs.Ru
     return report.scores(model, report.sets(images))
 
 
+RECIPE = learning.Recipe(
+    "descriptor",
+    "Learn a descriptor by Langevin samples of itself, into a run directory.",
+    table,
+    settle,
+    build,
+    watchers,
+    figures,
+)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    recipe = learning.Recipe("descriptor", parser(), settle, build, watchers, figures)
-    return learning.learn(recipe, argv)
+    return learning.learn(RECIPE, argv)
 
 
 if __name__ == "__main__":

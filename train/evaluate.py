@@ -8,26 +8,28 @@ import math
 
 import numpy as np
 
-from abp_tf import data, features, files, metrics, pictures, programs, runs
-from abp_tf.data.pipeline import Examples
+from abp_tf import data, files, metrics, programs, runs
+from abp_tf.data.examples import Examples
+from abp_tf.display import pictures
+from abp_tf.metrics import features
+from abp_tf.options import Option, positive
 
-from . import options, report
+from . import parsing, report
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the program's options."""
-    result = argparse.ArgumentParser(
-        prog="train.evaluate",
-        description="Reconstruct training, test and negative images by the same fresh inference and "
-        "tell over- and under-fitting from the errors; score them, where the model has an energy; "
-        "measure how far syntheses are from the images, where these have labels.",
+    return parsing.plain(
+        "train.evaluate",
+        "Reconstruct training, test and negative signals by the same fresh inference and judge over- "
+        "and under-fitting by the errors; score them, where the model has an energy; measure how far "
+        "syntheses are from the images, where these have labels.",
+        {
+            "run": Option(str, "directory of the run", required=True, form="DIR"),
+            "negative": Option(str, "signals of another sort; by default the run's", form="SOURCE"),
+            "count": Option(positive(int), "signals of each set, at most", 500),
+        },
     )
-    result.add_argument("--run", required=True, help="directory of the run")
-    result.add_argument("--negative", metavar="SOURCE", help="images of another kind")
-    result.add_argument(
-        "--count", type=options.positive(int), default=500, help="images of each set, at most"
-    )
-    return result
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +9,12 @@ from typing import NamedTuple
 
 import keras
 
-from abp_tf import callbacks, data, files, runs
-from abp_tf.data.pipeline import Examples
-from abp_tf.gallery import seen
+from abp_tf import callbacks, data, files, runs, signals
+from abp_tf.data.examples import Examples
+from abp_tf.display.gallery import seen
+from abp_tf.signals import SignalKind
 
-from . import kinds
+from . import options, parsing
 
 # What a resumed run may be given anew.
 CHANGEABLE = {"epochs"}
@@ -25,7 +25,8 @@ class Recipe(NamedTuple):
 
     Attributes:
         name: of the program, as config.json keeps it.
-        parser: of its options; those that were not given are absent from what it returns.
+        description: what it does, for --help.
+        table: makes its options for a kind of signal.
         settle: completes the options that were given to the settings of a run.
         build: makes and compiles the model from settings, the shape of a signal and the number of
             training examples.
@@ -35,7 +36,8 @@ class Recipe(NamedTuple):
     """
 
     name: str
-    parser: argparse.ArgumentParser
+    description: str
+    table: Callable[[SignalKind], options.Table]
     settle: Callable[[dict], dict]
     build: Callable[[dict, tuple[int, ...], int], keras.Model]
     watchers: Callable[[keras.Model, dict, data.Images, Path], list[keras.callbacks.Callback]]
@@ -44,7 +46,7 @@ class Recipe(NamedTuple):
 
 def learn(recipe: Recipe, argv: list[str] | None) -> int:
     """Begin a run, or go on with one; return the exit code of the program."""
-    given = vars(recipe.parser.parse_args(argv))
+    given = parsing.parse(recipe.name, recipe.description, recipe.table, argv)
     path, resume = given.pop("run"), given.pop("resume", False)
     if resume:
         run = runs.Run.open(path)
@@ -53,7 +55,7 @@ def learn(recipe: Recipe, argv: list[str] | None) -> int:
     else:
         settings = recipe.settle(given)
         images = runs.load_images(settings)
-        settings = kinds.enough(settings, len(images.train))
+        settings = enough(settings, len(images.train))
     shape = images.train.shape[1:]
     model = recipe.build(settings, shape, len(images.train))
     training = Examples(seen(model, images.train), runs.training_mask(settings, images))
@@ -62,7 +64,7 @@ def learn(recipe: Recipe, argv: list[str] | None) -> int:
     if not resume:
         run = runs.Run.create(path, recipe.name, settings, images)
     counts = f"{len(images.train)} training and {len(images.test)} test"
-    print(f"{counts} {settings['kind']}s of {shape}")
+    print(f"{counts} {signals.get(images.kind).plural} of {shape}")
 
     began = time.perf_counter()
     try:
@@ -86,6 +88,19 @@ def learn(recipe: Recipe, argv: list[str] | None) -> int:
     files.write_json(run.path / "metrics.json", metrics)
     print(f"Run {run.path}: model.keras, metrics.json, pictures/, logs/ (tensorboard --logdir {path})")
     return 0
+
+
+def enough(settings: dict, examples: int) -> dict:
+    """Return settings whose epochs have the least number of iterations, if none was given.
+
+    Args:
+        settings: of a run.
+        examples: for training.
+    """
+    one_pass, least = -(-examples // settings["batch_size"]), settings["least_steps_per_epoch"]
+    if settings["steps_per_epoch"] or one_pass >= least:
+        return settings
+    return {**settings, "steps_per_epoch": least}
 
 
 def rate(settings: dict, examples: int, name: str = "learning_rate"):

@@ -1,80 +1,36 @@
-"""Command-line options that several programs share."""
+"""The options of the training programs: one table for each program and kind of signal.
+
+The table is where a program's parser, its help, its configuration files and its settings come from
+(`train.parsing`).
+What belongs to a kind of signal is in `abp_tf.signals`, what belongs to one program in its own module,
+and what programs share is here.
+"""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Callable
 
-from abp_tf import masks, operators
+import keras
+
+from abp_tf import mask_files, masks, signals
 from abp_tf.callbacks import RollBack
-from abp_tf.data import mask_files
+from abp_tf.observation import operators
+from abp_tf.options import Option, at_least_zero, flag, positive
+from abp_tf.signals import SignalKind
 
+# Options by name, under the headings of --help.
+Table = dict[str, dict[str, Option]]
 
-def positive(kind: type) -> Callable:
-    """Return a parser of positive numbers."""
-
-    def parse(text):
-        value = kind(text)
-        if not 0 < value < float("inf"):
-            raise argparse.ArgumentTypeError(f"expected a positive {kind.__name__}, received {text}")
-        return value
-
-    parse.__name__ = kind.__name__
-    return parse
-
-
-def at_least_zero(kind: type) -> Callable:
-    """Return a parser of numbers of 0 or more."""
-
-    def parse(text):
-        value = kind(text)
-        if not 0 <= value < float("inf"):
-            raise argparse.ArgumentTypeError(f"expected {kind.__name__} of 0 or more, received {text}")
-        return value
-
-    parse.__name__ = kind.__name__
-    return parse
-
-
-def at_least(least: int) -> Callable:
-    """Return a parser of integers of `least` or more."""
-
-    def parse(text):
-        value = int(text)
-        if value < least:
-            raise argparse.ArgumentTypeError(f"expected {least} or more, received {text}")
-        return value
-
-    parse.__name__ = "int"
-    return parse
-
-
-def share(text: str) -> float:
-    """Parse a number in [0, 1]."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a share in [0, 1], received {text}")
-    return value
-
-
-def size(text: str) -> int | list[int]:
-    """Parse "64", for a square, or "48x64", height by width."""
-    return _sides(text, 2, "a side such as 64, or height x width such as 48x64")
-
-
-def kernel(text: str) -> int | list[int]:
-    """Parse "4", the same along all sides, or "3x4x4", frames by height by width."""
-    return _sides(text, 3, "a side such as 4, or frames x height x width such as 3x4x4")
-
-
-def _sides(text: str, count: int, form: str) -> int | list[int]:
-    try:
-        sides = [int(side) for side in text.lower().split("x")]
-    except ValueError:
-        sides = []
-    if len(sides) not in (1, count) or min(sides, default=0) < 1:
-        raise argparse.ArgumentTypeError(f"expected {form}, received {text!r}")
-    return sides if len(sides) == count else sides[0]
+# The networks that a program learns.
+PARTS = {
+    "generator": ("generator",),
+    "descriptor": ("descriptor",),
+    "coopnets": ("generator", "descriptor"),
+}
+# Of the options that a run with both networks has twice, those of the descriptor.
+PREFIXED = ("width", "kernel_size", "activation", "levels", "padding")
 
 
 def mask(text: str) -> str:
@@ -114,71 +70,129 @@ def observe(text: str) -> str:
     return text
 
 
-def add_run(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where to learn."""
-    add = parser.add_argument
-    add("--run", required=True, help="directory to write; it must not exist, but for --resume")
-    add("--resume", action="store_true", help="continue an interrupted run with its own settings")
+def masking(kinds: list[SignalKind], purpose: str) -> Option:
+    """Return the option that says what is observed of signals of some kinds."""
+    lines = [line for kind in kinds for line in (*kind.masks.values(), *kind.stored_masks)]
+    return Option(mask, f"{purpose}: {'; '.join(dict.fromkeys(lines))}", form="SPEC")
 
 
-def add_mask(add: Callable, purpose: str) -> None:
-    """Add the option that says what is observed of images."""
-    add("--mask", type=mask, metavar="SPEC",
-        help=f"{purpose}: pepper:0.5 hides half of the pixels, squares:0.5:3 squares of 3x3, block:9 "
-        "one square of 9x9, which moves in a clip, frames:0.5 half of its frames, gap:2000 so many "
-        "samples of a sound; folder:PATH reads masks of the names of the image files, white where a "
-        "pixel is observed and black where it is hidden; npz:PATH[:KEY] an array [n, h, w] of them, "
-        "1 = observed, 0 = hidden, in the order of the images")  # fmt: skip
+def learning(schedule: str, batch_size: int, **rates: Option) -> dict[str, Option]:
+    """Return the options that say how long to learn, and how fast."""
+    return {
+        "epochs": Option(positive(int), "passes over the examples", 20),
+        "steps_per_epoch": Option(positive(int), "iterations in an epoch; by default one pass"),
+        "least_steps_per_epoch": Option(positive(int), "and at least so many", 1),
+        "batch_size": Option(positive(int), "examples per iteration", batch_size),
+        **rates,
+        "schedule": Option(
+            ("constant", "cosine", "late-cosine"),
+            "of the learning rate",
+            schedule,
+        ),
+        "precision": Option(("float32", "mixed_bfloat16"), "of networks", "float32"),
+        "seed": Option(int, "of weights, noise and order", 0),
+    }
 
 
-def add_learning(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say how long to learn, and how fast."""
-    add = parser.add_argument_group("learning").add_argument
-    add("--epochs", type=positive(int), help="passes over the images")
-    add("--steps-per-epoch", type=positive(int),
-        help="iterations in an epoch, where one pass over a small set is too short")  # fmt: skip
-    add("--least-steps-per-epoch", type=positive(int),
-        help="and at least so many, if that number is not given")  # fmt: skip
-    add("--batch-size", type=positive(int), help="images per iteration")
-    add("--schedule", choices=["constant", "cosine", "late-cosine"],
-        help="of the learning rate: cosine goes down to 5 %%, late-cosine to 10 %% in the second half "
-        "of the run")  # fmt: skip
-    add("--precision", choices=["float32", "mixed_bfloat16"], help="that networks compute in")
-    add("--seed", type=int, help="of weights, noise and order")
+def rate(value: float) -> Option:
+    """Return the option of a learning rate."""
+    return Option(positive(float), "learning rate of Adam", value)
 
 
-def add_network(add: Callable) -> None:
-    """Add the options of top-down networks that are not for images."""
-    add("--levels", type=positive(int), help="how often a texture or the frames of a clip are doubled")
-    add("--time-levels", type=int, help="how often the number of frames is doubled")
-    add("--factors", type=positive(int), nargs="+", help="by how much each layer lengthens a sound")
-    add("--base", type=size, metavar="N|HxW", help="coarsest map of frames that are not stationary")
-    add("--padding", choices=["valid", "same"],
-        help="of transposed convolutions of textures, sounds and, in time, clips: valid has latents "
-        "beyond the border, where same fades")  # fmt: skip
-    add_stationary(add)
+def beta_1(value: float) -> Option:
+    """Return the option of the decay of a mean of gradients."""
+    return Option(at_least_zero(float), "decay of Adam's mean of gradients", value)
 
 
-def add_bottom_up(add: Callable, prefix: str = "") -> None:
-    """Add the options of bottom-up networks that are not for images."""
-    add(f"--{prefix}levels", type=positive(int),
-        help="number of strided convolutions, for textures, sounds and clips")  # fmt: skip
-    add("--stride", type=positive(int), help="of convolutions of sounds")
-    add(f"--{prefix}padding", choices=["valid", "same"],
-        help="of convolutions of textures and sounds")  # fmt: skip
+ROLL_BACK = Option(
+    bool,
+    "back to the last good epoch if in trouble; with --schedule constant",
+    False,
+)
+NEGATIVE = Option(str, "signals of another sort, for the error curves", form="SOURCE")
+PICTURES = Option(positive(int), "epochs between pictures in TensorBoard", 5)
+CURVES = Option(positive(int), "epochs between points of the error curves", 5)
 
 
-def add_stationary(add: Callable) -> None:
-    """Add the option of networks for clips."""
-    add("--stationary", action=argparse.BooleanOptionalAction,
-        help="whether clips are stationary in space as well as in time")  # fmt: skip
+def of_kind(kind: SignalKind, program: str) -> Table:
+    """Return the options of data and networks of a kind, with the defaults of what they feed."""
+    forms = "; ".join(kind.sources.values())
+    source = Option(str, forms, kind.source, form="SOURCE")
+    table: Table = {"data": {"data": source, **_with_defaults(kind.loader, program)}}
+    for part in PARTS[program]:
+        table[part] = {
+            prefixed(name, program, part): option
+            for name, option in _with_defaults(getattr(kind, part), program).items()
+            if prefixed(name, program, part) not in flat(table)  # one for both networks
+        }
+    return table
 
 
-def add_roll_back(add: Callable) -> None:
-    """Add the option of energies that goes back at signs of trouble."""
-    add("--roll-back", action="store_true",
-        help="at a sign of trouble, or a step that is not finite, go back to the last good epoch with "
-        "half of the learning rate; needs --schedule constant")  # fmt: skip
+def prefixed(name: str, program: str, part: str) -> str:
+    """Return what the option of a network is called in a program."""
+    both = len(PARTS[program]) > 1 and part == "descriptor" and name in PREFIXED
+    return f"descriptor_{name}" if both else name
+
+
+def _with_defaults(part: signals.Part, program: str) -> dict[str, Option]:
+    return {
+        name: dataclasses.replace(option, default=part.default(name))
+        for name, option in part.options.items()
+        if option.only in (None, program)
+    }
+
+
+def complete(table: Table, kind: SignalKind, program: str) -> Table:
+    """Return a program's table with the defaults that its kind of signal has for it."""
+    own = kind.defaults[program]
+    return {
+        heading: {
+            name: dataclasses.replace(option, default=own.get(name, option.default))
+            for name, option in group.items()
+        }
+        for heading, group in table.items()
+    }
+
+
+def flat(table: Table) -> dict[str, Option]:
+    """Return the options of all headings."""
+    return {name: option for group in table.values() for name, option in group.items()}
+
+
+def settle(program: str, table: Callable[[SignalKind], Table], given: dict) -> dict:
+    """Complete options that were given to the settings of a run.
+
+    Args:
+        program: its name, "generator", "descriptor" or "coopnets".
+        table: makes its options for a kind of signal.
+        given: options by name; `kind` for one.
+
+    Raises:
+        ValueError: an option belongs to another kind of signal, or no source is given.
+    """
+    kind = signals.get(given.get("kind", "image"))
+    known = flat(table(kind))
+    refuse_others(table, kind, set(given) - known.keys() - {"kind"})
+    settings = {name: option.default for name, option in known.items()}
+    source = given.get("data", settings["data"])
+    if source is None:
+        forms = "; ".join(kind.sources.values())
+        raise ValueError(f"--data: expected a source of --kind {kind.name}, received none: {forms}.")
+    better = kind.source_defaults.get(program, {}).get(source, {})
+    return {"kind": kind.name, **settings, **better, **given}
+
+
+def refuse_others(table: Callable, kind: SignalKind, names: set[str]) -> None:
+    """Refuse options that there are not, or not for this kind of signal."""
+    if not names:
+        return
+    told = ", ".join(map(flag, sorted(names)))
+    elsewhere = [one for one in signals.names() if names & flat(table(signals.get(one))).keys()]
+    if elsewhere:
+        raise ValueError(
+            f"{told}: not an option of --kind {kind.name}, but of {', '.join(elsewhere)}. Leave it out."
+        )
+    raise ValueError(f"{told}: there is no such option; --help lists those there are.")
 
 
 def check_roll_back(settings: dict) -> None:
@@ -190,3 +204,19 @@ def check_roll_back(settings: dict) -> None:
 def roll_back(settings: dict) -> list[RollBack]:
     """Return the callback, if it was asked for."""
     return [RollBack()] if settings["roll_back"] else []
+
+
+def network(part: str, program: str, shape: tuple[int, ...], settings: dict, **more) -> keras.Model:
+    """Build a network of a run as its settings describe it.
+
+    Args:
+        part: "generator" or "descriptor".
+        program: that the settings are of.
+        shape: of a signal.
+        settings: of the run.
+        **more: keywords of the builder; None is left to it.
+    """
+    kind = signals.get(settings["kind"])
+    build: signals.Part = getattr(kind, part)
+    own = {name: settings.get(prefixed(name, program, part)) for name in build.options}
+    return kind.make(build, shape, own, dtype=settings["precision"], **more)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import functools
+from collections.abc import Mapping
 from pathlib import Path, PurePath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from abp_tf import Generator, checks, data, files, masks, media, metrics, pictures, programs, runs
-from abp_tf.data import mask_files
+from abp_tf import Generator, checks, data, files, mask_files, metrics, programs, runs, signals
+from abp_tf.display import pictures
+from abp_tf.options import Option, at_least, positive
 from abp_tf.results import PosteriorSamples
 
-from . import options, report
+from . import options, parsing, report
 
 # Images in the grid.
 _SHOWN = 10
@@ -25,8 +27,6 @@ CONVERGENCE = {
     "effective_samples_minimum": ("effective_samples", np.min),
     "effective_samples_maximum": ("effective_samples", np.max),
 }
-# Points of the curve of a sound's deviations, each the mean of a piece of it.
-_POINTS = 1000
 
 
 class Damaged(NamedTuple):
@@ -37,14 +37,16 @@ class Damaged(NamedTuple):
         mask: bool `[n, h, w]`, 1 = observed; None: the operator of the run observes the images.
         truth: the whole images; None: it is not known.
         names: of the files to write, without suffixes.
-        rate: samples or frames per second, of sounds and clips.
+        kind: of signal.
+        header: what their files hold besides; see `data.Signals`.
     """
 
     signal: np.ndarray
     mask: np.ndarray | None
     truth: np.ndarray | None
     names: list[str]
-    rate: float | None = None
+    kind: signals.SignalKind
+    header: Mapping[str, Any]
 
 
 class Recovered(NamedTuple):
@@ -61,37 +63,61 @@ class Recovered(NamedTuple):
     drawn: PosteriorSamples | None = None
 
 
+# Of the program, by name.
+OPTIONS = {
+    "run": Option(str, "directory of the run", required=True, form="DIR"),
+    "data": Option(
+        str,
+        "the signals: a source as of train.generator, brought to the form of the run's own; or train, "
+        "or test, for those of the run, with its masks",
+        required=True,
+        form="SOURCE",
+    ),
+    "mask": options.masking(
+        [signals.get(name) for name in signals.names()],
+        "what is hidden; the truth is known where it is hidden by this program",
+    ),
+    "truth": Option(str, "the same signals complete, where --data holds damaged ones", form="SOURCE"),
+    "samples": Option(
+        at_least(2),
+        "recover by the mean of K samples, and write how much they deviate: of a generator, samples of "
+        "the posterior; of other models, completions with K seeds",
+        form="K",
+    ),
+    "chains": Option(
+        positive(int),
+        "of a generator: chains that the samples of a signal come from, a divisor of K; by default one "
+        "for each; fewer take less time. R-hat needs 2 chains of 4 samples, the effective sample size "
+        "chains of 10",
+        form="C",
+    ),
+    "restarts": Option(
+        at_least(2),
+        "of a generator: infer latents by K chains and keep those of least energy, where chains get "
+        "stuck; not with --samples",
+        form="K",
+    ),
+    "count": Option(positive(int), "signals, at most", 100),
+    "seed": Option(int, "of inference, and of masks that are drawn", 0),
+    "out": Option(
+        str,
+        "directory to write, new or empty: observed/, recovered/, deviation/, grid.png, recovery.npz "
+        "and recovery.json",
+        required=True,
+        form="DIR",
+    ),
+}
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the program's options."""
-    result = argparse.ArgumentParser(
-        prog="train.recover",
-        description="Recover damaged images with the model of a run: pictures of what was observed, of "
-        "what was recovered and of how uncertain it is; and, where the truth is known, the errors on "
-        "hidden entries. Of a run with --observe, images are observed by its operator.",
+    return parsing.plain(
+        "train.recover",
+        "Recover damaged signals with the model of a run: files of what was observed, of what was "
+        "recovered and of how uncertain it is; and, where the truth is known, the errors on hidden "
+        "entries. Of a run with --observe, signals are observed by its operator.",
+        OPTIONS,
     )
-    add = result.add_argument
-    add("--run", required=True, help="directory of the run")
-    add("--data", required=True, metavar="SOURCE",
-        help="the images: a source as of train.generator, brought to the size and colour of the run's "
-        "own; or train, or test, for those of the run, with its masks")  # fmt: skip
-    options.add_mask(add, "what is hidden; the truth is known where it is hidden by this program")
-    add("--truth", metavar="SOURCE", help="the same images complete, where --data holds damaged ones")
-    add("--samples", type=options.at_least(2), metavar="K",
-        help="recover by the mean of K samples, and write how much they deviate: of a generator, "
-        "samples of the posterior; of other models, completions with K seeds")  # fmt: skip
-    add("--chains", type=options.positive(int), metavar="C",
-        help="of a generator: chains that the samples of an image come from, a divisor of K; one for "
-        "each by default, fewer take less time. R-hat needs 2 chains of 4 samples or more, the "
-        "effective sample size chains of 10")  # fmt: skip
-    add("--restarts", type=options.at_least(2), metavar="K",
-        help="of a generator: infer the latents of each image by K chains and keep the one of least "
-        "energy, where chains get stuck; not with --samples")  # fmt: skip
-    add("--count", type=options.positive(int), default=100, help="images, at most; default: 100")
-    add("--seed", type=int, default=0, help="of inference, and of masks that are drawn; default: 0")
-    add("--out", required=True, metavar="DIR",
-        help="directory to write, new or empty: observed/, recovered/, deviation/, grid.png, "
-        "recovery.npz and recovery.json")  # fmt: skip
-    return result
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -152,15 +178,16 @@ def load(run: runs.Run, model, arguments: argparse.Namespace) -> Damaged:
     observed = settings.get("observe")
     if observed and spec:
         raise ValueError(f"--mask: images are observed by the run's own {observed!r}. Leave it out.")
-    stored, rate = mask_files.is_stored(spec), run.config["data"].get("rate")
-    like = functools.partial(runs.load_like, settings=settings, shape=model.signal_shape, rate=rate)
+    stored, kind = mask_files.is_stored(spec), signals.get(settings["kind"])
+    like = functools.partial(
+        runs.load_like, settings=settings, shape=model.signal_shape, header=run.config["data"]
+    )
     if own:
         images = run.load_images()
     else:
         images = like(arguments.data, limit=count, mask=spec if stored else None)
     if stored and own:
-        limited = settings["limit"] is not None
-        images = mask_files.attach(images, spec, crop=settings["crop"], limited=limited)
+        images = runs.attach_masks(images, spec, settings)
     part = report.sets(images).get(arguments.data if own else "train")
     if part is None:
         raise ValueError("--data: the run has no test images. Give train, or another source.")
@@ -172,7 +199,7 @@ def load(run: runs.Run, model, arguments: argparse.Namespace) -> Damaged:
         if spec and not stored:
             raise ValueError("--mask: the run's images have masks of their own. Leave it out.")
     elif not observed:
-        mask = _drawn(arguments, settings if own else {}, len(truth), truth.shape[1:-1])
+        mask = _drawn(kind, arguments, settings if own else {}, truth)
     if arguments.truth:
         # By names they may be anywhere among the images.
         complete = like(arguments.truth, limit=None if own or names else count)
@@ -182,18 +209,20 @@ def load(run: runs.Run, model, arguments: argparse.Namespace) -> Damaged:
         None if mask is None else mask[:count],
         None if truth is None else truth[:count],
         files.stems(names or [f"{place:05}" for place in places])[:count],
-        rate,
+        kind,
+        images.header,
     )
 
 
-def _drawn(arguments, settings: dict, count: int, shape: tuple[int, ...]) -> np.ndarray:
+def _drawn(kind: signals.SignalKind, arguments, settings: dict, images: np.ndarray) -> np.ndarray:
     """Draw masks: those that were asked for, or those of the run, as it draws them itself."""
+    count, shape = len(images), images.shape[1:]
     if arguments.mask:
-        return masks.parse(arguments.mask)(count, shape, arguments.seed)
+        return kind.draw_masks(arguments.mask, count, shape, arguments.seed)
     spec = settings.get("mask")
     if spec is None or mask_files.is_stored(spec):
         raise ValueError(f"--mask: nothing says what is hidden of these images. {checks.POLARITY}")
-    return masks.parse(spec)(count, shape, settings["seed"])
+    return kind.draw_masks(spec, count, shape, settings["seed"])
 
 
 def _matching(complete: data.Signals, names: list[str] | None, places: np.ndarray, source: str):
@@ -287,37 +316,21 @@ def write(out: Path, model, damaged: Damaged, found: Recovered) -> None:
     shown["recovered"] = found.signal
     if found.deviation is not None:
         arrays["deviation"] = found.deviation
-        if found.deviation.ndim == 3:
-            _draw_deviations(out / "deviation", damaged, found.deviation)
-        else:  # values in [-1, 1] have a standard deviation in [0, 1]: black to white
-            shown["deviation"] = 2 * found.deviation - 1
-    for folder, signals in shown.items():
-        for name, signal in zip(damaged.names, signals, strict=True):
-            media.save(out / folder / name, signal, damaged.rate)
+        for name, one in zip(damaged.names, found.deviation, strict=True):
+            damaged.kind.save_deviation(out / "deviation" / name, one, damaged.header)
+    for folder, part in shown.items():
+        for name, signal in zip(damaged.names, part, strict=True):
+            damaged.kind.save(out / folder / name, signal, damaged.header)
+    if found.deviation is not None and damaged.kind.deviation_drawn:
+        # Values in [-1, 1] have a standard deviation in [0, 1]: black to white.
+        shown["deviation"] = 2 * found.deviation - 1
     if damaged.truth is not None:
         shown["truth"] = damaged.truth
-    report.save_rows(out / "grid.png", {key: part[:_SHOWN] for key, part in shown.items()})
+    report.save_rows(
+        out / "grid.png", damaged.kind, {key: part[:_SHOWN] for key, part in shown.items()}
+    )
     with files.aside(out / "recovery.npz") as path:
         np.savez_compressed(path, name=np.array(damaged.names), **arrays)
-
-
-def _draw_deviations(folder: Path, damaged: Damaged, deviations: np.ndarray) -> None:
-    """Draw the deviation of each sound over time: as a sound itself it would tell nothing."""
-    rate = damaged.rate or 1
-    pieces = min(_POINTS, deviations.shape[1])
-    starts = np.arange(pieces) * deviations.shape[1] // pieces
-    means = np.add.reduceat(deviations[..., 0], starts, axis=1) / np.diff(
-        starts, append=deviations.shape[1]
-    )
-    for name, one in zip(damaged.names, means, strict=True):
-        points = list(zip(starts / rate, one, strict=True))
-        pictures.curves(
-            folder / f"{name}.png",
-            {"standard deviation": points},
-            "of samples of the recovered sound, in [0, 1]",
-            name,
-            "time (s)" if damaged.rate else "time (samples)",
-        )
 
 
 if __name__ == "__main__":

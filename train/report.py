@@ -11,17 +11,16 @@ from abp_tf import (
     callbacks,
     data,
     interpolation,
-    masks,
-    media,
+    mask_files,
     metrics,
     networks,
-    pictures,
     runs,
+    signals,
     synthesize_at,
 )
-from abp_tf.data import mask_files
-from abp_tf.data.pipeline import Examples
-from abp_tf.gallery import seen, show
+from abp_tf.data.examples import Examples
+from abp_tf.display import pictures
+from abp_tf.display.gallery import seen, show
 
 
 def sets(images: data.Signals) -> dict[str, Examples]:
@@ -36,7 +35,7 @@ def sets(images: data.Signals) -> dict[str, Examples]:
 def negatives(source: str, settings: dict, images: data.Signals) -> Examples:
     """Load signals of another sort, brought to the form of the run's own."""
     shape = images.train.shape[1:]
-    return Examples(runs.load_like(source, settings, shape, images.rate).train)
+    return Examples(runs.load_like(source, settings, shape, images.header).train)
 
 
 def errors(model, part: Examples, count: int = 300) -> dict:
@@ -72,6 +71,12 @@ def curves(model, settings: dict, images: data.Signals) -> callbacks.ErrorCurves
     return callbacks.ErrorCurves(watched, every=settings["curve_every"])
 
 
+def pictures_of(images: data.Signals, settings: dict, logs: Path) -> callbacks.TensorBoardPictures:
+    """Return the callback that shows the model's signals in TensorBoard."""
+    every, mask = settings["picture_every"], images.train_mask
+    return callbacks.TensorBoardPictures(logs, images.train, every, images.rate, mask, kind=images.kind)
+
+
 def completed(model, part: Examples) -> np.ndarray:
     """Return images as they are, or completed by the model where only a part is known."""
     return part.signal if part.mask is None else model.inpaint(part.signal, part.mask)
@@ -94,7 +99,7 @@ def write_pictures(model, images: data.Signals, directory: Path, mask: str | Non
         images: what it learned from, and test images.
         directory: to write to; it exists.
         mask: specification of what to hide of complete images for inpainting, see
-            `abp_tf.masks.parse`; that of `default_mask` by default.
+            `abp_tf.masks.parse`; that of the kind of signal by default.
 
     Returns:
         The paths.
@@ -103,34 +108,36 @@ def write_pictures(model, images: data.Signals, directory: Path, mask: str | Non
     parts = sets(images)
     source = parts.get("test", parts["train"])
     source = source if len(source.signal) >= few else parts["train"]
+    kind = signals.get(images.kind)
     drawn = show(model, source.signal, source.mask)
-    shown = {name: part.picture() for name, part in drawn.items()}
-    if source.signal.ndim == 4 and networks.resizable(_entrance(model)):  # a texture
-        sides = [3 * side for side in model.signal_shape[:-1]]
-        shown["larger"] = pictures.grid(synthesize_at(model, sides), 1, scale=1, gap=0)
-    if source.signal.ndim != 4:  # a picture does not tell all of a sound or a clip
+    shown = {name: kind.picture(*part) for name, part in drawn.items()}
+    if kind.enlarged > 1 and networks.resizable(_entrance(model)):
+        sides = [kind.enlarged * side for side in model.signal_shape[:-1]]
+        shown["larger"] = pictures.grid(kind.tiles(synthesize_at(model, sides)), 1, scale=1, gap=0)
+    if not kind.drawn_whole:
         for number, signal in enumerate(drawn["synthesis"].signals[:4]):
-            media.save(directory / f"synthesis-{number}", signal, images.rate, mp4=True)
+            kind.save(directory / f"synthesis-{number}", signal, images.header, every_format=True)
     if hasattr(model, "reconstruct"):
         labelled = []
         for name, part in parts.items():
             signal, known, _ = part.rows(0, few)
             labelled += [(name, pictures.visible(signal, known))]
             labelled += [("reconstructed", model.reconstruct(seen(model, signal), known))]
-        shown["reconstruction"] = _rows(labelled)
+        shown["reconstruction"] = _rows(kind, labelled)
     if hasattr(model, "interpolate") and len(source.signal) >= 2:
         pair = source.rows(0, 2)
         ways = [
             model.interpolate(seen(model, pair.signal), way(few), mask=pair.mask)
             for way in (interpolation.line, interpolation.arc)
         ]
-        shown["line_and_arc"] = _rows(zip(["line", "arc"], ways, strict=True))
+        shown["line_and_arc"] = _rows(kind, zip(["line", "arc"], ways, strict=True))
     if model.observation is None:
-        shown["inpainting"] = _inpainting(model, source.rows(0, few), mask)
+        shown["inpainting"] = _inpainting(kind, model, source.rows(0, few), mask)
     elif (observed := observed_images(model, source.signal[:few])) is not None:
         truth = source.signal[:few]
         found = model.reconstruct(seen(model, truth))
-        shown["recovery"] = _rows([("observed", observed), ("recovered", found), ("truth", truth)])
+        labelled = [("observed", observed), ("recovered", found), ("truth", truth)]
+        shown["recovery"] = _rows(kind, labelled)
     paths = []
     for name, picture in shown.items():
         paths.append(directory / f"{name}.png")
@@ -143,20 +150,15 @@ def _entrance(model) -> keras.Model:
     return getattr(model, "generator", model).network
 
 
-def default_mask(shape: tuple[int, ...]) -> str:
-    """Return what to hide of a signal: half of the pixels or frames, or a tenth of a sound."""
-    return {2: f"gap:{-(-shape[0] // 10)}", 3: "pepper:0.5", 4: "frames:0.5"}[len(shape)]
-
-
-def _rows(labelled) -> np.ndarray:
-    """Draw pairs of a label and signals of any kind, a row each."""
+def _rows(kind: signals.SignalKind, labelled) -> np.ndarray:
+    """Draw pairs of a label and signals, a row each."""
     labels, batches = zip(*labelled, strict=True)
-    return pictures.rows([media.tiles(batch) for batch in batches], labels)
+    return pictures.rows([kind.tiles(batch) for batch in batches], labels)
 
 
-def save_rows(path: Path, rows: dict[str, np.ndarray]) -> None:
-    """Write a picture of signals of any kind, a labelled row each."""
-    pictures.save_png(path, _rows(rows.items()))
+def save_rows(path: Path, kind: signals.SignalKind, rows: dict[str, np.ndarray]) -> None:
+    """Write a picture of signals, a labelled row each."""
+    pictures.save_png(path, _rows(kind, rows.items()))
 
 
 def observed_images(model, images: np.ndarray) -> np.ndarray | None:
@@ -172,17 +174,18 @@ def observed_images(model, images: np.ndarray) -> np.ndarray | None:
     return observed
 
 
-def _inpainting(model, part: Examples, mask: str | None) -> np.ndarray:
+def _inpainting(kind: signals.SignalKind, model, part: Examples, mask: str | None) -> np.ndarray:
     """Draw what is observed, inpainted, and, where it is known, the truth."""
     signal, known, _ = part
     truth = {}
     if known is None:
         # Of images with masks of their own there are some that are complete, those for testing.
-        spec = default_mask(signal.shape[1:]) if mask is None or mask_files.is_stored(mask) else mask
-        known, truth = masks.parse(spec)(len(signal), signal.shape[1:-1], 0), {"truth": signal}
+        shape, drawn = signal.shape[1:], mask is not None and not mask_files.is_stored(mask)
+        spec = mask if drawn else kind.default_mask(shape)
+        known, truth = kind.draw_masks(spec, len(signal), shape, 0), {"truth": signal}
     rows = {
         "observed": pictures.visible(signal, known),
         "inpainted": model.inpaint(signal, known),
         **truth,
     }
-    return _rows(rows.items())
+    return _rows(kind, rows.items())

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import functools
+from types import MappingProxyType
 
 import keras
 import tensorflow as tf
 
-from abp_tf import checks, observation
+from abp_tf import checks
 from abp_tf.baselines import mirror
+from abp_tf.models import stateless
 from abp_tf.models.batches import unpack
 from abp_tf.models.latent_model import LatentModel
+from abp_tf.observation import masking
 from abp_tf.sampling import Descent
 from abp_tf.sampling.random import PRIOR, later, row_seeds, training_seeds
 
@@ -52,13 +54,15 @@ class GAN(LatentModel):
         (4, 16, 16, 1)
     """
 
-    adjustable = {
-        "sigma": functools.partial(checks.positive, "GAN", "sigma"),
-        "penalty": functools.partial(checks.not_negative, "GAN", "penalty"),
-        "inference": functools.partial(checks.instance, "GAN", "inference", Descent),
-        "value_range": checks.value_range,
-        "seed": functools.partial(checks.integer, "GAN", "seed"),
-    }  # fmt: skip
+    adjustable = MappingProxyType(
+        {
+            "sigma": checks.positive,
+            "penalty": checks.not_negative,
+            "inference": checks.instance_of(Descent),
+            "value_range": checks.value_range,
+            "seed": checks.integer,
+        }
+    )
     independent_rows = False  # no chain runs through the networks while they learn
 
     def __init__(
@@ -104,9 +108,9 @@ class GAN(LatentModel):
         signal, mask, index = unpack(batch)
         latent = self.prior.draw(training_seeds(self.seed, PRIOR, self.iteration.value, index))
         with tf.GradientTape(persistent=True) as tape:
-            drawn = tf.cast(self.network(latent, training=True), tf.float32)
-            of_drawn = self._judge(drawn, mask)
-            of_data, steepness = self._judge_data(signal, mask)
+            drawn, of_network = stateless.call(self.network, latent)
+            of_drawn, moving = stateless.call(self.discriminator, mirror.view(drawn, mask))
+            of_data, steepness, moving = self._judge(signal, mask, moving)
             misled = tf.reduce_mean(tf.nn.softplus(-of_drawn))
             told = tf.reduce_mean(tf.nn.softplus(-of_data) + tf.nn.softplus(of_drawn))
             penalized = told + 0.5 * self.penalty * steepness
@@ -117,6 +121,8 @@ class GAN(LatentModel):
 
         def write():
             self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            stateless.assign(self.network, of_network)
+            stateless.assign(self.discriminator, moving)
 
         means = {"loss": misled, "discriminator_loss": told, "margin": of_data - of_drawn}
         finite = [misled, penalized, *gradients]
@@ -127,17 +133,14 @@ class GAN(LatentModel):
         networks = (self.network, self.discriminator)
         return [(self.optimizer, [v for part in networks for v in part.trainable_variables])]
 
-    def _judge(self, signal, mask):
-        return self.discriminator(mirror.view(signal, mask), training=True)
-
-    def _judge_data(self, signal, mask):
-        """Return logits, and the mean of their squared gradients at the data."""
-        if not self.penalty:
-            return self._judge(signal, mask), 0.0
+    def _judge(self, signal, mask, moving) -> tuple:
+        """Return logits of data, the mean of their squared gradients, and the moving statistics."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(signal)
-            logit = self._judge(signal, mask)
-        return logit, tf.reduce_mean(observation.square(tape.gradient(logit, signal)))
+            logit, moving = stateless.call(self.discriminator, mirror.view(signal, mask), moving)
+        if not self.penalty:
+            return logit, 0.0, moving
+        return logit, tf.reduce_mean(masking.square(tape.gradient(logit, signal))), moving
 
     def remedy(self) -> str:
         """Return what diverged, and what to change."""

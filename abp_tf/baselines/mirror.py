@@ -5,8 +5,10 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from abp_tf.networks.blocks import DOWN, FLATTEN
+
 _CONVOLUTIONS = {
-    getattr(keras.layers, f"Conv{rank}D{kind}"): getattr(keras.layers, f"Conv{rank}D")
+    getattr(keras.layers, f"Conv{rank}D{kind}"): DOWN[rank]
     for rank in (1, 2, 3)
     for kind in ("", "Transpose")
 }
@@ -53,7 +55,7 @@ def discriminator(network: keras.Model, activation: str = "leaky_relu") -> keras
         A `keras.Model` to `[n, 1]`.
     """
     shown, x, _ = _mirror(network, activation, "discriminator")
-    x = keras.layers.Flatten(name="features")(x)
+    x = FLATTEN(name="features")(x)
     x = keras.layers.Dense(1, dtype="float32", name="logit")(x)
     return keras.Model(shown, x, name="discriminator")
 
@@ -97,7 +99,7 @@ def _reversed(layer, x, channels, activation, name):
     options = {"activation": activation, "dtype": dtype, "name": name}
     if isinstance(layer, keras.layers.Dense):
         if len(layer.output.shape) < len(x.shape):
-            x = keras.layers.Flatten(dtype=dtype)(x)
+            x = FLATTEN(dtype=dtype)(x)
         return keras.layers.Dense(channels, **options)(x)
     convolution = _CONVOLUTIONS[type(layer)]
     return convolution(channels, layer.kernel_size, layer.strides, padding=layer.padding, **options)(x)

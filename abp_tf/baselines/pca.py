@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from abp_tf import checks
-from abp_tf.data import pipeline
+from abp_tf.data import examples
 from abp_tf.sampling.random import PRIOR, row_normal, row_seeds
 
 _ROWS = 500  # posteriors held at a time
@@ -85,7 +85,7 @@ class PCA:
                 f"{type(signal).__name__} of shape {np.shape(signal)}. Collect datasets into arrays."
             )
         shape = np.shape(signal)[1:]
-        data = pipeline.examples(x, shape, self.value_range)
+        data = examples.examples(x, shape, self.value_range)
         count, entries = len(data.signal), int(np.prod(shape))
         if self.components >= min(count, entries):
             raise ValueError(
@@ -206,7 +206,7 @@ class PCA:
         """
         self._check_fitted()
         parts = {"signal": signals} if mask is None else {"signal": signals, "mask": mask}
-        data = pipeline.examples(parts, self.signal_shape, self.value_range)
+        data = examples.examples(parts, self.signal_shape, self.value_range)
         flat = data.signal.reshape(len(data.signal), -1).astype(np.float64)
         if mask is None:
             seen = np.ones_like(flat)
@@ -239,7 +239,7 @@ class PCA:
             float32 `[n, *signal_shape]`: observed entries untouched.
         """
         self._check_fitted()
-        signal, full, _ = pipeline.incomplete(signals, mask, seed, self.signal_shape, self.value_range)
+        signal, full, _ = examples.incomplete(signals, mask, seed, self.signal_shape, self.value_range)
         return np.where(full, signal, self.reconstruct(signals, mask))
 
     def synthesize(self, count: int, seed=0) -> np.ndarray:

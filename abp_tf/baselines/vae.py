@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 import math
+from types import MappingProxyType
 
 import keras
 import tensorflow as tf
 
-from abp_tf import checks, observation
+from abp_tf import checks
 from abp_tf.baselines import mirror
+from abp_tf.models import stateless
 from abp_tf.models.batches import unpack
 from abp_tf.models.latent_model import LatentModel
+from abp_tf.observation import masking
 from abp_tf.sampling import Descent
 from abp_tf.sampling.random import CHAIN, LATENT, PRIOR, later, row_normal, row_seeds, training_seeds
-
-METHODS = ("gradient", "gibbs")
 
 
 @keras.saving.register_keras_serializable(package="abp_tf")
@@ -60,12 +60,14 @@ class VAE(LatentModel):
         (4, 16, 16, 1)
     """
 
-    adjustable = {
-        "inference": functools.partial(checks.instance, "VAE", "inference", Descent),
-        "method": functools.partial(checks.choice, "VAE", "method", choices=METHODS),
-        "value_range": checks.value_range,
-        "seed": functools.partial(checks.integer, "VAE", "seed"),
-    }  # fmt: skip
+    adjustable = MappingProxyType(
+        {
+            "method": checks.one_of("gradient", "gibbs"),
+            "inference": checks.instance_of(Descent),
+            "value_range": checks.value_range,
+            "seed": checks.integer,
+        }
+    )
     independent_rows = False  # no chain runs through the networks while they learn
 
     def __init__(
@@ -110,17 +112,14 @@ class VAE(LatentModel):
         """Return σ²."""
         return tf.convert_to_tensor(self.variance)
 
-    def encode(self, signal: tf.Tensor, mask=None, training: bool = False):
+    def encode(self, signal: tf.Tensor, mask=None) -> tuple[tf.Tensor, tf.Tensor]:
         """Return means and standard deviations of `q(z | x)`, float32 `[n, *latent_shape]` both.
 
         Args:
             signal: float32 `[n, *signal_shape]`, finite in every entry.
             mask: float32 of 0 and 1 that broadcasts against `signal`; 1 = observed. None: all is.
-            training: whether layers such as BatchNorm are to learn.
         """
-        output = self.encoder(mirror.view(signal, mask), training=training)
-        mean, log_variance = tf.split(tf.cast(output, tf.float32), 2, axis=-1)
-        return mean, tf.exp(0.5 * log_variance)
+        return _moments(self.encoder(mirror.view(signal, mask), training=False))
 
     def starts(self, signal, mask, seed) -> list:
         """Return the encoder's mean, and draws of the encoder for further starts."""
@@ -134,7 +133,7 @@ class VAE(LatentModel):
     def infer_latents(self, signal, mask, seed, sampler=None, start=None) -> tf.Tensor:
         """Infer the latents of a batch by the `method`; see `LatentModel.infer_latents`."""
         if self.method == "gibbs":
-            return self._gibbs(observation.hide(signal, mask), mask, row_seeds(seed, CHAIN))
+            return self._gibbs(masking.hide(signal, mask), mask, row_seeds(seed, CHAIN))
         return super().infer_latents(signal, mask, seed, sampler, start)
 
     def _gibbs(self, signal, mask, seeds) -> tf.Tensor:
@@ -163,12 +162,13 @@ class VAE(LatentModel):
         """
         signal, mask, index = unpack(batch)
         noise = self.prior.draw(training_seeds(self.seed, LATENT, self.iteration.value, index))
-        entries = observation.entries(signal, mask)
+        entries = masking.entries(signal, mask)
         with tf.GradientTape() as tape:
-            mean, deviation = self.encode(signal, mask, training=True)
+            encoded, of_encoder = stateless.call(self.encoder, mirror.view(signal, mask))
+            mean, deviation = _moments(encoded)
             latent = mean + deviation * noise
-            decoded = tf.cast(self.network(latent, training=True), tf.float32)
-            misfit = observation.square(observation.residual(signal, decoded, mask))
+            decoded, of_network = stateless.call(self.network, latent)
+            misfit = masking.square(masking.residual(signal, decoded, mask))
             variance = tf.convert_to_tensor(self.variance)
             if self.fixed_sigma is None:
                 # Where the bound is greatest its slope along σ is 0: no gradient goes through it.
@@ -182,6 +182,8 @@ class VAE(LatentModel):
 
         def write():
             self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            stateless.assign(self.encoder, of_encoder)
+            stateless.assign(self.network, of_network)
             if self.fixed_sigma is None:
                 # A running mean, over all batches so far in the beginning.
                 share = tf.maximum(1 / tf.cast(self.iteration.value + 1, tf.float32), 0.01)
@@ -222,3 +224,9 @@ class VAE(LatentModel):
             "value_range": self.value_range,
             "seed": self.seed,
         }
+
+
+def _moments(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Split what an encoder gives into means and standard deviations."""
+    mean, log_variance = tf.split(tf.cast(encoded, tf.float32), 2, axis=-1)
+    return mean, tf.exp(0.5 * log_variance)

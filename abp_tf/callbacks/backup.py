@@ -24,7 +24,8 @@ class Backup(keras.callbacks.Callback):
         path: of the file, ending in ".keras".
 
     Example:
-        >>> model.fit(images, epochs=10, callbacks=[abp_tf.callbacks.Backup("run/model.keras")])
+        >>> backup = abp_tf.callbacks.Backup("run/model.keras")
+        >>> history = model.fit(images, batch_size=20, epochs=2, callbacks=[backup])
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -43,10 +44,12 @@ class Backup(keras.callbacks.Callback):
             expected = _data_of(self.model)
             self.model.load_weights(self.path)
             found = _data_of(self.model)
-            if expected["chains"] != found["chains"] or 0 < expected["fingerprint"] != found["fingerprint"]:
+            known = 0 not in (expected["fingerprint"], found["fingerprint"])
+            if expected["chains"] != found["chains"] or (known and expected != found):
                 raise ValueError(
-                    f"The backup {self.path} is of a training on other data: expected {expected}, found "
-                    f"{found}. Give back the data and the settings it began with, or choose another path."
+                    f"The backup {self.path} is of a training on other data: expected {expected}, "
+                    f"found {found}. Give back the data and the settings it began with, or choose "
+                    "another path."
                 )
             with zipfile.ZipFile(self.path) as archive:
                 epoch = json.loads(archive.read("backup.json"))["epoch"]

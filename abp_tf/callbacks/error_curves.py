@@ -6,8 +6,8 @@ import keras
 import numpy as np
 
 from abp_tf import metrics
-from abp_tf.data.pipeline import Examples
-from abp_tf.gallery import seen
+from abp_tf.data.examples import Examples
+from abp_tf.display.gallery import seen
 
 
 class ErrorCurves(keras.callbacks.Callback):

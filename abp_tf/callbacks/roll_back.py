@@ -12,8 +12,9 @@ from abp_tf.errors import DivergenceError
 class RollBack(keras.callbacks.Callback):
     """Go back to where the last good epoch ended, with a lower learning rate, at a symptom of trouble.
 
-    Symptoms are those of `abp_tf.models.diagnostics.symptoms` at the end of an epoch, and "divergence", a step that is not finite: it
-    ends its epoch at once, which then has no logs, instead of stopping `fit`.
+    Symptoms are those of `abp_tf.models.diagnostics.symptoms` at the end of an epoch, and
+    "divergence", a step that is not finite: it ends its epoch at once, which then has no logs, instead
+    of stopping `fit`.
 
     Weights, optimizers, chains and the iteration go back. Its place in the list of callbacks does not
     matter. A training that was killed and resumed ends as one left alone.
@@ -27,8 +28,10 @@ class RollBack(keras.callbacks.Callback):
             signals or a learning rate that is a schedule.
 
     Example:
-        >>> backup = abp_tf.callbacks.Backup("run/model.keras")
-        >>> model.fit(images, epochs=10, callbacks=[abp_tf.callbacks.RollBack(), backup])
+        >>> model = abp_tf.Descriptor(abp_tf.networks.image_descriptor((16, 16, 1), width=4), pool=40)
+        >>> model.compile(optimizer=keras.optimizers.Adam(5e-4))
+        >>> roll_back = abp_tf.callbacks.RollBack()
+        >>> history = model.fit(images, batch_size=20, epochs=2, callbacks=[roll_back])
     """
 
     order = -1  # before all other callbacks, which then see the state that training continues with
@@ -86,8 +89,8 @@ class RollBack(keras.callbacks.Callback):
             optimizer.learning_rate = rate
         shown = ", ".join(f"{rate:.2g}" for rate in rates)
         warnings.warn(
-            f"Epoch {epoch + 1} is taken back because of {', '.join(self.model.symptoms)}; training goes "
-            f"on from the last good one with the learning rate {shown}.",
+            f"Epoch {epoch + 1} is taken back because of {', '.join(self.model.symptoms)}; training "
+            f"continues from the last good one with the learning rate {shown}.",
             stacklevel=2,
         )
 

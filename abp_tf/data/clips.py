@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from abp_tf import checks
 from abp_tf.data import collect, folder
 
 
@@ -99,8 +100,8 @@ def windows(
         ValueError: If no recording has a window, or whole ones are not of one shape.
     """
     for name, value in (("length", length), ("hop", hop)):
-        if value is not None and value < 1:
-            raise ValueError(f"Expected {name} >= 1 in {unit}, received {value}.")
+        if value is not None:
+            checks.integer("Loading", name, value, 1)
     if length is None:
         sizes = {len(recording.values) for recording in recordings}
         if len(sizes) > 1:
@@ -145,7 +146,8 @@ def chosen(array: np.ndarray, item: int | None, name: str) -> tuple[np.ndarray, 
     return array[item : item + 1], slice(item, item + 1)
 
 
-def split(signals: np.ndarray, share: float, spec: str, skipped, rate) -> collect.Signals:
+def split(signals: np.ndarray, share: float, spec: str, skipped, rate, kind: str) -> collect.Signals:
     """Keeps the last windows for testing; see `collect.cut`."""
     pixels = collect.cut(collect.Pixels(signals), share, spec)
-    return collect.Signals(pixels.train, pixels.test, spec, tuple(skipped), rate=rate)
+    header = {} if rate is None else {"rate": rate}
+    return collect.Signals(pixels.train, pixels.test, spec, tuple(skipped), kind=kind, header=header)

@@ -1,11 +1,13 @@
 """What every source shares: what was asked for, what is handed over, and how images are stacked."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from abp_tf import checks
 from abp_tf.data import convert
 
 # Part of the definition of every run that reads a folder: never change it.
@@ -35,7 +37,7 @@ class Signals(NamedTuple):
         skipped: Files that could not be read.
         train_labels: int32 `[n]`, the class of each training example; None if the source has none.
         test_labels: int32 `[m]`, those of the test examples.
-        rate: Samples, or frames, per second; None for images, and where nothing tells.
+        kind: Of signal, a name that `abp_tf.signals.get` knows.
         names: Of the files of all examples, those for testing included, in the order of the source;
             None if it has no files.
         places: Where in that order each training and each test example stood, int64 `[n]` and `[m]`;
@@ -43,6 +45,8 @@ class Signals(NamedTuple):
         train_mask: bool `[n, *signal_shape]` without channels, True where a training example is
             observed; None: all of it is.
         test_mask: Likewise of the test examples.
+        header: What files of such signals hold beside their values, in JSON's types: `rate`, the
+            samples of sounds or the frames of clips per second; of volumes what `load_volume` names.
     """
 
     train: np.ndarray
@@ -51,11 +55,17 @@ class Signals(NamedTuple):
     skipped: tuple[str, ...] = ()
     train_labels: np.ndarray | None = None
     test_labels: np.ndarray | None = None
-    rate: float | None = None
+    kind: str = "image"
     names: tuple[str, ...] | None = None
     places: tuple[np.ndarray, np.ndarray] | None = None
     train_mask: np.ndarray | None = None
     test_mask: np.ndarray | None = None
+    header: Mapping[str, Any] = MappingProxyType({})
+
+    @property
+    def rate(self) -> float | None:
+        """Samples, or frames, per second; None where nothing says it."""
+        return self.header.get("rate")
 
 
 class Pixels(NamedTuple):
@@ -150,8 +160,8 @@ def check_share(share: float) -> None:
 
 def check_limit(limit: int | None) -> None:
     """Refuses a number of examples below 1."""
-    if limit is not None and limit < 1:
-        raise ValueError(f"Expected limit >= 1, or None for all examples, received {limit}.")
+    if limit is not None:
+        checks.integer("Loading", "limit", limit, 1)
 
 
 def pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
@@ -159,9 +169,11 @@ def pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     if size is None:
         return None
     sides = (size, size) if np.ndim(size) == 0 else tuple(size)
-    if len(sides) != 2 or not all(isinstance(s, int | np.integer) and s >= 1 for s in sides):
-        raise ValueError(f"Expected size >= 1, as one integer or (height, width), received {size!r}.")
-    return (int(sides[0]), int(sides[1]))
+    if len(sides) != 2:
+        raise ValueError(
+            f"Loading expected `size` as one integer or (height, width), received {size!r}."
+        )
+    return tuple(checks.integer("Loading", "size", side, 1) for side in sides)
 
 
 def find(spec: str, sources: dict, help_lines: dict[str, str]) -> tuple:

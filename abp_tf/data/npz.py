@@ -108,6 +108,11 @@ def split(argument: str) -> tuple[Path, str | None]:
     return Path(path).expanduser(), key
 
 
+def is_npz(argument: str) -> bool:
+    """Tells PATH and PATH:KEY of .npz files from other paths."""
+    return split(argument)[0].suffix.lower() == ".npz"
+
+
 def _is_images(array: np.ndarray) -> bool:
     if array.ndim not in (3, 4) or 0 in array.shape:
         return False

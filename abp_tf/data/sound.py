@@ -66,14 +66,14 @@ def load_sound(
     read, argument = collect.find(spec, {"wav": _from_files, "npz": _from_npz}, SOUND_SOURCES_HELP)
     collect.check_limit(limit)
     collect.check_share(test_share)
-    if rate is not None and not 0 < rate < float("inf"):
-        raise ValueError(f"Expected a positive rate in samples per second, received {rate}.")
+    if rate is not None:
+        checks.positive("load_sound", "rate", rate)
     if peak is not None and not 0 < peak <= 1:
         raise ValueError(f"Expected a peak in (0, 1], received {peak}.")
     recordings, skipped = read(argument, rate, peak, item, missing)
     rate = clips.one_rate(recordings, "rate")
     sounds, short = clips.windows(recordings, length, hop, limit, "samples")
-    return clips.split(sounds[..., None], test_share, spec, {**skipped, **short}, rate)
+    return clips.split(sounds[..., None], test_share, spec, {**skipped, **short}, rate, "sound")
 
 
 def _from_files(argument: str, rate, peak, item, missing):

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from abp_tf import checks
-from abp_tf.data.pipeline import check_keys, refuse_labels
+from abp_tf.data.examples import check_keys, refuse_labels
 
 ENUMERATE = (
     'Number the examples before any shuffle: `dataset.enumerate().map(lambda i, x: {"signal": x, '
@@ -16,7 +16,7 @@ ENUMERATE = (
 
 
 def is_stream(x) -> bool:
-    """Whether data come in batches of their own, as a `tf.data.Dataset` or a `keras.utils.PyDataset`."""
+    """Whether data have batches of their own: a `tf.data.Dataset` or a `keras.utils.PyDataset`."""
     return isinstance(x, tf.data.Dataset | keras.utils.PyDataset)
 
 
@@ -161,14 +161,10 @@ def _checked(batch: dict, rank: int, value_range, rows: int | None) -> dict:
             mask = mask[..., None]
         if mask.dtype != tf.bool:
             binary = tf.reduce_all((mask == 0) | (mask == 1))
-            tests.append(
-                _require(binary, f"Mask: values other than 0 and 1. {checks.POLARITY}")
-            )
+            tests.append(_require(binary, f"Mask: values other than 0 and 1. {checks.POLARITY}"))
             mask = mask == 1
         anything = tf.reduce_all(tf.reduce_any(mask, axis=list(range(1, rank + 1))))
-        tests.append(
-            _require(anything, f"Mask: an example has nothing observed. {checks.POLARITY}")
-        )
+        tests.append(_require(anything, f"Mask: an example has nothing observed. {checks.POLARITY}"))
         batch["mask"] = mask
         seen = tf.where(mask, seen, tf.zeros_like(seen))
     finite = tf.reduce_all(tf.math.is_finite(seen))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from abp_tf import extras
+from abp_tf import checks, extras
 from abp_tf.data import clips, collect, convert, npz
 
 TEXTURE_SOURCES_HELP: dict[str, str] = {
@@ -64,15 +64,14 @@ def load_texture(
         "npz": _from_npz,
     }
     read, argument = collect.find(spec, readers, TEXTURE_SOURCES_HELP)
-    if count < 1:
-        raise ValueError(f"Expected count >= 1 of crops, received {count}.")
+    checks.integer("load_texture", "count", count, 1)
     photos = read(argument, item, missing)
     named = ((f"photograph {number}", photo) for number, photo in enumerate(photos))
     photos = collect.stack(named, collect.Request(collect.pair(size), True, grey))
     if crop is not None:
         photos = _crops(photos, collect.pair(crop), count, seed)
     train = convert.to_signals(photos)
-    return collect.Signals(train, train[:0], spec)
+    return collect.Signals(train, train[:0], spec, kind="texture")
 
 
 def _crops(photos: np.ndarray, sides: tuple[int, int], count: int, seed: int) -> np.ndarray:

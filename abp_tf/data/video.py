@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from abp_tf import extras
+from abp_tf import checks, extras
 from abp_tf.data import clips, collect, convert, npz
 
 VIDEO_SOURCES_HELP: dict[str, str] = {
-    "video": "video:PATH: a video file or an animated GIF, or a folder of them",
-    "npz": "npz:PATH[:KEY]: an array of frames [t, h, w, c] or [n, t, h, w, c] in a NumPy file, uint8 "
-    "or floats in [-1, 1]; beside it perhaps `fps`",
+    "video": "video:PATH: a video file or GIF, or a folder of them",
+    "npz": "npz:PATH[:KEY]: an array of frames [t, h, w, c] or [n, t, h, w, c], uint8 or "
+    "floats in [-1, 1]; beside it perhaps `fps`",
 }
 
 _EXTENSIONS = frozenset(
@@ -75,15 +75,15 @@ def load_video(
     read, argument = collect.find(spec, {"video": _from_files, "npz": _from_npz}, VIDEO_SOURCES_HELP)
     collect.check_limit(limit)
     collect.check_share(test_share)
-    if fps is not None and not 0 < fps < float("inf"):
-        raise ValueError(f"Expected a positive fps, frames per second, received {fps}.")
+    if fps is not None:
+        checks.positive("load_video", "fps", fps)
     request = collect.Request(collect.pair(size), crop, grey, missing=missing)
     needed = None if limit is None or length is None else (limit - 1) * (hop or length) + length
     recordings, skipped = read(argument, request, fps, item, needed)
     rate = clips.one_rate(recordings, "fps")
     cut, short = clips.windows(recordings, length, hop, limit, "frames")
     signals = convert.to_signals(cut)
-    return clips.split(signals, test_share, spec, {**skipped, **short}, rate)
+    return clips.split(signals, test_share, spec, {**skipped, **short}, rate, "video")
 
 
 def _from_files(argument: str, request: collect.Request, fps, item, needed):

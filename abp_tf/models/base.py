@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import keras
 import tensorflow as tf
 
-from abp_tf import checks
+from abp_tf import checks, serving
 from abp_tf.errors import DivergenceError
 from abp_tf.models import batches, diagnostics, rows
 
@@ -31,20 +31,22 @@ class SignalModel(keras.Model):
         **kwargs: arguments of `keras.Model`, such as `name`.
     """
 
-    # What may be set after construction, each with a function that checks a value and returns it.
-    adjustable: ClassVar[dict[str, Callable]] = {}
+    # What may be set after construction, with checks of (class, name, value) that return the value.
+    adjustable: Mapping[str, Callable] = MappingProxyType({})
     # The methods of Keras that take masks.
-    masked: ClassVar[tuple[str, ...]] = ("fit", "evaluate", "predict")
+    masked: tuple[str, ...] = ("fit", "evaluate", "predict")
     # Whether chains run through `network` while it learns, so that it may have no BatchNorm.
     independent_rows = True
 
-    def __init__(self, *, value_range, seed: int, reported: tuple[str, ...], observation=None, **kwargs):
+    def __init__(
+        self, *, value_range, seed: int, reported: tuple[str, ...], observation=None, **kwargs
+    ):
         # Chains and energies are float32 under every policy; networks keep their own.
         super().__init__(**{**kwargs, "dtype": "float32"})
         self._settings_version = 0
         self._compiled_versions = {}  # of Keras's functions: the settings they were traced with
         self._functions, self._functions_version = {}, 0
-        self.value_range = None if value_range is None else tuple(value_range)
+        self.value_range = checks.value_range(type(self).__name__, "value_range", value_range)
         self.seed = seed
         self.observation = observation
         weight = {"shape": (), "dtype": "int64", "initializer": "zeros", "trainable": False}
@@ -62,9 +64,11 @@ class SignalModel(keras.Model):
     def __setattr__(self, name, value):
         """Set an attribute; settings are checked, and count from the next call on."""
         if name in self.adjustable:
-            value = self.adjustable[name](value)
+            value = self.adjustable[name](type(self).__name__, name, value)
+            if name in self.__dict__ and getattr(self, name) == value:
+                return
             super().__setattr__("_settings_version", self._settings_version + 1)
-        elif name in self.__dict__ and name in inspect.signature(type(self).__init__).parameters:
+        elif name in inspect.signature(type(self).__init__).parameters and hasattr(self, name):
             raise AttributeError(
                 f"{type(self).__name__}.{name} is fixed when the model is built. Build another model "
                 f"with `{name}=...`; what may be set later is {', '.join(self.adjustable)}."
@@ -77,7 +81,7 @@ class SignalModel(keras.Model):
         return self._settings_version
 
     def function(self, key, make: Callable):
-        """Return a compiled function, made by `make()` where there is none under the settings of now."""
+        """Return a compiled function, made by `make()` if the settings are new."""
         if self._functions_version != self.settings_version:
             self._functions, self._functions_version = {}, self.settings_version
         if key not in self._functions:
@@ -103,6 +107,7 @@ class SignalModel(keras.Model):
             function, specs = self.signatures(**options)[name]
             return tf.function(function, specs, autograph=False, jit_compile=False)
 
+        checks.integer(type(self).__name__, "batch_size", batch_size, 1)
         key = (name, *sorted(options.items()))
         return rows.run(self.function(key, make), inputs, batch_size, verbose, outputs)
 
@@ -218,7 +223,7 @@ class SignalModel(keras.Model):
         if validation_split:
             x, validation_data = batches.split(self, x, validation_split, validation_data)
         if validation_data is not None:
-            size = validation_batch_size or batch_size
+            size = batch_size if validation_batch_size is None else validation_batch_size
             validation_data = batches.for_testing(self, validation_data, size, "evaluate")
         dataset, steps_per_epoch = batches.for_training(self, x, batch_size, shuffle, steps_per_epoch)
         self._build_optimizers()
@@ -302,7 +307,7 @@ class SignalModel(keras.Model):
                 "Weights and chains are as they were before this iteration."
             )
         self.symptoms = {diagnostics.DIVERGENCE: self.remedy().rstrip(".")}
-        self.stop_training = True  # leaves the epoch; `diagnostics.SymptomAlarm` continues with the next
+        self.stop_training = True  # leaves the epoch; `SymptomAlarm` continues with the next
         return {}
 
     def evaluate(
@@ -359,13 +364,15 @@ class SignalModel(keras.Model):
         return self.means.metrics
 
     def _build_optimizers(self) -> None:
-        for optimizer, variables in self.learners():
-            optimizer.build(variables)
+        with self.distribute_strategy.scope():
+            for optimizer, variables in self.learners():
+                optimizer.build(variables)
 
     def _check_trainable(self, y, class_weight, sample_weight) -> None:
         _refuse(y=y, class_weight=class_weight, sample_weight=sample_weight)
-        replicas = self.distribute_strategy.num_replicas_in_sync
-        if max(replicas, tf.distribute.get_strategy().num_replicas_in_sync) > 1:
+        strategies = (self.distribute_strategy, tf.distribute.get_strategy())
+        replicas = max(strategy.num_replicas_in_sync for strategy in strategies)
+        if replicas > 1:
             raise ValueError(
                 f"{type(self).__name__} learns on one replica, but the tf.distribute strategy has "
                 f"{replicas}: build the model and call `fit` without it."
@@ -418,17 +425,17 @@ class SignalModel(keras.Model):
         """Save the model with its chains and optimizers to a `.keras` file; see `keras.Model.save`."""
         if not str(filepath).endswith(".keras"):
             raise ValueError(
-                f"save expected a path that ends in .keras, received {str(filepath)!r}: no other format "
-                "of Keras holds the chains. A SavedModel for serving is written by `export`."
+                f"save expected a path that ends in .keras, received {str(filepath)!r}: no other "
+                "format of Keras holds the chains. A SavedModel for serving is written by `export`."
             )
         super().save(filepath, overwrite=overwrite, **kwargs)
 
     def export(self, filepath, *, format: str = "tf_saved_model", **options):
-        """Write a SavedModel with the functions of `signatures`; see `abp_tf.serving.saved_model`.
+        """Write the functions of `signatures` for serving, as a SavedModel.
 
         Args:
             filepath: the version directory, `…/<name>/<number>`, which must not exist.
-            format: "tf_saved_model".
+            format: one of `abp_tf.serving.EXPORTERS`, such as "tf_saved_model".
             **options: of `signatures`; its defaults where they are left out.
 
         Returns:
@@ -438,11 +445,7 @@ class SignalModel(keras.Model):
             ValueError: for another format.
             FileExistsError: something is at the path already.
         """
-        from abp_tf.serving import saved_model
-
-        if format != "tf_saved_model":
-            raise ValueError(f"export expected format='tf_saved_model', received {format!r}.")
-        return saved_model.export(self, filepath, **options)
+        return serving.exporter(format)(self, filepath, **options)
 
     def signatures(self, **options) -> dict:
         """Return functions with the specs of their inputs, by name; exports and methods run them."""

@@ -8,8 +8,9 @@ import re
 import keras
 import tensorflow as tf
 
-from abp_tf import checks, observation
-from abp_tf.data import pipeline, streams
+from abp_tf import checks
+from abp_tf.data import examples, streams
+from abp_tf.observation import masking
 
 
 def for_training(model, x, batch_size, shuffle, steps_per_epoch) -> tuple[tf.data.Dataset, int | None]:
@@ -26,8 +27,8 @@ def for_training(model, x, batch_size, shuffle, steps_per_epoch) -> tuple[tf.dat
         if value is not None:
             checks.integer("fit", name, value, 1)
     if not streams.is_stream(x):
-        data = pipeline.examples(x, model.observed_shape, model.observed_range)
-        dataset = pipeline.shuffled(
+        data = examples.examples(x, model.observed_shape, model.observed_range)
+        dataset = examples.shuffled(
             data,
             batch_size or 32,
             seed=model.seed,
@@ -59,15 +60,15 @@ def for_testing(model, x, batch_size, method: str) -> tf.data.Dataset:
         dataset = streams.as_dataset(x)
         dataset = streams.stream(dataset, model.observed_shape, model.observed_range, number=True)
     else:
-        data = pipeline.examples(x, model.observed_shape, model.observed_range)
-        dataset = pipeline.in_order(data, batch_size or 32)
+        data = examples.examples(x, model.observed_shape, model.observed_range)
+        dataset = examples.in_order(data, batch_size or 32)
     _check_masks(model, dataset, method)
     return dataset
 
 
 def single(model, x, method: str) -> dict:
     """Return one batch of arrays for `method` as the tensors that a step sees."""
-    data = pipeline.examples(x, model.observed_shape, model.observed_range)
+    data = examples.examples(x, model.observed_shape, model.observed_range)
     masked = data.mask is not None
     if masked and method not in model.masked:
         _refuse_mask(model, method)
@@ -95,7 +96,7 @@ def split(model, x, share: float, validation_data) -> tuple[dict, dict]:
         )
     if not 0 < share < 1:
         raise ValueError(f"`validation_split` expected a share in (0, 1), received {share}.")
-    data = pipeline.examples(x, model.observed_shape, model.observed_range)
+    data = examples.examples(x, model.observed_shape, model.observed_range)
     cut = int(len(data.signal) * (1 - share))
     if cut in (0, len(data.signal)):
         raise ValueError(f"`validation_split={share}` leaves one side of {cut} examples empty.")
@@ -119,7 +120,7 @@ def unpack(batch) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor]:
         index = tf.range(tf.shape(signal, tf.int64)[0])
     if mask is not None:
         mask = tf.cast(mask, tf.float32)
-        signal = observation.hide(signal, mask)
+        signal = masking.hide(signal, mask)
     return signal, mask, index
 
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import functools
 import math
+from types import MappingProxyType
 
 import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from abp_tf import checks, observation
-from abp_tf.data import pipeline
-from abp_tf.models import coopnets_signatures, diagnostics
+from abp_tf import checks
+from abp_tf.data import examples
+from abp_tf.models import coopnets_signatures, diagnostics, stateless
 from abp_tf.models.base import SignalModel
 from abp_tf.models.batches import unpack
 from abp_tf.models.descriptor import Descriptor, finite
 from abp_tf.models.generator import Generator
+from abp_tf.observation import masking
 from abp_tf.sampling.random import (
     CHAIN,
     DATA,
@@ -76,10 +78,9 @@ class CoopNets(SignalModel):
         >>> revised, drafts = model.synthesize(4), model.synthesize(4, revised=False)
     """
 
-    adjustable = {
-        "latent_steps": functools.partial(checks.integer, "CoopNets", "latent_steps", least=0),
-        "seed": functools.partial(checks.integer, "CoopNets", "seed"),
-    }  # fmt: skip
+    adjustable = MappingProxyType(
+        {"latent_steps": functools.partial(checks.integer, least=0), "seed": checks.integer}
+    )
     masked = ("fit", "evaluate")  # f of what is hidden cannot be predicted
 
     def __init__(
@@ -147,7 +148,7 @@ class CoopNets(SignalModel):
         # 5. The generator learns to draft the revisions, and to decode what is observed.
         with tf.GradientTape() as tape:
             draft, moving = self._draft(latent)
-            misfit = observation.square(revised - draft)
+            misfit = masking.square(revised - draft)
             regression = tf.reduce_mean(misfit) / (2 * generator.sigma**2)
             if mask is not None:
                 energy = generator.energy(inferred, observed, mask)
@@ -159,9 +160,7 @@ class CoopNets(SignalModel):
                 self.learners(), (of_generator, of_descriptor), strict=True
             ):
                 optimizer.apply_gradients(zip(gradients, variables, strict=True))
-            fixed = generator.network.non_trainable_variables
-            for variable, value in zip(fixed, moving, strict=True):
-                variable.assign(value)
+            stateless.assign(generator.network, moving)
             if mask is not None:
                 if kept:
                     generator.table.write(index, inferred)
@@ -175,7 +174,8 @@ class CoopNets(SignalModel):
         means = diagnostics.chain_means(
             loss, signal, revised, of_data, of_revised, info, self.langevin, descriptor.value_range
         )
-        means["acceptance"] = info.acceptance
+        if self.langevin.rejects:
+            means["acceptance"] = info.acceptance
         means["revision_error"] = misfit / math.prod(self.signal_shape)
         if mask is not None:
             means |= self._recovery(inferred, energy, observed, mask)
@@ -187,11 +187,7 @@ class CoopNets(SignalModel):
 
     def _draft(self, latent) -> tuple[tf.Tensor, list]:
         """Return `g(z)` as in training, and the moving statistics that would follow."""
-        network = self.generator.network
-        variables = network.trainable_variables, network.non_trainable_variables
-        latent = self.generator.prior(latent)
-        draft, moving = network.stateless_call(*variables, latent, training=True)
-        return tf.cast(draft, tf.float32), moving
+        return stateless.call(self.generator.network, self.generator.prior(latent))
 
     def _recovery(self, latent, energy, signal, mask) -> dict:
         """Return what is reported of inferred latents, and of how they explain what is observed."""
@@ -401,7 +397,7 @@ class CoopNets(SignalModel):
         Returns:
             float32 `[n, *signal_shape]`, observed entries untouched.
         """
-        inputs = pipeline.incomplete(signals, mask, seed, self.signal_shape, self.value_range)
+        inputs = examples.incomplete(signals, mask, seed, self.signal_shape, self.value_range)
         return self._run("inpaint", inputs, batch_size, verbose, steps)["signal"]
 
     def infer(self, signals, mask=None, **options) -> np.ndarray:

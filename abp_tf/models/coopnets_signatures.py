@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from abp_tf import observation
+from abp_tf.observation import masking
 from abp_tf.sampling.random import CHAIN, REVISION, row_seeds
 
 
@@ -35,7 +35,7 @@ def signatures(model, of_generator: dict, steps: int | None) -> dict:
     def inpaint(signal, mask, seed):
         mask = tf.cast(mask > 0.5, tf.float32)
         whole, latent, energy = model.complete(signal, mask, seed, sampler)
-        error = tf.math.divide_no_nan(energy.squared_error, observation.entries(signal, mask))
+        error = tf.math.divide_no_nan(energy.squared_error, masking.entries(signal, mask))
         return {"signal": whole, "latent": latent, "error": error}
 
     return {

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import functools
 import math
+from types import MappingProxyType
 
 import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from abp_tf import checks, observation
-from abp_tf.data import pipeline
+from abp_tf import checks
+from abp_tf.data import examples
 from abp_tf.errors import DivergenceError
 from abp_tf.models import descriptor_signatures, diagnostics
 from abp_tf.models.base import SignalModel
 from abp_tf.models.batches import unpack
+from abp_tf.observation import masking
 from abp_tf.results import AutoEncoding, Score
 from abp_tf.sampling import Langevin, Sampler
 from abp_tf.sampling.chains import Pool
@@ -45,10 +47,10 @@ class Descriptor(SignalModel):
             instance `abp_tf.networks.image_descriptor`.
         reference_sigma: s, standard deviation of the reference in units of the signal; infinite for
             none.
-        langevin: sampler of training; by default 20 unit gradient steps as above or, with a reference, 20
-            steps of size s/8 at temperature 1.
-        inference: sampler of new signals from noise; `langevin` by default, with 20 times the steps where
-            training has chains that continue.
+        langevin: sampler of training; by default 20 unit gradient steps as above or, with a reference,
+            20 steps of size s/8 at temperature 1.
+        inference: sampler of new signals from noise; `langevin` by default, with 20 times the steps
+            where training has chains that continue.
         chains: where a batch's chains start: "persistent", from a pool of earlier ones; "short-run",
             from noise; "data", from the batch itself (contrastive divergence).
         pool: number of persistent chains.
@@ -73,24 +75,20 @@ class Descriptor(SignalModel):
         (4, 16, 16, 1)
     """
 
-    adjustable = {
-        "langevin": functools.partial(checks.instance, "Descriptor", "langevin", Sampler),
-        "inference": functools.partial(checks.instance, "Descriptor", "inference", Sampler),
-        "reference_sigma": functools.partial(
-            checks.positive, "Descriptor", "reference_sigma", infinite=True
-        ),
-        "restart": functools.partial(checks.share, "Descriptor", "restart"),
-        "start_sigma": functools.partial(
-            checks.positive, "Descriptor", "start_sigma", optional=True
-        ),
-        "data_noise": functools.partial(checks.not_negative, "Descriptor", "data_noise"),
-        "energy_penalty": functools.partial(checks.not_negative, "Descriptor", "energy_penalty"),
-        "penalized": functools.partial(
-            checks.choice, "Descriptor", "penalized", choices=("f", "U")
-        ),
-        "value_range": checks.value_range,
-        "seed": functools.partial(checks.integer, "Descriptor", "seed"),
-    }  # fmt: skip
+    adjustable = MappingProxyType(
+        {
+            "reference_sigma": functools.partial(checks.positive, infinite=True),
+            "langevin": checks.instance_of(Sampler),
+            "inference": checks.instance_of(Sampler),
+            "restart": checks.share,
+            "start_sigma": functools.partial(checks.positive, optional=True),
+            "data_noise": checks.not_negative,
+            "energy_penalty": checks.not_negative,
+            "penalized": checks.one_of("f", "U"),
+            "value_range": checks.value_range,
+            "seed": checks.integer,
+        }
+    )
     masked = ()  # it has no latents from which hidden entries could be decoded
 
     def __init__(
@@ -122,7 +120,7 @@ class Descriptor(SignalModel):
         self.langevin = langevin or (unit if free else Langevin(20, self.reference_sigma / 8))
         longer = 1 if chains == "short-run" else 20
         self.inference = inference or self.langevin.with_steps(longer * self.langevin.steps)
-        self.chains = checks.choice("Descriptor", "chains", chains, CHAINS)
+        self.chains = checks.one_of(*CHAINS)("Descriptor", "chains", chains)
         self.pool = checks.integer("Descriptor", "pool", pool, 1)
         self.restart = restart
         self.start_sigma = start_sigma
@@ -151,7 +149,7 @@ class Descriptor(SignalModel):
             float32 `[n]`, summed over entries.
         """
         signal = tf.convert_to_tensor(signal)
-        return 0.5 / self.reference_sigma**2 * observation.square(signal) - self(signal)
+        return 0.5 / self.reference_sigma**2 * masking.square(signal) - self(signal)
 
     def noise(self, seeds: tf.Tensor) -> tf.Tensor:
         """Draw what chains begin with, float32 `[n, *signal_shape]`, one from each pair of `[n, 2]`."""
@@ -174,7 +172,7 @@ class Descriptor(SignalModel):
         Returns:
             float32 `[n, *signal_shape]`, observed entries untouched.
         """
-        seen = observation.hide(signal, mask)
+        seen = masking.hide(signal, mask)
 
         def energy(hidden):
             return self.energy(tf.where(mask > 0.5, seen, hidden))
@@ -212,7 +210,8 @@ class Descriptor(SignalModel):
         means = diagnostics.chain_means(
             loss, signal, samples, of_data, of_samples, info, self.langevin, self.value_range
         )
-        means["acceptance"] = info.acceptance
+        if self.langevin.rejects:
+            means["acceptance"] = info.acceptance
         finite = [loss, info.final_energy, *gradients]
         return diagnostics.with_spread(self.commit(finite, write, means))
 
@@ -296,6 +295,7 @@ class Descriptor(SignalModel):
 
     def reset_chains(self) -> None:
         """Begin all chains of the pool anew from noise."""
+        self.table.seed = self.seed
         self.table.allocate(self.table.rows)
 
     def _check_together(self) -> None:
@@ -421,7 +421,7 @@ class Descriptor(SignalModel):
         Returns:
             float32 `[n, *signal_shape]`, observed entries untouched.
         """
-        inputs = pipeline.incomplete(signals, mask, seed, self.signal_shape, self.value_range)
+        inputs = examples.incomplete(signals, mask, seed, self.signal_shape, self.value_range)
         return self._run("inpaint", inputs, batch_size, verbose, steps)["signal"]
 
     def autoencode(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from abp_tf import observation
+from abp_tf.observation import masking
 from abp_tf.sampling import Sampler
 from abp_tf.sampling.random import CHAIN, PRIOR, row_seeds
 
@@ -49,7 +49,7 @@ def signatures(model, steps: int | None = None, descent: Sampler | None = None) 
             tape.watch(signal)
             f = tf.reduce_sum(model(signal))
         residual = signal - model.reference_sigma**2 * tape.gradient(f, signal)
-        return {"signal": signal, "residual": tf.sqrt(observation.square(residual))}
+        return {"signal": signal, "residual": tf.sqrt(masking.square(residual))}
 
     found = {
         "synthesize": (synthesize, [seeds]),

@@ -16,7 +16,9 @@ from abp_tf.sampling import convergence
 APART = 2**40
 # A chain that gives several samples makes a FURTHER-th of its steps between them.
 FURTHER = 10
-DISAGREEMENT = 1.05  # median R̂ above which chains are said to disagree
+# Median R̂ above which chains are said to disagree, and draws of each chain below which it says nothing:
+# that of 4 independent draws is 1.2 on average.
+DISAGREEMENT, ENOUGH = 1.05, 50
 
 
 class Count(NamedTuple("Count", [("samples", int), ("chains", int)])):
@@ -106,8 +108,9 @@ def summarize(found: dict, count: Count, mask, data) -> PosteriorSamples:
     latents = found["latent"]
     latents = latents.reshape(len(latents), -1, count.chains, *latents.shape[2:]).swapaxes(1, 2)
     r_hat, effective_samples = convergence.diagnose(latents)
-    disagreement = np.median(r_hat)
-    if disagreement > DISAGREEMENT:
+    known = r_hat[np.isfinite(r_hat)]
+    disagreement = np.median(known) if known.size else 1.0
+    if count.samples >= ENOUGH * count.chains and disagreement > DISAGREEMENT:
         warnings.warn(
             f"Chains of `sample_posterior` disagree: the median R̂ of the latents is "
             f"{disagreement:.2f}, and should be below {DISAGREEMENT}. Raise the steps of "

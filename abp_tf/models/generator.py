@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import functools
 import math
+from types import MappingProxyType
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from abp_tf import checks, observation, operators
+from abp_tf import checks
 from abp_tf.models import diagnostics, schedules
 from abp_tf.models.batches import unpack
 from abp_tf.models.latent_model import LatentModel
 from abp_tf.models.posterior import Posterior
 from abp_tf.models.prior import Prior
+from abp_tf.observation import masking, operators
 from abp_tf.sampling import Langevin, Sampler
 from abp_tf.sampling.chains import LatentTable
 from abp_tf.sampling.preconditioner import Preconditioner
@@ -76,15 +78,17 @@ class Generator(LatentModel):
         (4, 16, 16, 1)
     """
 
-    adjustable = {
-        "sigma": functools.partial(checks.positive, "Generator", "sigma"),
-        "langevin": functools.partial(checks.instance, "Generator", "langevin", Sampler),
-        "inference": functools.partial(checks.instance, "Generator", "inference", Sampler),
-        "expansion": functools.partial(checks.share, "Generator", "expansion"),
-        "preconditioning": bool,
-        "value_range": checks.value_range,
-        "seed": functools.partial(checks.integer, "Generator", "seed"),
-    }  # fmt: skip
+    adjustable = MappingProxyType(
+        {
+            "sigma": checks.positive,
+            "langevin": checks.instance_of(Sampler),
+            "inference": checks.instance_of(Sampler),
+            "expansion": checks.share,
+            "preconditioning": checks.instance_of(bool),
+            "value_range": checks.value_range,
+            "seed": checks.integer,
+        }
+    )
 
     def __init__(
         self,
@@ -119,7 +123,7 @@ class Generator(LatentModel):
         self.sigma = sigma
         self.langevin = langevin or Langevin(steps=10, step_size=0.1)
         self.inference = inference or Langevin(200, self.langevin.step_size, cool=100)
-        self.chains = checks.choice("Generator", "chains", chains, ("persistent", "fresh"))
+        self.chains = checks.one_of("persistent", "fresh")("Generator", "chains", chains)
         self.expansion = expansion
         self.preconditioning = preconditioning
         self._check_expansion()
@@ -163,8 +167,9 @@ class Generator(LatentModel):
         means = {
             **self.latent_means(latent, energy, signal, mask),
             "gradient_norm": info.gradient_norm,
-            "acceptance": info.acceptance,
         }
+        if self.langevin.rejects:
+            means["acceptance"] = info.acceptance
         logs = self.commit([loss, *gradients], write, means)
         return {**logs, "stability": tf.identity(self.stability.value)}
 
@@ -178,7 +183,7 @@ class Generator(LatentModel):
         if mask is not None:
             # The curvature that few entries give scatters about their share of that of all of them. As
             # many entries as latents hold the largest to about 4 times its mean, fewer would not.
-            seen = tf.maximum(observation.entries(signal, mask), math.prod(self.latent_shape))
+            seen = tf.maximum(masking.entries(signal, mask), math.prod(self.latent_shape))
             share = tf.minimum(seen / math.prod(self.observed_shape), 1.0)
         return Posterior(
             lambda latent: self.energy(latent, signal, mask).total, self.preconditioner, share
@@ -233,6 +238,11 @@ class Generator(LatentModel):
         return self.chains == "persistent"
 
     @property
+    def examples(self) -> int | None:
+        """Number of training examples; None while it is unknown."""
+        return self.table.rows or None
+
+    @property
     def tables(self) -> list:
         """The table of the examples' chains."""
         return [self.table]
@@ -244,6 +254,7 @@ class Generator(LatentModel):
     def accept(self, examples: int | None, fingerprint: int, index, masked: bool) -> None:
         """Take up the data that `fit` is about to use, or refuse them; see `SignalModel.accept`."""
         self._check_expansion()
+        self.table.seed = self.seed
         if self.keeps_chains:
             self.table.claim(examples, self.may_be_of(fingerprint), index)
         super().accept(examples, fingerprint, index, masked)
@@ -280,6 +291,7 @@ class Generator(LatentModel):
         Args:
             examples: number of the other examples, where the data do not determine it.
         """
+        self.table.seed = self.seed
         self.table.allocate(examples)
         self.fingerprint.assign(0)
 
@@ -309,7 +321,7 @@ class Generator(LatentModel):
             "chains": self.chains,
             "expansion": self.expansion,
             "preconditioning": self.preconditioning,
-            "examples": self.table.rows or None,
+            "examples": self.examples,
             "value_range": self.value_range,
             "seed": self.seed,
             "observation": self.observation and serialize(self.observation),

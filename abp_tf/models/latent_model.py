@@ -9,14 +9,15 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from abp_tf import checks, observation
-from abp_tf.data import pipeline
+from abp_tf import checks
+from abp_tf.data import examples
 from abp_tf.errors import DivergenceError
 from abp_tf.models import draws, latent_signatures
 from abp_tf.models.base import SignalModel
 from abp_tf.models.batches import unpack
 from abp_tf.models.posterior import Posterior
 from abp_tf.models.prior import Prior
+from abp_tf.observation import masking
 from abp_tf.results import PosteriorSamples
 from abp_tf.sampling.random import CHAIN, PRIOR, row_seeds
 
@@ -80,7 +81,7 @@ class LatentModel(SignalModel):
 
         Args:
             latent: float32 `[n, *latent_shape]`.
-            signal: float32 `[n, *observed_shape]`, finite in every entry (`observation.hide`).
+            signal: float32 `[n, *observed_shape]`, finite in every entry (`masking.hide`).
             mask: float32 of 0 and 1 that broadcasts against `signal`; 1 = observed. None: all is.
         """
         latent, signal = tf.convert_to_tensor(latent), tf.convert_to_tensor(signal)
@@ -88,7 +89,7 @@ class LatentModel(SignalModel):
 
     def energy_of_decoded(self, latent, decoded, signal, mask=None) -> LatentEnergy:
         """Return what `energy` returns for latents that have been decoded already."""
-        error = observation.square(observation.residual(signal, self.observed(decoded), mask))
+        error = masking.square(masking.residual(signal, self.observed(decoded), mask))
         return LatentEnergy(error / (2 * self.noise_variance()), self.prior.energy(latent), error)
 
     def noise_variance(self):
@@ -122,7 +123,7 @@ class LatentModel(SignalModel):
         Returns:
             float32 `[n, *latent_shape]`.
         """
-        signal = observation.hide(signal, mask)
+        signal = masking.hide(signal, mask)
         posterior = self.posterior(signal, mask)
         best, lowest = None, None
         for begin in self.starts(signal, mask, seed) if start is None else [start]:
@@ -143,7 +144,7 @@ class LatentModel(SignalModel):
         """
         latent = self.infer_latents(signal, mask, seed, **options)
         decoded = self.decode(latent)
-        signal = observation.hide(signal, mask)
+        signal = masking.hide(signal, mask)
         return latent, decoded, self.energy_of_decoded(latent, decoded, signal, mask)
 
     # Steps of Keras.
@@ -159,8 +160,8 @@ class LatentModel(SignalModel):
     def latent_means(self, latent, energy: LatentEnergy, signal, mask) -> dict:
         """Return what steps report of latents, `[n]` each, by name."""
         return {
-            "reconstruction_error": energy.squared_error / observation.entries(signal, mask),
-            "latent_norm": observation.square(latent) / math.prod(self.latent_shape),
+            "reconstruction_error": energy.squared_error / masking.entries(signal, mask),
+            "latent_norm": masking.square(latent) / math.prod(self.latent_shape),
         }
 
     def predict_step(self, batch) -> tf.Tensor:
@@ -180,6 +181,7 @@ class LatentModel(SignalModel):
             float32 `[n, *observed_shape]`; the signals themselves without an `observation`.
         """
         signals = checks.signals(signals, self.signal_shape, self.value_range)
+        checks.integer("observe", "batch_size", batch_size, 1)
         if self.observation is None:
             return signals
         parts = range(0, len(signals), batch_size)
@@ -313,7 +315,8 @@ class LatentModel(SignalModel):
             DivergenceError: the chains left the finite numbers.
 
         Warns:
-            UserWarning: chains disagree, by the median R̂ of all latents above 1.05.
+            UserWarning: chains disagree, by a median R̂ of all latents above 1.05, with 50 samples of
+                each chain or more.
 
         Example:
             >>> drawn = model.sample_posterior(images[:2], masks[:2], samples=4, chains=2)
@@ -321,11 +324,14 @@ class LatentModel(SignalModel):
             ((2, 4, 16, 16, 1), (2, 16, 16, 1))
         """
         data = self._data(signals, mask)
+        checks.integer("sample_posterior", "batch_size", batch_size, 1)
         count = draws.Count(samples, chains)
         seeds = checks.seeds(seed, len(data.signal))
         full = self._full(np.True_ if mask is None else data.mask, data.signal.shape)
         rows = max(batch_size // chains, 1)
-        found = self.run("draw", [data.signal, *full, seeds], rows, verbose, samples=samples, chains=chains)
+        found = self.run(
+            "draw", [data.signal, *full, seeds], rows, verbose, samples=samples, chains=chains
+        )
         return draws.summarize(self._checked(found), count, None if self.observation else mask, data)
 
     def synthesize(
@@ -400,9 +406,9 @@ class LatentModel(SignalModel):
         found = self.signatures(**options)
         return {name: part for name, part in found.items() if name not in left_out}
 
-    def _data(self, signals, mask) -> pipeline.Examples:
+    def _data(self, signals, mask) -> examples.Examples:
         parts = {"signal": signals} if mask is None else {"signal": signals, "mask": mask}
-        return pipeline.examples(parts, self.observed_shape, self.observed_range)
+        return examples.examples(parts, self.observed_shape, self.observed_range)
 
     @staticmethod
     def _full(mask, shape) -> list:

@@ -1,4 +1,4 @@
-"""The functions of a batch that a model with latents offers: its methods run them, exports hold them."""
+"""The functions of a batch that a model with latents offers: methods run them, exports hold them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import functools
 import keras
 import tensorflow as tf
 
-from abp_tf import networks, observation
+from abp_tf import networks
 from abp_tf.models import draws
+from abp_tf.observation import masking
 from abp_tf.sampling.random import PRIOR, row_seeds
 
 
@@ -37,13 +38,13 @@ def signatures(model, count: draws.Count) -> dict:
 
     def reconstruct(signal, seed):
         latent, decoded, energy = model.explain(signal, None, seed)
-        error = energy.squared_error / observation.entries(signal, None)
+        error = energy.squared_error / masking.entries(signal, None)
         return {"signal": decoded, "latent": latent, "error": error}
 
     def inpaint(signal, mask, seed):
         mask = tf.cast(mask > 0.5, tf.float32)
         latent, decoded, energy = model.explain(signal, mask, seed)
-        error = tf.math.divide_no_nan(energy.squared_error, observation.entries(signal, mask))
+        error = tf.math.divide_no_nan(energy.squared_error, masking.entries(signal, mask))
         return {"signal": tf.where(mask > 0.5, signal, decoded), "latent": latent, "error": error}
 
     def infer_whole(signal, seed):
@@ -58,10 +59,12 @@ def signatures(model, count: draws.Count) -> dict:
 
     def sample_posterior(signal, mask, seed):
         drawn = draw(signal, mask, seed)["samples"]
+        mean, deviation = tf.reduce_mean(drawn, axis=1), tf.math.reduce_std(drawn, axis=1)
         if model.observation is None:
-            drawn = tf.where(mask[:, None] > 0.5, signal[:, None], drawn)
-        deviation = tf.math.reduce_std(drawn, axis=1)
-        return {"samples": drawn, "mean": tf.reduce_mean(drawn, axis=1), "deviation": deviation}
+            seen = mask > 0.5
+            drawn = tf.where(seen[:, None], signal[:, None], drawn)
+            mean, deviation = tf.where(seen, signal, mean), tf.where(seen, 0.0, deviation)
+        return {"samples": drawn, "mean": mean, "deviation": deviation}
 
     def decode(latent):
         return {"signal": tf.cast(network(model.prior(latent), training=False), tf.float32)}

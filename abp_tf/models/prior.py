@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from abp_tf import observation
+from abp_tf.observation import masking
 from abp_tf.sampling.random import row_normal
 
 
@@ -47,7 +47,7 @@ class Prior(keras.layers.Layer):
 
     def energy(self, latent: tf.Tensor) -> tf.Tensor:
         """Return `−log p(u)` but for a constant, `‖u‖² / 2`, of latents `[n, *latent_shape]`: `[n]`."""
-        return observation.square(latent) / 2
+        return masking.square(latent) / 2
 
     def draw(self, seeds: tf.Tensor) -> tf.Tensor:
         """Draw latents `u`, float32 `[n, *latent_shape]`, one from each seed pair of `[n, 2]`."""

@@ -8,6 +8,7 @@ from abp_tf.networks.sizes import free, reach, resizable, resized
 from abp_tf.networks.sound import sound_descriptor, sound_generator
 from abp_tf.networks.texture import texture_descriptor, texture_generator
 from abp_tf.networks.video import video_descriptor, video_generator
+from abp_tf.networks.volume import volume_descriptor, volume_generator
 
 __all__ = [
     "SMOOTH",
@@ -24,4 +25,6 @@ __all__ = [
     "texture_generator",
     "video_descriptor",
     "video_generator",
+    "volume_descriptor",
+    "volume_generator",
 ]

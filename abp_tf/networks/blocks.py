@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 
+from abp_tf import checks
 from abp_tf.networks.places import PlaceBias
 
 SMOOTH = ("elu", "silu", "gelu", "softplus", "tanh")
 KINKED = ("relu", "leaky_relu")
-DOWN = {1: keras.layers.Conv1D, 2: keras.layers.Conv2D, 3: keras.layers.Conv3D}
-UP = {
-    1: keras.layers.Conv1DTranspose,
-    2: keras.layers.Conv2DTranspose,
-    3: keras.layers.Conv3DTranspose,
-}
-CROP = {1: keras.layers.Cropping1D, 2: keras.layers.Cropping2D, 3: keras.layers.Cropping3D}
+
+
+def channels_last(name: str) -> Callable[..., keras.layers.Layer]:
+    """Return a class of `keras.layers` that has channels last, whatever Keras's global format is."""
+    return functools.partial(getattr(keras.layers, name), data_format="channels_last")
+
+
+# By the number of sides of a signal.
+DOWN = {sides: channels_last(f"Conv{sides}D") for sides in (1, 2, 3)}
+UP = {sides: channels_last(f"Conv{sides}DTranspose") for sides in (1, 2, 3)}
+CROP = {1: keras.layers.Cropping1D, 2: channels_last("Cropping2D"), 3: channels_last("Cropping3D")}
+FLATTEN = channels_last("Flatten")
 
 
 def check_smooth(owner: str, activation: str) -> None:
@@ -46,11 +53,10 @@ def check_padding(owner: str, padding: str) -> None:
         raise ValueError(f"{owner} expected a padding of 'valid' or 'same', received {padding!r}.")
 
 
-def check_positive(owner: str, **values: float) -> None:
-    """Refuse numbers of 0 or less."""
+def check_counts(owner: str, **values: int) -> None:
+    """Refuse what is no integer of 1 or more."""
     for name, value in values.items():
-        if not value > 0:
-            raise ValueError(f"{owner} expected a positive {name}, received {value!r}.")
+        checks.integer(owner, name, value, 1)
 
 
 def check_multiples(owner: str, form: str, shape: Sequence[int], factors: Sequence[int]) -> tuple:

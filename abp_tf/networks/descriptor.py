@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import keras
 
-from abp_tf.networks.blocks import activated, check_activation
+from abp_tf import checks
+from abp_tf.networks.blocks import DOWN, FLATTEN, activated, check_activation, check_counts
 
 
 def image_descriptor(
@@ -52,11 +53,8 @@ def image_descriptor(
             f"received {tuple(shape)}."
         )
     check_activation("image_descriptor", activation)
-    if min(width, outputs, kernel_size, scale) <= 0:
-        raise ValueError(
-            "image_descriptor expected positive width, outputs, kernel_size and scale, received "
-            f"{width}, {outputs}, {kernel_size} and {scale}."
-        )
+    check_counts("image_descriptor", width=width, outputs=outputs, kernel_size=kernel_size)
+    checks.positive("image_descriptor", "scale", scale)
     initializer = "glorot_uniform"
     if initial_deviation is not None:
         initializer = keras.initializers.RandomNormal(stddev=initial_deviation)
@@ -64,7 +62,7 @@ def image_descriptor(
     image = keras.Input(shape, name="signal")
     x, side, level = image, min(height, breadth), 0
     while side > 4:
-        x = keras.layers.Conv2D(
+        x = DOWN[2](
             width * min(2**level, 8),
             kernel_size,
             2,
@@ -75,7 +73,7 @@ def image_descriptor(
         )(x)
         x = activated(activation, dtype, f"activation{level + 1}")(x)
         side, level = -(-side // 2), level + 1
-    x = keras.layers.Flatten(dtype=dtype, name="features")(x)
+    x = FLATTEN(dtype=dtype, name="features")(x)
     # f is large beside the differences that samples and data make in it: float32 under every policy.
     x = keras.layers.Dense(outputs, kernel_initializer=initializer, dtype="float32", name="score")(x)
     if outputs > 1:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import keras
 
+from abp_tf import checks
 from abp_tf.networks.activations import quick
-from abp_tf.networks.blocks import SMOOTH, check_smooth
+from abp_tf.networks.blocks import DOWN, SMOOTH, UP, channels_last, check_counts, check_smooth
 
 __all__ = ["SMOOTH", "image_generator"]
 
@@ -64,12 +65,14 @@ def image_generator(
     """
     height, breadth, channels = _check_shape(shape)
     hidden = 8 * width if hidden is None else hidden
-    if min(latent_dim, width, kernel_size, antialias) < 1 or hidden < 0:
-        raise ValueError(
-            "image_generator expected latent_dim, width, kernel_size and antialias of 1 or more and "
-            "hidden of 0 or more, received "
-            f"{latent_dim}, {width}, {kernel_size}, {antialias} and {hidden}."
-        )
+    check_counts(
+        "image_generator",
+        latent_dim=latent_dim,
+        width=width,
+        kernel_size=kernel_size,
+        antialias=antialias,
+    )
+    checks.integer("image_generator", "hidden", hidden, 0)
     check_smooth("image_generator", activation)
     doublings = _doublings(min(height, breadth))
     factor = 2**doublings
@@ -104,7 +107,7 @@ def image_generator(
             # Each entry of the output has so many inputs: a quarter of the kernel, all channels.
             inputs = kernel_size**2 / 4 * filters[level - 1]
             initializer = keras.initializers.RandomNormal(stddev=(2 / inputs) ** 0.5)
-        layer = keras.layers.Conv2DTranspose(
+        layer = UP[2](
             count,
             kernel_size,
             2,
@@ -117,11 +120,9 @@ def image_generator(
         x = normalised(layer(x), f"up{level}")
         if antialias > 1:
             side = min(antialias, 2**level)
-            pool = keras.layers.AveragePooling2D(
-                side, 1, padding="same", dtype=dtype, name=f"average{level}"
-            )
-            x = pool(x)
-    x = keras.layers.Conv2D(channels, 3, padding="same", dtype=dtype, name="signal")(x)
+            pool = channels_last("AveragePooling2D")
+            x = pool(side, 1, padding="same", dtype=dtype, name=f"average{level}")(x)
+    x = DOWN[2](channels, 3, padding="same", dtype=dtype, name="signal")(x)
     # Residuals are float32 under every precision policy, so the last activation is too.
     x = keras.layers.Activation("tanh", dtype="float32", name="range")(x)
     return keras.Model(latent, x, name="image_generator")

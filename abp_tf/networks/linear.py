@@ -6,6 +6,8 @@ import math
 
 import keras
 
+from abp_tf import checks
+
 
 def linear(shape: tuple[int, ...], latent_dim: int) -> keras.Model:
     """`g(z) = W z + b`: with it, `Generator` is factor analysis with equal noise on all entries.
@@ -21,12 +23,10 @@ def linear(shape: tuple[int, ...], latent_dim: int) -> keras.Model:
         >>> linear((8,), latent_dim=2).output_shape
         (None, 8)
     """
-    shape = tuple(int(size) for size in shape)
-    if not shape or min(shape) < 1 or latent_dim < 1:
-        raise ValueError(
-            "networks.linear expected a shape and a latent_dim of positive integers, received "
-            f"shape={shape} and latent_dim={latent_dim}."
-        )
+    shape = tuple(checks.integer("linear", "shape", size, 1) for size in shape)
+    latent_dim = checks.integer("linear", "latent_dim", latent_dim, 1)
+    if not shape:
+        raise ValueError("linear expected a `shape` of one axis or more, received ().")
     latent = keras.Input((latent_dim,), name="latent")
     # Residuals are float32 under every precision policy, so the last layer is too.
     signal = keras.layers.Dense(math.prod(shape), dtype="float32", name="factors")(latent)

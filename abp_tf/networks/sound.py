@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import keras
 
+from abp_tf import checks
 from abp_tf.networks import blocks
 
 
@@ -54,7 +55,7 @@ def sound_generator(
     """
     owner = "sound_generator"
     factors = tuple(factors)
-    blocks.check_positive(owner, latent_channels=latent_channels, width=width, kernel_size=kernel_size)
+    blocks.check_counts(owner, latent_channels=latent_channels, width=width, kernel_size=kernel_size)
     if not factors or min(factors) < 1:
         raise ValueError(f"{owner} expected one or more factors of 1 or more, received {factors}.")
     blocks.check_smooth(owner, activation)
@@ -114,9 +115,8 @@ def sound_descriptor(
         (None, 1)
     """
     owner = "sound_descriptor"
-    blocks.check_positive(
-        owner, width=width, kernel_size=kernel_size, stride=stride, levels=levels, scale=scale
-    )
+    blocks.check_counts(owner, width=width, kernel_size=kernel_size, stride=stride, levels=levels)
+    checks.positive(owner, "scale", scale)
     shape = blocks.check_multiples(owner, "(samples, 1)", (samples, 1), (1,))
     return blocks.bottom_up(
         owner,

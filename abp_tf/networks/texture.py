@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 
+from abp_tf import checks
 from abp_tf.networks import blocks
 
 FORM = "(height, width, channels)"
@@ -54,7 +55,7 @@ def texture_generator(
         ((None, 7, 7, 1), (None, 224, 224, 3))
     """
     owner = "texture_generator"
-    blocks.check_positive(
+    blocks.check_counts(
         owner, latent_channels=latent_channels, width=width, levels=levels, kernel_size=kernel_size
     )
     blocks.check_smooth(owner, activation)
@@ -114,9 +115,9 @@ def texture_descriptor(
         (None, 1)
     """
     owner = "texture_descriptor"
-    blocks.check_positive(owner, width=width, scale=scale)
-    if levels < 2:
-        raise ValueError(f"{owner} expected levels of 2 or more, received {levels!r}.")
+    blocks.check_counts(owner, width=width)
+    checks.integer(owner, "levels", levels, 2)
+    checks.positive(owner, "scale", scale)
     shape = blocks.check_multiples(owner, FORM, shape, (1, 1))
     filters = [width * 4**level // 3**level for level in range(levels)]
     return blocks.bottom_up(

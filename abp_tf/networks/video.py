@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import keras
 
+from abp_tf import checks
 from abp_tf.networks import blocks
 
 FORM = "(frames, height, width, channels)"
@@ -67,7 +68,7 @@ def video_generator(
         ((None, 8, 1, 1, 20), (None, 32, 64, 64, 3))
     """
     owner = "video_generator"
-    blocks.check_positive(owner, latent_channels=latent_channels, width=width, levels=levels)
+    blocks.check_counts(owner, latent_channels=latent_channels, width=width, levels=levels)
     base = (base, base) if isinstance(base, int) else tuple(base)
     if len(base) != 2 or min(base) < 1 or not 0 <= time_levels <= levels:
         raise ValueError(
@@ -143,7 +144,8 @@ def video_descriptor(
         (None, 1)
     """
     owner = "video_descriptor"
-    blocks.check_positive(owner, width=width, levels=levels, scale=scale)
+    blocks.check_counts(owner, width=width, levels=levels)
+    checks.positive(owner, "scale", scale)
     kernel_size = (kernel_size,) * 3 if isinstance(kernel_size, int) else tuple(kernel_size)
     if len(kernel_size) != 3 or min(kernel_size) < 1:
         raise ValueError(

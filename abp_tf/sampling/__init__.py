@@ -2,6 +2,8 @@
 
 from abp_tf.sampling.adam import Descent
 from abp_tf.sampling.base import Info, Sampler
+from abp_tf.sampling.hmc import HMC
 from abp_tf.sampling.langevin import Langevin
+from abp_tf.sampling.mala import MALA
 
-__all__ = ["Descent", "Info", "Langevin", "Sampler"]
+__all__ = ["HMC", "MALA", "Descent", "Info", "Langevin", "Sampler"]

@@ -48,6 +48,11 @@ class Descent(Sampler):
         self._set("learning_rate", checks.positive("Descent", "learning_rate", self.learning_rate))
         self._set("restarts", checks.integer("Descent", "restarts", self.restarts, 1))
 
+    @property
+    def draws_samples(self) -> bool:
+        """Whether `for_draws` returns a sampler: no."""
+        return False
+
     def for_draws(self) -> Descent:
         """Refuse: a descent ends at a mode.
 

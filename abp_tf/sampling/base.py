@@ -79,6 +79,11 @@ class Sampler(abc.ABC):
         return self.steps
 
     @property
+    def rejects(self) -> bool:
+        """Whether proposals may be refused, so that an acceptance says something."""
+        return False
+
+    @property
     def draws_samples(self) -> bool:
         """Whether `for_draws` returns a sampler."""
         return self.steps > 0

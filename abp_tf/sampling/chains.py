@@ -182,8 +182,9 @@ class Pool(ChainTable):
             state = tf.where(again, self.start(begin(chain)), state)
         return chain, state
 
-    @tf.function
     def draw(self, rows: int) -> tf.Tensor:
         """Draw from where chains start."""
         # The iteration before the first.
-        return self.start(training_seeds(self.seed, PRIOR, -1, tf.range(rows)))
+        seeds = training_seeds(self.seed, PRIOR, -1, tf.range(rows))
+        # Compiled, as it is a map over the rows; anew, as settings of the model may have changed.
+        return tf.function(self.start).get_concrete_function(seeds)(seeds)

@@ -1,4 +1,68 @@
+"""Convergence of chains: rank-normalized split R-hat, and effective sample size."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
 import numpy as np
-def diagnose(latents):
-    nan = np.full((latents.shape[0], *latents.shape[3:]), np.nan, np.float32)
-    return nan, nan
+from numpy.typing import ArrayLike
+
+FEWEST, FEWEST_EFFECTIVE = 4, 10  # draws of each chain
+
+
+class Convergence(NamedTuple):
+    """Report how well chains agree, and what their draws are worth; see `diagnose`.
+
+    Attributes:
+        r_hat: about 1 where chains agree; above 1.05 they have not run long enough, or there were too
+            few draws to decide. NaN with fewer than 2 chains or 4 draws of each.
+        effective_samples: number of independent draws that would give means as exact as these draws
+            do. NaN with fewer than 10 draws of each chain.
+    """
+
+    r_hat: np.ndarray
+    effective_samples: np.ndarray
+
+
+def diagnose(draws: ArrayLike) -> Convergence:
+    """Compute R-hat and the effective sample size of each entry of each row.
+
+    Rank-normalized split R-hat and bulk effective sample size (Vehtari, Gelman, Simpson, Carpenter,
+    Bürkner, "Rank-normalization, folding, and localization", Bayesian Analysis 2021, arXiv
+    1903.08008, sections 3 and 4), computed by `arviz-stats` in about 1 ms an entry. R-hat of few
+    draws scatters: of 4 independent draws of each of 4 chains it is 1.2 on average, of 50 it is 1.01.
+
+    Args:
+        draws: `[n, chains, draws, ...]`, such as latents `[n, chains, draws, *latent_shape]`; draws
+            of a chain in their order.
+
+    Returns:
+        A `Convergence` of float32 arrays `[n, ...]`. Entries of which a draw is not finite, or all
+        draws are equal, are NaN.
+
+    Raises:
+        ValueError: for an array of fewer than 3 axes.
+
+    Example:
+        >>> draws = np.random.default_rng(0).normal(size=(2, 4, 100, 3))
+        >>> r_hat, effective_samples = diagnose(draws)
+        >>> r_hat.shape, bool(r_hat.max() < 1.05), bool(effective_samples.min() > 200)
+        ((2, 3), True, True)
+    """
+    draws = np.asarray(draws)
+    if draws.ndim < 3:
+        raise ValueError(f"Expected draws of shape [n, chains, draws, ...], received {draws.shape}.")
+    shape, (chains, length) = draws.shape[:1] + draws.shape[3:], draws.shape[1:3]
+    r_hat, effective = (np.full(shape, np.nan, np.float32) for _ in range(2))
+    good = np.isfinite(draws).all(axis=(1, 2)) & (np.ptp(draws, axis=(1, 2)) > 0)
+    if length >= FEWEST and good.any():
+        from arviz_stats.base import array_stats  # loads SciPy
+
+        chosen = np.moveaxis(draws, (1, 2), (-2, -1))[good].astype(np.float64)
+        axes = {"chain_axis": -2, "draw_axis": -1}
+        with np.errstate(divide="ignore", invalid="ignore"):  # chains that never moved
+            if length >= FEWEST_EFFECTIVE:
+                effective[good] = array_stats.ess(chosen, **axes)
+            if chains > 1:
+                r_hat[good] = array_stats.rhat(chosen, **axes)
+    return Convergence(r_hat, effective)

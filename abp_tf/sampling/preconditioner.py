@@ -66,9 +66,9 @@ class Preconditioner(keras.layers.Layer):
             sigma: σ of the model.
         """
         size = self.latent_shape[-1]
-        parts = [_gram(decode, latents[at : at + CHUNK]) for at in range(0, len(latents), CHUNK)]
+        parts = [_gram(decode, latents[at : at + CHUNK]) for at in range(0, latents.shape[0], CHUNK)]
         positions = tf.size(latents[0]) // size
-        mean = tf.add_n(parts) / tf.cast(len(latents) * positions, tf.float64)
+        mean = tf.add_n(parts) / tf.cast(latents.shape[0] * positions, tf.float64)
         self._assign(mean / sigma**2)
 
     def follow(self, root: tf.Tensor) -> None:

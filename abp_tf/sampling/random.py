@@ -7,6 +7,9 @@ import tensorflow as tf
 # Streams keep the different uses of one row's seed independent of each other.
 PRIOR, CHAIN, DATA, POOL, LATENT, REVISION, START, INFERENCE = range(8)
 
+# What the steps of a chain draw besides their noise: who is accepted, how long a step is.
+ACCEPTANCE, LENGTH = 1, 2
+
 
 def row_seeds(seed: tf.Tensor, stream: int) -> tf.Tensor:
     """Seed pairs `[n, 2]` from one integer per row, as `infer` and served requests use them.
@@ -46,6 +49,23 @@ def later(seeds: tf.Tensor, block: tf.Tensor) -> tf.Tensor:
     """Seed pairs for the noise of a chain's block number `block`, an integer; 0 are `seeds`."""
     # Above all streams and examples' numbers, which the second of a pair holds.
     return seeds + tf.stack([0, tf.bitwise.left_shift(tf.cast(block, tf.int64), 32)])
+
+
+def apart(seeds: tf.Tensor, use: int) -> tf.Tensor:
+    """Seed pairs for another use than noise, such as `ACCEPTANCE`, of the same steps of a chain.
+
+    Block `k` of the noise takes the pair (a, b + k · 2³²), see `later`; block `k` of use `u` takes
+    (a, b + (k + u · 2²⁸) · 2³²). So no two of them share a pair while a chain has fewer than 2²⁸
+    blocks.
+
+    Args:
+        seeds: int64 `[n, 2]`, of a row's chain or of a block of it.
+        use: `ACCEPTANCE` or `LENGTH`.
+
+    Returns:
+        int64 `[n, 2]`.
+    """
+    return later(seeds, use * 2**28)
 
 
 def _mix(first, second) -> tf.Tensor:

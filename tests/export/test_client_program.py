@@ -7,7 +7,6 @@ import sys
 import warnings
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -26,23 +25,6 @@ def inside(*words):
     with pytest.raises(SystemExit) as ending:
         programs.run(program.main, [str(word) for word in words])
     return ending.value.code
-
-
-@pytest.fixture(scope="module")
-def energy():
-    """A descriptor that has learned nothing."""
-    keras.utils.set_random_seed(0)
-    network = abp_tf.networks.image_descriptor((8, 8, 1), 4)
-    return abp_tf.Descriptor(network, langevin=abp_tf.Langevin(5, 0.3), pool=2)
-
-
-@pytest.fixture(scope="module")
-def energy_server(energy, start_server, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("models") / "energy"
-    energy.export(directory / "1")
-    result = start_server("--model", f"digits={directory}")
-    assert result.address
-    return result
 
 
 @pytest.fixture

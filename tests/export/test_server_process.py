@@ -14,6 +14,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from abp_tf.serving import saved_model
 from export import server as program
+from export.process import ServerProcess
 
 
 def request(rows=1, signature="synthesize"):
@@ -40,9 +41,8 @@ def test_sigterm_finishes_what_is_under_way(start_server, exported):
     assert "stopped" in server.log
 
 
-def test_a_port_in_use_is_an_error(start_server, exported):
-    first = start_server("--model", f"digits={exported}")
-    port = first.address.rsplit(":", 1)[1]
+def test_a_port_in_use_is_an_error(server, start_server, exported):
+    port = server.address.rsplit(":", 1)[1]
     second = start_server("--model", f"digits={exported}", "--port", port)
     assert second.process.wait(60) == 1
     assert f"Cannot listen on 127.0.0.1:{port}" in second.log
@@ -72,12 +72,16 @@ def test_tls_takes_those_who_know_it_and_refuses_plain_text(start_server, export
         assert error.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
-def test_two_models_metrics_and_ctrl_c(start_server, exported):
+def test_two_models_metrics_and_ctrl_c(exported, tmp_path):
+    """As a program is started, `python -m export.server`; other tests fork theirs."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    server = start_server(
-        "--model", f"digits={exported}", "--model", f"others={exported}", "--metrics-port", port
-    )
+    models = "--model", f"digits={exported}", "--model", f"others={exported}"
+    with ServerProcess(tmp_path / "log", *models, "--metrics-port", port) as server:
+        ask_and_interrupt(server, port)
+
+
+def ask_and_interrupt(server, port):
     with grpc.insecure_channel(server.address) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         for _ in range(3):

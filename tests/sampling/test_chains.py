@@ -8,15 +8,15 @@ from abp_tf.sampling.chains import LatentTable
 
 def test_table_is_read_and_written_by_number():
     table = LatentTable((3,), examples=6, seed=1)
-    before = table.table.numpy().copy()
+    before = table.states.numpy().copy()
     table.write(tf.constant([4, 1], tf.int64), tf.constant([[1.0, 2, 3], [4, 5, 6]]))
     np.testing.assert_array_equal(table.read(tf.constant([1, 4])), [[4, 5, 6], [1, 2, 3]])
     others = [0, 2, 3, 5]
-    np.testing.assert_array_equal(table.table.numpy()[others], before[others])
+    np.testing.assert_array_equal(table.states.numpy()[others], before[others])
 
 
 def test_table_starts_as_the_prior():
-    values = LatentTable((10,), examples=5000, seed=2).table.numpy()
+    values = LatentTable((10,), examples=5000, seed=2).states.numpy()
     assert abs(values.mean()) < 0.02
     assert abs(values.var() - 1) < 0.02
 
@@ -25,12 +25,14 @@ def test_claim_knows_other_data():
     table = LatentTable((2,))
     with pytest.raises(ValueError, match=r"examples=N"):
         table.claim(None)
-    table.claim(10, fingerprint=5)
-    table.claim(10, fingerprint=5)
+    table.claim(10)
+    before = table.states.numpy()
+    table.claim(10)
+    np.testing.assert_array_equal(table.states, before)
     with pytest.raises(ValueError, match=r"belong to 10 other.*these are 11.*reset_chains"):
-        table.claim(11, fingerprint=5)
-    with pytest.raises(ValueError, match=r"other content.*reset_chains"):
-        table.claim(10, fingerprint=6)
+        table.claim(11)
+    with pytest.raises(ValueError, match=r"10 .*other content.*reset_chains"):
+        table.claim(10, same=False)
 
 
 def test_config_round_trip():

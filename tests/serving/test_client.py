@@ -6,7 +6,6 @@ import time
 from concurrent import futures
 
 import grpc
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -17,7 +16,7 @@ from tensorflow_serving.apis import (
 )
 
 import abp_tf
-from abp_tf import wire
+from abp_tf.serving import protocol
 
 
 @pytest.fixture
@@ -88,13 +87,8 @@ class TestAnswers:
         assert (found.deviation[mask] == 0).all()
         assert found.deviation[~mask].mean() > 1e-3
 
-    def test_score_is_that_of_the_model(self, start_server, digits, tmp_path):
-        keras.utils.set_random_seed(0)
-        energy = abp_tf.Descriptor(abp_tf.networks.image_descriptor((8, 8, 1), 4), pool=2)
-        energy.inference = abp_tf.Langevin(2, 0.1)
-        energy.export(tmp_path / "energy" / "1")
-        server = start_server("--model", f"energy={tmp_path / 'energy'}")
-        with abp_tf.Client(server.address, "energy") as client:
+    def test_score_is_that_of_the_model(self, energy, energy_server, digits):
+        with abp_tf.Client(energy_server.address, "digits") as client:
             found, expected = client.score(digits[:20]), energy.score(digits[:20])
         assert type(found) is type(expected)
         assert_equal(found.score, expected.score)
@@ -174,7 +168,7 @@ class TestRefusals:
         ],
     )
     def test_bad_input_is_not_sent(self, client, digits, monkeypatch, call, part):
-        monkeypatch.setattr(wire, "request", lambda *_: pytest.fail("it was sent"))
+        monkeypatch.setattr(protocol, "request", lambda *_: pytest.fail("it was sent"))
         with pytest.raises(ValueError, match=part):
             call(client, digits[:4], abp_tf.masks.pepper(4, (8, 8), 0.5)[..., None])
 
@@ -424,14 +418,14 @@ class TestFailures:
             client.ask("echo", signal=noise(2, 8, 8, 1))
 
     def test_latents_that_diverged(self, client, digits, monkeypatch):
-        received = wire.arrays
+        received = protocol.arrays
 
         def spoiled(*arguments):
             answer = received(*arguments)
             answer["latent"][1] = np.nan
             return answer
 
-        monkeypatch.setattr(wire, "arrays", spoiled)
+        monkeypatch.setattr(protocol, "arrays", spoiled)
         with pytest.raises(abp_tf.DivergenceError, match="smaller step size"):
             client.reconstruct(digits[:3])
 
@@ -446,6 +440,6 @@ def test_a_client_serves_several_threads(client, learned):
 def test_signals_of_any_size_are_checked_by_rank():
     spec = tf.TensorSpec([None, None, None, 3], tf.float32)
     given = {"signal": noise(2, 5, 6, 3)}
-    assert wire.checked("score", {"signal": spec}, given, (-1, 1))["signal"].shape == (2, 5, 6, 3)
+    assert protocol.checked("score", {"signal": spec}, given, (-1, 1))["signal"].shape == (2, 5, 6, 3)
     with pytest.raises(ValueError, match="expected shape"):
-        wire.checked("score", {"signal": spec}, {"signal": noise(2, 5, 6, 1)}, (-1, 1))
+        protocol.checked("score", {"signal": spec}, {"signal": noise(2, 5, 6, 1)}, (-1, 1))

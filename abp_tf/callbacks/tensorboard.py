@@ -1,0 +1,95 @@
+"""What a training shows of itself in TensorBoard."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from abp_tf import signals as kinds
+from abp_tf.display import pictures
+from abp_tf.display.gallery import show
+
+
+class TensorBoardPictures(keras.callbacks.Callback):
+    """What the model shows of itself (`abp_tf.display.gallery`), and the latents, in TensorBoard.
+
+    Images as pictures; sounds as audio and spectrograms; clips as animations and strips of frames;
+    other kinds as `abp_tf.signals` has it. At the end of training the latents of the training examples
+    also go to the projector, each with its picture.
+
+    Args:
+        log_dir: where TensorBoard looks.
+        signals: float32 `[n, *signal_shape]` in [-1, 1], training examples by number; up to 16 of the
+            first are shown reconstructed, up to 500 in the projector.
+        every: number of epochs from one look to the next; the last epoch is always shown.
+        rate: samples or frames per second, of sounds and clips.
+        mask: what is known of the signals, bool, 1 = observed; None: all of it.
+        kind: the kind of signal, a name of `abp_tf.signals`; by default what their shape suggests.
+    """
+
+    def __init__(
+        self,
+        log_dir: str | os.PathLike,
+        signals: np.ndarray,
+        every: int = 5,
+        rate: float | None = None,
+        mask: np.ndarray | None = None,
+        *,
+        kind: str | None = None,
+    ):
+        super().__init__()
+        self.log_dir = Path(log_dir) / "pictures"
+        self.signals = signals
+        self.every = every
+        self.rate = rate
+        self.mask = mask
+        self.kind = kinds.of(signals.shape[1:], kind)
+
+    def on_train_begin(self, logs=None) -> None:
+        """Open the log."""
+        self._writer = tf.summary.create_file_writer(str(self.log_dir))
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        """Write what the model shows, and a histogram of the latents."""
+        if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
+            return
+        with self._writer.as_default(step=epoch + 1):
+            for name, part in show(self.model, self.signals, self.mask).items():
+                self.kind.summarize(name, *part, {"rate": self.rate})
+            if self._has_latents():
+                tf.summary.histogram("latents", self.model.latents)
+
+    def on_train_end(self, logs=None) -> None:
+        """Write the projector's files and close the log."""
+        self._writer.close()
+        if self._has_latents() and self.model.latents.ndim == 2:
+            self._write_projector(self.model.latents[:500], self.kind.tiles(self.signals[:500]))
+
+    def _has_latents(self) -> bool:
+        """Whether training examples have latents that are kept."""
+        return getattr(self.model, "chains", None) == "persistent" and hasattr(self.model, "latents")
+
+    def _write_projector(self, latents, images) -> None:
+        from tensorboard.plugins import projector
+
+        side = int(np.ceil(np.sqrt(len(images))))
+        sprite = pictures.grid(images, columns=side, scale=1, gap=0)
+        # The projector expects a square of tiles.
+        missing = side * images.shape[1] - sprite.shape[0]
+        sprite = np.pad(sprite, ((0, missing), (0, 0), (0, 0)))
+        pictures.save_png(self.log_dir / "sprite.png", sprite)
+        rows = ("\t".join(f"{value:.5g}" for value in row) for row in latents)
+        (self.log_dir / "latents.tsv").write_text("\n".join(rows) + "\n")
+        numbers = "\n".join(str(number) for number in range(len(latents)))
+        (self.log_dir / "examples.tsv").write_text(numbers + "\n")
+        config = projector.ProjectorConfig()
+        shown = config.embeddings.add(
+            tensor_name="latents", tensor_path="latents.tsv", metadata_path="examples.tsv"
+        )
+        shown.sprite.image_path = "sprite.png"
+        shown.sprite.single_image_dim.extend([images.shape[2], images.shape[1]])
+        projector.visualize_embeddings(str(self.log_dir), config)

@@ -1,0 +1,183 @@
+"""From arrays to indexed batches: dicts of "signal", "index" and perhaps "mask".
+
+An example's number is given before any shuffling, so its chain and its noise follow it everywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from abp_tf import checks
+
+MOSTLY = 0.95  # share of hidden entries above which a mask may be one of the wrong polarity
+
+
+class Examples(NamedTuple):
+    """Checked arrays: `signal` float32 `[n, ...]`, `mask` bool or none, `index` int64 or none."""
+
+    signal: np.ndarray
+    mask: np.ndarray | None = None
+    index: np.ndarray | None = None
+
+    def rows(self, start: int, stop: int | None = None) -> Examples:
+        """Cut all three alike."""
+        return Examples(*(part if part is None else part[start:stop] for part in self))
+
+    def batch(self) -> dict:
+        """Return the parts that are there, by name."""
+        return {key: part for key, part in self._asdict().items() if part is not None}
+
+    def fingerprint(self) -> int:
+        """Return a cheap checksum of the observed entries of up to 64 examples."""
+        chosen = np.linspace(0, len(self.signal) - 1, min(len(self.signal), 64)).astype(int)
+        seen = self.signal[chosen]
+        if self.mask is not None:
+            seen = np.where(self.mask[chosen], seen, 0)
+        return int(digest(seen.astype(np.float32, copy=False))[:8], 16)
+
+
+def digest(*parts: np.ndarray | bytes | None) -> str:
+    """Return the SHA-256 of the bytes of arrays, one after the other; None is left out."""
+    found = hashlib.sha256()
+    for part in parts:
+        if part is not None:
+            found.update(np.ascontiguousarray(part) if isinstance(part, np.ndarray) else part)
+    return found.hexdigest()
+
+
+def examples(x, shape: tuple[int, ...], value_range) -> Examples:
+    """Check an array, or a dict of arrays, and return `Examples`.
+
+    Args:
+        x: float array `[n, *shape]`, or a dict with "signal" and perhaps "mask" and "index".
+        shape: of one signal.
+        value_range: see `checks.signals`.
+
+    Raises:
+        ValueError: for all that `checks` refuses, unknown keys, and parts of different length.
+
+    Warns:
+        UserWarning: more than 95 % of all entries are hidden, as by a mask of the wrong polarity.
+    """
+    if isinstance(x, tuple):
+        refuse_labels()
+    if hasattr(x, "__next__") or inspect.isgeneratorfunction(x):
+        raise ValueError(
+            "Expected arrays, a tf.data.Dataset or a keras.utils.PyDataset, received a generator, "
+            "which can be read once only. Use `tf.data.Dataset.from_generator(...).batch(...)`."
+        )
+    parts = dict(x) if isinstance(x, dict) else {"signal": x}
+    check_keys(parts)
+    mask = parts.get("mask")
+    if mask is not None:
+        mask = checks.mask(mask, np.shape(parts["signal"]))
+    signal = checks.signals(parts["signal"], shape, value_range, mask)
+    if mask is not None and np.mean(mask) < 1 - MOSTLY:
+        warnings.warn(
+            f"Mask: {1 - np.mean(mask):.1%} of all entries are hidden. {checks.POLARITY} If that "
+            "is what you meant, all is well.",
+            stacklevel=4,
+        )
+    index = parts.get("index")
+    if index is not None:
+        index = np.asarray(index)
+        if index.shape != (len(signal),) or not np.issubdtype(index.dtype, np.integer):
+            raise ValueError(
+                f"Index: expected {len(signal)} integers, one per example, received shape "
+                f"{index.shape} of dtype {index.dtype}. Leave it out to number arrays in order."
+            )
+        index = index.astype(np.int64)
+    return Examples(signal, mask, index)
+
+
+def incomplete(signals, mask, seed, shape: tuple[int, ...], value_range) -> list[np.ndarray]:
+    """Check what `inpaint` takes; return signals, a mask of their shape, and a seed per row."""
+    if mask is None:
+        raise ValueError(f"inpaint expected a mask, received None. {checks.POLARITY}")
+    data = examples({"signal": signals, "mask": mask}, shape, value_range)
+    full = np.broadcast_to(data.mask, data.signal.shape)
+    return [data.signal, full, checks.seeds(seed, len(data.signal))]
+
+
+def shuffled(
+    data: Examples,
+    batch_size: int,
+    *,
+    seed: int,
+    iteration: tf.Variable,
+    steps_per_epoch: int | None = None,
+    shuffle: bool = True,
+) -> tf.data.Dataset:
+    """One epoch of training batches; which ones is a function of (seed, iteration) alone.
+
+    The iteration is read when an iterator is made, so a training that stopped after any batch and
+    was restored goes on with the batch it would have seen.
+
+    Args:
+        data: the examples.
+        batch_size: rows in all batches but the last of a pass.
+        seed: of the order.
+        iteration: int64 scalar variable, the number of batches seen so far.
+        steps_per_epoch: batches in an epoch; by default one pass over the examples.
+        shuffle: whether passes are in random order.
+
+    Returns:
+        A finite dataset of dicts.
+    """
+    count = len(data.signal)
+    per_pass = -(-count // batch_size)
+    tensors = {key: tf.constant(part) for key, part in data._replace(index=None).batch().items()}
+    numbers = tf.range(count, dtype=tf.int64) if data.index is None else tf.constant(data.index)
+
+    def one_pass(number):
+        order = tf.range(count, dtype=tf.int64)
+        if shuffle:
+            order = tf.random.experimental.stateless_shuffle(
+                order, tf.stack([tf.constant(seed, tf.int64), number])
+            )
+        return tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
+
+    def epoch(_):
+        done = tf.convert_to_tensor(iteration)
+        passes = tf.data.Dataset.counter(done // per_pass, dtype=tf.int64)
+        return passes.flat_map(one_pass).skip(done % per_pass)
+
+    def gather(place):
+        batch = {key: tf.gather(part, place) for key, part in tensors.items()}
+        return {**batch, "index": tf.gather(numbers, place)}
+
+    steps = steps_per_epoch or per_pass
+    dataset = tf.data.Dataset.range(1).flat_map(epoch).take(steps)
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps))
+    return dataset.map(gather).prefetch(2)
+
+
+def in_order(data: Examples, batch_size: int) -> tf.data.Dataset:
+    """Batches in the order of the arrays, numbered from 0 where they carry no index."""
+    if data.index is None:
+        data = data._replace(index=np.arange(len(data.signal)))
+    return tf.data.Dataset.from_tensor_slices(data.batch()).batch(batch_size).prefetch(2)
+
+
+def refuse_labels():
+    """Refuse tuples of several parts."""
+    raise ValueError(
+        "Expected signals alone, received a tuple of several parts: the model learns without "
+        'labels. Map the data to {"signal": ...}, with "mask" and "index" where there are any.'
+    )
+
+
+def check_keys(parts) -> None:
+    """Refuse dicts with other keys than batches have."""
+    unknown = set(parts) - {"signal", "mask", "index"}
+    if unknown or "signal" not in parts:
+        raise ValueError(
+            'Expected a dict with "signal" and perhaps "mask" and "index", received the keys '
+            f"{sorted(map(str, parts))}."
+        )

@@ -1,0 +1,1 @@
+"""Pictures, sounds and clips as people look at them and listen to them."""

@@ -1,0 +1,220 @@
+"""Pictures of signals for people: grids, labelled rows, curves, PNG files.
+
+Images are `[n, h, w, c]` with one (grey) or three (RGB) channels in [-1, 1]. For display alone,
+what is out of range is clipped, and NaN, as hidden entries may hold, is drawn as mid-grey; the
+arrays themselves are never changed. A picture is uint8 RGB `[H, W, 3]`.
+"""
+
+import io
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from abp_tf import checks, files
+
+# A person sees a tile of this many pixels well, and a screen shows a picture of this width.
+_TILE = 64
+_WIDTH = 1600
+_PAPER = 255
+
+
+def grid(images: ArrayLike, columns: int, scale: int | str = "auto", gap: int = 2) -> np.ndarray:
+    """Lays images out in rows of `columns`, enlarged without smoothing, on white.
+
+    Args:
+        images: `[n, h, w, c]` in [-1, 1], one or three channels.
+        columns: Images in a row; places without an image stay white.
+        scale: How many pixels of the picture, in both directions, show one of an image. "auto"
+            makes the shorter side of a tile at least 64 pixels as long as the picture stays
+            within a width of 1600.
+        gap: White pixels between tiles.
+
+    Returns:
+        A picture, uint8 `[H, W, 3]`.
+
+    Raises:
+        ValueError: If `images` is not a non-empty batch of images, or a number is out of range.
+
+    Example:
+        >>> grid(np.zeros((10, 28, 28, 1)), columns=5).shape
+        (170, 428, 3)
+    """
+    tiles = _displayed(images)
+    checks.integer("grid", "columns", columns, 1)
+    checks.integer("grid", "gap", gap, 0)
+    n, height, width, _ = tiles.shape
+    scale = _checked_scale(scale, height, width, columns, gap)
+    tiles = tiles.repeat(scale, axis=1).repeat(scale, axis=2)
+    height, width = height * scale, width * scale
+    rows_needed = -(-n // columns)
+    shape = (rows_needed * (height + gap) - gap, columns * (width + gap) - gap, 3)
+    picture = np.full(shape, _PAPER, np.uint8)
+    for place, tile in enumerate(tiles):
+        top, left = place // columns * (height + gap), place % columns * (width + gap)
+        picture[top : top + height, left : left + width] = tile
+    return picture
+
+
+def rows(batches: Sequence[ArrayLike], labels: Sequence[str] | None = None, gap: int = 2) -> np.ndarray:
+    """Stacks one row of images per batch, each with its label at the left.
+
+    Made for comparisons: signals in the first row, what a model made of them below.
+
+    Args:
+        batches: Arrays `[n, h, w, c]` in [-1, 1], of one size of image; grey and RGB may be
+            mixed, and shorter rows end in white.
+        labels: One text per row; None for a picture without labels.
+        gap: White pixels between tiles.
+
+    Returns:
+        A picture, uint8 `[H, W, 3]`.
+
+    Raises:
+        ValueError: If there are no rows, their sizes differ, or labels and rows do not pair up.
+
+    Example:
+        >>> images = np.zeros((5, 28, 28, 1))
+        >>> rows([images, images]).shape
+        (170, 428, 3)
+    """
+    batches = [np.asarray(batch) for batch in batches]
+    sizes = {batch.shape[1:3] for batch in batches}
+    if len(sizes) != 1:
+        raise ValueError(
+            "Expected rows of images of one size, at least one row, received the shapes "
+            f"{[batch.shape for batch in batches]}."
+        )
+    if labels is not None and len(labels) != len(batches):
+        raise ValueError(
+            f"Expected one label per row, received {len(labels)} labels for {len(batches)} rows."
+        )
+    columns = max(len(batch) for batch in batches)
+    strips = [grid(batch, columns, gap=gap) for batch in batches]
+    between = np.full((gap, strips[0].shape[1], 3), _PAPER, np.uint8)
+    stacked = np.concatenate([part for strip in strips for part in (strip, between)])
+    stacked = stacked[: len(stacked) - gap]
+    if labels is None:
+        return stacked
+    middles = [len(strips[0]) // 2 + i * (len(strips[0]) + gap) for i in range(len(strips))]
+    return np.concatenate([_margin(labels, middles, len(stacked)), stacked], axis=1)
+
+
+def visible(images: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    """Puts NaN, which is drawn as mid-grey, where nothing is observed.
+
+    Args:
+        images: `[n, ..., c]`.
+        mask: Bool of the same shape, or without the channel axis, True where observed; None: all is.
+
+    Returns:
+        Floats `[n, ..., c]`.
+    """
+    if mask is None:
+        return images
+    return np.where(mask[..., None] if mask.ndim < images.ndim else mask, images, np.nan)
+
+
+def save_png(path: str | os.PathLike, picture: np.ndarray) -> None:
+    """Writes a picture as PNG; a file of that name is replaced whole or not at all.
+
+    Args:
+        path: Where to; missing folders are made.
+        picture: uint8 `[H, W, 3]`, or `[H, W]` for grey.
+
+    Raises:
+        ValueError: If `picture` is something else.
+
+    Example:
+        >>> save_png("runs/faces/samples.png", grid(images, columns=8))
+    """
+    from PIL import Image
+
+    picture = np.asarray(picture)
+    if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or picture.shape[2:] not in ((), (3,)):
+        raise ValueError(
+            "Expected a picture, uint8 [H, W, 3] or [H, W], received "
+            f"{picture.dtype} {picture.shape}; `grid` makes one of images."
+        )
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="png")
+    files.replace(path, buffer.getvalue())
+
+
+def curves(
+    path: str | os.PathLike,
+    series: dict[str, Sequence[tuple[float, float]]],
+    ylabel: str,
+    title: str,
+    xlabel: str = "epoch",
+) -> None:
+    """Draws lines into a PNG file, one per named series; the file is replaced whole.
+
+    Args:
+        path: Where to; missing folders are made.
+        series: Points (x, y) by name, in drawing order. A point that is not finite leaves a gap.
+        ylabel: What y is, with its unit.
+        title: The title.
+        xlabel: What x is.
+
+    Raises:
+        ValueError: If there is nothing to draw.
+
+    Example:
+        >>> curves("runs/error.png", {"train": [(1, 0.2), (2, 0.1)]},
+        ...        ylabel="mean squared error", title="Faces")
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    if not any(len(points) for points in series.values()):
+        raise ValueError(f"Expected at least one point to draw, received {dict(series)}.")
+    # A figure of its own: pyplot would keep it, and choose a window system.
+    figure = Figure(figsize=(7, 4.5), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    for name, points in series.items():
+        # The marker shows a series of one point, of which there is no line.
+        axes.plot([x for x, _ in points], [y for _, y in points], marker=".", label=name)
+    if all(float(x).is_integer() for points in series.values() for x, _ in points):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # There is no epoch 1.25.
+    axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    files.replace(path, buffer.getvalue())
+
+
+def _displayed(images: ArrayLike) -> np.ndarray:
+    images = np.asarray(images)
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or images.size == 0:
+        raise ValueError(
+            "Expected images [n, h, w, c], not empty, with one or three channels, received the "
+            f"shape {images.shape}."
+        )
+    if images.dtype == np.uint8:
+        raise ValueError("Expected images in [-1, 1], received uint8; map them: x / 127.5 - 1.")
+    images = np.nan_to_num(images.astype(np.float32), nan=0.0)
+    images = np.rint((np.clip(images, -1, 1) + 1) * 127.5).astype(np.uint8)
+    return np.broadcast_to(images, (*images.shape[:-1], 3))
+
+
+def _checked_scale(scale: int | str, height: int, width: int, columns: int, gap: int) -> int:
+    if scale == "auto":
+        wanted = -(-_TILE // min(height, width))
+        affordable = (_WIDTH + gap - columns * gap) // (columns * width)
+        return max(1, min(wanted, affordable))
+    return checks.integer("grid", "scale", scale, 1)
+
+
+def _margin(labels: Sequence[str], middles: Sequence[int], height: int) -> np.ndarray:
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = ImageFont.load_default(size=14)
+    width = max(round(font.getlength(label)) for label in labels) + 16
+    margin = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(margin)
+    for label, middle in zip(labels, middles, strict=True):
+        draw.text((8, middle), label, fill="black", font=font, anchor="lm")
+    return np.asarray(margin)

@@ -1,0 +1,30 @@
+"""Figures of how good a model is: pure functions of NumPy arrays."""
+
+from abp_tf.metrics import features, likelihood, perceptual
+from abp_tf.metrics.distances import frechet_distance, kernel_distance
+from abp_tf.metrics.errors import (
+    Verdict,
+    absolute_error,
+    auc,
+    psnr,
+    reconstruction_error,
+    recovery_error,
+    ssim,
+    verdict,
+)
+
+__all__ = [
+    "Verdict",
+    "absolute_error",
+    "auc",
+    "features",
+    "frechet_distance",
+    "kernel_distance",
+    "likelihood",
+    "perceptual",
+    "psnr",
+    "reconstruction_error",
+    "recovery_error",
+    "ssim",
+    "verdict",
+]

@@ -1,0 +1,107 @@
+"""How far sets of features are from each other: pure functions of NumPy arrays, in float64.
+
+The features are *given*. Values depend on where they come from, `abp_tf.metrics.features` for instance,
+so that only values with the same features can be compared.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+def frechet_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:
+    """Fréchet distance of the Gaussians with the means and covariances of two sets of features.
+
+    `‖mean_a − mean_b‖² + tr(C_a + C_b − 2 (C_a^½ C_b C_a^½)^½)` (Dowson and Landau, 1982), with
+    unbiased covariances. Finite sets of the same distribution are not at distance 0; compare
+    distances of sets of the same size.
+
+    Args:
+        features_a: `[n, d]`.
+        features_b: `[m, d]`.
+
+    Returns:
+        A non-negative float.
+
+    Raises:
+        ValueError: If shapes do not fit, a set has fewer than 2 rows, or a feature is not finite.
+
+    Example:
+        >>> frechet_distance([[0.0], [2.0]], [[3.0], [5.0]])
+        9.0
+    """
+    a, b = _checked_features(features_a, features_b)
+    shift = a.mean(axis=0) - b.mean(axis=0)
+    scale_a, axes_a = _principal_axes(a)
+    scale_b, axes_b = _principal_axes(b)
+    # The trace of the root is the sum of the singular values of C_a^½ C_b^½. Taken from the
+    # features themselves, these need no root of an eigenvalue that rounding made negative, and
+    # fewer rows than features do no harm.
+    product = scale_a[:, None] * (axes_a @ axes_b.T) * scale_b
+    overlap = np.linalg.svd(product, compute_uv=False).sum()
+    distance = shift @ shift + scale_a @ scale_a + scale_b @ scale_b - 2 * overlap
+    return max(float(distance), 0.0)
+
+
+def kernel_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:
+    """Squared maximum mean discrepancy with the kernel `(x·y/d + 1)³`, unbiased estimate.
+
+    The estimator of Bińkowski et al. (2018), on given features. Its expectation does not depend
+    on the size of the sets and is 0 for sets of the same distribution; single values may be
+    negative.
+
+    Args:
+        features_a: `[n, d]`.
+        features_b: `[m, d]`.
+
+    Returns:
+        A float.
+
+    Raises:
+        ValueError: If shapes do not fit, a set has fewer than 2 rows, or a feature is not finite.
+
+    Example:
+        >>> kernel_distance([[0.0], [0.0]], [[1.0], [1.0]])
+        7.0
+    """
+    a, b = _checked_features(features_a, features_b)
+    n, m = len(a), len(b)
+    within_a = (_kernel_sum(a, a) - _kernel(a, a).sum()) / (n * (n - 1))
+    within_b = (_kernel_sum(b, b) - _kernel(b, b).sum()) / (m * (m - 1))
+    return float(within_a + within_b - 2 * _kernel_sum(a, b) / (n * m))
+
+
+def _checked_features(a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
+        raise ValueError(
+            "Expected features [n, d] and [m, d] with at least 2 rows each, received the shapes "
+            f"{a.shape} and {b.shape}; pool feature maps to vectors first."
+        )
+    for name, features in (("first", a), ("second", b)):
+        bad = int((~np.isfinite(features)).sum())
+        if bad:
+            raise ValueError(
+                f"Expected finite features, received {bad} NaN or infinite ones in the {name} "
+                "argument; see whether the images they come from are finite."
+            )
+    return a, b
+
+
+def _principal_axes(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    # Standard deviations along the principal axes, and the axes as rows.
+    centred = (features - features.mean(axis=0)) / math.sqrt(len(features) - 1)
+    _, scale, axes = np.linalg.svd(centred, full_matrices=False)
+    return scale, axes
+
+
+def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    # Row by row.
+    return (np.einsum("nd,nd->n", a, b) / a.shape[1] + 1) ** 3
+
+
+def _kernel_sum(a: np.ndarray, b: np.ndarray, rows: int = 1000) -> float:
+    # Over all pairs, some rows at a time: the whole matrix of two large sets would fill memory.
+    blocks = (a[start : start + rows] for start in range(0, len(a), rows))
+    return sum(float(((block @ b.T / a.shape[1] + 1) ** 3).sum()) for block in blocks)

@@ -1,0 +1,282 @@
+"""How far signals are from each other: pure functions of NumPy arrays, summed in float64.
+
+Signals are `[n, ...]` with the channel axis last and values in [-1, 1]. A mask is bool or 0/1,
+1 where observed, of the shape of the signals or the same without the channel axis; hidden
+entries of the signals may then hold anything, NaN included.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import ArrayLike
+
+from abp_tf import checks
+
+# From the darkest to the brightest value of a signal.
+_RANGE = 2.0
+
+
+class Verdict(NamedTuple):
+    """What the errors on three sets say about a model: a number and a word."""
+
+    gap: float
+    text: str
+
+
+def reconstruction_error(
+    signal: ArrayLike,
+    reconstruction: ArrayLike,
+    mask: ArrayLike | None = None,
+    per_example: bool = False,
+) -> float | np.ndarray:
+    """Mean squared error per observed entry.
+
+    The mean is over all observed entries of all examples together: an example of which more is
+    seen weighs more.
+
+    Args:
+        signal: `[n, ...]`, channels last, in [-1, 1].
+        reconstruction: Same shape.
+        mask: Same shape, or without the channel axis; bool or 0/1, 1 where observed. None if
+            everything is observed.
+        per_example: Whether to return one error per example.
+
+    Returns:
+        A float, or float64 `[n]` if `per_example`.
+
+    Raises:
+        ValueError: If shapes do not fit, the mask holds other values, nothing is observed of an
+            example, or an observed entry is not finite.
+
+    Example:
+        >>> reconstruction_error([[0.0, 1.0]], [[0.5, 0.0]], mask=[[1, 0]])
+        0.25
+    """
+    difference, counted = _compare(signal, reconstruction, mask, hidden=False)
+    return _mean(difference**2, counted, per_example)
+
+
+def absolute_error(
+    signal: ArrayLike, reconstruction: ArrayLike, mask: ArrayLike | None = None
+) -> float:
+    """Mean absolute error per observed entry, as a fraction of the range: halved, on [-1, 1].
+
+    Tables call it MAE/range. Arguments and errors are those of `reconstruction_error`.
+
+    Returns:
+        A float; 0 is perfect, 1 is black for white everywhere.
+
+    Example:
+        >>> absolute_error([[0.0, 1.0]], [[0.5, 1.0]])
+        0.125
+    """
+    difference, counted = _compare(signal, reconstruction, mask, hidden=False)
+    return _mean(np.abs(difference), counted, per_example=False) / _RANGE
+
+
+def recovery_error(truth: ArrayLike, recovered: ArrayLike, mask: ArrayLike) -> float:
+    """Mean absolute error per *hidden* entry, as a fraction of the range: halved, on [-1, 1].
+
+    Args:
+        truth: The whole signals `[n, ...]`, channels last, in [-1, 1].
+        recovered: Same shape; what a model put in place of the hidden entries. Observed entries
+            do not count.
+        mask: Same shape, or without the channel axis; bool or 0/1, 0 where hidden.
+
+    Returns:
+        A float; 0 is perfect.
+
+    Raises:
+        ValueError: If shapes do not fit, the mask holds other values, nothing is observed of an
+            example, nothing is hidden at all, or an entry that counts is not finite.
+
+    Example:
+        >>> recovery_error([[0.0, 1.0]], [[9.0, 0.5]], mask=[[1, 0]])
+        0.25
+    """
+    difference, counted = _compare(truth, recovered, mask, hidden=True)
+    return _mean(np.abs(difference), counted, per_example=False) / _RANGE
+
+
+def psnr(
+    signal: ArrayLike,
+    reconstruction: ArrayLike,
+    mask: ArrayLike | None = None,
+    per_example: bool = False,
+) -> float | np.ndarray:
+    """Peak signal-to-noise ratio in decibels, `10 log10(range² / error)` with the range 2.
+
+    Arguments and errors are those of `reconstruction_error`. The ratio is taken example by
+    example and then averaged, as is usual.
+
+    Returns:
+        A float, or float64 `[n]` if `per_example`; infinite where a reconstruction is exact.
+
+    Example:
+        >>> psnr([[0.0]], [[0.2]])
+        20.0
+    """
+    errors = reconstruction_error(signal, reconstruction, mask, per_example=True)
+    with np.errstate(divide="ignore"):
+        ratios = 10 * np.log10(_RANGE**2 / errors)
+    return ratios if per_example else float(ratios.mean())
+
+
+def ssim(signal: ArrayLike, reconstruction: ArrayLike, per_example: bool = False) -> float | np.ndarray:
+    """Structural similarity of whole images (Wang et al., 2004), by `tf.image.ssim`.
+
+    Gaussian window of 11 x 11 pixels with standard deviation 1.5, inside the image only. Images
+    of less than 11 pixels a side get the largest window of odd size that fits; such values can
+    be compared with each other only.
+
+    Args:
+        signal: Images `[n, h, w, c]` in [-1, 1], at least 3 pixels a side.
+        reconstruction: Same shape.
+        per_example: Whether to return one value per image.
+
+    Returns:
+        The mean over images, or float64 `[n]` if `per_example`; 1 for equal images.
+
+    Raises:
+        ValueError: If shapes do not fit, images are too small, or an entry is not finite.
+
+    Example:
+        >>> ssim(np.zeros((1, 28, 28, 1)), np.zeros((1, 28, 28, 1)))
+        1.0
+    """
+    signal, reconstruction = _checked_pair(signal, reconstruction)
+    if signal.ndim != 4 or min(signal.shape[1:3]) < 3:
+        raise ValueError(
+            f"Expected images [n, h, w, c] of at least 3 x 3 pixels, received the shape {signal.shape}."
+        )
+    _check_finite(signal, reconstruction)
+    side = min(11, *signal.shape[1:3])
+    # The index is made for non-negative brightness, hence on [0, 2].
+    values = tf.image.ssim(
+        tf.constant(signal + 1, tf.float32),
+        tf.constant(reconstruction + 1, tf.float32),
+        max_val=_RANGE,
+        filter_size=side if side % 2 else side - 1,
+    )
+    values = values.numpy().astype(np.float64)
+    return values if per_example else float(values.mean())
+
+
+def auc(negatives_scores: ArrayLike, positives_scores: ArrayLike) -> float:
+    """Area under the ROC curve: how often a positive example scores above a negative one.
+
+    It is the share of all pairs of a negative and a positive example in which the positive one
+    has the higher score; ties count half.
+
+    Args:
+        negatives_scores: `[n]`, in any unit; infinities are allowed.
+        positives_scores: `[m]`.
+
+    Returns:
+        A float: 1 if the scores tell the sets apart, 0.5 by chance, 0 if they have it backwards.
+
+    Raises:
+        ValueError: If a set is not one row of numbers, is empty, or holds NaN.
+
+    Example:
+        >>> auc([0.0, 1.0], [1.0, 2.0])
+        0.875
+    """
+    scores = np.asarray(negatives_scores, np.float64), np.asarray(positives_scores, np.float64)
+    for name, values in zip(("negative", "positive"), scores, strict=True):
+        if values.ndim != 1 or not len(values) or np.isnan(values).any():
+            raise ValueError(
+                f"Expected one score, not NaN, for each {name} example, received the shape "
+                f"{values.shape} with {np.isnan(values).sum()} NaN; flatten scores, and see why the "
+                "model diverged where they are NaN."
+            )
+    negatives, positives = np.sort(scores[0]), scores[1]
+    # How many negatives are below each positive, and how many below or equal.
+    below, up_to = (np.searchsorted(negatives, positives, side) for side in ("left", "right"))
+    return float((below + up_to).mean() / (2 * len(negatives)))
+
+
+def verdict(train: float, test: float, negative: float) -> Verdict:
+    """Judges a model by its errors on three sets, all with the same fresh inference.
+
+    If even the negative examples are explained nearly as well as the training examples,
+    `negative / train < 1.5`, the model explains nothing in particular: under-fitting. Else
+    `gap = (test − train) / (negative − train)` tells where new signals of the learned kind lie
+    between the training examples (0) and foreign signals (1): below 1/3 the model is good, above
+    2/3 it is over-fitting, and in between it leans to over-fitting.
+
+    Args:
+        train: Error on training examples.
+        test: Error on signals of the same kind that the model has not seen.
+        negative: Error on signals of another kind.
+
+    Returns:
+        A `Verdict` of gap and text; the gap of an under-fitting model means nothing and is NaN.
+
+    Raises:
+        ValueError: If an error is negative or not finite, or all are 0.
+
+    Example:
+        >>> verdict(train=1.0, test=1.5, negative=6.0)
+        Verdict(gap=0.1, text='good')
+    """
+    errors = (train, test, negative)
+    if not all(math.isfinite(error) and error >= 0 for error in errors) or negative == 0 == train:
+        raise ValueError(
+            "Expected three finite, non-negative errors, not all 0, received "
+            f"train={train}, test={test}, negative={negative}; look at the reconstructions first."
+        )
+    if negative < 1.5 * train:
+        return Verdict(math.nan, "under-fitting")
+    gap = float((test - train) / (negative - train))
+    if gap < 1 / 3:
+        return Verdict(gap, "good")
+    return Verdict(gap, "over-fitting" if gap > 2 / 3 else "leaning to over-fitting")
+
+
+def _compare(
+    signal: ArrayLike, reconstruction: ArrayLike, mask: ArrayLike | None, hidden: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    # The difference, 0 where it does not count, and where it counts.
+    signal, reconstruction = _checked_pair(signal, reconstruction)
+    counted = np.ones(signal.shape, bool)
+    if mask is not None:
+        counted &= checks.mask(mask, signal.shape) != hidden
+    if not counted.any():
+        raise ValueError(
+            f"Expected a mask that hides something, received one with nothing hidden. {checks.POLARITY}"
+        )
+    # Taken out before anything is computed with them: entries that do not count may be NaN.
+    signal, reconstruction = np.where(counted, signal, 0), np.where(counted, reconstruction, 0)
+    _check_finite(signal, reconstruction)
+    return signal - reconstruction, counted
+
+
+def _mean(values: np.ndarray, counted: np.ndarray, per_example: bool) -> float | np.ndarray:
+    if not per_example:
+        return float(values.sum() / counted.sum())
+    axes = tuple(range(1, values.ndim))
+    return values.sum(axis=axes) / counted.sum(axis=axes)
+
+
+def _checked_pair(a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if a.shape != b.shape or a.ndim < 2 or a.size == 0:
+        raise ValueError(
+            "Expected two sets of signals of the same shape [n, ...], not empty, received the "
+            f"shapes {a.shape} and {b.shape}."
+        )
+    return a, b
+
+
+def _check_finite(*arrays: np.ndarray) -> None:
+    for name, array in zip(("first", "second"), arrays, strict=True):
+        bad = int((~np.isfinite(array)).sum())
+        if bad:
+            raise ValueError(
+                f"Expected finite values in all entries that count, received {bad} NaN or "
+                f"infinite ones in the {name} argument; hide them with a mask, or see why the "
+                "model diverged."
+            )

@@ -1,0 +1,131 @@
+"""ConvNets for volumes, `[n, depth, height, width, channels]`, each with a place for everything."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+
+from abp_tf import checks
+from abp_tf.networks import blocks
+
+FORM = "(depth, height, width, channels)"
+
+
+def volume_generator(
+    shape: tuple[int, int, int, int],
+    latent_dim: int,
+    width: int = 16,
+    *,
+    levels: int = 3,
+    kernel_size: int = 4,
+    activation: str = "silu",
+    dtype: str | keras.DTypePolicy | None = None,
+) -> keras.Model:
+    """Top-down ConvNet from a latent vector to a volume in [-1, 1].
+
+    A dense layer to the coarsest map, then transposed convolutions that double its sides.
+
+    Args:
+        shape: `(depth, height, width, channels)`, sides multiples of `2 ** levels`.
+        latent_dim: number of latent variables.
+        width: channels of the finest hidden map; each coarser one has twice as many, up to 8 times.
+        levels: how often the sides are doubled.
+        kernel_size: of the transposed convolutions.
+        activation: of the hidden maps, one of `SMOOTH`.
+        dtype: policy the layers compute in, "float32" or "mixed_bfloat16"; Keras's global one by
+            default. Volumes are float32 in any case.
+
+    Returns:
+        A `keras.Model` from `[n, latent_dim]` to `[n, *shape]`.
+
+    Raises:
+        ValueError: for a shape that cannot be reached (the nearest that can is named) or a value
+            out of its range.
+
+    Example:
+        >>> volume_generator((16, 32, 32, 1), latent_dim=10, width=4).output_shape
+        (None, 16, 32, 32, 1)
+    """
+    owner = "volume_generator"
+    blocks.check_counts(owner, latent_dim=latent_dim, width=width, levels=levels)
+    if kernel_size < 2:
+        raise ValueError(f"{owner} expected a kernel_size of 2 or more, received {kernel_size!r}.")
+    blocks.check_smooth(owner, activation)
+    shape = blocks.check_multiples(owner, FORM, shape, (2**levels,) * 3)
+    base = [side // 2**levels for side in shape[:-1]]
+    channels = [*(width * min(2**level, 8) for level in reversed(range(levels))), shape[-1]]
+
+    latent = keras.Input((latent_dim,), name="latent")
+    x = keras.layers.Dense(
+        math.prod(base) * channels[0],
+        activation=activation,
+        kernel_initializer=blocks.steady(latent_dim),
+        dtype=dtype,
+        name="coarsest",
+    )(latent)
+    x = keras.layers.Reshape((*base, channels[0]), dtype=dtype, name="map")(x)
+    for level in range(1, levels + 1):
+        x = blocks.UP[3](
+            channels[level],
+            kernel_size,
+            2,
+            padding="same",
+            activation=activation if level < levels else None,
+            kernel_initializer=blocks.steady(kernel_size**3 / 8 * channels[level - 1], activation),
+            dtype=dtype,
+            name=f"up{level}",
+        )(x)
+    # Residuals are float32 under every precision policy, so the last activation is too.
+    x = keras.layers.Activation("tanh", dtype="float32", name="range")(x)
+    return keras.Model(latent, x, name=owner)
+
+
+def volume_descriptor(
+    shape: tuple[int, int, int, int],
+    width: int = 16,
+    *,
+    levels: int = 3,
+    kernel_size: int = 4,
+    activation: str = "silu",
+    scale: float = 1.0,
+    dtype: str | keras.DTypePolicy | None = None,
+) -> keras.Model:
+    """Bottom-up ConvNet from a volume to `f(x)`: convolutions that halve its sides, then one of all.
+
+    Args:
+        shape: `(depth, height, width, channels)`.
+        width: filters of the first layer; each further one has twice as many.
+        levels: number of convolutions of stride 2.
+        kernel_size: of these convolutions.
+        activation: of the hidden maps: one of `SMOOTH`, "relu" or "leaky_relu" (slope 0.2).
+        scale: what the sum is multiplied by; it sets the unit of `f` against the reference.
+        dtype: policy the convolutions compute in, "float32" or "mixed_bfloat16"; Keras's global one
+            by default. The last one is float32 in any case.
+
+    Returns:
+        A `keras.Model` from `[n, *shape]` to `[n, 1]`.
+
+    Raises:
+        ValueError: for a value out of its range.
+
+    Example:
+        >>> volume_descriptor((16, 32, 32, 1), width=4).output_shape
+        (None, 1)
+    """
+    owner = "volume_descriptor"
+    blocks.check_counts(owner, width=width, levels=levels, kernel_size=kernel_size)
+    checks.positive(owner, "scale", scale)
+    shape = blocks.check_multiples(owner, FORM, shape, (1, 1, 1))
+    last = tuple(-(-side // 2**levels) for side in shape[:-1])
+    return blocks.bottom_up(
+        owner,
+        shape,
+        [width * 2**level for level in range(levels)],
+        [(2, 2, 2)] * levels + [last],
+        [(kernel_size,) * 3] * levels + [last],
+        activation,
+        scale,
+        "same",
+        dtype,
+    )

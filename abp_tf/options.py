@@ -1,0 +1,200 @@
+"""Options of programs: how each is read, what its help says, what it is by default."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a program, which is also one entry of its configuration file.
+
+    Attributes:
+        read: makes the value from text, and raises `argparse.ArgumentTypeError` or ValueError for text
+            that is none; `bool` for a pair of `--name` and `--no-name`; a tuple of words for a choice.
+        help: what the option is, without its default.
+        default: the value of an option that is not given. None is not shown in the help.
+        keyword: the argument that takes the value, where it has another name than the option.
+        many: whether several values may be given; they are a list.
+        form: what stands for the value in the help.
+        required: whether the option must be given.
+        only: the one program that has it; None for all.
+    """
+
+    read: Callable[[str], Any] | tuple[str, ...] | type
+    help: str
+    default: Any = None
+    keyword: str | None = None
+    many: bool = False
+    form: str | None = None
+    required: bool = False
+    only: str | None = None
+
+    def add_to(self, group, name: str) -> None:
+        """Add the option to an argparse parser or group; its help ends with the default in brackets."""
+        told = self.help
+        keywords: dict[str, Any] = {"required": self.required}
+        if self.read is bool:
+            keywords["action"] = argparse.BooleanOptionalAction
+        elif isinstance(self.read, tuple):
+            told = f"{', '.join(self.read)}: {told}"
+            keywords |= {"choices": self.read, "metavar": "NAME"}
+        else:
+            form = self.form or _FORMS.get(self.read.__name__, "TEXT")
+            keywords |= {"type": self.read, "metavar": form}
+        if self.many:
+            keywords["nargs"] = "+"
+        if self.default is not None:
+            told += f" [{shown(self.default, ' ' if self.many else 'x')}]"
+        group.add_argument(flag(name), help=told.replace("%", "%%"), **keywords)
+
+    def check(self, value: Any) -> Any:
+        """Return a value of a configuration file as the command line would have given it.
+
+        Raises:
+            ValueError: the option does not take it.
+        """
+        if value is None:
+            return None
+        if self.read is bool:
+            if not isinstance(value, bool):
+                raise ValueError(f"expected true or false, received {value!r}")
+            return value
+        if isinstance(self.read, tuple):
+            if value not in self.read:
+                raise ValueError(f"expected one of {', '.join(self.read)}, received {value!r}")
+            return value
+        try:
+            if self.many:
+                return [self.read(str(one)) for one in value]
+            return self.read(shown(value) if isinstance(value, list) else str(value))
+        except argparse.ArgumentTypeError as error:
+            raise ValueError(str(error)) from None
+
+
+class Formatter(argparse.HelpFormatter):
+    """Write help with one line for most options, 100 columns wide or as wide as the terminal."""
+
+    def __init__(self, prog: str):
+        columns = max(100, shutil.get_terminal_size().columns)
+        super().__init__(prog, max_help_position=31, width=columns)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        fill = super()._fill_text  # of each line for itself
+        return "\n".join(fill(line, width, indent) for line in text.splitlines())
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if isinstance(action, argparse.BooleanOptionalAction):
+            return action.option_strings[0].replace("--", "--[no-]", 1)
+        return super()._format_action_invocation(action)
+
+
+def flag(name: str) -> str:
+    """Return how an option is written on the command line.
+
+    Example:
+        >>> flag("batch_size")
+        '--batch-size'
+    """
+    return f"--{name.replace('_', '-')}"
+
+
+def shown(value: Any, between: str = "x") -> str:
+    """Return a value as one would write it on the command line, a number to six digits.
+
+    Args:
+        value: of an option.
+        between: what stands between several values.
+
+    Example:
+        >>> shown([3, 4, 4]), shown(2**0.5), shown(True)
+        ('3x4x4', '1.41421', 'yes')
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return between.join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def positive(kind: type) -> Callable:
+    """Return a reader of positive numbers."""
+
+    def parse(text):
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise argparse.ArgumentTypeError(f"expected a positive {kind.__name__}, received {text}")
+        return value
+
+    parse.__name__ = kind.__name__
+    return parse
+
+
+def at_least_zero(kind: type) -> Callable:
+    """Return a reader of numbers of 0 or more."""
+
+    def parse(text):
+        value = kind(text)
+        if not 0 <= value < float("inf"):
+            raise argparse.ArgumentTypeError(f"expected {kind.__name__} of 0 or more, received {text}")
+        return value
+
+    parse.__name__ = kind.__name__
+    return parse
+
+
+def at_least(least: int) -> Callable:
+    """Return a reader of integers of `least` or more."""
+
+    def parse(text):
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"expected {least} or more, received {text}")
+        return value
+
+    parse.__name__ = "int"
+    return parse
+
+
+def share(text: str) -> float:
+    """Read a number in [0, 1]."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a share in [0, 1], received {text}")
+    return value
+
+
+def sides(count: int, form: str) -> Callable:
+    """Return a reader of sizes: "64", the same along all sides, or one number for each.
+
+    Args:
+        count: the number of sides.
+        form: what they are, such as "height x width".
+
+    Example:
+        >>> sides(2, "height x width")("48x64")
+        [48, 64]
+    """
+    example = "x".join(["64"] * count)
+
+    def parse(text):
+        try:
+            found = [int(side) for side in text.lower().split("x")]
+        except ValueError:
+            found = []
+        if len(found) not in (1, count) or min(found, default=0) < 1:
+            raise argparse.ArgumentTypeError(
+                f"expected a side such as 64, or {form} such as {example}, received {text!r}"
+            )
+        return found if len(found) == count else found[0]
+
+    parse.__name__ = "sides"
+    return parse
+
+
+# What stands for a value in the help, by the name of its reader.
+_FORMS = {"int": "N", "float": "X", "share": "SHARE", "sides": "N"}

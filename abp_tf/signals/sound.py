@@ -1,0 +1,135 @@
+"""Sounds: `[n, samples, 1]`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from abp_tf import data, networks
+from abp_tf.display import media, pictures
+from abp_tf.options import Option, positive, share
+from abp_tf.signals import few_examples
+from abp_tf.signals.base import Part, SignalKind, filled
+from abp_tf.signals.image import ANY, SMOOTH
+from abp_tf.signals.texture import PADDING
+
+# Of the spectrogram that stands for a sound among pictures.
+_WINDOW, _COLUMNS = 256, 256
+# Points of the curve of a sound's deviations, each the mean of a piece of it.
+_POINTS = 1000
+
+
+def _of_samples(build: Callable) -> Callable:
+    """Return a builder of networks that takes the shape `(samples, 1)`, not the samples."""
+    return functools.wraps(build)(lambda shape, **keywords: build(shape[0], **keywords))
+
+
+class Sound(SignalKind):
+    """Sounds of one channel: stationary in time, and as long as one likes."""
+
+    name = "sound"
+    plural = "sounds"
+    axes = ("samples",)
+    channels = (1,)
+    sources = data.SOUND_SOURCES_HELP
+    file_source = "wav"
+    loader = Part(
+        data.load_sound,
+        {
+            "length": Option(positive(int), "samples of a sound; by default a whole recording"),
+            "hop": Option(positive(int), "from the start of a sound to that of the next"),
+            "rate": Option(positive(float), "resample to so many samples per second"),
+            "peak": Option(positive(float), "scale each recording to this largest absolute value"),
+            "item": Option(int, "number of the recording, of an array of several"),
+            "limit": Option(positive(int), "use the first so many sounds"),
+            "test_share": Option(share, "share of the sounds held out for testing"),
+        },
+    )
+    generator = Part(
+        _of_samples(networks.sound_generator),
+        {
+            "latent_dim": Option(
+                positive(int), "latent variables at each place of their sequence",
+                keyword="latent_channels",
+            ),
+            "width": Option(positive(int), "channels of the finest layer"),
+            "factors": Option(positive(int), "by how much each layer lengthens a sound", many=True),
+            "kernel_size": Option(positive(int), "of the transposed convolutions"),
+            "activation": SMOOTH,
+            "padding": Option(PADDING, "valid has latents beyond the ends"),
+        },
+    )  # fmt: skip
+    descriptor = Part(
+        _of_samples(networks.sound_descriptor),
+        {
+            "width": Option(positive(int), "filters of the first layer"),
+            "kernel_size": Option(positive(int), "of the convolutions"),
+            "stride": Option(positive(int), "of the convolutions"),
+            "levels": Option(positive(int), "number of strided convolutions"),
+            "activation": ANY,
+            "padding": Option(PADDING, "of the convolutions"),
+        },
+    )
+    defaults = {
+        "generator": {
+            **few_examples.GENERATOR, "latent_dim": 8, "width": 48, "sigma": 0.05, "weight_decay": 8.0,
+            "least_steps_per_epoch": 30,
+        },
+        "descriptor": {**few_examples.DESCRIPTOR, "length": 10_000, "least_steps_per_epoch": 20},
+        "coopnets": {
+            **few_examples.COOPNETS, "length": 20_000, "latent_dim": 4, "width": 32, "sigma": 0.1,
+            "latent_step_size": 0.05, "least_steps_per_epoch": 20,
+        },
+    }  # fmt: skip
+    masks = {
+        "gap": "gap:2000 so many successive samples",
+        "pepper": "pepper:0.5 half of the samples",
+    }
+    columns = 4
+    drawn_whole = False
+    deviation_drawn = False
+
+    def default_mask(self, shape: Sequence[int]) -> str:
+        """Return a gap of a tenth of a sound."""
+        return f"gap:{-(-shape[0] // 10)}"
+
+    def like(self, shape: Sequence[int], header: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings that bring other sounds to a length and a rate."""
+        return {"length": shape[0], "rate": header.get("rate")}
+
+    def save_deviation(self, stem: str | Path, deviation: np.ndarray, header: Mapping) -> None:
+        """Draw the deviation over time: as a sound itself it would say nothing."""
+        rate = header.get("rate")
+        pieces = min(_POINTS, len(deviation))
+        starts = np.arange(pieces) * len(deviation) // pieces
+        means = np.add.reduceat(deviation[:, 0], starts) / np.diff(starts, append=len(deviation))
+        pictures.curves(
+            f"{stem}.png",
+            {"standard deviation": list(zip(starts / (rate or 1), means, strict=True))},
+            "of samples of the recovered sound, in [0, 1]",
+            Path(stem).name,
+            "time (s)" if rate else "time (samples)",
+        )
+
+    def summarize(self, name: str, signals: np.ndarray, columns: int, header: Mapping) -> None:
+        """Write sounds to TensorBoard, to be heard, and their spectrograms."""
+        # Of one tag TensorBoard knows one kind of data.
+        super().summarize(f"{name}/spectrogram", signals, columns, header)
+        rate = round(header.get("rate") or media.DEFAULT_RATE)
+        tf.summary.audio(name, np.clip(signals, -1, 1), rate, max_outputs=len(signals))
+
+    def _tiles(self, signals: np.ndarray) -> np.ndarray:
+        """Draw spectrograms: time to the right, frequency up, black at 80 dB below full scale."""
+        hop = max(1, signals.shape[1] // _COLUMNS)
+        levels = np.stack([media.levels(sound[:, 0], _WINDOW, hop) for sound in signals])
+        return (1 - 2 * levels / media.FLOOR)[:, ::-1, :, None].astype(np.float32)
+
+    def _save(self, stem: str, signal: np.ndarray, header: Mapping, every_format: bool) -> Path:
+        path = Path(f"{stem}.wav")
+        media.save_wav(path, filled(signal), header.get("rate") or media.DEFAULT_RATE)
+        return path

@@ -1,0 +1,84 @@
+"""Textures: photographs `[n, height, width, channels]` of what is alike everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from abp_tf import data, networks
+from abp_tf.options import Option, positive
+from abp_tf.signals import few_examples
+from abp_tf.signals.base import Part
+from abp_tf.signals.image import ANY, SIZE, SMOOTH, Image
+
+PADDING = ("valid", "same")
+_BRICK = {"size": 224, "least_steps_per_epoch": 50}
+
+
+class Texture(Image):
+    """Textures, grey or in colour: stationary in space, and as large as one likes."""
+
+    name = "texture"
+    plural = "textures"
+    sources = data.TEXTURE_SOURCES_HELP
+    source = "brick"
+    loader = Part(
+        data.load_texture,
+        {
+            "size": Option(SIZE, "resize the photograph to this", form="N|HxW"),
+            "grey": Option(bool, "make it grey, or colour; by default as it is"),
+            "patch": Option(SIZE, "learn from random crops of this size", keyword="crop", form="N|HxW"),
+            "patches": Option(positive(int), "number of these", keyword="count"),
+            "item": Option(int, "number of the photograph, of an array of several"),
+        },
+    )
+    generator = Part(
+        networks.texture_generator,
+        {
+            "latent_dim": Option(
+                positive(int), "latent variables at each place of their grid",
+                keyword="latent_channels",
+            ),
+            "width": Option(positive(int), "channels of the finest map"),
+            "kernel_size": Option(positive(int), "of the transposed convolutions"),
+            "levels": Option(positive(int), "how often the sides are doubled"),
+            "activation": SMOOTH,
+            "padding": Option(PADDING, "valid has latents beyond the border"),
+        },
+    )  # fmt: skip
+    descriptor = Part(
+        networks.texture_descriptor,
+        {
+            "width": Option(positive(int), "filters of the first layer"),
+            "levels": Option(positive(int), "number of strided convolutions"),
+            "activation": ANY,
+            "padding": Option(PADDING, "of the convolutions"),
+        },
+    )
+    defaults = {
+        "generator": {
+            **few_examples.GENERATOR, **_BRICK, "patch": 128, "patches": 24, "padding": "valid",
+            "latent_dim": 3, "width": 24, "sigma": 0.15, "learning_rate": 3e-3, "weight_decay": 4.0,
+            "inference_steps": 40, "inference_cool": 20, "curve_every": 20, "picture_every": 10,
+        },
+        "descriptor": {
+            **few_examples.DESCRIPTOR, **_BRICK, "width": 32, "levels": 3, "start_sigma": 0.1,
+            "steps": 40, "learning_rate": 3.5e-4, "batch_size": 1, "epochs": 10, "picture_every": 1,
+        },
+        "coopnets": {
+            **few_examples.COOPNETS, **_BRICK, "latent_dim": 3, "width": 24, "kernel_size": 6,
+            "padding": "valid", "sigma": 0.3, "descriptor_width": 32, "descriptor_levels": 3,
+            "reference_sigma": 1.0, "generator_rate": 1e-4, "descriptor_rate": 5e-4, "batch_size": 1,
+            "epochs": 10, "curve_every": 5, "picture_every": 2,
+        },
+    }  # fmt: skip
+    source_defaults = {}
+    enlarged = 3
+
+    def like(self, shape: Sequence[int], header: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings that bring another photograph to a number of channels, at its scale."""
+        return {"grey": shape[-1] == 1}
+
+    def read(self, paths: Sequence[str], shape: Sequence[int], rate: float | None) -> data.Signals:
+        """Read image files, and those below folders, as textures of a shape."""
+        return Image().read(paths, shape, rate)._replace(kind=self.name)
