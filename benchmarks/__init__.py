@@ -1,1 +1,1 @@
-"""Programs that print the tables of the README."""
+"""Programs that print the tables of docs/results.md."""

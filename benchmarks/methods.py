@@ -1,6 +1,6 @@
 """The methods that `benchmarks.recovery` compares: how each learns, and how it recovers.
 
-All networks decode by the same ConvNet. `benchmarks/README.md` tells what settings were tried. No
+All networks decode by the same ConvNet. `benchmarks/README.md` lists the settings that were tried. No
 method is told which images it will be tested on. Methods whose answers depend on a seed recover by the
 median of a few of them as well, and the better way counts, the same for all.
 """

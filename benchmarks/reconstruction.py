@@ -20,7 +20,7 @@ from abp_tf.display import pictures
 
 from . import cells, fashion
 
-# Tuned on this task; `benchmarks/README.md` tells what helped and what did not.
+# Tuned on this task; `benchmarks/README.md` lists what helped and what did not.
 EXPANDED = {
     "latent_dim": 60,
     "width": 32,

@@ -57,7 +57,13 @@ def _learn(settings: dict, sound: np.ndarray, mask: np.ndarray) -> tuple[Generat
     keras.utils.set_random_seed(settings["seed"])
     network = networks.sound_generator(len(sound), settings["latent_channels"], settings["width"])
     langevin = Langevin(settings["steps"], settings["step_size"])
-    model = Generator(network, settings["sigma"], langevin, preconditioning=True, expansion=1.0)
+    model = Generator(
+        network,
+        sigma=settings["sigma"],
+        langevin=langevin,
+        preconditioning=True,
+        expansion=1.0,
+    )
     rate = keras.optimizers.schedules.CosineDecay(settings["rate"], settings["iterations"], 0.005)
     # Against a hiss, perhaps what stays of the white noise that kernels begin as.
     decay = settings["weight_decay"]

@@ -109,7 +109,11 @@ def _drafts(settings: dict) -> keras.Model:
 def _generator(settings: dict, photo: np.ndarray) -> tuple[Generator, float]:
     langevin = Langevin(settings["steps"], settings["step_size"])
     model = Generator(
-        _drafts(settings), settings["sigma"], langevin, preconditioning=True, expansion=1.0
+        _drafts(settings),
+        sigma=settings["sigma"],
+        langevin=langevin,
+        preconditioning=True,
+        expansion=1.0,
     )
     decay = settings["weight_decay"]
     model.compile(keras.optimizers.Adam(_rate(settings), beta_1=0.5, weight_decay=decay))

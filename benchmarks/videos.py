@@ -103,7 +103,13 @@ def _learn(settings: dict, clip: np.ndarray, mask: np.ndarray) -> tuple[Generato
         clip.shape, settings["latent_channels"], settings["width"], padding=settings["padding"]
     )
     langevin = Langevin(settings["steps"], settings["step_size"])
-    model = Generator(network, settings["sigma"], langevin, preconditioning=True, expansion=1.0)
+    model = Generator(
+        network,
+        sigma=settings["sigma"],
+        langevin=langevin,
+        preconditioning=True,
+        expansion=1.0,
+    )
     rate = keras.optimizers.schedules.CosineDecay(
         settings["rate"], settings["iterations"], settings["last_rate"]
     )

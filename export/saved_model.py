@@ -41,8 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     path = directory / str(next_version(directory))
     model = runs.Run.open(arguments.run).load_model()
     model.export(path)
-    names = (function.__name__ for function in model.signatures())
-    print(f"exported {path}: {', '.join(names)}")
+    print(f"exported {path}: {', '.join(model.exported_signatures())}")
     return 0
 
 

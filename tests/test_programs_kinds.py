@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from abp_tf import masks, programs, runs, signals
+from abp_tf import programs, runs, signals
 from train import coopnets, descriptor, evaluate, generator, recover
 
 pytestmark = pytest.mark.usefixtures("loaded_once")
@@ -118,7 +118,7 @@ def test_learn_and_recover(program, kind, made, tmp_path):
     given = ["--run", path, "--data", "train", "--mask", mask, "--count", 2, "--seed", 3]
     assert inside(recover, *given, "--out", out) == 0
     images = run.load_images()
-    seen = masks.parse(mask)(len(images.train), SHAPES[kind][:-1], 3)[:2]
+    seen = signals.get(kind).draw_masks(mask, len(images.train), SHAPES[kind], 3)[:2]
     with np.load(out / "recovery.npz") as arrays:
         found = arrays["recovered"]
         np.testing.assert_array_equal(arrays["mask"], seen)

@@ -102,7 +102,9 @@ def build(settings: dict, shape: tuple[int, ...], examples: int) -> CoopNets:
         penalized=settings["penalized"],
         seed=settings["seed"],
     )
-    model = CoopNets(generator, descriptor, settings["latent_steps"], settings["seed"])
+    model = CoopNets(
+        generator, descriptor, latent_steps=settings["latent_steps"], seed=settings["seed"]
+    )
     adam = keras.optimizers.Adam
     model.compile(
         *(

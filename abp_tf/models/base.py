@@ -9,7 +9,7 @@ from types import MappingProxyType
 import keras
 import tensorflow as tf
 
-from abp_tf import checks
+from abp_tf import checks, serving
 from abp_tf.errors import DivergenceError
 from abp_tf.models import batches, diagnostics, rows
 
@@ -364,8 +364,9 @@ class SignalModel(keras.Model):
         return self.means.metrics
 
     def _build_optimizers(self) -> None:
-        for optimizer, variables in self.learners():
-            optimizer.build(variables)
+        with self.distribute_strategy.scope():
+            for optimizer, variables in self.learners():
+                optimizer.build(variables)
 
     def _check_trainable(self, y, class_weight, sample_weight) -> None:
         _refuse(y=y, class_weight=class_weight, sample_weight=sample_weight)
@@ -430,11 +431,11 @@ class SignalModel(keras.Model):
         super().save(filepath, overwrite=overwrite, **kwargs)
 
     def export(self, filepath, *, format: str = "tf_saved_model", **options):
-        """Write a SavedModel with the functions of `signatures`; see `abp_tf.serving.saved_model`.
+        """Write the functions of `signatures` for serving, as a SavedModel.
 
         Args:
             filepath: the version directory, `…/<name>/<number>`, which must not exist.
-            format: "tf_saved_model".
+            format: one of `abp_tf.serving.EXPORTERS`, such as "tf_saved_model".
             **options: of `signatures`; its defaults where they are left out.
 
         Returns:
@@ -444,11 +445,7 @@ class SignalModel(keras.Model):
             ValueError: for another format.
             FileExistsError: something is at the path already.
         """
-        from abp_tf.serving import saved_model
-
-        if format != "tf_saved_model":
-            raise ValueError(f"export expected format='tf_saved_model', received {format!r}.")
-        return saved_model.export(self, filepath, **options)
+        return serving.exporter(format)(self, filepath, **options)
 
     def signatures(self, **options) -> dict:
         """Return functions with the specs of their inputs, by name; exports and methods run them."""

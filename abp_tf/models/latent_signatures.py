@@ -59,10 +59,12 @@ def signatures(model, count: draws.Count) -> dict:
 
     def sample_posterior(signal, mask, seed):
         drawn = draw(signal, mask, seed)["samples"]
+        mean, deviation = tf.reduce_mean(drawn, axis=1), tf.math.reduce_std(drawn, axis=1)
         if model.observation is None:
-            drawn = tf.where(mask[:, None] > 0.5, signal[:, None], drawn)
-        deviation = tf.math.reduce_std(drawn, axis=1)
-        return {"samples": drawn, "mean": tf.reduce_mean(drawn, axis=1), "deviation": deviation}
+            seen = mask > 0.5
+            drawn = tf.where(seen[:, None], signal[:, None], drawn)
+            mean, deviation = tf.where(seen, signal, mean), tf.where(seen, 0.0, deviation)
+        return {"samples": drawn, "mean": mean, "deviation": deviation}
 
     def decode(latent):
         return {"signal": tf.cast(network(model.prior(latent), training=False), tf.float32)}

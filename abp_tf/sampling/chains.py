@@ -187,4 +187,4 @@ class Pool(ChainTable):
         # The iteration before the first.
         seeds = training_seeds(self.seed, PRIOR, -1, tf.range(rows))
         # Compiled, as it is a map over the rows; anew, as settings of the model may have changed.
-        return tf.function(self.start)(seeds)
+        return tf.function(self.start).get_concrete_function(seeds)(seeds)

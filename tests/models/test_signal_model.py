@@ -55,7 +55,7 @@ def numbered(digits, **parts):
     return Dataset.from_tensor_slices({"signal": digits, "index": np.arange(120), **parts}).batch(40)
 
 
-# What is refused. What is wrong with data is tested in tests/data/test_pipeline.py, without a model.
+# What is refused. What is wrong with data is tested in tests/data/test_examples.py, without a model.
 
 
 @pytest.mark.parametrize("method", [*METHODS, "infer", "reconstruct", "inpaint", "sample_posterior"])

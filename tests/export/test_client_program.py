@@ -17,7 +17,7 @@ from abp_tf.data import convert
 from export import client as program
 from export import signal_files
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def inside(*words):
@@ -150,12 +150,15 @@ def test_samples(ask, learned, digits, tmp_path):
     words = ["--images", place, "--mask", "block:4", "--samples", 3, "--seed", 1]
     directory, answer = ask("inpaint", *words)
     mask = abp_tf.masks.block(2, (8, 8), 4, seed=1)
-    assert answer["seed"].tolist() == [[1, 2], [3, 4], [5, 6]]
-    for one, seeds in zip(answer["signal"], answer["seed"], strict=True):
-        np.testing.assert_allclose(one, learned.inpaint(signals, mask, seed=seeds), atol=1e-4)
-    assert answer["latent"].shape == (3, 2, 4)
-    np.testing.assert_allclose(answer["mean"], answer["signal"].mean(axis=0))
-    np.testing.assert_allclose(answer["deviation"], answer["signal"].std(axis=0))
+    assert answer["seed"].tolist() == [[1, 3, 5], [2, 4, 6]]
+    for number, seeds in enumerate(answer["seed"].T):
+        expected = learned.inpaint(signals, mask, seed=seeds)
+        np.testing.assert_allclose(answer["signal"][:, number], expected, atol=1e-4)
+    assert answer["latent"].shape == (2, 3, 4)
+    np.testing.assert_allclose(answer["mean"], answer["signal"].mean(axis=1))
+    np.testing.assert_allclose(answer["deviation"], answer["signal"].std(axis=1))
+    expected = convert.to_uint8(answer["signal"][1, 2, ..., 0])
+    assert (pixels(directory / "sample-3" / "1.png") == expected).all()
     folders = ["sample-1", "sample-2", "sample-3", "mean", "deviation"]
     images = {f"{folder}/{number}.png" for folder in folders for number in range(2)}
     assert files(directory) == images | {"grid.png", "answers.npz"}

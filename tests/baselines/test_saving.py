@@ -33,7 +33,6 @@ def test_it_is_saved_and_exported_whole(digits, masks_of_digits, make_baseline, 
     loaded = keras.models.load_model(tmp_path / "model.keras")
     whole = model.inpaint(digits, masks_of_digits)
     np.testing.assert_array_equal(loaded.inpaint(digits, masks_of_digits), whole)
-    np.testing.assert_array_equal(loaded.synthesize(5), model.synthesize(5))
     texts = [json.dumps(one.get_config(), sort_keys=True) for one in (model, loaded)]
     assert texts[0] == texts[1]
 

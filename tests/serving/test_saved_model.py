@@ -6,7 +6,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 import abp_tf
-from abp_tf import signatures
+from abp_tf.serving import saved_model
 
 
 def test_a_mask_above_one_half_is_observed(exported, digits):
@@ -44,35 +44,60 @@ def test_a_failed_export_leaves_nothing(learned, tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(signatures, "_write_extra", fail)
+    monkeypatch.setattr(saved_model, "_write_extra", fail)
+    one = {"decode": learned.signatures()["decode"]}  # what is traced fastest
+    monkeypatch.setattr(abp_tf.Generator, "exported_signatures", lambda model: one)
     with pytest.raises(OSError, match="no space"):
         learned.export(tmp_path / "digits" / "1")
     assert [path.name for path in tmp_path.rglob("*")] in (["digits"], [])
 
 
-def test_arguments_of_keras_are_refused(learned, tmp_path):
-    with pytest.raises(ValueError, match=r"takes a path alone, received \['format'\]"):
+def test_other_formats_and_arguments_are_refused(learned, tmp_path):
+    with pytest.raises(ValueError, match="'tf_saved_model', received 'onnx'"):
         learned.export(tmp_path / "1", format="onnx")
+    with pytest.raises(TypeError, match="input_signature"):
+        learned.export(tmp_path / "1", input_signature=[])
+    with pytest.raises(ValueError, match="samples=6, received 4"):
+        learned.export(tmp_path / "1", samples=6)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("entries", [191, 192])
 def test_large_signals_are_warmed_up_with_one_row(tmp_path, monkeypatch, entries):
     """And the default signature, which is another's second name, in any case."""
-    monkeypatch.setattr(signatures, "WARMUP_ENTRIES", entries)
+    monkeypatch.setattr(saved_model, "WARMUP_ENTRIES", entries)
     network = abp_tf.networks.texture_generator((8, 8, 3), 1, 4, levels=2)
     model = abp_tf.Generator(network, inference=abp_tf.Langevin(2, 0.1))
-    extra = model.export(tmp_path / "texture" / "1") / "assets.extra"
+    functions = saved_model._functions(model, {})  # which nothing traces here
+    saved_model._write_extra(model, functions, tmp_path / "extra", "texture")
     recorded = {}
-    for record in tf.data.TFRecordDataset(str(extra / "tf_serving_warmup_requests")):
+    for record in tf.data.TFRecordDataset(str(tmp_path / "extra" / "tf_serving_warmup_requests")):
         request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
         rows = {proto.tensor_shape.dim[0].size for proto in request.inputs.values()}
         recorded.setdefault(request.model_spec.signature_name, []).extend(rows)
     assert recorded.pop("serving_default") == [1]
-    assert set(recorded) == {"synthesize", "reconstruct", "inpaint", "decode"}
+    assert set(recorded) == {"synthesize", "reconstruct", "inpaint", "sample_posterior", "decode"}
     assert all(rows == ([1] if entries < 192 else [1, 4, 16]) for rows in recorded.values())
 
 
+def test_samples_of_the_posterior(exported, learned, digits, masks_of_digits):
+    loaded = tf.saved_model.load(str(exported / "1")).signatures["sample_posterior"]
+    mask = masks_of_digits[:5, ..., None]
+    damaged = np.where(mask, digits[:5], np.float32(np.nan))
+    answer = loaded(
+        signal=tf.constant(damaged),
+        mask=tf.constant(mask, tf.float32),
+        seed=tf.range(5, dtype=tf.int64),
+    )
+    found = learned.sample_posterior(damaged, mask, samples=4, chains=2)
+    assert answer["samples"].shape == (5, 4, 8, 8, 1)
+    for name in ("samples", "mean", "deviation"):
+        np.testing.assert_allclose(answer[name], getattr(found, name), atol=1e-4)
+    for sample in (*np.moveaxis(answer["samples"].numpy(), 1, 0), answer["mean"].numpy()):
+        np.testing.assert_array_equal(sample[mask], digits[:5][mask])
+    np.testing.assert_array_equal(answer["deviation"][mask], 0)
+
+
 def test_shapes_stand_beside_an_export(exported):
-    told = json.loads((exported / "1" / "assets.extra" / signatures.ABOUT).read_text())
+    told = json.loads((exported / "1" / "assets.extra" / saved_model.ABOUT).read_text())
     assert (told["signal_shape"], told["latent_shape"]) == ([8, 8, 1], [4])

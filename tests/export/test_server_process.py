@@ -12,7 +12,7 @@ import tensorflow as tf
 import trustme
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-import abp_tf
+from abp_tf.serving import saved_model
 from export import server as program
 from export.process import ServerProcess
 
@@ -116,7 +116,7 @@ def other_export(tmp_path):
     tf.saved_model.save(module, str(path), signatures={"serving_default": module.double})
     (path / "assets.extra").mkdir()
     about = '{"value_range": null, "signal_shape": [1], "latent_shape": null}'
-    (path / "assets.extra" / abp_tf.signatures.ABOUT).write_text(about)
+    (path / "assets.extra" / saved_model.ABOUT).write_text(about)
     return path.parent
 
 
@@ -134,7 +134,7 @@ def test_directories_it_cannot_serve(exported, other_export, tmp_path):
     refused(ValueError, "other signatures", "serving_default(x)", named=[("d", other_export)])
     refused(ValueError, "given twice", named=[("digits", exported)] * 2)
     unmarked = shutil.copytree(exported, tmp_path / "unmarked")
-    (unmarked / "1" / "assets.extra" / abp_tf.signatures.ABOUT).unlink()
+    (unmarked / "1" / "assets.extra" / saved_model.ABOUT).unlink()
     refused(ValueError, "not a whole export", named=[("digits", unmarked)])
 
 

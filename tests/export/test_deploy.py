@@ -7,9 +7,9 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from tensorflow_serving.config import model_server_config_pb2
 
 import abp_tf
-from abp_tf import signatures
+from abp_tf.serving import saved_model
 
-DEPLOY = Path(__file__).resolve().parent.parent / "export" / "deploy"
+DEPLOY = Path(__file__).resolve().parents[2] / "export" / "deploy"
 
 
 def batching_parameters():
@@ -82,7 +82,7 @@ def test_models(models):
 def test_batches_are_padded_to_sizes_that_exports_warm_up(batching):
     sizes = list(batching.allowed_batch_sizes)
     assert sizes == sorted(set(sizes))
-    assert set(sizes) <= set(signatures.WARMUP_ROWS)
+    assert set(sizes) <= set(saved_model.WARMUP_ROWS)
     assert batching.max_batch_size.value == sizes[-1]
     assert batching.num_batch_threads.value > 0
     assert batching.max_enqueued_batches.value >= batching.num_batch_threads.value

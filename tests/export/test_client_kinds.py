@@ -28,6 +28,9 @@ def models():
     return {
         "sound": abp_tf.Generator(sounds, inference=inference),
         "video": abp_tf.Generator(clips, inference=inference),
+        "volume": abp_tf.Generator(
+            networks.volume_generator((4, 8, 8, 1), 3, 4, levels=1), inference=inference
+        ),
         "energy": abp_tf.Descriptor(energy, langevin=step, inference=step, pool=2),
     }
 
@@ -127,8 +130,8 @@ def test_a_gap_in_a_sound_is_filled(ask, models, bell):
     np.testing.assert_allclose(samples, answer["signal"][1, :, 0], atol=1e-4)
 
     directory, answer = ask("inpaint", "sound", *words, "--samples", 2)
-    assert answer["seed"].tolist() == [[3, 4], [5, 6]]
-    np.testing.assert_allclose(answer["signal"][0], expected, atol=1e-4)
+    assert answer["seed"].tolist() == [[3, 5], [4, 6]]
+    np.testing.assert_allclose(answer["signal"][:, 0], expected, atol=1e-4)
     assert answer["deviation"].shape == (2, 96, 1)
     folders = {name.split("/")[0] for name in files(directory) if "/" in name}
     assert folders == {"sample-1", "sample-2", "mean"}
@@ -183,6 +186,20 @@ def test_clips_from_files_that_a_client_wrote(ask, models):
     np.testing.assert_allclose(signals, drawn["signal"], atol=0.1)
     np.testing.assert_allclose(answer["signal"], models["video"].reconstruct(signals), atol=1e-4)
     assert files(folder) == {f"clips/clips-{i}.gif" for i in (1, 2, 3)} | {"grid.png", "answers.npz"}
+
+
+def test_volumes_are_named_as_such(ask, models):
+    directory, drawn = ask("synthesize", "volume", "--count", 2, "--kind", "volume")
+    names = {f"volumes/{number}{suffix}" for number in range(2) for suffix in (".npy", ".png")}
+    assert files(directory) == names | {"grid.png", "answers.npz"}
+    words = ["--images", directory / "volumes", "--mask", "block:3", "--kind", "volume", "--seed", 1]
+    _, answer = ask("inpaint", "volume", *words)
+    assert ((~answer["mask"]).sum(axis=(1, 2, 3)) == 27).all()
+    expected = models["volume"].inpaint(drawn["signal"], answer["mask"], seed=1)
+    np.testing.assert_allclose(answer["signal"], expected, atol=1e-4)
+    assert answer["name"].tolist() == ["0.npy", "1.npy"]
+    directory, _ = ask("synthesize", "volume", "--count", 1)  # of the same shape are clips
+    assert "clips/0.gif" in files(directory)
 
 
 @pytest.mark.parametrize(

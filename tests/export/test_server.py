@@ -15,7 +15,7 @@ from tensorflow_serving.apis import (
 )
 
 import abp_tf
-from abp_tf import signatures
+from abp_tf.serving import saved_model
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
@@ -83,6 +83,11 @@ def test_answers_equal_those_of_the_model_row_by_row(stub, learned, images):
         whole["signal"], learned.inpaint(damaged, mask, seed=7), atol=1e-4, equal_nan=False
     )
     np.testing.assert_array_equal(whole["signal"][mask > 0.5], images[mask > 0.5])
+    drawn = ask(stub, "sample_posterior", signal=damaged, mask=mask, seed=SEEDS)
+    expected = learned.sample_posterior(damaged, mask, samples=4, chains=2, seed=7)
+    for name, part in drawn.items():
+        np.testing.assert_allclose(part, getattr(expected, name), atol=1e-4, err_msg=name)
+    assert set(drawn) == {"samples", "mean", "deviation"}
     decoded = ask(stub, "decode", latent=recon["latent"])
     np.testing.assert_allclose(decoded["signal"], recon["signal"], atol=1e-5)
 
@@ -96,7 +101,7 @@ def test_a_row_is_answered_alike_in_any_batch(stub):
 def test_answer_names_model_version_and_signature(stub):
     spec = stub.Predict(request("decode", latent=np.zeros((1, 4), np.float32))).model_spec
     assert (spec.name, spec.version.value, spec.signature_name) == ("digits", 1, "decode")
-    assert stub.Predict(request(seed=[1])).model_spec.signature_name == signatures.DEFAULT
+    assert stub.Predict(request(seed=[1])).model_spec.signature_name == saved_model.DEFAULT
 
 
 def test_output_filter(stub, refused):
@@ -116,9 +121,14 @@ def test_metadata_holds_the_signatures(stub):
     found = get_model_metadata_pb2.SignatureDefMap()
     assert answer.metadata["signature_def"].Unpack(found)
     assert answer.model_spec.version.value == 1
-    assert {"synthesize", "reconstruct", "inpaint", "decode", signatures.DEFAULT} <= set(
-        found.signature_def
-    )
+    assert {
+        "synthesize",
+        "reconstruct",
+        "inpaint",
+        "sample_posterior",
+        "decode",
+        saved_model.DEFAULT,
+    } <= set(found.signature_def)
     sides = [dim.size for dim in found.signature_def["inpaint"].inputs["mask"].tensor_shape.dim]
     assert sides == [-1, 8, 8, 1]
     question.metadata_field[0] = "weights"
