@@ -256,7 +256,7 @@ class Generator(LatentModel):
         self._check_expansion()
         self.table.seed = self.seed
         if self.keeps_chains:
-            self.table.claim(examples, self.may_be_of(fingerprint), index)
+            self.table.use_for(examples, self.may_be_of(fingerprint), index)
         super().accept(examples, fingerprint, index, masked)
 
     def observers(self) -> list:
