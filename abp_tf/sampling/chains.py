@@ -117,7 +117,7 @@ class LatentTable(ChainTable):
         if not examples:
             raise ValueError(
                 "Persistent chains need the number of training examples, which the dataset does not "
-                "determine. Give it: `Generator(..., examples=N)`."
+                "determine. Pass it: `Generator(..., examples=N)`."
             )
         if self.rows and (self.rows != examples or not same):
             raise ValueError(
