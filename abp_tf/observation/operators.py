@@ -239,29 +239,6 @@ class Blur(Observation):
         return _widened(signal_range)
 
 
-class Observed:
-    """What the data of a model are like; a mixin for models with `signal_shape` and `value_range`.
-
-    Data are whole signals, unless the model has an `observation`.
-    """
-
-    observation: Observation | None = None
-
-    @property
-    def observed_shape(self) -> tuple[int, ...]:
-        """Shape of one example of the data."""
-        if self.observation is None:
-            return self.signal_shape
-        return self.observation.observed_shape(self.signal_shape)
-
-    @property
-    def observed_range(self) -> tuple[float, float] | None:
-        """What entries of the data lie in; None: in any range."""
-        if self.observation is None or self.value_range is None:
-            return self.value_range
-        return self.observation.observed_range(self.value_range)
-
-
 def check(observation: Observation, signal_shape: tuple[int, ...]) -> None:
     """Refuse observations that are no operator, or that a model of such signals cannot learn through.
 
