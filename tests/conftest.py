@@ -10,7 +10,6 @@ import pytest
 
 import abp_tf
 
-
 # Files that share fixtures which take long to make: one worker tests them all (`--dist loadgroup`).
 TOGETHER = {
     "serving": ("test_server", "test_client", "test_export"),

@@ -153,7 +153,7 @@ RANDOM = np.random.default_rng(2024)
         ),
     ],
 )
-@pytest.mark.filterwarnings("ignore:Epoch 3 is taken back")
+@pytest.mark.filterwarnings("ignore:Epoch 3 is rolled back")
 def test_a_killed_training_ends_as_one_left_alone(
     case, at, delay, tmp_path, left_alone, assert_same_state
 ):
