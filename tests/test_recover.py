@@ -149,7 +149,7 @@ def test_samples_tell_how_uncertain_entries_are(made, tmp_path, name):
     np.testing.assert_array_equal(picture, shown)
     model = runs.Run.open(made(name)).load_model()
     if name == "generator":
-        again = model.inpaint(truth, found["mask"], samples=3)
+        again = model.sample_posterior(truth, found["mask"], samples=3, chains=3)
         np.testing.assert_allclose(found["deviation"], again.deviation, atol=1e-3)
     else:
         again = [model.inpaint(truth, found["mask"], seed=seed) for seed in (0, 12, 24)]
@@ -197,7 +197,7 @@ def test_several_chains(made, tmp_path):
     truth, model = run.load_images().test, run.load_model()
 
     def recovered(*words):
-        out = tmp_path / words[0].strip("-")
+        out = tmp_path / str(words[-1])
         assert inside("--run", made("generator"), "--data", "test", "--out", out, *words) == 0
         return arrays(out)
 
@@ -205,8 +205,15 @@ def test_several_chains(made, tmp_path):
     best = model.inpaint(truth, found["mask"], restarts=3)
     np.testing.assert_allclose(found["recovered"], np.clip(best, -1, 1), atol=1e-4)
     found = recovered("--chains", 2, "--samples", 4)
-    several = model.inpaint(truth, found["mask"], samples=4, chains=2)
+    several = model.sample_posterior(truth, found["mask"], samples=4, chains=2)
     np.testing.assert_allclose(found["deviation"], several.deviation, atol=1e-4)
+
+    found = recovered("--chains", 2, "--samples", 20)
+    drawn = model.sample_posterior(truth, found["mask"], samples=20, chains=2)
+    for name in ("r_hat", "effective_samples"):
+        expected = getattr(drawn, name)
+        np.testing.assert_allclose(found[name], expected, rtol=1e-3)
+        np.testing.assert_allclose(told(tmp_path / "20")[name], np.nanmedian(expected), rtol=1e-3)
 
 
 def test_one_sample_tells_nothing(capsys):

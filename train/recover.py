@@ -41,10 +41,20 @@ class Damaged(NamedTuple):
 
 
 class Recovered(NamedTuple):
-    """What a model made of them, `[n, h, w, c]`; `deviation` is that of samples, if there were any."""
+    """Hold recovered signals.
+
+    Attributes:
+        signal: float32 `[n, *signal_shape]`: the mean of the samples, if there are several.
+        deviation: standard deviation of the samples, same shape; None for one sample.
+        r_hat: R̂ of each latent, `[n, *latent_shape]`, NaN where chains are too short for it; None
+            for one sample and for models without posterior samples.
+        effective_samples: effective sample size of each latent; likewise.
+    """
 
     signal: np.ndarray
     deviation: np.ndarray | None = None
+    r_hat: np.ndarray | None = None
+    effective_samples: np.ndarray | None = None
 
 
 # Of the program, by name.
@@ -137,12 +147,14 @@ def main(argv: list[str] | None = None) -> int:
         "images": len(damaged.signal),
         "hidden": None if damaged.mask is None else float(1 - damaged.mask.mean()),
         **errors(damaged, found.signal),
+        "r_hat": _median(found.r_hat),
+        "effective_samples": _median(found.effective_samples),
     }
     write(out, model, damaged, found)
     files.write_json(out / "recovery.json", told)
-    for name in ("images", "hidden", "mae_per_range", "psnr"):
+    for name in ("images", "hidden", "mae_per_range", "psnr", "r_hat", "effective_samples"):
         if told[name] is not None:
-            print(f"{name:14}{told[name]:10.4g}")
+            print(f"{name:18}{told[name]:10.4g}")
     if damaged.truth is None:
         print("no errors: the truth is not known; give it as --truth SOURCE")
     print(f"written: {out}")
@@ -237,19 +249,27 @@ def recover(model, damaged: Damaged, samples: int | None, seed: int, **several: 
         **several: of a `Generator`: `restarts`, or `chains` of the samples; see its `reconstruct`.
     """
     if damaged.mask is None:
-        ask, inputs = model.reconstruct, (model.observe(damaged.signal),)
+        complete, inputs = model.reconstruct, (model.observe(damaged.signal),)
     else:
-        ask, inputs = model.inpaint, (damaged.signal, damaged.mask)
+        complete, inputs = model.inpaint, (damaged.signal, damaged.mask)
     if samples is None:
-        return Recovered(_clipped(ask(*inputs, seed=seed, **several)))
+        return Recovered(_clipped(complete(*inputs, seed=seed, **several)))
     if isinstance(model, Generator):
-        found = ask(*inputs, seed=seed, samples=samples, **several)
-        return Recovered(_clipped(found.mean), found.deviation)
+        several = {"chains": samples, **several}
+        found = model.sample_posterior(*inputs, samples=samples, seed=seed, **several)
+        return Recovered(_clipped(found.mean), found.deviation, found.r_hat, found.effective_samples)
     count = len(damaged.signal)
-    found = [ask(*inputs, seed=seed + number * count) for number in range(samples)]
+    found = [complete(*inputs, seed=seed + number * count) for number in range(samples)]
     # In double precision the mean of equal entries is that entry, and their deviation 0.
     mean, deviation = (of(found, axis=0, dtype=np.float64) for of in (np.mean, np.std))
     return Recovered(_clipped(mean.astype(np.float32)), deviation.astype(np.float32))
+
+
+def _median(diagnostic: np.ndarray | None) -> float | None:
+    """Return the median of a diagnostic over signals and latents, or None where it has no values."""
+    if diagnostic is None or not np.isfinite(diagnostic).any():
+        return None
+    return float(np.nanmedian(diagnostic))
 
 
 def _clipped(signal: np.ndarray) -> np.ndarray:
@@ -287,6 +307,8 @@ def write(out: Path, model, damaged: Damaged, found: Recovered) -> None:
     shown["recovered"] = found.signal
     if found.deviation is not None:
         arrays["deviation"] = found.deviation
+        diagnostics = {"r_hat": found.r_hat, "effective_samples": found.effective_samples}
+        arrays |= {name: value for name, value in diagnostics.items() if value is not None}
         for name, one in zip(damaged.names, found.deviation, strict=True):
             damaged.kind.save_deviation(out / "deviation" / name, one, damaged.header)
     for folder, part in shown.items():
