@@ -10,6 +10,19 @@ import pytest
 
 import abp_tf
 
+# Files that share fixtures which take long to make: one worker tests them all (`--dist loadgroup`).
+TOGETHER = {
+    "serving": ("test_server", "test_client", "test_export"),
+    "programs": ("test_programs", "test_recover"),
+}
+
+
+def pytest_collection_modifyitems(items):
+    """Give the tests of every file to one worker."""
+    for item in items:
+        together = [name for name, starts in TOGETHER.items() if item.path.name.startswith(starts)]
+        item.add_marker(pytest.mark.xdist_group(*(together or [str(item.path)])))
+
 
 @pytest.fixture(scope="session")
 def digits():

@@ -77,7 +77,7 @@ def test_recover_observes_the_images_of_any_source(finished, tmp_path):
     assert inside(recover, *words, "--out", out) == 0
     truth = abp_tf.data.load("faces", size=8, limit=5, test_share=0.0).train
     cells = truth.reshape(5, 4, 2, 4, 2, 1).mean(axis=(2, 4))
-    found = runs.Run.open(finished).load_model().reconstruct(cells, samples=3)
+    found = runs.Run.open(finished).load_model().sample_posterior(cells, samples=3, chains=3)
     with np.load(out / "recovery.npz") as arrays:
         np.testing.assert_allclose(arrays["observed"], cells, atol=1e-6)
         np.testing.assert_allclose(arrays["recovered"], found.mean, atol=1e-3)

@@ -13,11 +13,20 @@ import numpy as np
 from abp_tf import Generator, checks, data, files, mask_files, metrics, programs, runs, signals
 from abp_tf.display import pictures
 from abp_tf.options import Option, at_least, positive
+from abp_tf.results import PosteriorSamples
 
 from . import options, parsing, report
 
 # Images in the grid.
 _SHOWN = 10
+# What is reported of how chains of samples agree, over all latents and images.
+CONVERGENCE = {
+    "r_hat_median": ("r_hat", np.median),
+    "r_hat_maximum": ("r_hat", np.max),
+    "effective_samples_median": ("effective_samples", np.median),
+    "effective_samples_minimum": ("effective_samples", np.min),
+    "effective_samples_maximum": ("effective_samples", np.max),
+}
 
 
 class Damaged(NamedTuple):
@@ -41,10 +50,17 @@ class Damaged(NamedTuple):
 
 
 class Recovered(NamedTuple):
-    """What a model made of them, `[n, h, w, c]`; `deviation` is that of samples, if there were any."""
+    """What a model made of them.
+
+    Attributes:
+        signal: float32 `[n, h, w, c]`.
+        deviation: standard deviation of samples, same shape; None without samples.
+        drawn: samples of the posterior, of a model that draws them.
+    """
 
     signal: np.ndarray
     deviation: np.ndarray | None = None
+    drawn: PosteriorSamples | None = None
 
 
 # Of the program, by name.
@@ -71,7 +87,8 @@ OPTIONS = {
     "chains": Option(
         positive(int),
         "of a generator: chains that the samples of a signal come from, a divisor of K; by default one "
-        "for each; fewer take less time",
+        "for each; fewer take less time. R-hat needs 2 chains of 4 samples, the effective sample size "
+        "chains of 10",
         form="C",
     ),
     "restarts": Option(
@@ -137,12 +154,13 @@ def main(argv: list[str] | None = None) -> int:
         "images": len(damaged.signal),
         "hidden": None if damaged.mask is None else float(1 - damaged.mask.mean()),
         **errors(damaged, found.signal),
+        **convergence(found.drawn),
     }
     write(out, model, damaged, found)
     files.write_json(out / "recovery.json", told)
-    for name in ("images", "hidden", "mae_per_range", "psnr"):
+    for name in ("images", "hidden", "mae_per_range", "psnr", *CONVERGENCE):
         if told[name] is not None:
-            print(f"{name:14}{told[name]:10.4g}")
+            print(f"{name:26}{told[name]:10.4g}")
     if damaged.truth is None:
         print("no errors: the truth is not known; give it as --truth SOURCE")
     print(f"written: {out}")
@@ -234,7 +252,7 @@ def recover(model, damaged: Damaged, samples: int | None, seed: int, **several: 
         damaged: what is known of the images.
         samples: their number; None: the model's one best answer.
         seed: of inference.
-        **several: of a `Generator`: `restarts`, or `chains` of the samples; see its `reconstruct`.
+        **several: of a `Generator`: `restarts`, or `chains` of the samples, by default as many.
     """
     if damaged.mask is None:
         ask, inputs = model.reconstruct, (model.observe(damaged.signal),)
@@ -243,8 +261,9 @@ def recover(model, damaged: Damaged, samples: int | None, seed: int, **several: 
     if samples is None:
         return Recovered(_clipped(ask(*inputs, seed=seed, **several)))
     if isinstance(model, Generator):
-        found = ask(*inputs, seed=seed, samples=samples, **several)
-        return Recovered(_clipped(found.mean), found.deviation)
+        several = {"chains": samples, **several}
+        drawn = model.sample_posterior(*inputs, seed=seed, samples=samples, **several)
+        return Recovered(_clipped(drawn.mean), drawn.deviation, drawn)
     count = len(damaged.signal)
     found = [ask(*inputs, seed=seed + number * count) for number in range(samples)]
     # In double precision the mean of equal entries is that entry, and their deviation 0.
@@ -272,6 +291,16 @@ def errors(damaged: Damaged, recovered: np.ndarray) -> dict:
         "mae_per_range": metrics.recovery_error(truth, recovered, mask),
         "psnr": metrics.psnr(truth[some], recovered[some], ~mask[some]),
     }
+
+
+def convergence(drawn: PosteriorSamples | None) -> dict:
+    """Return R-hat and effective sample sizes as `CONVERGENCE` names them; None: nothing to tell by."""
+    found = {}
+    for name, (field, of) in CONVERGENCE.items():
+        values = np.array([]) if drawn is None else getattr(drawn, field)
+        values = values[np.isfinite(values)]
+        found[name] = float(of(values)) if values.size else None
+    return found
 
 
 def write(out: Path, model, damaged: Damaged, found: Recovered) -> None:

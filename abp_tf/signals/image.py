@@ -1,4 +1,4 @@
-"""Images: `[n, height, width, channels]`, each in its place."""
+"""Images: `[n, height, width, channels]`, aligned with each other, such as faces or digits."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from abp_tf.options import Option, at_least_zero, positive, share, sides
 from abp_tf.signals.base import Part, SignalKind, filled
 
 SIZE = sides(2, "height x width")
-SMOOTH = Option(networks.SMOOTH, "of hidden layers")
-ANY = Option((*networks.SMOOTH, "relu", "leaky_relu"), "of hidden layers")
+SMOOTH = Option(networks.SMOOTH, "activation of hidden layers")
+ANY = Option((*networks.SMOOTH, "relu", "leaky_relu"), "activation of hidden layers")
 
 
 class Image(SignalKind):
@@ -31,8 +31,8 @@ class Image(SignalKind):
         data.load,
         {
             "size": Option(SIZE, "resize images to this", form="N|HxW"),
-            "crop": Option(bool, "crop the centre to the aspect ratio of --size, or squeeze"),
-            "grey": Option(bool, "make images grey, or colour; by default as they are"),
+            "crop": Option(bool, "crop the centre to the aspect ratio of --size, or stretch"),
+            "grey": Option(bool, "make images grey, or colour; by default unchanged"),
             "limit": Option(positive(int), "use the first so many images"),
             "test_share": Option(share, "share of the images held out for testing"),
             "data_dir": Option(str, "where tensorflow-datasets keeps its data", form="DIR"),
@@ -44,16 +44,16 @@ class Image(SignalKind):
             "latent_dim": Option(positive(int), "number of latent variables"),
             "width": Option(positive(int), "channels of the finest map"),
             "hidden": Option(at_least_zero(int), "units of the hidden layer; by default 8 * width"),
-            "kernel_size": Option(positive(int), "of the transposed convolutions"),
+            "kernel_size": Option(positive(int), "kernel size of the transposed convolutions"),
             "activation": SMOOTH,
             "batch_norm": Option(
                 bool,
-                "normalise over batches; by default if there is no --mask",
+                "normalise over batches; by default only without --mask",
                 only="coopnets",
             ),
             "antialias": Option(
                 positive(int),
-                "average maps after each doubling over so many pixels; by default the factor of "
+                "width in pixels of the average after each doubling; by default the factor of "
                 "--observe coarser, 2 with blur, else 1",
                 only="generator",
             ),
@@ -63,7 +63,7 @@ class Image(SignalKind):
         networks.image_descriptor,
         {
             "width": Option(positive(int), "channels of the finest map"),
-            "kernel_size": Option(positive(int), "of the convolutions"),
+            "kernel_size": Option(positive(int), "kernel size of the convolutions"),
             "activation": ANY,
             "outputs": Option(positive(int), "units whose sum is the score; 100 as published"),
             "initial_deviation": Option(
@@ -110,7 +110,7 @@ class Image(SignalKind):
         return {"size": tuple(shape[:2]), "grey": shape[-1] == 1}
 
     def read(self, paths: Sequence[str], shape: Sequence[int], rate: float | None) -> data.Signals:
-        """Read image files, and those below folders, as images of a shape."""
+        """Read image files, and all images below folders, as images of a shape."""
         from abp_tf.data import collect, convert, folder
 
         look = collect.Request(**self.like(shape, {}))
@@ -121,7 +121,7 @@ class Image(SignalKind):
     def masks_by_name(
         self, path: str, names: Sequence[str], sides: Sequence[int], *, crop: bool = True
     ) -> np.ndarray:
-        """Read masks from image files: white where a pixel is observed."""
+        """Read masks from image files, which are white where a pixel is observed."""
         return mask_files.by_name(path, names, tuple(sides), crop=crop)
 
     def _tiles(self, signals: np.ndarray) -> np.ndarray:

@@ -18,19 +18,19 @@ from abp_tf.signals.base import Part, SignalKind, filled
 from abp_tf.signals.image import ANY, SMOOTH
 from abp_tf.signals.texture import PADDING
 
-# Of the spectrogram that stands for a sound among pictures.
+# Window in samples, and number of columns, of the spectrogram that represents a sound in pictures.
 _WINDOW, _COLUMNS = 256, 256
-# Points of the curve of a sound's deviations, each the mean of a piece of it.
+# Number of points of the curve of standard deviations, each the mean over a piece of the sound.
 _POINTS = 1000
 
 
 def _of_samples(build: Callable) -> Callable:
-    """Return a builder of networks that takes the shape `(samples, 1)`, not the samples."""
+    """Return a builder of networks that takes the shape `(samples, 1)` in place of `samples`."""
     return functools.wraps(build)(lambda shape, **keywords: build(shape[0], **keywords))
 
 
 class Sound(SignalKind):
-    """Sounds of one channel: stationary in time, and as long as one likes."""
+    """Sounds of one channel, stationary in time: networks can produce any length."""
 
     name = "sound"
     plural = "sounds"
@@ -42,7 +42,7 @@ class Sound(SignalKind):
         data.load_sound,
         {
             "length": Option(positive(int), "samples of a sound; by default a whole recording"),
-            "hop": Option(positive(int), "from the start of a sound to that of the next"),
+            "hop": Option(positive(int), "samples from the start of a sound to the start of the next"),
             "rate": Option(positive(float), "resample to so many samples per second"),
             "peak": Option(positive(float), "scale each recording to this largest absolute value"),
             "item": Option(int, "number of the recording, of an array of several"),
@@ -54,25 +54,25 @@ class Sound(SignalKind):
         _of_samples(networks.sound_generator),
         {
             "latent_dim": Option(
-                positive(int), "latent variables at each place of their sequence",
+                positive(int), "latent variables per position of their sequence",
                 keyword="latent_channels",
             ),
             "width": Option(positive(int), "channels of the finest layer"),
-            "factors": Option(positive(int), "by how much each layer lengthens a sound", many=True),
-            "kernel_size": Option(positive(int), "of the transposed convolutions"),
+            "factors": Option(positive(int), "factors by which the layers lengthen a sound", many=True),
+            "kernel_size": Option(positive(int), "kernel size of the transposed convolutions"),
             "activation": SMOOTH,
-            "padding": Option(PADDING, "valid has latents beyond the ends"),
+            "padding": Option(PADDING, "padding; valid adds latents at the ends"),
         },
     )  # fmt: skip
     descriptor = Part(
         _of_samples(networks.sound_descriptor),
         {
             "width": Option(positive(int), "filters of the first layer"),
-            "kernel_size": Option(positive(int), "of the convolutions"),
-            "stride": Option(positive(int), "of the convolutions"),
+            "kernel_size": Option(positive(int), "kernel size of the convolutions"),
+            "stride": Option(positive(int), "stride of the convolutions"),
             "levels": Option(positive(int), "number of strided convolutions"),
             "activation": ANY,
-            "padding": Option(PADDING, "of the convolutions"),
+            "padding": Option(PADDING, "padding of the convolutions"),
         },
     )
     defaults = {
@@ -87,7 +87,7 @@ class Sound(SignalKind):
         },
     }  # fmt: skip
     masks = {
-        "gap": "gap:2000 so many successive samples",
+        "gap": "gap:2000 a gap of 2000 successive samples",
         "pepper": "pepper:0.5 half of the samples",
     }
     columns = 4
@@ -103,7 +103,7 @@ class Sound(SignalKind):
         return {"length": shape[0], "rate": header.get("rate")}
 
     def save_deviation(self, stem: str | Path, deviation: np.ndarray, header: Mapping) -> None:
-        """Draw the deviation over time: as a sound itself it would say nothing."""
+        """Draw the standard deviation over time, because it is not meaningful as a sound."""
         rate = header.get("rate")
         pieces = min(_POINTS, len(deviation))
         starts = np.arange(pieces) * len(deviation) // pieces
@@ -117,8 +117,8 @@ class Sound(SignalKind):
         )
 
     def summarize(self, name: str, signals: np.ndarray, columns: int, header: Mapping) -> None:
-        """Write sounds to TensorBoard, to be heard, and their spectrograms."""
-        # Of one tag TensorBoard knows one kind of data.
+        """Write sounds to TensorBoard as audio and as spectrograms."""
+        # TensorBoard accepts one type of data per tag.
         super().summarize(f"{name}/spectrogram", signals, columns, header)
         rate = round(header.get("rate") or media.DEFAULT_RATE)
         tf.summary.audio(name, np.clip(signals, -1, 1), rate, max_outputs=len(signals))

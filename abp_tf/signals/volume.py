@@ -20,7 +20,7 @@ from abp_tf.signals.image import ANY, SMOOTH
 
 
 class Volume(SignalKind):
-    """Volumes, such as scans: of one size, each in its place."""
+    """Volumes of one size, aligned with each other, such as scans."""
 
     name = "volume"
     plural = "volumes"
@@ -35,7 +35,7 @@ class Volume(SignalKind):
             ),
             "window": Option(
                 float,
-                "the values that become -1 and 1; by default the least and greatest of NIfTI files",
+                "the values that become -1 and 1; by default the lowest and highest of NIfTI files",
                 many=True,
                 form="X",
             ),
@@ -49,8 +49,8 @@ class Volume(SignalKind):
         {
             "latent_dim": Option(positive(int), "number of latent variables"),
             "width": Option(positive(int), "channels of the finest map"),
-            "levels": Option(positive(int), "how often the sides are doubled"),
-            "kernel_size": Option(positive(int), "of the transposed convolutions"),
+            "levels": Option(positive(int), "number of layers that double the sides"),
+            "kernel_size": Option(positive(int), "kernel size of the transposed convolutions"),
             "activation": SMOOTH,
         },
     )
@@ -59,7 +59,7 @@ class Volume(SignalKind):
         {
             "width": Option(positive(int), "filters of the first layer"),
             "levels": Option(positive(int), "number of strided convolutions"),
-            "kernel_size": Option(positive(int), "of the convolutions"),
+            "kernel_size": Option(positive(int), "kernel size of the convolutions"),
             "activation": ANY,
         },
     )
@@ -80,11 +80,11 @@ class Volume(SignalKind):
     drawn_whole = False
 
     def default_mask(self, shape: Sequence[int]) -> str:
-        """Return a cube of half of the shortest side."""
+        """Return the mask that hides a cube of half the shortest side."""
         return f"block:{-(-min(shape[:-1]) // 2)}"
 
     def draw_masks(self, spec: str, count: int, shape: Sequence[int], seed: int) -> np.ndarray:
-        """Draw masks over the axes of volumes; a block is a cube."""
+        """Draw masks over the axes of volumes; "block" hides a cube."""
         parsed = masks.parse(spec)
         if parsed.kind != "block":
             return super().draw_masks(spec, count, shape, seed)
@@ -102,7 +102,7 @@ class Volume(SignalKind):
         return drawn
 
     def like(self, shape: Sequence[int], header: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the settings that bring other volumes to a size, and to the same unit."""
+        """Return the settings that bring other volumes to a size, with the same window of values."""
         window = [header["low"], header["high"]] if "low" in header else None
         return {"size": list(shape[:-1]), "window": window}
 
@@ -127,7 +127,7 @@ class Volume(SignalKind):
         return np.concatenate(padded, axis=2)
 
     def _save(self, stem: str, signal: np.ndarray, header: Mapping, every_format: bool) -> Path:
-        """Write a volume in the unit of its file, hidden voxels as NaN, and a picture of slices."""
+        """Write a volume in the unit of its file, NaN in hidden voxels, and a picture of slices."""
         values = signal
         if "low" in header:
             values = header["low"] + (signal + 1) / 2 * (header["high"] - header["low"])
