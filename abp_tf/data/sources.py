@@ -22,7 +22,7 @@ SOURCES_HELP: dict[str, str] = {
     "faces": "faces: 100 faces of scikit-image, grey, 32x32",
     "nonfaces": "nonfaces: 100 patches without faces",
     "tfds": "tfds:NAME: images of TensorFlow Datasets, such as fashion_mnist or lsun/bedroom",
-    "folder": "folder:PATH: image files in and below a folder",
+    "folder": "folder:PATH: images in and below a folder",
     "npz": "npz:PATH[:KEY]: an array, uint8 or floats in [-1, 1]",
 }
 
