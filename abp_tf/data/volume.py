@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from abp_tf import checks
+from abp_tf import checks, extras
 from abp_tf.data import clips, collect, convert, npz
 
 VOLUME_SOURCES_HELP: dict[str, str] = {
@@ -141,7 +141,8 @@ def _usable(array: np.ndarray, name: str, missing: bool, ranged: bool) -> np.nda
 
 def _nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return the values `[k, d, h, w, 1]` and the affine; the last of four axes counts volumes."""
-    nibabel = nibabel_of_extra()
+    with extras.needed("volumes"):
+        import nibabel
     try:
         image = nibabel.load(path)
         values = np.asarray(image.dataobj, np.float32)
@@ -151,18 +152,6 @@ def _nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"{str(path)!r}: expected three or four axes, received {values.shape}.")
     values = values[None] if values.ndim == 3 else np.moveaxis(values, -1, 0)
     return values[..., None], image.affine
-
-
-def nibabel_of_extra():
-    """Import nibabel, or name the extra to install."""
-    try:
-        import nibabel
-    except ImportError as error:
-        raise ImportError(
-            f'NIfTI files need nibabel, which is missing: pip install "abp_tf[volumes]" ({error}).',
-            name=error.name,
-        ) from error
-    return nibabel
 
 
 def _several(array: np.ndarray, name: str) -> np.ndarray:
