@@ -30,7 +30,7 @@ def image_descriptor(
         width: number of channels of the finest map.
         outputs: number of units of the dense layer, whose sum is `f(x)`; 100 in published CoopNets.
         kernel_size: kernel size of the convolutions, the same along each side.
-        activation: activation of the convolutions: one of `SMOOTH`, "relu" or "leaky_relu"
+        activation: activation of the convolutions: one of `networks.SMOOTH`, "relu" or "leaky_relu"
             (slope 0.2).
         scale: factor of the sum; it sets the scale of `f` relative to the reference distribution.
         initial_deviation: standard deviation of the initial weights; None for Keras's default.

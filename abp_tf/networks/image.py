@@ -6,9 +6,7 @@ import keras
 
 from abp_tf import checks
 from abp_tf.networks.activations import quick
-from abp_tf.networks.blocks import DOWN, SMOOTH, UP, channels_last, check_counts, check_smooth
-
-__all__ = ["SMOOTH", "image_generator"]
+from abp_tf.networks.blocks import DOWN, UP, channels_last, check_counts, check_smooth
 
 # Sides of the coarsest map; every larger side is one of these times a power of two.
 _BASES = range(4, 8)

@@ -35,7 +35,7 @@ def sound_generator(
         width: number of channels of the finest hidden layer; each coarser one has twice as many.
         factors: factors by which the layers lengthen their sequences, the coarsest layer first.
         kernel_size: kernel size of the transposed convolutions, the same along each side.
-        activation: activation of the hidden layers, one of `SMOOTH`.
+        activation: activation of the hidden layers, one of `networks.SMOOTH`.
         padding: "same", as published: a sound fades in and out; or "valid": the sequence of latents is
             longer than the sound at both ends, so that all samples depend on equally many latents.
         dtype: dtype policy of the layers, "float32" or "mixed_bfloat16"; by default Keras's global
@@ -99,7 +99,7 @@ def sound_descriptor(
         kernel_size: kernel size of the strided convolutions, in entries of their input.
         stride: stride of the strided convolutions.
         levels: number of strided convolutions.
-        activation: activation of the hidden layers: one of `SMOOTH`, "relu" or "leaky_relu"
+        activation: activation of the hidden layers: one of `networks.SMOOTH`, "relu" or "leaky_relu"
             (slope 0.2).
         scale: factor of the sum; it sets the scale of `f` relative to the reference distribution.
         padding: padding of the convolutions: "valid", or "same", which adds silence at both ends.

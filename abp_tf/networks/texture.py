@@ -35,7 +35,7 @@ def texture_generator(
         width: number of channels of the finest hidden map; each coarser one has twice as many.
         levels: number of transposed convolutions.
         kernel_size: kernel size of the transposed convolutions, the same along each side.
-        activation: activation of the hidden maps, one of `SMOOTH`.
+        activation: activation of the hidden maps, one of `networks.SMOOTH`.
         padding: "same", as published: pixels near the border depend on fewer latents than others, and
             a texture fades there; or "valid": the grid of latents is wider than the texture, and all
             pixels are alike: 11×11 latents for 224×224.
@@ -98,7 +98,7 @@ def texture_descriptor(
         width: number of filters of the first layer; each further level has a third more.
         levels: number of strided convolutions, 2 or more. Convolutions of stride 1 follow the last of
             them, as many as there are levels.
-        activation: activation of the hidden maps: one of `SMOOTH`, "relu" or "leaky_relu" (slope
+        activation: activation of the hidden maps: one of `networks.SMOOTH`, "relu" or "leaky_relu" (slope
             0.2).
         scale: factor of the sum; it sets the scale of `f` relative to the reference distribution.
         padding: padding of the convolutions; "valid" adds no border of zeros, and scores pixels near

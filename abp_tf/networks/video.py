@@ -48,7 +48,7 @@ def video_generator(
         levels: number of layers that double the sides.
         time_levels: number of layers that double the number of frames, 0 to `levels`.
         stationary: whether the clip is stationary in space as well as in time.
-        activation: activation of the hidden maps, one of `SMOOTH`.
+        activation: activation of the hidden maps, one of `networks.SMOOTH`.
         padding: "same": the first and the last frames depend on fewer latents than others, and fade;
             or "valid": the sequence of latents is longer than the clip, and all frames are alike. With
             `stationary` it applies to all sides.
@@ -129,7 +129,7 @@ def video_descriptor(
         levels: number of convolutions of stride 2.
         stationary: whether the clip is stationary in space too. Then `f` is a sum over positions as
             well, and the kernel of the last layer is 3×3×3.
-        activation: activation of the hidden maps: one of `SMOOTH`, "relu" or "leaky_relu" (slope
+        activation: activation of the hidden maps: one of `networks.SMOOTH`, "relu" or "leaky_relu" (slope
             0.2).
         scale: factor of the sum; it sets the scale of `f` relative to the reference distribution.
         dtype: dtype policy of the convolutions, "float32" or "mixed_bfloat16"; by default Keras's

@@ -33,7 +33,7 @@ def volume_generator(
             times as many.
         levels: number of layers that double the sides.
         kernel_size: kernel size of the transposed convolutions, the same along each side.
-        activation: activation of the hidden maps, one of `SMOOTH`.
+        activation: activation of the hidden maps, one of `networks.SMOOTH`.
         dtype: dtype policy of the layers, "float32" or "mixed_bfloat16"; by default Keras's global
             policy. Volumes are always float32.
 
@@ -101,7 +101,7 @@ def volume_descriptor(
         width: number of filters of the first layer; each further layer has twice as many.
         levels: number of convolutions of stride 2.
         kernel_size: kernel size of these convolutions, the same along each side.
-        activation: activation of the hidden maps: one of `SMOOTH`, "relu" or "leaky_relu" (slope
+        activation: activation of the hidden maps: one of `networks.SMOOTH`, "relu" or "leaky_relu" (slope
             0.2).
         scale: factor of the sum; it sets the scale of `f` relative to the reference distribution.
         dtype: dtype policy of the convolutions, "float32" or "mixed_bfloat16"; by default Keras's
