@@ -98,8 +98,8 @@ def texture_descriptor(
         width: number of filters of the first layer; each further level has a third more.
         levels: number of strided convolutions, 2 or more. Convolutions of stride 1 follow the last of
             them, as many as there are levels.
-        activation: activation of the hidden maps: one of `networks.SMOOTH`, "relu" or "leaky_relu" (slope
-            0.2).
+        activation: activation of the hidden maps: one of `networks.SMOOTH`, "relu" or "leaky_relu"
+            (slope 0.2).
         scale: factor of the sum; it sets the scale of `f` relative to the reference distribution.
         padding: padding of the convolutions; "valid" adds no border of zeros, and scores pixels near
             the border less often than others.

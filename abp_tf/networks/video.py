@@ -129,8 +129,8 @@ def video_descriptor(
         levels: number of convolutions of stride 2.
         stationary: whether the clip is stationary in space too. Then `f` is a sum over positions as
             well, and the kernel of the last layer is 3×3×3.
-        activation: activation of the hidden maps: one of `networks.SMOOTH`, "relu" or "leaky_relu" (slope
-            0.2).
+        activation: activation of the hidden maps: one of `networks.SMOOTH`, "relu" or "leaky_relu"
+            (slope 0.2).
         scale: factor of the sum; it sets the scale of `f` relative to the reference distribution.
         dtype: dtype policy of the convolutions, "float32" or "mixed_bfloat16"; by default Keras's
             global policy. The last convolution is always float32.

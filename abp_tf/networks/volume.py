@@ -101,8 +101,8 @@ def volume_descriptor(
         width: number of filters of the first layer; each further layer has twice as many.
         levels: number of convolutions of stride 2.
         kernel_size: kernel size of these convolutions, the same along each side.
-        activation: activation of the hidden maps: one of `networks.SMOOTH`, "relu" or "leaky_relu" (slope
-            0.2).
+        activation: activation of the hidden maps: one of `networks.SMOOTH`, "relu" or "leaky_relu"
+            (slope 0.2).
         scale: factor of the sum; it sets the scale of `f` relative to the reference distribution.
         dtype: dtype policy of the convolutions, "float32" or "mixed_bfloat16"; by default Keras's
             global policy. The last convolution is always float32.
