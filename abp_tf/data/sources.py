@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-import numpy as np
-
 from abp_tf.data import collect, convert, digits, faces, folder, npz, tfds
 
 # Each reader takes the text after the name and a colon.
@@ -86,9 +84,6 @@ def load(
     pixels = read(argument, request)
     if pixels.test is None:
         pixels = collect.cut(pixels, test_share, spec)
-    else:
-        count = len(pixels.train)
-        pixels = pixels._replace(places=(np.arange(count), count + np.arange(len(pixels.test))))
     return collect.Signals(
         convert.to_signals(pixels.train),
         convert.to_signals(pixels.test),
