@@ -34,6 +34,19 @@ def stems(names: Sequence[str]) -> list[str]:
     return result
 
 
+def numbered(name: str, count: int) -> list[str]:
+    """Return names for `count` signals of one file: its name, with numbers if there are several.
+
+    Example:
+        >>> numbered("more/bell.wav", 2)
+        ['more/bell-1.wav', 'more/bell-2.wav']
+    """
+    if count == 1:
+        return [name]
+    file, width = PurePath(name), len(str(count))
+    return [str(file.with_stem(f"{file.stem}-{number:0{width}}")) for number in range(1, count + 1)]
+
+
 @contextlib.contextmanager
 def aside(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path to write to, and rename it to `path` when the block ends without error.
@@ -56,8 +69,7 @@ def aside(path: str | os.PathLike) -> Iterator[Path]:
 
 def write_json(path: str | os.PathLike, value) -> None:
     """Write `value` as indented JSON; an existing file is replaced whole or not at all."""
-    with aside(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2) + "\n")
+    replace(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
 def replace(path: str | os.PathLike, content: bytes) -> None:

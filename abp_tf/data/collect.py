@@ -45,7 +45,7 @@ class Signals(NamedTuple):
         train_mask: bool `[n, *signal_shape]` without the channel axis, True where a training example
             is observed; None if all entries are observed.
         test_mask: the mask of the test examples, of the same form.
-        header: what files of such signals hold beside their values, in JSON's types: `rate`, the
+        header: values that files of such signals hold too, in JSON's types: `rate`, the
             samples of sounds or the frames of clips per second; for volumes, what `load_volume`
             returns.
     """
@@ -65,7 +65,7 @@ class Signals(NamedTuple):
 
     @property
     def rate(self) -> float | None:
-        """The samples or frames per second; None if unknown."""
+        """Return the samples or frames per second; None if unknown."""
         return self.header.get("rate")
 
 

@@ -115,10 +115,15 @@ def is_npz(argument: str) -> bool:
 
 
 def _is_images(array: np.ndarray) -> bool:
-    if array.ndim not in (3, 4) or 0 in array.shape:
+    return is_pixels(array, (3, 4))
+
+
+def is_pixels(array: np.ndarray, ranks: Sequence[int]) -> bool:
+    """Return whether an array has one of the ranks, and from 4 axes on 1 or 3 channels last."""
+    if array.ndim not in ranks or 0 in array.shape:
         return False
-    # With three axes, a last one of up to 4 means one colour image, not n grey ones.
-    return (array.shape[-1] in (1, 3)) if array.ndim == 4 else (array.shape[-1] > 4)
+    # With fewer axes there are no channels: a last axis of up to 4 means one colour image.
+    return array.shape[-1] in (1, 3) if array.ndim >= 4 else array.shape[-1] > 4
 
 
 def _chosen(

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-import numpy as np
-
 from abp_tf.data import collect, convert, digits, faces, folder, npz, tfds
 
 # Each reader takes the text after the name and a colon.
@@ -22,7 +20,7 @@ SOURCES_HELP: dict[str, str] = {
     "faces": "faces: 100 faces of scikit-image, grey, 32x32",
     "nonfaces": "nonfaces: 100 patches without faces",
     "tfds": "tfds:NAME: images of TensorFlow Datasets, such as fashion_mnist or lsun/bedroom",
-    "folder": "folder:PATH: image files in and below a folder",
+    "folder": "folder:PATH: images in and below a folder",
     "npz": "npz:PATH[:KEY]: an array, uint8 or floats in [-1, 1]",
 }
 
@@ -86,9 +84,6 @@ def load(
     pixels = read(argument, request)
     if pixels.test is None:
         pixels = collect.cut(pixels, test_share, spec)
-    else:
-        count = len(pixels.train)
-        pixels = pixels._replace(places=(np.arange(count), count + np.arange(len(pixels.test))))
     return collect.Signals(
         convert.to_signals(pixels.train),
         convert.to_signals(pixels.test),

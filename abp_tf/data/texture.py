@@ -128,9 +128,7 @@ def _from_npz(argument: str, item: int | None, missing: bool) -> list[np.ndarray
 
 
 def _is_photos(array: np.ndarray) -> bool:
-    if array.ndim not in (2, 3, 4) or 0 in array.shape or array.dtype.kind not in "uf":
-        return False
-    return (array.shape[-1] in (1, 3)) if array.ndim == 4 else (array.shape[-1] > 4)
+    return array.dtype.kind in "uf" and npz.is_pixels(array, (2, 3, 4))
 
 
 def _refuse_item(item: int | None) -> None:

@@ -163,6 +163,4 @@ def _at_rate(frames: Iterable[tuple[float | None, np.ndarray]], rate: float, fps
 
 
 def _is_frames(array: np.ndarray) -> bool:
-    if array.ndim not in (3, 4, 5) or 0 in array.shape or array.dtype.kind not in "uf":
-        return False
-    return (array.shape[-1] in (1, 3)) if array.ndim > 3 else (array.shape[-1] > 4)
+    return array.dtype.kind in "uf" and npz.is_pixels(array, (3, 4, 5))

@@ -2,13 +2,13 @@
 
 import warnings
 import zlib
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from abp_tf import checks
+from abp_tf import checks, extras, files
 from abp_tf.data import clips, collect, convert, npz
 
 VOLUME_SOURCES_HELP: dict[str, str] = {
@@ -83,7 +83,9 @@ def load_volume(
         raise ValueError(
             f"Expected volumes of one shape, received {listed}. Bring them to one: size=... ."
         )
-    names = [name for volumes in found for name in _names(volumes)][:limit]
+    names = []
+    for volumes in found:
+        names += files.numbered(volumes.name.removesuffix(".gz"), len(volumes.values))
     values = np.concatenate([volumes.values for volumes in found])[:limit]
     header = _common_affine(found)
     if window is None and found[0].affine is not None:
@@ -101,7 +103,7 @@ def load_volume(
         spec,
         tuple(skipped),
         kind="volume",
-        names=tuple(names),
+        names=tuple(names[:limit]),
         places=pixels.places,
         header=header,
     )
@@ -141,7 +143,8 @@ def _usable(array: np.ndarray, name: str, missing: bool, ranged: bool) -> np.nda
 
 def _nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return the values `[k, d, h, w, 1]` and the affine; the last of four axes counts volumes."""
-    nibabel = nibabel_of_extra()
+    with extras.needed("volumes"):
+        import nibabel
     try:
         image = nibabel.load(path)
         values = np.asarray(image.dataobj, np.float32)
@@ -151,18 +154,6 @@ def _nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"{str(path)!r}: expected three or four axes, received {values.shape}.")
     values = values[None] if values.ndim == 3 else np.moveaxis(values, -1, 0)
     return values[..., None], image.affine
-
-
-def nibabel_of_extra():
-    """Import nibabel, or name the extra to install."""
-    try:
-        import nibabel
-    except ImportError as error:
-        raise ImportError(
-            f'NIfTI files need nibabel, which is missing: pip install "abp_tf[volumes]" ({error}).',
-            name=error.name,
-        ) from error
-    return nibabel
 
 
 def _several(array: np.ndarray, name: str) -> np.ndarray:
@@ -214,16 +205,6 @@ def _resized(volumes: Volumes, size: tuple[int, int, int], missing: bool) -> Vol
     change = np.diag([*factors, 1.0])
     change[:3, 3] = (factors - 1) / 2
     return volumes._replace(values=result, affine=volumes.affine @ change)
-
-
-def _names(volumes: Volumes) -> list[str]:
-    """Return names for the volumes of a file: its own, with numbers if there are several."""
-    file = PurePath(volumes.name.removesuffix(".gz"))
-    count = len(volumes.values)
-    if count == 1:
-        return [str(file)]
-    width = len(str(count))
-    return [str(file.with_stem(f"{file.stem}-{at:0{width}}")) for at in range(1, count + 1)]
 
 
 def _common_affine(found: list[Volumes]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from abp_tf import data, masks
+from abp_tf import data, files, masks
 from abp_tf.data import npz
 from abp_tf.display import pictures
 from abp_tf.options import Option
@@ -141,7 +141,7 @@ class SignalKind:
             source = "npz" if npz.is_npz(path) else self.file_source
             part = self.load(f"{source}:{path}", settings)
             found.append(part)
-            names += part.names or numbered(npz.split(path)[0], len(part.train))
+            names += part.names or files.numbered(npz.split(path)[0].name, len(part.train))
         rates = {part.rate for part in found}
         if len(rates) > 1:
             found_rates = ", ".join(sorted(map(str, rates)))
@@ -302,19 +302,6 @@ class SignalKind:
 def filled(signals: ArrayLike) -> np.ndarray:
     """Return signals with NaN replaced by 0, the middle of their range."""
     return np.nan_to_num(np.asarray(signals, np.float32), nan=0.0)
-
-
-def numbered(file: Path, count: int) -> list[str]:
-    """Return names for `count` signals of one file: its name, with numbers if there are several.
-
-    Example:
-        >>> numbered(Path("bell.wav"), 2)
-        ['bell-1.wav', 'bell-2.wav']
-    """
-    if count == 1:
-        return [file.name]
-    width = len(str(count))
-    return [f"{file.stem}-{number:0{width}}{file.suffix}" for number in range(1, count + 1)]
 
 
 def _either(channels: Sequence[int]) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from abp_tf import files, masks, networks
-from abp_tf.data.volume import VOLUME_SOURCES_HELP, load_volume, nibabel_of_extra
+from abp_tf import extras, files, masks, networks
+from abp_tf.data.volume import VOLUME_SOURCES_HELP, load_volume
 from abp_tf.display import pictures
 from abp_tf.options import Option, positive, share, sides
 from abp_tf.signals import few_examples
@@ -137,8 +137,10 @@ class Volume(SignalKind):
         pictures.save_png(f"{stem}.png", self.picture(filled(shown)[None], 1))
         values = (values[..., 0] if values.shape[-1] == 1 else values).astype(np.float32)
         if "affine" in header:
+            with extras.needed("volumes"):
+                import nibabel
             path = Path(f"{stem}.nii.gz")
-            image = nibabel_of_extra().Nifti1Image(values, np.array(header["affine"]))
+            image = nibabel.Nifti1Image(values, np.array(header["affine"]))
             files.replace(path, gzip.compress(image.to_bytes()))
             return path
         path, buffer = Path(f"{stem}.npy"), io.BytesIO()
