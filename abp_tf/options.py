@@ -36,12 +36,12 @@ class Option:
 
     def add_to(self, group, name: str) -> None:
         """Add the option to an argparse parser or group; its help ends with the default in brackets."""
-        told = self.help
+        text = self.help
         keywords: dict[str, Any] = {"required": self.required}
         if self.read is bool:
             keywords["action"] = argparse.BooleanOptionalAction
         elif isinstance(self.read, tuple):
-            told = f"{', '.join(self.read)}: {told}"
+            text = f"{text}: {', '.join(self.read)}"
             keywords |= {"choices": self.read, "metavar": "NAME"}
         else:
             form = self.form or _FORMS.get(self.read.__name__, "TEXT")
@@ -49,8 +49,8 @@ class Option:
         if self.many:
             keywords["nargs"] = "+"
         if self.default is not None:
-            told += f" [{shown(self.default, ' ' if self.many else 'x')}]"
-        group.add_argument(flag(name), help=told.replace("%", "%%"), **keywords)
+            text += f" [{shown(self.default, ' ' if self.many else 'x')}]"
+        group.add_argument(flag(name), help=text.replace("%", "%%"), **keywords)
 
     def check(self, value: Any) -> Any:
         """Return a value of a configuration file as the command line would have given it.
@@ -81,7 +81,7 @@ class Formatter(argparse.HelpFormatter):
 
     def __init__(self, prog: str):
         columns = max(100, shutil.get_terminal_size().columns)
-        super().__init__(prog, max_help_position=31, width=columns)
+        super().__init__(prog, max_help_position=33, width=columns)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         fill = super()._fill_text  # of each line for itself
