@@ -42,7 +42,7 @@ class Option:
         if self.read is bool:
             keywords["action"] = argparse.BooleanOptionalAction
         elif isinstance(self.read, tuple):
-            text = f"{', '.join(self.read)}: {text}"
+            text = f"{text}: {', '.join(self.read)}"
             keywords |= {"choices": self.read, "metavar": "NAME"}
         else:
             form = self.form or _FORMS.get(self.read.__name__, "TEXT")
@@ -82,7 +82,7 @@ class Formatter(argparse.HelpFormatter):
 
     def __init__(self, prog: str):
         columns = max(100, shutil.get_terminal_size().columns)
-        super().__init__(prog, max_help_position=31, width=columns)
+        super().__init__(prog, max_help_position=33, width=columns)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         fill = super()._fill_text  # fill each line separately

@@ -131,7 +131,7 @@ def test_networks_of_coarser_and_blurred_images_keep_no_pattern_of_their_own():
         (["--observe", "coarser:3"], "a factor that divides the spatial axes [8, 8]"),
         (["--observe", "projection:65"], "a size of at most 64"),
         (["--observe", "blur:9"], "a sigma of at most"),
-        (["--observe", "blur:1", "--mask", "pepper:0.5"], "give one of them"),
+        (["--observe", "blur:1", "--mask", "pepper:0.5"], "Leave one out"),
     ],
 )
 def test_what_does_not_fit_is_told_and_nothing_is_written(tmp_path, words, part):

@@ -119,7 +119,7 @@ def test_damaged_images_with_masks_in_files(made, damaged, capsys):
     words = ["--run", made("generator"), "--data", f"folder:{place / 'photos'}"]
     assert inside(*words, "--mask", f"folder:{place / 'masks'}", "--out", place / "one") == 0
     assert told(place / "one")["psnr"] is None
-    assert "the truth is not known" in capsys.readouterr().out
+    assert "--truth SOURCE" in capsys.readouterr().out
     truth = ["--truth", f"folder:{place / 'whole'}"]
     assert inside(*words, "--mask", f"npz:{place / 'masks.npz'}", *truth, "--out", place / "two") == 0
     one, two = arrays(place / "one"), arrays(place / "two")
@@ -160,14 +160,14 @@ def test_samples_tell_how_uncertain_entries_are(made, tmp_path, name):
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (["--data", "nonfaces"], "nothing says what is hidden"),
+        (["--data", "nonfaces"], "--mask: expected a mask"),
         (["--data", "dogs", "--mask", "pepper:0.5"], "received 'dogs'"),
         (["--data", "nonfaces", "--mask", "folder:nowhere"], "'nonfaces' has none"),
         (["--data", "nonfaces", "--mask", "npz:nowhere.npz"], "nowhere.npz"),
         (["--data", "nonfaces", "--mask", "block:8"], "leaves something observed"),
         (["--data", "PHOTOS", "--mask", "MASKS", "--truth", "FEW"], "found none for 1"),
         (["--data", "test", "--mask", "pepper:0.5", "--truth", "FEW"], "received 8"),
-        (["--data", "test", "--mask", "pepper:0.5", "--restarts", "2"], "a Descriptor has no"),
+        (["--data", "test", "--mask", "pepper:0.5", "--restarts", "2"], "of a Descriptor"),
         (["--data", "PHOTOS", "--mask", "WHITE"], "nothing is hidden"),
         (["--data", "test", "--samples", "2", "--restarts", "2"], "Give one of the two"),
         (["--data", "test", "--samples", "6", "--chains", "4"], "a divisor of --samples 6, received 4"),

@@ -93,7 +93,9 @@ class SignalKind:
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]]
     source_defaults: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {}
     masks: ClassVar[Mapping[str, str]]
-    stored_masks: ClassVar[tuple[str, ...]] = ("npz:PATH[:KEY] an array, 1 = observed, 0 = hidden",)
+    stored_masks: ClassVar[tuple[str, ...]] = (
+        "npz:PATH[:KEY] reads an array, 1 = observed, 0 = hidden",
+    )
     columns: ClassVar[int] = 10
     drawn_whole: ClassVar[bool] = True
     deviation_drawn: ClassVar[bool] = True

@@ -41,36 +41,42 @@ class Sound(SignalKind):
     loader = Part(
         data.load_sound,
         {
-            "length": Option(positive(int), "samples of a sound; by default a whole recording"),
-            "hop": Option(positive(int), "samples from the start of a sound to the start of the next"),
-            "rate": Option(positive(float), "resample to so many samples per second"),
-            "peak": Option(positive(float), "scale each recording to this largest absolute value"),
-            "item": Option(int, "number of the recording, of an array of several"),
-            "limit": Option(positive(int), "use the first so many sounds"),
-            "test_share": Option(share, "share of the sounds held out for testing"),
+            "length": Option(positive(int), "samples of one sound; by default the whole recording"),
+            "hop": Option(
+                positive(int), "samples from one sound's start to the next; by default --length"
+            ),
+            "rate": Option(
+                positive(float), "sampling rate in Hz; recordings of another rate are resampled"
+            ),
+            "peak": Option(
+                positive(float), "largest absolute value, to which each recording is scaled"
+            ),
+            "item": Option(int, "number of the only recording to use, in an array of several"),
+            "limit": Option(positive(int), "number of sounds to use, the first ones; by default all"),
+            "test_share": Option(share, "share of the sounds kept for testing"),
         },
     )
     generator = Part(
         _of_samples(networks.sound_generator),
         {
             "latent_dim": Option(
-                positive(int), "latent variables per position of their sequence",
+                positive(int), "latent variables at each position of the latent sequence",
                 keyword="latent_channels",
             ),
-            "width": Option(positive(int), "channels of the finest layer"),
+            "width": Option(positive(int), "channels of the finest hidden layer"),
             "factors": Option(positive(int), "factors by which the layers lengthen a sound", many=True),
-            "kernel_size": Option(positive(int), "kernel size of the transposed convolutions"),
+            "kernel_size": Option(positive(int), "length of the transposed convolutions' kernels"),
             "activation": SMOOTH,
-            "padding": Option(PADDING, "padding; valid adds latents at the ends"),
+            "padding": Option(PADDING, "padding; with valid, latents extend beyond the ends"),
         },
     )  # fmt: skip
     descriptor = Part(
         _of_samples(networks.sound_descriptor),
         {
-            "width": Option(positive(int), "filters of the first layer"),
-            "kernel_size": Option(positive(int), "kernel size of the convolutions"),
+            "width": Option(positive(int), "number of filters in the first layer"),
+            "kernel_size": Option(positive(int), "length of the convolution kernels"),
             "stride": Option(positive(int), "stride of the convolutions"),
-            "levels": Option(positive(int), "number of strided convolutions"),
+            "levels": Option(positive(int), "number of convolutions with a stride"),
             "activation": ANY,
             "padding": Option(PADDING, "padding of the convolutions"),
         },
@@ -87,8 +93,8 @@ class Sound(SignalKind):
         },
     }  # fmt: skip
     masks = {
-        "gap": "gap:2000 a gap of 2000 successive samples",
-        "pepper": "pepper:0.5 half of the samples",
+        "gap": "gap:2000 hides 2000 successive samples",
+        "pepper": "pepper:0.5 hides half of the samples",
     }
     columns = 4
     drawn_whole = False

@@ -25,32 +25,34 @@ class Texture(Image):
     loader = Part(
         data.load_texture,
         {
-            "size": Option(SIZE, "resize the photograph to this", form="N|HxW"),
-            "grey": Option(bool, "make it grey, or colour; by default unchanged"),
-            "patch": Option(SIZE, "learn from random crops of this size", keyword="crop", form="N|HxW"),
-            "patches": Option(positive(int), "number of crops", keyword="count"),
-            "item": Option(int, "number of the photograph, of an array of several"),
+            "size": Option(SIZE, "size to which the photograph is resized", form="N|HxW"),
+            "grey": Option(bool, "convert the photograph to grey, or to colour; by default keep it"),
+            "patch": Option(
+                SIZE, "size of the random crops to learn from", keyword="crop", form="N|HxW"
+            ),
+            "patches": Option(positive(int), "number of random crops", keyword="count"),
+            "item": Option(int, "number of the only photograph to use, in an array of several"),
         },
     )
     generator = Part(
         networks.texture_generator,
         {
             "latent_dim": Option(
-                positive(int), "latent variables per position of their grid",
+                positive(int), "latent variables at each position of the latent grid",
                 keyword="latent_channels",
             ),
-            "width": Option(positive(int), "channels of the finest map"),
-            "kernel_size": Option(positive(int), "kernel size of the transposed convolutions"),
+            "width": Option(positive(int), "channels of the finest feature map"),
+            "kernel_size": Option(positive(int), "side of the transposed convolutions' kernels"),
             "levels": Option(positive(int), "number of layers that double the sides"),
             "activation": SMOOTH,
-            "padding": Option(PADDING, "padding; valid adds latents at the border"),
+            "padding": Option(PADDING, "padding; with valid, latents extend beyond the border"),
         },
     )  # fmt: skip
     descriptor = Part(
         networks.texture_descriptor,
         {
-            "width": Option(positive(int), "filters of the first layer"),
-            "levels": Option(positive(int), "number of strided convolutions"),
+            "width": Option(positive(int), "number of filters in the first layer"),
+            "levels": Option(positive(int), "number of convolutions with a stride"),
             "activation": ANY,
             "padding": Option(PADDING, "padding of the convolutions"),
         },

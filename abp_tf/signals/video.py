@@ -20,7 +20,7 @@ from abp_tf.signals.texture import PADDING
 
 # Number of frames of a clip that a picture shows.
 _FRAMES = 8
-_STATIONARY = Option(bool, "whether clips are stationary in space as well as in time")
+_STATIONARY = Option(bool, "assume stationarity in space, not only in time")
 
 
 class Video(SignalKind):
@@ -34,41 +34,45 @@ class Video(SignalKind):
     loader = Part(
         data.load_video,
         {
-            "length": Option(positive(int), "frames of a clip; by default a whole recording"),
-            "hop": Option(positive(int), "frames from the start of a clip to the start of the next"),
-            "size": Option(SIZE, "resize frames to this", form="N|HxW"),
-            "crop": Option(bool, "crop the centre to the aspect ratio of --size, or stretch"),
-            "grey": Option(bool, "make frames grey, or colour; by default unchanged"),
-            "fps": Option(positive(float), "frames per second"),
-            "item": Option(int, "number of the recording, of an array of several"),
-            "limit": Option(positive(int), "use the first so many clips"),
-            "test_share": Option(share, "share of the clips held out for testing"),
+            "length": Option(positive(int), "frames of one clip; by default the whole recording"),
+            "hop": Option(
+                positive(int), "frames from one clip's start to the next; by default --length"
+            ),
+            "size": Option(SIZE, "size to which frames are resized", form="N|HxW"),
+            "crop": Option(bool, "crop to the aspect ratio of --size instead of stretching"),
+            "grey": Option(bool, "convert frames to grey, or to colour; by default keep them"),
+            "fps": Option(
+                positive(float), "frames per second; frames are dropped or repeated to match"
+            ),
+            "item": Option(int, "number of the only recording to use, in an array of several"),
+            "limit": Option(positive(int), "number of clips to use, the first ones; by default all"),
+            "test_share": Option(share, "share of the clips kept for testing"),
         },
     )
     generator = Part(
         networks.video_generator,
         {
             "latent_dim": Option(
-                positive(int), "latent variables per position of their grid",
+                positive(int), "latent variables at each position of the latent grid",
                 keyword="latent_channels",
             ),
-            "width": Option(positive(int), "channels of the finest map"),
-            "base": Option(SIZE, "size of the coarsest map, if not --stationary", form="N|HxW"),
+            "width": Option(positive(int), "channels of the finest feature map"),
+            "base": Option(SIZE, "size of the coarsest feature map, if not --stationary", form="N|HxW"),
             "levels": Option(positive(int), "number of layers that double the sides of frames"),
             "time_levels": Option(int, "number of layers that double the number of frames"),
             "stationary": _STATIONARY,
             "activation": SMOOTH,
-            "padding": Option(PADDING, "padding in time; valid adds latents at the ends"),
+            "padding": Option(PADDING, "padding in time; with valid, latents extend beyond the ends"),
         },
     )  # fmt: skip
     descriptor = Part(
         networks.video_descriptor,
         {
-            "width": Option(positive(int), "filters of the first layer"),
+            "width": Option(positive(int), "number of filters in the first layer"),
             "kernel_size": Option(
-                sides(3, "frames x height x width"), "kernel size of the convolutions", form="N|TxHxW"
+                sides(3, "frames x height x width"), "size of the convolution kernels", form="N|TxHxW"
             ),
-            "levels": Option(positive(int), "number of strided convolutions"),
+            "levels": Option(positive(int), "number of convolutions with a stride"),
             "stationary": _STATIONARY,
             "activation": ANY,
         },
@@ -88,10 +92,10 @@ class Video(SignalKind):
         },
     }  # fmt: skip
     masks = {
-        "frames": "frames:0.5 half of the frames",
-        "gap": "gap:8 successive frames",
-        "block": "block:9 a moving square of 9x9",
-        "pepper": "pepper:0.5 half of the pixels",
+        "frames": "frames:0.5 hides half of the frames",
+        "gap": "gap:8 hides 8 successive frames",
+        "block": "block:9 hides a moving square of 9x9",
+        "pepper": "pepper:0.5 hides half of the pixels",
     }
     columns = 2
     drawn_whole = False

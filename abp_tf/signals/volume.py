@@ -31,35 +31,35 @@ class Volume(SignalKind):
         load_volume,
         {
             "size": Option(
-                sides(3, "depth x height x width"), "resize volumes to this", form="N|DxHxW"
+                sides(3, "depth x height x width"), "size to which volumes are resized", form="N|DxHxW"
             ),
             "window": Option(
                 float,
-                "the values that become -1 and 1; by default the lowest and highest of NIfTI files",
+                "the two values that become -1 and 1; by default the extremes of the NIfTI files",
                 many=True,
                 form="X",
             ),
-            "item": Option(int, "number of the volume, of an array of several"),
-            "limit": Option(positive(int), "use the first so many volumes"),
-            "test_share": Option(share, "share of the volumes held out for testing"),
+            "item": Option(int, "number of the only volume to use, in an array of several"),
+            "limit": Option(positive(int), "number of volumes to use, the first ones; by default all"),
+            "test_share": Option(share, "share of the volumes kept for testing"),
         },
     )
     generator = Part(
         networks.volume_generator,
         {
             "latent_dim": Option(positive(int), "number of latent variables"),
-            "width": Option(positive(int), "channels of the finest map"),
+            "width": Option(positive(int), "channels of the finest feature map"),
             "levels": Option(positive(int), "number of layers that double the sides"),
-            "kernel_size": Option(positive(int), "kernel size of the transposed convolutions"),
+            "kernel_size": Option(positive(int), "side of the transposed convolutions' kernels"),
             "activation": SMOOTH,
         },
     )
     descriptor = Part(
         networks.volume_descriptor,
         {
-            "width": Option(positive(int), "filters of the first layer"),
-            "levels": Option(positive(int), "number of strided convolutions"),
-            "kernel_size": Option(positive(int), "kernel size of the convolutions"),
+            "width": Option(positive(int), "number of filters in the first layer"),
+            "levels": Option(positive(int), "number of convolutions with a stride"),
+            "kernel_size": Option(positive(int), "side of the convolution kernels"),
             "activation": ANY,
         },
     )
@@ -71,10 +71,10 @@ class Volume(SignalKind):
         "coopnets": {**few_examples.COOPNETS, "latent_dim": 20, "least_steps_per_epoch": 10},
     }  # fmt: skip
     masks = {
-        "block": "block:9 a cube of 9x9x9",
-        "gap": "gap:8 successive slices",
-        "frames": "frames:0.5 half of the slices",
-        "pepper": "pepper:0.5 half of the voxels",
+        "block": "block:9 hides a cube of 9x9x9",
+        "gap": "gap:8 hides 8 successive slices",
+        "frames": "frames:0.5 hides half of the slices",
+        "pepper": "pepper:0.5 hides half of the voxels",
     }
     columns = 3
     drawn_whole = False

@@ -163,7 +163,7 @@ class TestRefusals:
             (lambda c, x, m: c.decode(np.full((2, 4), np.inf)), "finite"),
             (lambda c, x, m: c.decode(0.0), "latent"),
             (
-                lambda c, x, m: c.ask("decode", latent=np.zeros((2, 4)), samples=2),
+                lambda c, x, m: c.ask("decode", latent=np.ones((2, 4)), samples=2),
                 "received 2 for 'decode'",
             ),
             (lambda c, x, m: c.ask("paint", signal=x), r"'synthesize'\], received 'paint'"),
