@@ -1,1 +1,1 @@
-"""Serving: SavedModels, and clients of servers that hold them."""
+"""Export models as SavedModels, and call those that a server runs."""
