@@ -393,7 +393,7 @@ class Descriptor(SignalModel):
         """Return `f(x)` and the energy `U(x)`; signals of lower energy are likelier.
 
         Args:
-            signals: as for `refine`.
+            signals: float `[n, *signal_shape]`, finite; they may lie outside the value range.
             batch_size: number of rows that are computed at a time.
             verbose: 1 shows a progress bar.
         """
@@ -417,7 +417,7 @@ class Descriptor(SignalModel):
                 NaN included. Their chains start from noise.
             mask: bool or 0/1, `[n, *signal_shape]` or without the channel axis; 1 = observed,
                 0 = hidden.
-            seed: as for `refine`.
+            seed: an integer, for the seeds `seed + arange(n)`, or `n` integers.
             batch_size: number of rows that are computed at a time.
             verbose: 1 shows a progress bar.
             steps: number of steps; those of `inference` by default.
@@ -444,7 +444,7 @@ class Descriptor(SignalModel):
         generative ConvNet", arXiv 1602.03264, section 5).
 
         Args:
-            signals: first states, as for `refine`.
+            signals: first states, float `[n, *signal_shape]`, finite.
             steps: number of steps of gradient descent.
             step_size: δ; the rate of the descent is `δ²/2`. By default the step size of `langevin`.
             batch_size: number of rows that are computed at a time.
