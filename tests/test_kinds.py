@@ -286,15 +286,13 @@ def test_signals_of_other_sides_are_cut_from_wider_ones(case):
 
 def test_clips_have_frames_of_one_size():
     for model in (make_generator("video"), abp_tf.Descriptor(DESCRIPTORS["video"]())):
-        with pytest.raises(
-            ValueError, match=r"sides of \(None, 8, 8\), None for any, received \(4, 8, 16\)"
-        ):
+        with pytest.raises(ValueError, match=r"sides \(None, 8, 8\).* received \(4, 8, 16\)"):
             abp_tf.synthesize_at(model, (4, 8, 16))
 
 
 def test_images_have_one_size(make_model):
     model = make_model()
-    with pytest.raises(ValueError, match=r"sides of \(8, 8\), None for any, received \(16, 16\)"):
+    with pytest.raises(ValueError, match=r"sides \(8, 8\).* received \(16, 16\)"):
         abp_tf.synthesize_at(model, (16, 16))
     with pytest.raises(ValueError, match=r"made for inputs of"):
         abp_tf.resized(model, (8,))

@@ -197,7 +197,7 @@ def test_networks_that_cannot_be_used_are_refused(digits):
         Descriptor(two)
     for layer in (keras.layers.BatchNormalization(name="tie"), keras.layers.Dropout(0.1, name="tie")):
         network = keras.Model(image, keras.layers.Dense(1)(keras.layers.Flatten()(layer(image))))
-        with pytest.raises(ValueError, match=r"layer 'tie' .*ties an example's chain to its batch"):
+        with pytest.raises(ValueError, match="layer 'tie' of type"):
             image_model(network=network).fit(digits, verbose=0)
 
 
