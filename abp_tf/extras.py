@@ -1,4 +1,4 @@
-"""The packages that only some uses need, and the extras of `abp_tf` that install them."""
+"""Import packages that only some uses need, and name the extra of `abp_tf` that installs them."""
 
 import contextlib
 from collections.abc import Iterator
@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def needed(extra: str) -> Iterator[None]:
-    """Name the extra to install where an import in the block fails.
+    """Name the extra to install if an import in the block fails.
 
     Args:
-        extra: the name of the extra, such as "media".
+        extra: name of the extra, such as "media".
 
     Raises:
-        ImportError: a package is missing; its name is the error's `name`.
+        ImportError: if a package is missing; the error has its name as `name`.
 
     Example:
         >>> with needed("media"):

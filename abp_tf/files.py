@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Write files whole or not at all, and name files and folders."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path, PurePath
 
 
 def taken(path: Path) -> bool:
-    """Tell whether something is at a path that is to be a new directory; an empty one may be there."""
+    """Return whether a path cannot become a new directory: it exists and is no empty directory."""
     return path.exists() and (not path.is_dir() or any(path.iterdir()))
 
 
 def stems(names: Sequence[str]) -> list[str]:
-    """Return the names of files without suffixes, numbered where two would be one file.
+    """Return the names of files without suffixes, with numbers where two names would be equal.
 
     Example:
         >>> stems(["a.png", "b.png", "more/a.png", "a.bmp"])
@@ -34,17 +34,29 @@ def stems(names: Sequence[str]) -> list[str]:
     return result
 
 
+def numbered(name: str, count: int) -> list[str]:
+    """Return names for `count` signals of one file: its name, with numbers if there are several.
+
+    Example:
+        >>> numbered("more/bell.wav", 2)
+        ['more/bell-1.wav', 'more/bell-2.wav']
+    """
+    if count == 1:
+        return [name]
+    file, width = PurePath(name), len(str(count))
+    return [str(file.with_stem(f"{file.stem}-{number:0{width}}")) for number in range(1, count + 1)]
+
+
 @contextlib.contextmanager
 def aside(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; rename it to `path` when the block ends well.
+    """Yield a temporary path to write to, and rename it to `path` when the block ends without error.
 
     Args:
-        path: where the file is to be; one that is there is replaced at the very end, missing folders
-            are made.
+        path: path of the file. An existing file is replaced at the end; missing folders are made.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The same suffix, because writers choose the format by it.
+    # The same suffix, because writers choose the format by the suffix.
     temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
     try:
         yield temporary
@@ -56,12 +68,11 @@ def aside(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def write_json(path: str | os.PathLike, value) -> None:
-    """Write `value` as indented JSON, aside and renamed."""
-    with aside(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2) + "\n")
+    """Write `value` as indented JSON; an existing file is replaced whole or not at all."""
+    replace(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
 def replace(path: str | os.PathLike, content: bytes) -> None:
-    """Write `content`, aside and renamed."""
+    """Write `content`; an existing file is replaced whole or not at all."""
     with aside(path) as temporary:
         temporary.write_bytes(content)

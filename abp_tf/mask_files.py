@@ -1,6 +1,6 @@
-"""Masks from files: what is observed of images, as their owner knows it.
+"""Read masks from files.
 
-Masks are drawn at random by `abp_tf.masks`; these belong to images that are damaged already.
+Stored masks mark the damaged parts of images; `abp_tf.masks` draws random masks.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,18 +12,18 @@ from abp_tf import checks
 from abp_tf.data import collect, folder, npz
 from abp_tf.data.collect import Signals
 
-# From this brightness on a pixel is observed: a scan of black and white has greys at its edges.
+# The lowest brightness of an observed pixel: black-and-white scans have grey edges.
 WHITE = 128
 
-# The places that masks are read from, and how they are written.
+# The sources of stored masks, and how they are written.
 FORMS = {"folder": "folder:PATH", "npz": "npz:PATH[:KEY]"}
 
-# How many names an error tells.
+# The largest number of names in an error message.
 _NAMED = 3
 
 
 def is_stored(spec: str | None) -> bool:
-    """Tells masks that are read from files from those that are drawn, and from none."""
+    """Return whether a specification is of masks in files, not of drawn masks or None."""
     return spec is not None and spec.partition(":")[0] in FORMS
 
 
@@ -35,26 +35,27 @@ def attach(
     limited: bool = False,
     read: Callable[..., np.ndarray] | None = None,
 ) -> Signals:
-    """Reads the masks of images, and returns the images with them.
+    """Read the masks of images, and return the images with their masks.
 
     Args:
-        images: What `abp_tf.data.load` returned.
-        spec: "folder:PATH", image files with the names of those the images came from, but for the
-            suffix, brighter than half grey where a pixel is observed; or "npz:PATH[:KEY]", an
+        images: the images, as `abp_tf.data.load` returns them.
+        spec: "folder:PATH", a folder of image files that have the names of the images, apart from the
+            suffix, and are brighter than mid-grey where a pixel is observed; or "npz:PATH[:KEY]", an
             array `[n, h, w]` with a mask for each image in the order of the source, or for each
-            training image, of bool, of 0 and 1, or of uint8 brighter than half where observed.
-        crop: Whether the centre was cut out of images that were resized; see `load`.
-        limited: Whether the images are the first of more, so that there may be more masks.
-        read: Reads a folder, with the arguments of `by_name`, which is the default; of signals that
-            are no images `abp_tf.signals` has others.
+            training image. The array is bool, 0 and 1, or uint8, 128 or more where observed.
+        crop: whether the centre of the images was cut out when they were resized, as in `load`.
+        limited: whether the images are the first of a larger set, of which the array may hold more
+            masks.
+        read: function that reads a folder, with the arguments of `by_name`, the default. Kinds of
+            signal that are not images have other functions in `abp_tf.signals`.
 
     Returns:
         The images with `train_mask`, and `test_mask` unless all masks are for training images.
 
     Raises:
-        FileNotFoundError: If there is no such folder or file.
-        ValueError: If names, number, shape or values of the masks do not fit the images, or
-            nothing is observed of one of them; it is named.
+        FileNotFoundError: if there is no such folder or file.
+        ValueError: if names, number, shape or values of the masks do not fit the images, or a mask
+            hides a whole image; the message names it.
 
     Example:
         >>> attach(load("folder:photos"), "folder:masks").train_mask.dtype  # doctest: +SKIP
@@ -68,7 +69,7 @@ def attach(
     if kind == "folder":
         if images.names is None:
             raise ValueError(
-                f"Masks of {spec!r} belong to images by the names of their files, but "
+                f"Masks in a folder, {spec!r}, are matched to images by file names, but "
                 f"{images.name!r} has none. Give the masks as npz:PATH, in the order of the images."
             )
         sides = images.train.shape[1:-1]
@@ -89,47 +90,46 @@ def attach(
 
 
 def places(images: Signals) -> tuple[np.ndarray, np.ndarray]:
-    """Tells where training and test images stood in the order of their source."""
+    """Return the positions of training and of test images in the order of their source."""
     count = len(images.train)
     return images.places or (np.arange(count), count + np.arange(len(images.test)))
 
 
 def by_name(path: str, names: Sequence[str], size: tuple[int, int], *, crop: bool = True) -> np.ndarray:
-    """Reads from a folder the masks of images of these names, suffixes apart.
+    """Read the masks of images from a folder, matched by file names without suffixes.
 
     Args:
-        path: Of the folder.
-        names: Of the images, relative to their folder.
-        size: (height, width) the masks are brought to.
-        crop: Whether the centre is cut out where the aspect ratio changes; else masks are
-            stretched.
+        path: path of the folder.
+        names: file names of the images, relative to their folder.
+        size: (height, width) in pixels to resize the masks to.
+        crop: whether the centre is cut out if the aspect ratio changes; else masks are stretched.
 
     Returns:
-        Bool `[n, height, width]`, True where observed: where a mask is brighter than half grey.
+        Bool `[n, height, width]`, True where observed: where a mask has a brightness of 128 or more.
 
     Raises:
-        FileNotFoundError: If there is no such folder, or no image in it.
-        ValueError: If an image has no mask; some are named.
+        FileNotFoundError: if there is no such folder, or no image in it.
+        ValueError: if an image has no mask; the message names some of these images.
     """
-    place = Path(path).expanduser()
-    found, pixels = folder.read_named([place], collect.Request(tuple(size), crop, grey=True))
-    rows = {_stem(name): place for place, name in enumerate(found)}
+    request = collect.Request(tuple(size), crop, grey=True)
+    found, pixels = folder.read_named([Path(path).expanduser()], request)
+    rows = {_stem(name): row for row, name in enumerate(found)}
     missing = [name for name in names if _stem(name) not in rows]
     if missing:
         known = {_stem(name) for name in names}
         spare = [name for name in found if _stem(name) not in known]
         raise ValueError(
-            f"Expected a mask for each of {len(names)} images by their names in {path!r}, found none "
-            f"for {len(missing)}: {_few(missing)}. "
-            + (f"Masks of no image are {_few(spare)}." if spare else "There are no other masks.")
+            f"Expected a mask with the name of each of {len(names)} images in {path!r}, found none for "
+            f"{len(missing)}: {_few(missing)}. "
+            + (f"Masks without an image: {_few(spare)}." if spare else "There are no other masks.")
         )
     observed = pixels[..., 0] >= WHITE
     return observed[[rows[_stem(name)] for name in names]]
 
 
 def _of_array(argument: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Reads an array of masks over the spatial axes of signals; returns bool `[n, *shape]`."""
-    form, hint = f"masks {('n', *shape)}", " Bring them to the size that images have in the model."
+    """Return an array of masks over the spatial axes of signals, bool `[n, *shape]`."""
+    form, hint = f"masks {('n', *shape)}", " Resize them to the size of the images in the model."
     values, name, _ = npz.stored(argument, lambda array: array.ndim > 1, form, hint)
     if values.shape[1:] == (*shape, 1):
         values = values[..., 0]
@@ -146,14 +146,14 @@ def _of_array(argument: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _checked(observed: np.ndarray, places: np.ndarray, images: Signals) -> np.ndarray:
-    """Refuses masks that hide an image wholly."""
+    """Return the masks; refuse masks that hide a whole image."""
     empty = np.flatnonzero(~observed.any(axis=tuple(range(1, observed.ndim))))
     if len(empty):
         named = [images.names[p] if images.names else f"number {p}" for p in places[empty]]
         raise ValueError(
-            f"Expected masks that show something of every image, but nothing is observed of "
-            f"{len(empty)} of {len(observed)}: {_few(named)}. {checks.POLARITY} White is observed. "
-            "Take images out of which nothing is known."
+            f"Expected masks that leave something of every image observed, received masks that hide "
+            f"everything for {len(empty)} of {len(observed)}: {_few(named)}. {checks.POLARITY} White "
+            "is observed. Leave out images without observed pixels."
         )
     return observed
 

@@ -1,4 +1,4 @@
-"""The kinds of masks: functions that draw them. What a mask is, `abp_tf.masks` tells."""
+"""Functions that draw masks, one for each kind; `abp_tf.masks` defines what a mask is."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,29 +6,29 @@ import numpy as np
 
 from abp_tf import checks
 
-# Redraws of a mask that hides everything. Whoever needs more of them asked for masks that
-# practically never show anything.
+# Largest number of redraws of a mask that hides everything. If so many are not enough, practically
+# all masks of the kind hide everything.
 _REDRAWS = 1000
 
 
 def pepper(n: int, shape: Sequence[int], p: float, seed: int = 0) -> np.ndarray:
-    """Hides each pixel independently with probability `p`.
+    """Draw masks that hide each pixel independently with probability `p`.
 
-    A mask on which everything came out hidden is drawn again, from the next random stream of
-    the same example, until at least one pixel is observed.
+    A mask that hides everything is drawn again, from the next random stream of the same example,
+    until at least one pixel is observed.
 
     Args:
-        n: Number of masks.
-        shape: Spatial shape of the signals, of any rank: `(h, w)` for images.
-        p: Probability that a pixel is hidden, strictly between 0 and 1.
-        seed: Non-negative integer.
+        n: number of masks.
+        shape: spatial shape of the signals, of any rank: `(h, w)` for images.
+        p: probability that a pixel is hidden, strictly between 0 and 1.
+        seed: non-negative integer, seed of the masks.
 
     Returns:
         Bool array `[n, *shape]`, True where observed.
 
     Raises:
-        ValueError: If an argument is out of range, or `p` so near 1 that 1000 redraws showed
-            nothing.
+        ValueError: if an argument is out of range, or `p` is so near 1 that 1000 redraws hide
+            everything.
 
     Example:
         >>> pepper(2, (28, 28), p=0.9).shape
@@ -40,25 +40,25 @@ def pepper(n: int, shape: Sequence[int], p: float, seed: int = 0) -> np.ndarray:
 
 
 def squares(n: int, shape: Sequence[int], p: float, side: int, seed: int = 0) -> np.ndarray:
-    """Hides each cell of a grid of squares independently with probability `p`.
+    """Draw masks that hide each cell of a grid of squares independently with probability `p`.
 
     The grid of `side` x `side` cells is shifted by a random offset for every image; cells are
-    cut off at the border. A mask on which everything came out hidden is drawn again, offset
-    included, as in `pepper`.
+    cut off at the border. A mask that hides everything is drawn again, offset included, as in
+    `pepper`.
 
     Args:
-        n: Number of masks.
-        shape: Spatial shape `(h, w)`.
-        p: Probability that a cell is hidden, strictly between 0 and 1.
-        side: Side of a cell in pixels, from 1 to the shorter side of the image.
-        seed: Non-negative integer.
+        n: number of masks.
+        shape: spatial shape `(h, w)`.
+        p: probability that a cell is hidden, strictly between 0 and 1.
+        side: side of a cell in pixels, from 1 to the shorter side of the image.
+        seed: non-negative integer, seed of the masks.
 
     Returns:
         Bool array `[n, h, w]`, True where observed.
 
     Raises:
-        ValueError: If an argument is out of range, or `p` so near 1 that 1000 redraws showed
-            nothing.
+        ValueError: if an argument is out of range, or `p` is so near 1 that 1000 redraws hide
+            everything.
 
     Example:
         >>> squares(2, (28, 28), p=0.9, side=3).shape
@@ -78,23 +78,23 @@ def squares(n: int, shape: Sequence[int], p: float, side: int, seed: int = 0) ->
 
 
 def block(n: int, shape: Sequence[int], size: int, seed: int = 0) -> np.ndarray:
-    """Hides one square per image, at a place drawn uniformly among those inside the image.
+    """Draw masks that hide one square per image, at a random position inside the image.
 
-    In a clip the square moves at a constant pace from such a place to another, from the first
-    frame to the last.
+    All positions inside the image are equally likely. In a clip the square moves at a constant
+    speed from one random position, in the first frame, to another, in the last.
 
     Args:
-        n: Number of masks.
-        shape: Spatial shape `(h, w)` of images, or `(frames, h, w)` of clips.
-        size: Side of the square in pixels, from 1 to the shorter side of the image; not so
-            large that it covers a square image.
-        seed: Non-negative integer.
+        n: number of masks.
+        shape: spatial shape `(h, w)` of images, or `(frames, h, w)` of clips.
+        size: side of the square in pixels, from 1 to the shorter side of the image; it must
+            not cover a whole image.
+        seed: non-negative integer, seed of the masks.
 
     Returns:
         Bool array `[n, *shape]`, True where observed.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: if an argument is out of range.
 
     Example:
         >>> int((~block(1, (28, 28), size=13)).sum())
@@ -125,22 +125,22 @@ def block(n: int, shape: Sequence[int], size: int, seed: int = 0) -> np.ndarray:
 
 
 def frames(n: int, shape: Sequence[int], p: float, seed: int = 0) -> np.ndarray:
-    """Hides each frame of a clip independently with probability `p`.
+    """Draw masks that hide each frame of a clip independently with probability `p`.
 
-    A mask on which every frame came out hidden is drawn again, as in `pepper`.
+    A mask that hides every frame is drawn again, as in `pepper`.
 
     Args:
-        n: Number of masks.
-        shape: Spatial shape, time first: `(frames, h, w)` for clips.
-        p: Probability that a frame is hidden, strictly between 0 and 1.
-        seed: Non-negative integer.
+        n: number of masks.
+        shape: spatial shape, time first: `(frames, h, w)` for clips.
+        p: probability that a frame is hidden, strictly between 0 and 1.
+        seed: non-negative integer, seed of the masks.
 
     Returns:
         Bool array `[n, *shape]`, True where observed.
 
     Raises:
-        ValueError: If an argument is out of range, or `p` so near 1 that 1000 redraws showed
-            nothing.
+        ValueError: if an argument is out of range, or `p` is so near 1 that 1000 redraws hide
+            everything.
 
     Example:
         >>> frames(2, (16, 64, 64), p=0.5).shape
@@ -150,26 +150,28 @@ def frames(n: int, shape: Sequence[int], p: float, seed: int = 0) -> np.ndarray:
     check_probability(p)
 
     def one(rng: np.random.Generator) -> np.ndarray:
-        seen = rng.random(shape[0]) >= p
-        return np.broadcast_to(seen.reshape(-1, *[1] * (len(shape) - 1)), shape)
+        observed = rng.random(shape[0]) >= p
+        return np.broadcast_to(observed.reshape(-1, *[1] * (len(shape) - 1)), shape)
 
     return _draw(n, shape, seed, one)
 
 
 def gap(n: int, shape: Sequence[int], size: int, seed: int = 0) -> np.ndarray:
-    """Hides `size` successive samples of a sound, or frames of a clip, at a place drawn uniformly.
+    """Draw masks that hide `size` successive samples of a sound, or frames of a clip.
+
+    All positions of the gap inside the signal are equally likely.
 
     Args:
-        n: Number of masks.
-        shape: Spatial shape, time first: `(samples,)` for sounds.
-        size: Length of the gap, from 1 to one less than the signal has.
-        seed: Non-negative integer.
+        n: number of masks.
+        shape: spatial shape, time first: `(samples,)` for sounds.
+        size: length of the gap, from 1 to one less than the length of the signal.
+        seed: non-negative integer, seed of the masks.
 
     Returns:
         Bool array `[n, *shape]`, True where observed.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: if an argument is out of range.
 
     Example:
         >>> int((~gap(1, (60_000,), size=5512)).sum())
@@ -209,7 +211,7 @@ def _draw(
         else:
             raise ValueError(
                 f"Expected masks that leave something of {shape} observed, received {_REDRAWS} "
-                "that hide everything; lower p, or take larger images or smaller cells."
+                "that hide everything; lower p, or use larger images or smaller cells."
             )
     return masks
 
@@ -235,7 +237,7 @@ def _checked_plane(shape: Sequence[int], kind: str) -> tuple[int, int]:
 
 
 def check_probability(p: float) -> None:
-    """Refuse what is no probability of being hidden, or would hide all or nothing."""
+    """Refuse probabilities of being hidden outside the open interval (0, 1)."""
     if not 0 < p < 1:
         raise ValueError(
             f"Expected a probability p of being hidden with 0 < p < 1, received {p}; 0.9 hides "

@@ -1,8 +1,8 @@
-"""Masks that hide parts of signals: which entries a model gets to see.
+"""Masks: which entries of signals are observed, and which are hidden.
 
 A mask is a bool array `[n, *shape]` over the spatial axes, without the channel axis: True where
 a signal is observed, False where it is hidden. The mask of example `i` depends on the seed and
-on `i` alone, so that a longer series begins with the shorter one.
+on `i` only: the first masks of a longer series are those of a shorter one.
 """
 
 from collections.abc import Sequence
@@ -35,12 +35,12 @@ _PARAMETERS = {
 class MaskSpec:
     """A kind of mask with its parameters; call it to draw masks.
 
-    `str()` gives back the text that `parse` reads.
+    `str()` returns the text that `parse` reads.
 
     Args:
-        kind: "pepper", "squares", "block", "frames" or "gap".
-        p: Probability that a pixel, a cell or a frame is hidden; None for "block" and "gap".
-        size: Side of a cell or of the block in pixels, or length of the gap; None for "pepper"
+        kind: the pattern, "pepper", "squares", "block", "frames" or "gap".
+        p: probability that a pixel, a cell or a frame is hidden; None for "block" and "gap".
+        size: side of a cell or of the block in pixels, or length of the gap; None for "pepper"
             and "frames".
 
     Example:
@@ -54,7 +54,7 @@ class MaskSpec:
     size: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuses what no image could be masked with."""
+        """Refuse unknown kinds, and parameters that are missing, in excess or out of range."""
         if self.kind not in _FORMS:
             raise ValueError(f"{_expected_forms()}, received the kind {self.kind!r}.")
         given = {name for name in ("p", "size") if getattr(self, name) is not None}
@@ -70,7 +70,7 @@ class MaskSpec:
             checks.integer("MaskSpec", "size", self.size, 1)
 
     def __call__(self, n: int, shape: Sequence[int], seed: int = 0) -> np.ndarray:
-        """Draws `n` masks of spatial shape `shape`; see the functions of the kinds' names."""
+        """Return `n` masks, bool `[n, *shape]`, drawn by the function of the name of the kind."""
         given = (value for value in (self.p, self.size) if value is not None)
         return _KINDS[self.kind](n, shape, *given, seed)
 
@@ -83,18 +83,18 @@ _KINDS = {"pepper": pepper, "squares": squares, "block": block, "frames": frames
 
 
 def parse(spec: str) -> MaskSpec:
-    """Reads a kind of mask from text, as programs take it.
+    """Return the `MaskSpec` of a text such as "pepper:0.9".
 
     Args:
-        spec: "pepper:0.9", "squares:0.9:3", "block:13", "frames:0.5" or "gap:5000": the kind, the
-            probability of being hidden where there is one, and the side in pixels, or the length
-            in samples or frames, where there is one.
+        spec: "pepper:0.9", "squares:0.9:3", "block:13", "frames:0.5" or "gap:5000": the kind, then
+            its parameters: the probability of being hidden, and the side in pixels or the length in
+            samples or frames.
 
     Returns:
         The `MaskSpec`.
 
     Raises:
-        ValueError: If the kind is unknown, or a parameter is missing, in excess, not a number or
+        ValueError: if the kind is unknown, or a parameter is missing, in excess, not a number or
             out of range.
 
     Example:

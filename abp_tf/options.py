@@ -1,4 +1,4 @@
-"""Options of programs: how each is read, what its help says, what it is by default."""
+"""Options of programs: the reader, the help and the default of each."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ class Option:
     """One option of a program, which is also one entry of its configuration file.
 
     Attributes:
-        read: makes the value from text, and raises `argparse.ArgumentTypeError` or ValueError for text
-            that is none; `bool` for a pair of `--name` and `--no-name`; a tuple of words for a choice.
-        help: what the option is, without its default.
-        default: the value of an option that is not given. None is not shown in the help.
-        keyword: the argument that takes the value, where it has another name than the option.
-        many: whether several values may be given; they are a list.
-        form: what stands for the value in the help.
+        read: function that makes the value from text and raises `argparse.ArgumentTypeError` or
+            ValueError for invalid text; `bool` for a pair of `--name` and `--no-name`; a tuple of words
+            for a choice of them.
+        help: description of the option, without its default.
+        default: value of the option if it is not given. The help does not show None.
+        keyword: name of the function argument that takes the value, if it differs from the option's.
+        many: whether the option takes several values, which become a list.
+        form: placeholder for the value in the help, such as "N|HxW".
         required: whether the option must be given.
-        only: the one program that has it; None for all.
+        only: name of the one program that has the option; None if all have it.
     """
 
     read: Callable[[str], Any] | tuple[str, ...] | type
@@ -36,12 +37,12 @@ class Option:
 
     def add_to(self, group, name: str) -> None:
         """Add the option to an argparse parser or group; its help ends with the default in brackets."""
-        told = self.help
+        text = self.help
         keywords: dict[str, Any] = {"required": self.required}
         if self.read is bool:
             keywords["action"] = argparse.BooleanOptionalAction
         elif isinstance(self.read, tuple):
-            told = f"{', '.join(self.read)}: {told}"
+            text = f"{text}: {', '.join(self.read)}"
             keywords |= {"choices": self.read, "metavar": "NAME"}
         else:
             form = self.form or _FORMS.get(self.read.__name__, "TEXT")
@@ -49,14 +50,14 @@ class Option:
         if self.many:
             keywords["nargs"] = "+"
         if self.default is not None:
-            told += f" [{shown(self.default, ' ' if self.many else 'x')}]"
-        group.add_argument(flag(name), help=told.replace("%", "%%"), **keywords)
+            text += f" [{shown(self.default, ' ' if self.many else 'x')}]"
+        group.add_argument(flag(name), help=text.replace("%", "%%"), **keywords)
 
     def check(self, value: Any) -> Any:
-        """Return a value of a configuration file as the command line would have given it.
+        """Return a value of a configuration file as the command line would give it.
 
         Raises:
-            ValueError: the option does not take it.
+            ValueError: if the value is invalid for the option.
         """
         if value is None:
             return None
@@ -77,14 +78,14 @@ class Option:
 
 
 class Formatter(argparse.HelpFormatter):
-    """Write help with one line for most options, 100 columns wide or as wide as the terminal."""
+    """A help formatter with one line for most options, at least 100 columns wide."""
 
     def __init__(self, prog: str):
         columns = max(100, shutil.get_terminal_size().columns)
-        super().__init__(prog, max_help_position=31, width=columns)
+        super().__init__(prog, max_help_position=33, width=columns)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        fill = super()._fill_text  # of each line for itself
+        fill = super()._fill_text  # fill each line separately
         return "\n".join(fill(line, width, indent) for line in text.splitlines())
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
@@ -94,7 +95,7 @@ class Formatter(argparse.HelpFormatter):
 
 
 def flag(name: str) -> str:
-    """Return how an option is written on the command line.
+    """Return an option as written on the command line.
 
     Example:
         >>> flag("batch_size")
@@ -104,11 +105,11 @@ def flag(name: str) -> str:
 
 
 def shown(value: Any, between: str = "x") -> str:
-    """Return a value as one would write it on the command line, a number to six digits.
+    """Return a value as written on the command line, a float to six digits.
 
     Args:
-        value: of an option.
-        between: what stands between several values.
+        value: value of an option.
+        between: separator of several values.
 
     Example:
         >>> shown([3, 4, 4]), shown(2**0.5), shown(True)
@@ -122,7 +123,7 @@ def shown(value: Any, between: str = "x") -> str:
 
 
 def positive(kind: type) -> Callable:
-    """Return a reader of positive numbers."""
+    """Return a reader of positive numbers of type `kind`."""
 
     def parse(text):
         value = kind(text)
@@ -135,7 +136,7 @@ def positive(kind: type) -> Callable:
 
 
 def at_least_zero(kind: type) -> Callable:
-    """Return a reader of numbers of 0 or more."""
+    """Return a reader of numbers of 0 or more, of type `kind`."""
 
     def parse(text):
         value = kind(text)
@@ -172,8 +173,8 @@ def sides(count: int, form: str) -> Callable:
     """Return a reader of sizes: "64", the same along all sides, or one number for each.
 
     Args:
-        count: the number of sides.
-        form: what they are, such as "height x width".
+        count: number of sides.
+        form: names of the sides for messages, such as "height x width".
 
     Example:
         >>> sides(2, "height x width")("48x64")
@@ -196,5 +197,5 @@ def sides(count: int, form: str) -> Callable:
     return parse
 
 
-# What stands for a value in the help, by the name of its reader.
+# Placeholder for a value in the help, by the name of its reader.
 _FORMS = {"int": "N", "float": "X", "share": "SHARE", "sides": "N"}

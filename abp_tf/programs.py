@@ -1,4 +1,4 @@
-"""How the programs of `train/`, `export/` and `benchmarks/` end."""
+"""Run the programs of `train/`, `export/` and `benchmarks/`, and exit with a code and a message."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from abp_tf.errors import DivergenceError
 
 
 def call(main: Callable[[list[str] | None], int | None], argv: list[str] | None) -> int | None:
-    """Call a program: what its user can mend is told in one line, without a traceback.
+    """Call a program, and turn errors that its user can fix into one line without a traceback.
 
     Args:
-        main: the program's function of its arguments.
-        argv: the arguments; None for those of the command line.
+        main: main function of the program; it takes the arguments and returns the exit code.
+        argv: arguments; None for those of the command line.
 
     Returns:
         The exit code.
 
     Raises:
-        SystemExit: with that line, which Python prints as it exits with code 1.
+        SystemExit: with that line; Python prints it and exits with code 1.
     """
     try:
         return main(argv)
@@ -29,5 +29,5 @@ def call(main: Callable[[list[str] | None], int | None], argv: list[str] | None)
 
 
 def run(main: Callable[[list[str] | None], int | None], argv: list[str] | None = None) -> NoReturn:
-    """Call a program, with the arguments of the command line by default, and exit."""
+    """Call a program, by default with the arguments of the command line, and exit with its code."""
     sys.exit(call(main, argv))

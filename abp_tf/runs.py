@@ -1,4 +1,4 @@
-"""Run directories: what a program learned, with what settings, from what data.
+"""Run directories: the results of a training program, its settings, and a description of its data.
 
 config.json   settings, data and versions       model.keras   model, chains and optimizer
 history.json  logs of every epoch               metrics.json  errors at the end
@@ -24,11 +24,14 @@ from abp_tf.data import examples
 
 
 class Run:
-    """A run directory that exists; `create` and `open` return one.
+    """An existing run directory; `create` and `open` return one.
 
     Attributes:
-        path: of the directory.
-        config: what config.json holds: "program", "settings", "data", "versions".
+        path: path of the directory.
+        config: content of config.json: "program", "settings", "data", "versions".
+        model_path: path of the model file.
+        pictures: path of the folder of pictures.
+        logs: path of the folder of TensorBoard logs.
     """
 
     def __init__(self, path: Path, config: dict):
@@ -44,13 +47,13 @@ class Run:
         """Make the directory of a new run.
 
         Args:
-            path: must not exist, or be an empty directory.
-            program: that is going to write it.
-            settings: all options of the program, in JSON's types.
-            images: the `data.Signals` it learns from.
+            path: path of the directory, which must not exist or must be empty.
+            program: name of the program that writes the run.
+            settings: all options of the program by name, in JSON's types.
+            images: the `data.Signals` that the program learns from.
 
         Raises:
-            FileExistsError: something is there; it is left as it is.
+            FileExistsError: if the path exists and is no empty directory; nothing is changed.
         """
         path = Path(path)
         if files.taken(path):
@@ -77,7 +80,7 @@ class Run:
         """Return the run in a directory.
 
         Raises:
-            FileNotFoundError: there is none.
+            FileNotFoundError: if the directory holds no run.
         """
         path = Path(path)
         try:
@@ -90,25 +93,25 @@ class Run:
         return cls(path, config)
 
     def load_images(self) -> data.Signals:
-        """Load the images the run learned from.
+        """Load the signals that the run learned from.
 
         Raises:
-            ValueError: they are not the same any more.
+            ValueError: if the data have changed since the run began.
         """
         images = load_images(self.config["settings"])
         found = describe(images)
         if found != self.config["data"]:
             raise ValueError(
                 f"The data of the run {self.path} have changed: expected {self.config['data']}, found "
-                f"{found}. Give back the data it began with, or begin another run."
+                f"{found}. Restore the data it began with, or begin another run."
             )
         return images
 
     def load_model(self) -> keras.Model:
-        """Load the model as the run's last whole backup holds it.
+        """Load the model from the last complete backup of the run.
 
         Raises:
-            FileNotFoundError: there is none yet.
+            FileNotFoundError: if the run has no backup yet.
         """
         if not self.model_path.exists():
             raise FileNotFoundError(
@@ -118,7 +121,7 @@ class Run:
 
 
 def load_images(settings: dict) -> data.Signals:
-    """Load signals, and their masks if these are stored, as a program's settings say."""
+    """Load the signals of a program's settings, with their masks if these are stored in files."""
     kind, spec = signals.get(settings["kind"]), settings.get("mask")
     stored = mask_files.is_stored(spec)
     images = kind.load(settings["data"], settings, missing=stored)
@@ -126,7 +129,13 @@ def load_images(settings: dict) -> data.Signals:
 
 
 def attach_masks(images: data.Signals, spec: str, settings: dict) -> data.Signals:
-    """Return signals that settings say how to load, with masks from files; see `mask_files.attach`."""
+    """Return signals with their masks from files, by `mask_files.attach`.
+
+    Args:
+        images: the signals.
+        spec: specification of the masks: "folder:PATH" or "npz:PATH[:KEY]".
+        settings: the settings that the signals were loaded with.
+    """
     return mask_files.attach(
         images,
         spec,
@@ -144,15 +153,16 @@ def load_like(
     limit: int | None = None,
     mask: str | None = None,
 ) -> data.Signals:
-    """Load other signals, brought to the form of those of a run, all of them as training examples.
+    """Load other signals in the form of those of a run, all of them as training examples.
 
     Args:
-        source: their name.
-        settings: of the run.
-        shape: of a signal of the run.
-        header: of the run's own signals; see `data.Signals`.
-        limit: their number at most.
-        mask: "folder:PATH" or "npz:PATH[:KEY]", if they have masks of their own.
+        source: specification of the other signals, such as "faces" or "folder:PATH".
+        settings: settings of the run.
+        shape: shape of one signal of the run.
+        header: header of the run's own signals, a field of `data.Signals`.
+        limit: largest number of signals; None for all.
+        mask: specification of the signals' own masks, "folder:PATH" or "npz:PATH[:KEY]"; None if they
+            have none.
     """
     changes = {"data": source, "mask": mask, "limit": limit, "test_share": 0.0, "item": None}
     form = signals.get(settings["kind"]).like(shape, header)
@@ -160,14 +170,14 @@ def load_like(
 
 
 def training_mask(settings: dict, images: data.Signals) -> np.ndarray | None:
-    """Return what a run shows its model of the training images: their own masks, or drawn ones.
+    """Return the mask a run trains with: the stored masks of its training images, or drawn ones.
 
     Args:
-        settings: of the run.
-        images: as `load_images` returned them.
+        settings: settings of the run.
+        images: signals as `load_images` returns them.
 
     Returns:
-        bool, 1 = observed, `[n, h, w]` for images; None: all is observed.
+        bool, 1 = observed, `[n, h, w]` for images; None if all entries are observed.
     """
     if images.train_mask is not None or not settings.get("mask"):
         return images.train_mask
@@ -176,7 +186,10 @@ def training_mask(settings: dict, images: data.Signals) -> np.ndarray | None:
 
 
 def describe(images: data.Signals) -> dict:
-    """Tell data from other data: counts, shape, and digests of all values and of stored masks."""
+    """Return a description that differs for other data.
+
+    It holds counts, shape, header, and digests of all values and of stored masks.
+    """
     found = {
         "train": len(images.train),
         "test": len(images.test),

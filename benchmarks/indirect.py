@@ -53,7 +53,7 @@ def abp(settings: dict, operator, data: methods.Data) -> dict:
 
     def recover(observed):
         several = {name: settings[name] for name in ("samples", "chains")}
-        return np.median(model.reconstruct(observed, **several).samples, axis=1)
+        return np.median(model.sample_posterior(observed, **several).samples, axis=1)
 
     found, took = methods.timed(recover, seen[1])
     train = recover(seen[0][:TRAINING])

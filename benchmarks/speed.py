@@ -95,7 +95,7 @@ def time_steps(model: Generator, steps: int, epochs: int = 1) -> list[float]:
     """Return the seconds of steps through `fit`; the first one, which warms caches, is left out."""
     times = StepTimes()
     model.fit(
-        dataset(max(getattr(model.table, "examples", 0), 1000)),
+        dataset(max(sum(table.rows for table in model.tables), 1000)),
         steps_per_epoch=steps,
         epochs=epochs,
         verbose=0,

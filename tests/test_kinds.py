@@ -296,7 +296,7 @@ def test_images_have_one_size(make_model):
     model = make_model()
     with pytest.raises(ValueError, match=r"sides of \(8, 8\), None for any, received \(16, 16\)"):
         abp_tf.synthesize_at(model, (16, 16))
-    with pytest.raises(ValueError, match=r"made for inputs of .* alone"):
+    with pytest.raises(ValueError, match=r"made for inputs of"):
         abp_tf.resized(model, (8,))
 
 

@@ -153,7 +153,7 @@ def test_the_help_and_the_refusal_tell_the_forms_and_the_polarity(tmp_path, caps
     for program in (generator, coopnets):
         assert inside(program, "--help") == 0
         help_text = " ".join(capsys.readouterr().out.split())
-        assert "npz:PATH[:KEY] an array, 1 = observed, 0 = hidden" in help_text
+        assert "npz:PATH[:KEY] reads an array, 1 = observed, 0 = hidden" in help_text
         assert inside(program, "--run", tmp_path / "run", "--mask", "stripes:0.5") == 2
         assert "'folder:PATH' or 'npz:PATH[:KEY]'" in capsys.readouterr().err
 

@@ -77,7 +77,7 @@ def test_recover_observes_the_images_of_any_source(finished, tmp_path):
     assert inside(recover, *words, "--out", out) == 0
     truth = abp_tf.data.load("faces", size=8, limit=5, test_share=0.0).train
     cells = truth.reshape(5, 4, 2, 4, 2, 1).mean(axis=(2, 4))
-    found = runs.Run.open(finished).load_model().reconstruct(cells, samples=3)
+    found = runs.Run.open(finished).load_model().sample_posterior(cells, samples=3, chains=3)
     with np.load(out / "recovery.npz") as arrays:
         np.testing.assert_allclose(arrays["observed"], cells, atol=1e-6)
         np.testing.assert_allclose(arrays["recovered"], found.mean, atol=1e-3)
@@ -131,7 +131,7 @@ def test_networks_of_coarser_and_blurred_images_keep_no_pattern_of_their_own():
         (["--observe", "coarser:3"], "a factor that divides the spatial axes [8, 8]"),
         (["--observe", "projection:65"], "a size of at most 64"),
         (["--observe", "blur:9"], "a sigma of at most"),
-        (["--observe", "blur:1", "--mask", "pepper:0.5"], "give one of them"),
+        (["--observe", "blur:1", "--mask", "pepper:0.5"], "Leave one out"),
     ],
 )
 def test_what_does_not_fit_is_told_and_nothing_is_written(tmp_path, words, part):

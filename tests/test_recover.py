@@ -9,6 +9,7 @@ from PIL import Image
 
 from abp_tf import data, masks, metrics, programs, runs
 from abp_tf.data import convert
+from abp_tf.results import PosteriorSamples
 from train import command, recover
 
 PROGRAMS = ["generator", "descriptor", "coopnets"]
@@ -118,7 +119,7 @@ def test_damaged_images_with_masks_in_files(made, damaged, capsys):
     words = ["--run", made("generator"), "--data", f"folder:{place / 'photos'}"]
     assert inside(*words, "--mask", f"folder:{place / 'masks'}", "--out", place / "one") == 0
     assert told(place / "one")["psnr"] is None
-    assert "the truth is not known" in capsys.readouterr().out
+    assert "--truth SOURCE" in capsys.readouterr().out
     truth = ["--truth", f"folder:{place / 'whole'}"]
     assert inside(*words, "--mask", f"npz:{place / 'masks.npz'}", *truth, "--out", place / "two") == 0
     one, two = arrays(place / "one"), arrays(place / "two")
@@ -149,7 +150,7 @@ def test_samples_tell_how_uncertain_entries_are(made, tmp_path, name):
     np.testing.assert_array_equal(picture, shown)
     model = runs.Run.open(made(name)).load_model()
     if name == "generator":
-        again = model.inpaint(truth, found["mask"], samples=3)
+        again = model.sample_posterior(truth, found["mask"], samples=3, chains=3)
         np.testing.assert_allclose(found["deviation"], again.deviation, atol=1e-3)
     else:
         again = [model.inpaint(truth, found["mask"], seed=seed) for seed in (0, 12, 24)]
@@ -159,14 +160,14 @@ def test_samples_tell_how_uncertain_entries_are(made, tmp_path, name):
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (["--data", "nonfaces"], "nothing says what is hidden"),
+        (["--data", "nonfaces"], "--mask: expected a mask"),
         (["--data", "dogs", "--mask", "pepper:0.5"], "received 'dogs'"),
         (["--data", "nonfaces", "--mask", "folder:nowhere"], "'nonfaces' has none"),
         (["--data", "nonfaces", "--mask", "npz:nowhere.npz"], "nowhere.npz"),
         (["--data", "nonfaces", "--mask", "block:8"], "leaves something observed"),
         (["--data", "PHOTOS", "--mask", "MASKS", "--truth", "FEW"], "found none for 1"),
         (["--data", "test", "--mask", "pepper:0.5", "--truth", "FEW"], "received 8"),
-        (["--data", "test", "--mask", "pepper:0.5", "--restarts", "2"], "a Descriptor has no"),
+        (["--data", "test", "--mask", "pepper:0.5", "--restarts", "2"], "of a Descriptor"),
         (["--data", "PHOTOS", "--mask", "WHITE"], "nothing is hidden"),
         (["--data", "test", "--samples", "2", "--restarts", "2"], "Give one of the two"),
         (["--data", "test", "--samples", "6", "--chains", "4"], "a divisor of --samples 6, received 4"),
@@ -192,7 +193,8 @@ def test_what_cannot_be_is_told_and_nothing_is_written(made, damaged, words, par
     assert not (place / "out").exists()
 
 
-def test_several_chains(made, tmp_path):
+@pytest.mark.filterwarnings("ignore:Chains of `sample_posterior` disagree")
+def test_several_chains(made, tmp_path, capsys):
     run = runs.Run.open(made("generator"))
     truth, model = run.load_images().test, run.load_model()
 
@@ -204,9 +206,34 @@ def test_several_chains(made, tmp_path):
     found = recovered("--restarts", 3)
     best = model.inpaint(truth, found["mask"], restarts=3)
     np.testing.assert_allclose(found["recovered"], np.clip(best, -1, 1), atol=1e-4)
-    found = recovered("--chains", 2, "--samples", 4)
-    several = model.inpaint(truth, found["mask"], samples=4, chains=2)
+    assert told(tmp_path / "restarts")["r_hat_median"] is None
+    assert "r_hat" not in capsys.readouterr().out
+    found = recovered("--chains", 2, "--samples", 20)
+    several = model.sample_posterior(truth, found["mask"], samples=20, chains=2)
     np.testing.assert_allclose(found["deviation"], several.deviation, atol=1e-4)
+    figures, out = told(tmp_path / "chains"), capsys.readouterr().out
+    for name, value in recover.convergence(several).items():
+        assert figures[name] == pytest.approx(value, rel=1e-2)
+        assert value is None or f"{name:26}{figures[name]:10.4g}" in out
+
+
+def test_how_chains_agree_is_told_of_all_latents_and_images():
+    nan, image = np.nan, np.zeros((2, 4, 8, 8, 1))
+    r_hat, effective = np.float32([[1.0, 1.1], [1.5, nan]]), np.float32([[8, 2], [3, 5]])
+    drawn = PosteriorSamples(image, image[:, 0], image[:, 0], r_hat, effective)
+    expected = {
+        "r_hat_median": 1.1,
+        "r_hat_maximum": 1.5,
+        "effective_samples_median": 4,
+        "effective_samples_minimum": 2,
+        "effective_samples_maximum": 8,
+    }
+    found = recover.convergence(drawn)
+    assert list(found) == list(expected)
+    np.testing.assert_allclose(list(found.values()), list(expected.values()), rtol=1e-6)
+    unknown = drawn._replace(r_hat=nan * r_hat)
+    assert recover.convergence(unknown) == {**found, "r_hat_median": None, "r_hat_maximum": None}
+    assert set(recover.convergence(None).values()) == {None}
 
 
 def test_one_sample_tells_nothing(capsys):

@@ -1,1 +1,1 @@
-"""Programs that train and evaluate models."""
+"""Train and evaluate models: programs for the command line."""

@@ -1,4 +1,4 @@
-"""The `abp-tf` command: one door to every program of the package."""
+"""Run the programs of the package through one command, `abp-tf`."""
 
 import importlib
 import sys
@@ -9,29 +9,36 @@ from abp_tf._version import __version__
 
 
 class Program(NamedTuple):
-    """Where a program lives, and what it does in one line."""
+    """Describe a program of the command.
+
+    Attributes:
+        module: its module, without the package.
+        help: what it does, in one line.
+    """
 
     module: str
     help: str
 
 
-# The words that name a program, one or two. A module is imported only when its program is asked
-# for: a program that lacks an optional package does not take the others with it.
+# Programs by the one or two words that name them. A module is imported only when its program runs, so
+# that a program without its optional packages does not disable the others.
 PROGRAMS = {
-    "train generator": Program("train.generator", "learn a generator from signals, damaged or not"),
-    "train descriptor": Program("train.descriptor", "learn an energy of signals, by Langevin samples"),
+    "train generator": Program(
+        "train.generator", "learn a generator of signals, also from incomplete ones"
+    ),
+    "train descriptor": Program("train.descriptor", "learn a descriptor, an energy of signals"),
     "train coopnets": Program("train.coopnets", "learn a generator and a descriptor together"),
-    "recover": Program("train.recover", "fill in what is hidden, or was never seen, of images"),
-    "evaluate": Program("train.evaluate", "measure a trained model on signals it has not seen"),
-    "export": Program("export.saved_model", "turn a trained model into a SavedModel for serving"),
-    "serve": Program("export.server", "answer for exported models over the network"),
-    "client": Program("export.client", "ask a model that a server holds, for images from images"),
-    "demo": Program("train.demo", "train a small model and look at it, in a few minutes"),
+    "recover": Program("train.recover", "recover hidden or indirectly observed signals"),
+    "evaluate": Program("train.evaluate", "measure a learned model on test signals"),
+    "export": Program("export.saved_model", "export a learned model as a SavedModel"),
+    "serve": Program("export.server", "serve exported models over the network"),
+    "client": Program("export.client", "request signals and scores from a served model"),
+    "demo": Program("train.demo", "learn, export and serve a small model in a few minutes"),
 }
 
 
 def usage() -> str:
-    """Returns the usage text: every program with the words that call it."""
+    """Return the usage text: the words that call each program, and what it does."""
     width = max(map(len, PROGRAMS))
     lines = [f"  {words:<{width}}  {program.help}" for words, program in PROGRAMS.items()]
     return "\n".join(
@@ -47,13 +54,18 @@ def usage() -> str:
 
 
 def find(argv: list[str]) -> tuple[Program, list[str]] | None:
-    """Splits a command line into the program it names and the arguments for that program.
+    """Split a command line into a program and its arguments.
 
     Args:
-        argv: The words after `abp-tf`.
+        argv: words after `abp-tf`.
 
     Returns:
-        The program and the rest of the words; None if no program is called so.
+        The program and the words after its name; None if the words name no program.
+
+    Example:
+        >>> program, rest = find(["train", "generator", "--help"])
+        >>> program.module, rest
+        ('train.generator', ['--help'])
     """
     for words, program in PROGRAMS.items():
         length = len(words.split())
@@ -63,13 +75,13 @@ def find(argv: list[str]) -> tuple[Program, list[str]] | None:
 
 
 def main(argv: list[str] | None = None) -> int | None:
-    """Runs the program that the first words name, with the words after them.
+    """Run the program that the first words name, with the words after them.
 
     Args:
-        argv: The words after `abp-tf`; those of the process by default.
+        argv: words after `abp-tf`; None for those of the process.
 
     Returns:
-        The exit code: that of the program, or 2 if none was named.
+        The exit code of the program, or 2 if the words name none.
 
     Example:
         >>> main(["--version"])
@@ -78,28 +90,28 @@ def main(argv: list[str] | None = None) -> int | None:
     """
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] in (["--help"], ["-h"]):
-        return _say(usage(), sys.stdout, 0)
+        return _print(usage(), sys.stdout, 0)
     if argv[:1] == ["--version"]:
-        return _say(f"abp-tf {__version__}", sys.stdout, 0)
+        return _print(f"abp-tf {__version__}", sys.stdout, 0)
     if not argv:
-        return _say(usage(), sys.stderr, 2)
+        return _print(usage(), sys.stderr, 2)
     found = find(argv)
     if found is None:
-        message = f"abp-tf: no program is called {' '.join(argv[:2])!r}; see the list above"
-        return _say(f"{usage()}\n\n{message}", sys.stderr, 2)
+        message = f"abp-tf: expected one of the programs listed, received {' '.join(argv[:2])!r}"
+        return _print(f"{usage()}\n\n{message}", sys.stderr, 2)
     program, rest = found
     name = _installed_name(program.module)
     return programs.call(lambda words: importlib.import_module(name).main(words), rest)
 
 
-def _say(text: str, stream: TextIO, code: int) -> int:
+def _print(text: str, stream: TextIO, code: int) -> int:
     print(text, file=stream)
     return code
 
 
 def _installed_name(module: str) -> str:
-    # In a checkout the folders stand at the top (`python -m train.command`), installed they are
-    # inside abp_tf: what precedes "train" in this package's own name precedes every program.
+    # In a checkout the folders are at the top (`python -m train.command`); installed, they are inside
+    # abp_tf. The prefix of "train" in the name of this package is that of every program.
     return __package__.removesuffix("train") + module
 
 

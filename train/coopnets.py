@@ -15,40 +15,41 @@ from .descriptor import ENERGY
 
 
 def table(kind: SignalKind) -> options.Table:
-    """Return the options of the program for a kind of signal."""
+    """Return the options of the program for a kind of signal, by heading and name."""
     found = options.of_kind(kind, "coopnets")
     found["generator"] |= {
-        "mask": options.masking([kind], "what is hidden"),
-        "sigma": Option(positive(float), "standard deviation of the noise on its signals", 0.3),
+        "mask": options.masking([kind], "mask of the training signals"),
+        "sigma": Option(positive(float), "standard deviation of the noise of its signals", 0.3),
         "latent_steps": Option(
             at_least_zero(int),
-            "Langevin steps of latents towards the revision",
+            "Langevin steps that move latents towards the revised signals",
             0,
         ),
         "chain_steps": Option(
-            positive(int), "with --mask: Langevin steps of each example's latents; by default 10"
+            positive(int), "with --mask: Langevin steps of each example's chain; by default 10"
         ),
-        "latent_step_size": Option(positive(float), "delta of these, and of inference", 0.1),
+        "latent_step_size": Option(positive(float), "Langevin step size of latents", 0.1),
         "latent_temperature": Option(
-            at_least_zero(float), "of their noise; 1 samples, 0 is gradient descent", 1.0
+            at_least_zero(float), "noise of latents: 1 samples, 0 is gradient descent", 1.0
         ),
-        "inference_steps": Option(at_least_zero(int), "noisy steps for new signals", 200),
-        "inference_cool": Option(at_least_zero(int), "noise-free steps after them", 100),
-        "generator_rate": options.rate(2e-4),
-        "generator_beta_1": options.beta_1(0.5),
+        **options.INFERENCE,
+        "generator_rate": options.rate(2e-4, "generator"),
+        "generator_beta_1": options.beta_1(0.5, "generator"),
     }
     found["descriptor"] |= {
-        "reference_sigma": Option(positive(float), "standard deviation of the reference", 0.1),
-        "steps": Option(positive(int), "of the revision", 20),
-        "step_size": Option(positive(float), "delta of the revision", 0.01),
-        "temperature": Option(at_least_zero(float), "of its noise", 1.0),
+        "reference_sigma": Option(positive(float), "standard deviation of the Gaussian reference", 0.1),
+        "steps": Option(positive(int), "Langevin steps that revise a signal", 20),
+        "step_size": Option(positive(float), "Langevin step size of the revision", 0.01),
+        "temperature": Option(
+            at_least_zero(float), "noise of the revision: 1 samples, 0 is gradient descent", 1.0
+        ),
         "score_scale": Option(
             positive(float),
-            "multiplies the network's output; by default 2/delta^2",
+            "factor of the network's output; by default 2 / step-size^2",
         ),
         **ENERGY,
-        "descriptor_rate": options.rate(6e-4),
-        "descriptor_beta_1": options.beta_1(0.9),
+        "descriptor_rate": options.rate(6e-4, "descriptor"),
+        "descriptor_beta_1": options.beta_1(0.9, "descriptor"),
     }
     found["learning"] = {
         **options.learning("late-cosine", 100),
@@ -61,24 +62,27 @@ def table(kind: SignalKind) -> options.Table:
 
 
 def settle(given: dict) -> dict:
-    """Return all settings of a run that was given some options."""
+    """Return all settings of a run, from the options that were given."""
     settings = options.settle("coopnets", table, given)
     options.check_roll_back(settings)
     if settings["score_scale"] is None:
         settings["score_scale"] = 2 / settings["step_size"] ** 2
     incomplete = settings["mask"] is not None
     if settings.get("batch_norm", False) is None:
-        # It would tie the chain of an incomplete example to its batch.
+        # Batch normalization would make the chain of an incomplete example depend on its batch.
         settings["batch_norm"] = not incomplete
     if incomplete:
         settings["chain_steps"] = settings["chain_steps"] or 10
     elif settings["chain_steps"]:
-        raise ValueError("--chain-steps is about the chains of incomplete images: give --mask.")
+        raise ValueError(
+            "--chain-steps: expected a --mask with it, because only incomplete signals have chains, "
+            "received none. Give --mask, or leave --chain-steps out."
+        )
     return settings
 
 
 def build(settings: dict, shape: tuple[int, ...], examples: int) -> CoopNets:
-    """Make and compile the models that the settings describe."""
+    """Build and compile the models that the settings describe."""
     keras.utils.set_random_seed(settings["seed"])
     scale = settings["score_scale"]
     top_down = options.network("generator", "coopnets", shape, settings)
@@ -115,8 +119,8 @@ def build(settings: dict, shape: tuple[int, ...], examples: int) -> CoopNets:
     return model
 
 
-def watchers(model: CoopNets, settings: dict, images: data.Images, logs: Path) -> list:
-    """Return the callbacks that show how learning goes."""
+def callbacks(model: CoopNets, settings: dict, images: data.Images, logs: Path) -> list:
+    """Return the callbacks that record how learning proceeds."""
     return [
         *options.roll_back(settings),
         report.curves(model, settings, images),
@@ -125,18 +129,18 @@ def watchers(model: CoopNets, settings: dict, images: data.Images, logs: Path) -
 
 
 def figures(model: CoopNets, settings: dict, images: data.Images, run: runs.Run) -> dict:
-    """Write pictures of what was learned and return its errors and scores."""
+    """Write pictures of the learned model and return its errors and scores."""
     report.write_pictures(model, images, run.pictures, settings["mask"])
     return {**report.all_errors(model, images), **report.scores(model, report.sets(images))}
 
 
 RECIPE = learning.Recipe(
     "coopnets",
-    "Learn a generator and a descriptor cooperatively, into a run directory.",
+    "Learn a generator and a descriptor cooperatively.",
     table,
     settle,
     build,
-    watchers,
+    callbacks,
     figures,
 )
 

@@ -1,4 +1,4 @@
-"""The main job from end to end, on real digits: learn, look, evaluate, export, serve, ask."""
+"""Learn digits, evaluate, export and serve the model, and request its results: python -m train.demo."""
 
 from __future__ import annotations
 
@@ -15,12 +15,18 @@ from . import evaluate, generator
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the demo; arguments go to train.generator."""
+    """Run the demo.
+
+    Args:
+        argv: further options for train.generator; None for the command line.
+
+    Returns:
+        The exit code.
+    """
     began = time.perf_counter()
     path = _fresh("runs/demo")
     given = sys.argv[1:] if argv is None else argv
-    say = f"1. Learning a generator of digits into {path}, by alternating back-propagation"
-    print(say, flush=True)
+    print(f"1. Learning a generator of digits by alternating back-propagation: {path}", flush=True)
     code = generator.main(["--run", str(path), "--data", "digits", "--negative", "faces", *given])
     if code:
         return code
@@ -31,13 +37,13 @@ def main(argv: list[str] | None = None) -> int:
     exported = Path("models") / path.name
     _exporting("saved_model").main(["--run", str(path), "--to", str(exported)])
 
-    print("\n4. Serving it, and asking for every signature over the network", flush=True)
+    print("\n4. Serving it, and requesting every signature over the network", flush=True)
     run = runs.Run.open(path)
     served = ["--model", f"digits={exported}"]
     with _exporting("process").ServerProcess(path / "server.log", *served) as server:
-        print(f"  a server answers on {server.address}")
+        print(f"  a server listens on {server.address}")
         with Client(server.address, model="digits") as client:
-            written = _ask_all(client, run)
+            written = _request_all(client, run)
     print("  the server has stopped")
     print(f"\nDone in {time.perf_counter() - began:.0f} s. Look at")
     for picture in sorted(run.pictures.glob("*.png")):
@@ -55,26 +61,26 @@ def _fresh(stem: str) -> Path:
 
 
 def _exporting(program: str):
-    """Import a module of `export`, which is called otherwise in an installed package."""
+    """Import a module of `export`, whose full name differs in an installed package."""
     return importlib.import_module(f"{__package__.removesuffix('train')}export.{program}")
 
 
-def _ask_all(client: Client, run: runs.Run) -> list[Path]:
-    """Ask a server for each signature; write what it answers as pictures."""
+def _request_all(client: Client, run: runs.Run) -> list[Path]:
+    """Request each signature from a server and write the results as pictures."""
     truth = run.load_images().test[:10]
     mask = masks.pepper(len(truth), truth.shape[1:3], 0.5)[..., None]
     damaged = truth * mask
 
-    def ask(name, **inputs):
-        answer = client.ask(name, **inputs)
-        shapes = ", ".join(f"{key} {value.shape}" for key, value in sorted(answer.items()))
+    def request(name, **inputs):
+        outputs = client.ask(name, **inputs)
+        shapes = ", ".join(f"{key} {value.shape}" for key, value in sorted(outputs.items()))
         print(f"  {name:12} -> {shapes}")
-        return answer
+        return outputs
 
-    drawn = ask("synthesize", seed=range(len(truth)))
-    found = ask("reconstruct", signal=truth)
-    whole = ask("inpaint", signal=damaged, mask=mask)
-    decoded = ask("decode", latent=found["latent"])
+    drawn = request("synthesize", seed=range(len(truth)))
+    found = request("reconstruct", signal=truth)
+    whole = request("inpaint", signal=damaged, mask=mask)
+    decoded = request("decode", latent=found["latent"])
     path = run.pictures / "served.png"
     picture = pictures.rows(
         [drawn["signal"], truth, decoded["signal"], damaged, whole["signal"]],

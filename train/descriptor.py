@@ -1,4 +1,4 @@
-"""Learn a descriptor, an energy of images, by maximum likelihood: python -m train.descriptor --help."""
+"""Learn a descriptor by maximum likelihood: python -m train.descriptor --help."""
 
 from __future__ import annotations
 
@@ -14,52 +14,61 @@ from abp_tf.signals import SignalKind
 
 from . import learning, options, report
 
-# Options of every energy, here and in `train.coopnets`.
+# Options of the energy, here and in `train.coopnets`.
 ENERGY = {
-    "data_noise": Option(at_least_zero(float), "standard deviation of noise added to signals", 0.03),
-    "energy_penalty": Option(at_least_zero(float), "weight of the mean of f squared", 0.0),
-    "penalized": Option(("f", "U"), "what is squared there, score or energy", "f"),
+    "data_noise": Option(
+        at_least_zero(float), "standard deviation of noise added to training signals", 0.03
+    ),
+    "energy_penalty": Option(
+        at_least_zero(float), "weight of the mean square of scores or energies in the loss", 0.0
+    ),
+    "penalized": Option(("f", "U"), "what the penalty squares, score f or energy U", "f"),
 }
 
 
 def table(kind: SignalKind) -> options.Table:
-    """Return the options of the program for a kind of signal."""
+    """Return the options of the program for a kind of signal, by heading and name."""
     return options.complete(
         {
             **options.of_kind(kind, "descriptor"),
             "model": {
                 "reference_sigma": Option(
                     positive(float),
-                    "standard deviation of the Gaussian reference; by default there is none",
+                    "standard deviation of the Gaussian reference distribution; by default none",
                 ),
                 **ENERGY,
             },
             "Langevin dynamics": {
                 "chains": Option(
                     ("persistent", "short-run", "data"),
-                    "start from a pool of earlier samples, from noise, or from the signals",
+                    "where chains start: in earlier samples, in noise or in training signals",
                     "persistent",
                 ),
                 "pool": Option(positive(int), "number of persistent chains", 1000),
-                "restart": Option(share, "share of the chains drawn from the pool begun anew", 0.05),
+                "restart": Option(
+                    share, "share of the persistent chains in a batch that restart from noise", 0.05
+                ),
                 "start_sigma": Option(
                     positive(float),
-                    "chains start from Gaussian noise of this deviation, not from uniform noise",
+                    "standard deviation of Gaussian noise where chains start; by default uniform noise",
                 ),
                 "inference_steps": Option(
                     positive(int),
-                    "of new signals from noise; by default 20 times --steps, where chains go on",
+                    "Langevin steps of a new signal from noise; by default 20 * steps, or steps with "
+                    "--chains short-run",
                 ),
-                "steps": Option(positive(int), "per iteration", 20),
-                "step_size": Option(positive(float), "delta; sqrt(2) is a unit gradient step", 2**0.5),
+                "steps": Option(positive(int), "Langevin steps per iteration", 20),
+                "step_size": Option(
+                    positive(float), "Langevin step size; sqrt(2) is a unit gradient step", 2**0.5
+                ),
                 "temperature": Option(
-                    at_least_zero(float), "of the noise; 1 samples the model itself", 0.01**2 / 2
+                    at_least_zero(float), "noise of the chains: 1 samples the model itself", 0.01**2 / 2
                 ),
             },
             "learning": options.learning(
                 "late-cosine", 100, learning_rate=options.rate(5e-4), beta_1=options.beta_1(0.9)
             ),
-            "watching": {
+            "monitoring": {
                 "negative": options.NEGATIVE,
                 "roll_back": options.ROLL_BACK,
                 "picture_every": options.PICTURES,
@@ -71,14 +80,14 @@ def table(kind: SignalKind) -> options.Table:
 
 
 def settle(given: dict) -> dict:
-    """Return all settings of a run that was given some options."""
+    """Return all settings of a run, from the options that were given."""
     settings = options.settle("descriptor", table, given)
     options.check_roll_back(settings)
     return settings
 
 
 def build(settings: dict, shape: tuple[int, ...], examples: int) -> Descriptor:
-    """Make and compile the model that the settings describe."""
+    """Build and compile the model that the settings describe."""
     keras.utils.set_random_seed(settings["seed"])
     network = options.network("descriptor", "descriptor", shape, settings)
     langevin = Langevin(settings["steps"], settings["step_size"], settings["temperature"])
@@ -104,24 +113,24 @@ def build(settings: dict, shape: tuple[int, ...], examples: int) -> Descriptor:
     return model
 
 
-def watchers(model: Descriptor, settings: dict, images: data.Images, logs: Path) -> list:
-    """Return the callbacks that show how learning goes."""
+def callbacks(model: Descriptor, settings: dict, images: data.Images, logs: Path) -> list:
+    """Return the callbacks that record how learning proceeds."""
     return [*options.roll_back(settings), report.pictures_of(images, settings, logs)]
 
 
 def figures(model: Descriptor, settings: dict, images: data.Images, run: runs.Run) -> dict:
-    """Write pictures of what was learned and return its scores."""
+    """Write pictures of the learned model and return its scores."""
     report.write_pictures(model, images, run.pictures)
     return report.scores(model, report.sets(images))
 
 
 RECIPE = learning.Recipe(
     "descriptor",
-    "Learn a descriptor by Langevin samples of itself, into a run directory.",
+    "Learn a descriptor, an energy of signals.",
     table,
     settle,
     build,
-    watchers,
+    callbacks,
     figures,
 )
 

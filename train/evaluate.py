@@ -1,4 +1,4 @@
-"""Errors, scores and distances of a run, whatever its model: python -m train.evaluate --help."""
+"""Measure errors, scores and distances of the model of a run: python -m train.evaluate --help."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the program's options."""
     return parsing.plain(
         "train.evaluate",
-        "Reconstruct training, test and negative signals by the same fresh inference and judge over- "
-        "and under-fitting by the errors; score them, where the model has an energy; measure how far "
-        "syntheses are from the images, where these have labels.",
+        "Measure the model of a run. A generator reconstructs training, test and negative signals by "
+        "inference from the prior, and the errors show over- or under-fitting. A descriptor scores the "
+        "signals. Where images have labels, the distance of syntheses from them is measured too.",
         {
             "run": Option(str, "directory of the run", required=True, form="DIR"),
-            "negative": Option(str, "signals of another sort; by default the run's", form="SOURCE"),
-            "count": Option(positive(int), "signals of each set, at most", 500),
+            "negative": Option(
+                str, "source of signals of another sort; by default that of the run", form="SOURCE"
+            ),
+            "count": Option(positive(int), "largest number of signals of each set", 500),
         },
     )
 
@@ -52,11 +54,11 @@ def main(argv: list[str] | None = None) -> int:
     if hasattr(model, "score"):
         result |= _scores(model, sets)
     if images.train_labels is None or images.train_mask is not None:
-        print("no distances: a classifier gives the features, of complete images with labels")
+        print("no distances: they need complete training images with labels, for a classifier")
     else:
         try:
             result |= _distances(model, images, run)
-        except ValueError as error:  # of labels or images too few; what was found so far stands
+        except ValueError as error:  # too few labels or images; the other results are kept
             print(f"no distances: {error}")
     files.write_json(run.path / "evaluation.json", result)
     print(f"written: {run.path / 'evaluation.json'}")
@@ -64,6 +66,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _errors(model, sets: dict[str, Examples]) -> dict:
+    """Print and return the reconstruction errors of each set, and the verdict on them."""
     found = {name: report.errors(model, part) for name, part in sets.items()}
     entries = sets["train"].signal[0].size
     print(f"{'':10}{'images':>8}{'MSE':>10}{'sum of squares':>16}{'MAE/range':>11}{'PSNR':>8}")
@@ -83,26 +86,29 @@ def _errors(model, sets: dict[str, Examples]) -> dict:
 
 
 def _scores(model, sets: dict[str, Examples]) -> dict:
-    """Tell the scores `f(x)`, and how well they tell negatives from each other set."""
+    """Print and return the scores `f(x)` of each set, and how well they separate negatives from it."""
     found = {name: model.score(report.completed(model, part)) for name, part in sets.items()}
     print(f"{'':10}{'score':>12}{'deviation':>12}{'AUC of score':>14}{'of energy':>11}")
     result = {}
     for name, (score, energy) in found.items():
         row = {"mean": float(np.mean(score)), "deviation": float(np.std(score))}
-        told = ""
+        areas = ""
         if "negative" in found and name != "negative":
             negative = found["negative"]
             row["auc"] = metrics.auc(negative.score, score)
-            # With a reference, the energy tells how likely a signal is, and the score alone does not.
+            # With a reference distribution the likelihood follows from the energy, not the score alone.
             row["auc_of_energy"] = metrics.auc(-negative.energy, -energy)
-            told = f"{row['auc']:14.3f}{row['auc_of_energy']:11.3f}"
+            areas = f"{row['auc']:14.3f}{row['auc_of_energy']:11.3f}"
         result[name] = row
-        print(f"{name:10}{row['mean']:12.4g}{row['deviation']:12.4g}{told}")
+        print(f"{name:10}{row['mean']:12.4g}{row['deviation']:12.4g}{areas}")
     return {"scores": result}
 
 
 def _distances(model, images: data.Images, run: runs.Run) -> dict:
-    """Compare syntheses with the training images by features of a classifier trained on the spot."""
+    """Measure distances of syntheses from training images, by features of a small classifier.
+
+    The classifier is trained on the training images here and stored in the run.
+    """
     extract = features.classifier(images.train, images.train_labels, run.path)
     target = extract(images.train)
     count = min(len(images.train), 1000)
@@ -113,7 +119,10 @@ def _distances(model, images: data.Images, run: runs.Run) -> dict:
         compared["drafts"] = model.synthesize(count, revised=False)
     if len(images.test) > 1:
         compared["test images"] = images.test
-    print(f"distance from training images, by features of a classifier ({extract.accuracy:.0%} right)")
+    print(
+        "distance from training images, by features of a classifier with an accuracy of "
+        f"{extract.accuracy:.0%}"
+    )
     print(f"{'':14}{'images':>8}{'Fréchet':>10}{'kernel':>10}")
     result = {}
     for name, signals in compared.items():
@@ -129,7 +138,7 @@ def _distances(model, images: data.Images, run: runs.Run) -> dict:
 
 
 def _write_curves(run: runs.Run, found: dict) -> None:
-    """Draw the errors of the run's epochs, and those just measured at its end."""
+    """Draw the errors of the run's epochs, and the errors measured here at its end."""
     history = run.path / "history.json"
     epochs = json.loads(history.read_text()) if history.exists() else []
     last = epochs[-1]["epoch"] if epochs else 0

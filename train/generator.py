@@ -12,52 +12,59 @@ from abp_tf.signals import SignalKind
 
 from . import learning, options, report
 
-# Steps and step size, with preconditioning and without.
+# Default steps and step size, by whether the chains are preconditioned.
 LANGEVIN_DEFAULTS = {True: {"steps": 6, "step_size": 0.5}, False: {"steps": 10, "step_size": 0.1}}
 
 
 def table(kind: SignalKind) -> options.Table:
-    """Return the options of the program for a kind of signal."""
+    """Return the options of the program for a kind of signal, by heading and name."""
     return options.complete(
         {
             **options.of_kind(kind, "generator"),
             "model": {
-                "mask": options.masking([kind], "what is hidden"),
+                "mask": options.masking([kind], "mask of the training signals"),
                 "observe": Option(
                     options.observe,
-                    "learn from what an operator gives of signals alone: projection:200 so many random "
+                    "learn only from the output of an operator: projection:200 computes 200 random "
                     "projections, coarser:4 means over cells of 4x4, blur:2.0 a blur of 2 pixels",
                     form="SPEC",
                 ),
                 "sigma": Option(
-                    positive(float), "standard deviation of the noise on signals in [-1, 1]", 0.3
+                    positive(float), "standard deviation of the noise of signals in [-1, 1]", 0.3
                 ),
             },
             "Langevin dynamics": {
                 "chains": Option(
                     ("persistent", "fresh"),
-                    "continue each example's chain, or begin anew",
+                    "whether each example's chain continues or starts afresh",
                     "persistent",
                 ),
                 "preconditioning": Option(
                     bool,
-                    "run chains in coordinates where posteriors are round; --no-preconditioning "
-                    "--expansion 0 is the paper's algorithm",
+                    "scale Langevin steps to the width of the posterior; the paper's algorithm is "
+                    "--no-preconditioning --expansion 0",
                     True,
                 ),
                 "steps": Option(
-                    at_least_zero(int), "per iteration; by default 6, or 10 without preconditioning"
+                    at_least_zero(int),
+                    "Langevin steps per iteration; default 6, or 10 without preconditioning",
                 ),
                 "step_size": Option(
-                    positive(float), "delta; by default 0.5, or 0.1 without preconditioning"
+                    positive(float),
+                    "Langevin step size; default 0.5, or 0.1 without preconditioning",
                 ),
-                "temperature": Option(at_least_zero(float), "1 samples, 0 is gradient descent", 1.0),
+                "temperature": Option(
+                    at_least_zero(float),
+                    "noise of the chains: 1 samples the posterior, 0 is gradient descent",
+                    1.0,
+                ),
                 "expansion": Option(
-                    share, "share of the epochs that end with parameter expansion", 0.5
+                    share, "share of the epochs that end with a parameter expansion", 0.5
                 ),
-                "inference_steps": Option(at_least_zero(int), "noisy steps for new signals", 200),
-                "inference_cool": Option(at_least_zero(int), "noise-free steps after them", 100),
-                "inference_step_size": Option(positive(float), "by default --step-size"),
+                **options.INFERENCE,
+                "inference_step_size": Option(
+                    positive(float), "Langevin step size of inference; by default --step-size"
+                ),
             },
             "learning": options.learning(
                 "cosine",
@@ -66,12 +73,12 @@ def table(kind: SignalKind) -> options.Table:
                 beta_1=options.beta_1(0.5),
                 weight_decay=Option(
                     at_least_zero(float),
-                    "of Adam, times the learning rate; against what the initial weights leave where "
-                    "signals do not reach, such as hiss in sounds",
+                    "weight decay of Adam, multiplied by the learning rate; it reduces noise that "
+                    "comes from the initial weights, such as hiss in sounds",
                     0.0,
                 ),
             ),
-            "watching": {
+            "monitoring": {
                 "negative": options.NEGATIVE,
                 "curve_every": options.CURVES,
                 "picture_every": options.PICTURES,
@@ -83,7 +90,7 @@ def table(kind: SignalKind) -> options.Table:
 
 
 def build(settings: dict, shape: tuple[int, ...], examples: int) -> Generator:
-    """Make and compile the model that the settings describe."""
+    """Build and compile the model that the settings describe."""
     keras.utils.set_random_seed(settings["seed"])
     network = options.network("generator", "generator", shape, settings)
     step_size, operator = settings["step_size"], settings["observe"]
@@ -109,10 +116,13 @@ def build(settings: dict, shape: tuple[int, ...], examples: int) -> Generator:
 
 
 def settle(given: dict) -> dict:
-    """Return all settings of a run that was given some options."""
+    """Return all settings of a run, from the options that were given."""
     settings = options.settle("generator", table, given)
     if settings["mask"] and settings["observe"]:
-        raise ValueError("--mask and --observe both say what is seen of images: give one of them.")
+        raise ValueError(
+            f"--mask, --observe: expected one of the two, received {settings['mask']!r} and "
+            f"{settings['observe']!r}. Leave one out."
+        )
     if settings.get("antialias", 1) is None:
         operator, _, factor = (settings["observe"] or "").partition(":")
         settings["antialias"] = int({"coarser": factor, "blur": 2}.get(operator, 1))
@@ -121,8 +131,8 @@ def settle(given: dict) -> dict:
     return settings
 
 
-def watchers(model: Generator, settings: dict, images: data.Images, logs: Path) -> list:
-    """Return the callbacks that show how learning goes."""
+def callbacks(model: Generator, settings: dict, images: data.Images, logs: Path) -> list:
+    """Return the callbacks that record how learning proceeds."""
     return [
         report.curves(model, settings, images),
         report.pictures_of(images, settings, logs),
@@ -130,7 +140,7 @@ def watchers(model: Generator, settings: dict, images: data.Images, logs: Path) 
 
 
 def figures(model: Generator, settings: dict, images: data.Images, run: runs.Run) -> dict:
-    """Write pictures of what was learned and return its errors."""
+    """Write pictures of the learned model and return its errors."""
     report.write_pictures(model, images, run.pictures, settings["mask"])
     return {
         **report.all_errors(model, images),
@@ -140,11 +150,11 @@ def figures(model: Generator, settings: dict, images: data.Images, run: runs.Run
 
 RECIPE = learning.Recipe(
     "generator",
-    "Learn a generator by alternating back-propagation, into a run directory.",
+    "Learn a generator by alternating back-propagation.",
     table,
     settle,
     build,
-    watchers,
+    callbacks,
     figures,
 )
 

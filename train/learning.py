@@ -1,4 +1,4 @@
-"""What the training programs have in common: from options to a run directory with a learned model."""
+"""Run a training program: from its options to a run directory with a learned model."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from abp_tf.signals import SignalKind
 
 from . import options, parsing
 
-# What a resumed run may be given anew.
+# Settings that may change when a run is resumed.
 CHANGEABLE = {"epochs"}
 
 
 class Recipe(NamedTuple):
-    """What one training program does in its own way.
+    """Describe the parts of one training program.
 
     Attributes:
-        name: of the program, as config.json keeps it.
-        description: what it does, for --help.
-        table: makes its options for a kind of signal.
-        settle: completes the options that were given to the settings of a run.
-        build: makes and compiles the model from settings, the shape of a signal and the number of
-            training examples.
-        watchers: callbacks, from model, settings, images and the directory for TensorBoard.
-        report: writes the pictures of the learned model and returns its figures, from model,
-            settings, images and run.
+        name: name of the program, which config.json stores.
+        description: what the program does, for --help.
+        table: function from a kind of signal to the options of the program.
+        settle: function from the options that were given to all settings of a run.
+        build: function from settings, the shape of a signal and the number of training examples to a
+            compiled model.
+        callbacks: function from model, settings, signals and the directory for TensorBoard to the
+            callbacks of `fit`.
+        report: function from model, settings, signals and run that writes pictures of the learned
+            model and returns its errors and scores by name.
     """
 
     name: str
@@ -40,12 +41,24 @@ class Recipe(NamedTuple):
     table: Callable[[SignalKind], options.Table]
     settle: Callable[[dict], dict]
     build: Callable[[dict, tuple[int, ...], int], keras.Model]
-    watchers: Callable[[keras.Model, dict, data.Images, Path], list[keras.callbacks.Callback]]
+    callbacks: Callable[[keras.Model, dict, data.Images, Path], list[keras.callbacks.Callback]]
     report: Callable[[keras.Model, dict, data.Images, runs.Run], dict]
 
 
 def learn(recipe: Recipe, argv: list[str] | None) -> int:
-    """Begin a run, or go on with one; return the exit code of the program."""
+    """Start or resume a run.
+
+    Args:
+        recipe: the training program.
+        argv: words of its command line; None for those of the process.
+
+    Returns:
+        The exit code: 0, or 130 after an interruption from the keyboard.
+
+    Raises:
+        ValueError: options or data are not valid.
+        FileExistsError: the directory of a new run is not empty.
+    """
     given = parsing.parse(recipe.name, recipe.description, recipe.table, argv)
     path, resume = given.pop("run"), given.pop("resume", False)
     if resume:
@@ -59,8 +72,8 @@ def learn(recipe: Recipe, argv: list[str] | None) -> int:
     shape = images.train.shape[1:]
     model = recipe.build(settings, shape, len(images.train))
     training = Examples(seen(model, images.train), runs.training_mask(settings, images))
-    watchers = recipe.watchers(model, settings, images, Path(path) / "logs")
-    # Nothing is written before all of the above has succeeded.
+    recorders = recipe.callbacks(model, settings, images, Path(path) / "logs")
+    # Nothing is written before everything so far has succeeded.
     if not resume:
         run = runs.Run.create(path, recipe.name, settings, images)
     counts = f"{len(images.train)} training and {len(images.test)} test"
@@ -74,14 +87,14 @@ def learn(recipe: Recipe, argv: list[str] | None) -> int:
             epochs=settings["epochs"],
             steps_per_epoch=settings["steps_per_epoch"],
             callbacks=[
-                *watchers,
+                *recorders,
                 callbacks.HistoryFile(run.path / "history.json"),
                 keras.callbacks.TensorBoard(run.logs, write_graph=False),
                 callbacks.Backup(run.model_path),
             ],
         )
     except KeyboardInterrupt:
-        print(f"\nInterrupted. Continue with --run {path} --resume; evaluate it as it is.")
+        print(f"\nInterrupted. Continue with --run {path} --resume, or evaluate the run as it is.")
         return 130
     seconds = time.perf_counter() - began
     metrics = {"seconds": round(seconds, 1), **recipe.report(model, settings, images, run)}
@@ -91,11 +104,11 @@ def learn(recipe: Recipe, argv: list[str] | None) -> int:
 
 
 def enough(settings: dict, examples: int) -> dict:
-    """Return settings whose epochs have the least number of iterations, if none was given.
+    """Return settings whose epochs have at least `least_steps_per_epoch` iterations.
 
     Args:
-        settings: of a run.
-        examples: for training.
+        settings: settings of a run; an explicit `steps_per_epoch` is kept.
+        examples: number of training examples.
     """
     one_pass, least = -(-examples // settings["batch_size"]), settings["least_steps_per_epoch"]
     if settings["steps_per_epoch"] or one_pass >= least:
@@ -104,7 +117,13 @@ def enough(settings: dict, examples: int) -> dict:
 
 
 def rate(settings: dict, examples: int, name: str = "learning_rate"):
-    """Return a learning rate of the settings, or its schedule over the iterations of the run."""
+    """Return a learning rate of the settings, or its schedule over the iterations of the run.
+
+    Args:
+        settings: settings of a run.
+        examples: number of training examples.
+        name: name of the setting that holds the initial learning rate.
+    """
     initial = settings[name]
     steps = settings["steps_per_epoch"] or -(-examples // settings["batch_size"])
     iterations = settings["epochs"] * steps
@@ -119,16 +138,21 @@ def rate(settings: dict, examples: int, name: str = "learning_rate"):
 
 
 def _resumed(recipe: Recipe, run: runs.Run, given: dict) -> dict:
-    """Return the run's own settings, with what may change taken from the command line."""
+    """Return the settings of the run, with those that may change taken from the options.
+
+    Raises:
+        ValueError: the run belongs to another program, or an option differs from its setting.
+    """
     if run.config["program"] != recipe.name:
         raise ValueError(
-            f"{run.path} is a run of train.{run.config['program']}; resume it with that program."
+            f"--resume: expected a run of train.{recipe.name}, received {run.path}, a run of "
+            f"train.{run.config['program']}. Resume it with that program."
         )
     settings = run.config["settings"]
     for name, value in given.items():
         if name not in CHANGEABLE and settings.get(name) != value:
             raise ValueError(
-                f"--resume goes on with the run's own settings: its {name} is {settings.get(name)!r}, "
-                f"not {value!r}. Leave the option out, or begin another run."
+                f"--resume continues with the run's settings: its {name} is {settings.get(name)!r}, "
+                f"not {value!r}. Leave the option out, or start another run."
             )
     return {**settings, **given}

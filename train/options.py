@@ -1,9 +1,8 @@
-"""The options of the training programs: one table for each program and kind of signal.
+"""Build the tables of options of the training programs, one for each program and kind of signal.
 
-The table is where a program's parser, its help, its configuration files and its settings come from
-(`train.parsing`).
-What belongs to a kind of signal is in `abp_tf.signals`, what belongs to one program in its own module,
-and what programs share is here.
+A program's parser, help, configuration files and settings are all made from its table
+(`train.parsing`). Options of a kind of signal are in `abp_tf.signals`, options of one program in the
+program's module, and options that programs share here.
 """
 
 from __future__ import annotations
@@ -20,31 +19,37 @@ from abp_tf.observation import operators
 from abp_tf.options import Option, at_least_zero, flag, positive
 from abp_tf.signals import SignalKind
 
-# Options by name, under the headings of --help.
+# Options by name, by heading of --help.
 Table = dict[str, dict[str, Option]]
 
-# The networks that a program learns.
+# The networks that each program learns.
 PARTS = {
     "generator": ("generator",),
     "descriptor": ("descriptor",),
     "coopnets": ("generator", "descriptor"),
 }
-# Of the options that a run with both networks has twice, those of the descriptor.
+# Options that both networks have. Where a program learns both networks, those of the descriptor are
+# called `descriptor_…`.
 PREFIXED = ("width", "kernel_size", "activation", "levels", "padding")
 
 
 def mask(text: str) -> str:
-    """Check a mask specification; settings keep its text."""
+    """Check a mask specification and return its text, which settings keep.
+
+    Raises:
+        argparse.ArgumentTypeError: the text describes no mask.
+    """
     if mask_files.is_stored(text):
         return text
     try:
         return str(masks.parse(text))
     except ValueError as error:
         stored = " or ".join(map(repr, mask_files.FORMS.values()))
-        raise argparse.ArgumentTypeError(f"{error} Masks in files are given as {stored}.") from None
+        raise argparse.ArgumentTypeError(f"{error} For masks in files give {stored}.") from None
 
 
-# How operators are written, what their number is, and how they are made of it and the run's seed.
+# Operators by name: the form of their text, the type of their number, and a function that builds the
+# operator from the number and the run's seed.
 OPERATORS = {
     "projection": ("projection:SIZE", int, operators.Projection),
     "coarser": ("coarser:FACTOR", int, lambda factor, seed: operators.Coarser(factor)),
@@ -53,69 +58,109 @@ OPERATORS = {
 
 
 def operator(text: str, seed: int = 0) -> operators.Observation:
-    """Make the operator that a text such as "projection:200" tells."""
+    """Build an operator from its text.
+
+    Args:
+        text: such as "projection:200", "coarser:4" or "blur:2.0".
+        seed: seed of random projections.
+
+    Raises:
+        argparse.ArgumentTypeError: the text describes no operator.
+    """
     kind, _, value = text.partition(":")
     try:
         _, number, make = OPERATORS[kind]
         return make(number(value), seed)
     except (KeyError, ValueError) as error:
         forms = ", ".join(form for form, _, _ in OPERATORS.values())
-        told = "" if isinstance(error, KeyError) else f" ({error})"
-        raise argparse.ArgumentTypeError(f"expected one of {forms}, received {text!r}{told}") from None
+        reason = "" if isinstance(error, KeyError) else f" ({error})"
+        raise argparse.ArgumentTypeError(
+            f"expected one of {forms}, received {text!r}{reason}"
+        ) from None
 
 
 def observe(text: str) -> str:
-    """Check what an operator is told by; settings keep the text."""
+    """Check the text of an operator and return it, which settings keep."""
     operator(text)
     return text
 
 
 def masking(kinds: list[SignalKind], purpose: str) -> Option:
-    """Return the option that says what is observed of signals of some kinds."""
+    """Return the option of a mask.
+
+    Args:
+        kinds: kinds of signal whose masks the help lists.
+        purpose: first words of the help.
+    """
     lines = [line for kind in kinds for line in (*kind.masks.values(), *kind.stored_masks)]
     return Option(mask, f"{purpose}: {'; '.join(dict.fromkeys(lines))}", form="SPEC")
 
 
 def learning(schedule: str, batch_size: int, **rates: Option) -> dict[str, Option]:
-    """Return the options that say how long to learn, and how fast."""
+    """Return the options of learning.
+
+    Args:
+        schedule: default schedule of the learning rate.
+        batch_size: default number of examples in an iteration.
+        **rates: further options, which follow the batch size in the help.
+    """
     return {
-        "epochs": Option(positive(int), "passes over the examples", 20),
-        "steps_per_epoch": Option(positive(int), "iterations in an epoch; by default one pass"),
-        "least_steps_per_epoch": Option(positive(int), "and at least so many", 1),
-        "batch_size": Option(positive(int), "examples per iteration", batch_size),
+        "epochs": Option(positive(int), "number of epochs", 20),
+        "steps_per_epoch": Option(
+            positive(int), "iterations in an epoch; by default one pass over the examples"
+        ),
+        "least_steps_per_epoch": Option(positive(int), "fewest iterations in an epoch", 1),
+        "batch_size": Option(positive(int), "number of training examples in an iteration", batch_size),
         **rates,
         "schedule": Option(
             ("constant", "cosine", "late-cosine"),
-            "of the learning rate",
+            "learning rate schedule",
             schedule,
         ),
-        "precision": Option(("float32", "mixed_bfloat16"), "of networks", "float32"),
-        "seed": Option(int, "of weights, noise and order", 0),
+        "precision": Option(("float32", "mixed_bfloat16"), "number format of the networks", "float32"),
+        "seed": Option(int, "seed of initial weights, noise and order of examples", 0),
     }
 
 
-def rate(value: float) -> Option:
-    """Return the option of a learning rate."""
-    return Option(positive(float), "learning rate of Adam", value)
+def rate(value: float, part: str = "") -> Option:
+    """Return the option of the learning rate.
+
+    Args:
+        value: default.
+        part: network that the optimizer updates, where there are two.
+    """
+    return Option(positive(float), f"learning rate of {_adam(part)}", value)
 
 
-def beta_1(value: float) -> Option:
-    """Return the option of the decay of a mean of gradients."""
-    return Option(at_least_zero(float), "decay of Adam's mean of gradients", value)
+def beta_1(value: float, part: str = "") -> Option:
+    """Return the option of the optimizer's `beta_1`; the arguments are those of `rate`."""
+    return Option(at_least_zero(float), f"decay of the mean gradient in {_adam(part)}", value)
 
 
-ROLL_BACK = Option(
-    bool,
-    "back to the last good epoch if in trouble; with --schedule constant",
-    False,
-)
-NEGATIVE = Option(str, "signals of another sort, for the error curves", form="SOURCE")
-PICTURES = Option(positive(int), "epochs between pictures in TensorBoard", 5)
-CURVES = Option(positive(int), "epochs between points of the error curves", 5)
+def _adam(part: str) -> str:
+    return f"the {part}'s Adam optimizer" if part else "the Adam optimizer"
+
+
+# Options of the inference of new signals by a generator.
+INFERENCE = {
+    "inference_steps": Option(
+        at_least_zero(int), "Langevin steps with noise to infer latents of new signals", 200
+    ),
+    "inference_cool": Option(
+        at_least_zero(int), "Langevin steps without noise at the end of inference", 100
+    ),
+}
+ROLL_BACK = Option(bool, "return to the last good epoch when learning diverges", False)
+NEGATIVE = Option(str, "signals of another sort for the error curves", form="SOURCE")
+PICTURES = Option(positive(int), "number of epochs between pictures in TensorBoard", 5)
+CURVES = Option(positive(int), "number of epochs between points of the error curves", 5)
 
 
 def of_kind(kind: SignalKind, program: str) -> Table:
-    """Return the options of data and networks of a kind, with the defaults of what they feed."""
+    """Return the options of the data and the networks of a kind of signal.
+
+    Their defaults are those of the functions that take them: the loader and the network builders.
+    """
     forms = "; ".join(kind.sources.values())
     source = Option(str, forms, kind.source, form="SOURCE")
     table: Table = {"data": {"data": source, **_with_defaults(kind.loader, program)}}
@@ -129,7 +174,7 @@ def of_kind(kind: SignalKind, program: str) -> Table:
 
 
 def prefixed(name: str, program: str, part: str) -> str:
-    """Return what the option of a network is called in a program."""
+    """Return the name that an option of a network has in a program."""
     both = len(PARTS[program]) > 1 and part == "descriptor" and name in PREFIXED
     return f"descriptor_{name}" if both else name
 
@@ -143,7 +188,7 @@ def _with_defaults(part: signals.Part, program: str) -> dict[str, Option]:
 
 
 def complete(table: Table, kind: SignalKind, program: str) -> Table:
-    """Return a program's table with the defaults that its kind of signal has for it."""
+    """Return a program's table with the defaults of a kind of signal."""
     own = kind.defaults[program]
     return {
         heading: {
@@ -155,20 +200,23 @@ def complete(table: Table, kind: SignalKind, program: str) -> Table:
 
 
 def flat(table: Table) -> dict[str, Option]:
-    """Return the options of all headings."""
+    """Return the options of all headings by name."""
     return {name: option for group in table.values() for name, option in group.items()}
 
 
 def settle(program: str, table: Callable[[SignalKind], Table], given: dict) -> dict:
-    """Complete options that were given to the settings of a run.
+    """Complete the options that were given with defaults.
 
     Args:
-        program: its name, "generator", "descriptor" or "coopnets".
-        table: makes its options for a kind of signal.
-        given: options by name; `kind` for one.
+        program: name of the program, "generator", "descriptor" or "coopnets".
+        table: function from a kind of signal to the program's options.
+        given: values of options by name, `kind` among them.
+
+    Returns:
+        The settings of the run by name.
 
     Raises:
-        ValueError: an option belongs to another kind of signal, or no source is given.
+        ValueError: an option belongs to another kind of signal, or there is no source of data.
     """
     kind = signals.get(given.get("kind", "image"))
     known = flat(table(kind))
@@ -183,38 +231,46 @@ def settle(program: str, table: Callable[[SignalKind], Table], given: dict) -> d
 
 
 def refuse_others(table: Callable, kind: SignalKind, names: set[str]) -> None:
-    """Refuse options that there are not, or not for this kind of signal."""
+    """Refuse options that a kind of signal does not have.
+
+    Raises:
+        ValueError: there are names; the message lists the kinds that have them.
+    """
     if not names:
         return
-    told = ", ".join(map(flag, sorted(names)))
+    flags = ", ".join(map(flag, sorted(names)))
     elsewhere = [one for one in signals.names() if names & flat(table(signals.get(one))).keys()]
     if elsewhere:
         raise ValueError(
-            f"{told}: not an option of --kind {kind.name}, but of {', '.join(elsewhere)}. Leave it out."
+            f"{flags}: not an option of --kind {kind.name}, but of {', '.join(elsewhere)}. "
+            "Leave it out."
         )
-    raise ValueError(f"{told}: there is no such option; --help lists those there are.")
+    raise ValueError(f"{flags}: there is no such option. --help lists all options.")
 
 
 def check_roll_back(settings: dict) -> None:
-    """Refuse it where a schedule sets the learning rate."""
+    """Raise ValueError for `roll_back` with a schedule of the learning rate."""
     if settings["roll_back"] and settings["schedule"] != "constant":
-        raise ValueError("--roll-back changes the learning rate itself: give --schedule constant.")
+        raise ValueError(
+            f"--roll-back: expected --schedule constant, received {settings['schedule']!r}. Rolling "
+            "back lowers the learning rate itself."
+        )
 
 
 def roll_back(settings: dict) -> list[RollBack]:
-    """Return the callback, if it was asked for."""
+    """Return a list of the `RollBack` callback, empty if the settings have none."""
     return [RollBack()] if settings["roll_back"] else []
 
 
 def network(part: str, program: str, shape: tuple[int, ...], settings: dict, **more) -> keras.Model:
-    """Build a network of a run as its settings describe it.
+    """Build a network of a run from its settings.
 
     Args:
         part: "generator" or "descriptor".
-        program: that the settings are of.
-        shape: of a signal.
-        settings: of the run.
-        **more: keywords of the builder; None is left to it.
+        program: name of the program of the run.
+        shape: shape of a signal.
+        settings: settings of the run.
+        **more: further keywords of the builder; those that are None keep its default.
     """
     kind = signals.get(settings["kind"])
     build: signals.Part = getattr(kind, part)

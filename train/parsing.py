@@ -1,4 +1,4 @@
-"""Parsers of the programs, and their configuration files, made from tables of options."""
+"""Parse command lines and configuration files by tables of options."""
 
 from __future__ import annotations
 
@@ -17,13 +17,23 @@ from .options import Table, flat, refuse_others
 def parse(
     program: str, description: str, table: Callable[[SignalKind], Table], argv: list[str] | None
 ) -> dict:
-    """Parse the command line of a training program, and the configuration file that it names.
+    """Parse the command line of a training program and the configuration file that it names.
 
-    The options are those of the kind of signal: the one that is given, in the file or on the command
-    line, or that of the run to be resumed.
+    The options depend on the kind of signal: the one on the command line, in the configuration file
+    or of the run to resume, or else images.
+
+    Args:
+        program: name of the program, "generator", "descriptor" or "coopnets".
+        description: first sentence of the help.
+        table: function from a kind of signal to the program's options.
+        argv: words of the command line; None for those of the process.
 
     Returns:
-        What was given, `run` and `resume` among it.
+        Values by name of the options that were given, `run` and `resume` among them.
+
+    Raises:
+        ValueError: an option belongs to another kind of signal, or the file is not valid.
+        SystemExit: the command line is not valid, or has --help.
     """
     first = _parser(add_help=False)
     _add_run(first)
@@ -38,8 +48,8 @@ def parse(
     result = _parser(
         prog=f"train.{program}",
         usage=f"train.{program} --run DIR [--kind NAME] [--config FILE] [OPTION ...]",
-        description=f"{description} Options for {kind.plural}:",
-        epilog=_better(kind, program),
+        description=f"{description} Options for {kind.plural}, with defaults in brackets:",
+        epilog=_source_defaults(kind, program),
     )
     _add_run(result, required=True)
     for heading, group in options.items():
@@ -47,12 +57,12 @@ def parse(
         for name, option in group.items():
             option.add_to(target, name)
     found, rest = result.parse_known_args(argv)
-    strange = {
+    unknown = {
         word.split("=")[0].removeprefix("--").replace("-", "_") for word in rest if word[:2] == "--"
     }
     others = {name for one in signals.names() for name in flat(table(signals.get(one)))}
-    if strange and strange <= others:
-        refuse_others(table, kind, strange)
+    if unknown and unknown <= others:
+        refuse_others(table, kind, unknown)
     if rest:
         result.error(f"unrecognized arguments: {' '.join(rest)}")
     given = vars(found)
@@ -61,9 +71,18 @@ def parse(
 
 
 def plain(prog: str, description: str, options: Mapping[str, Option]) -> argparse.ArgumentParser:
-    """Return the parser of a program whose options are the same for all kinds of signal."""
+    """Return the parser of a program whose options are the same for all kinds of signal.
+
+    Args:
+        prog: name of the program in its help.
+        description: text at the head of its help.
+        options: options by name.
+    """
     result = argparse.ArgumentParser(
-        prog=prog, description=description, allow_abbrev=False, formatter_class=Formatter
+        prog=prog,
+        description=f"{description} Defaults are in brackets.",
+        allow_abbrev=False,
+        formatter_class=Formatter,
     )
     for name, option in options.items():
         option.add_to(result, name)
@@ -72,10 +91,14 @@ def plain(prog: str, description: str, options: Mapping[str, Option]) -> argpars
 
 
 def read_config(path: str) -> dict:
-    """Read options from a YAML file, or the settings from the config.json of a run.
+    """Read options from a YAML file, or settings from the config.json of a run.
+
+    Returns:
+        Values by name, not yet checked.
 
     Raises:
-        ValueError: the file holds something else.
+        OSError: the file cannot be read.
+        ValueError: the file is not YAML, or not a mapping.
     """
     import yaml
 
@@ -94,7 +117,14 @@ def read_config(path: str) -> dict:
 
 
 def _checked(config: Mapping[str, Any], table: Callable, kind: SignalKind) -> dict:
-    """Return the options of a configuration file as the command line would have given them."""
+    """Check the options of a configuration file.
+
+    Returns:
+        Values by name, as the command line would give them.
+
+    Raises:
+        ValueError: an option is unknown or its value is not valid.
+    """
     options = flat(table(kind))
     refuse_others(table, kind, set(config) - options.keys() - {"kind"})
     result = {"kind": kind.name}
@@ -117,19 +147,24 @@ def _parser(**keywords) -> argparse.ArgumentParser:
 
 
 def _add_run(parser: argparse.ArgumentParser, required: bool = False) -> None:
-    """Add the options that say where to learn, of what kind of signal, and with what settings."""
+    """Add the options that all training programs share for the run, its settings and its kind."""
     add = parser.add_argument
-    add("--run", required=required, metavar="DIR", help="new directory to write")
-    add("--resume", action="store_true", help="continue an interrupted run with its own settings")
-    add("--config", metavar="FILE", help="YAML file of options, or the config.json of a run")
+    add(
+        "--run",
+        required=required,
+        metavar="DIR",
+        help="directory of the run; new, or with --resume an existing one",
+    )
+    add("--resume", action="store_true", help="continue the interrupted run in DIR with its settings")
+    add("--config", metavar="FILE", help="YAML file of options, or the config.json of another run")
     add("--kind", choices=signals.names(), metavar="NAME",
-        help=f"{', '.join(signals.names())}: each has options of its own [image]")  # fmt: skip
+        help=f"kind of signal: {', '.join(signals.names())} [image]")  # fmt: skip
 
 
-def _better(kind: SignalKind, program: str) -> str:
-    """Return what a program does by default with single sources."""
-    lines = [
-        f"--data {source}: {' '.join(f'{flag(name)} {shown(value)}' for name, value in values.items())}"
-        for source, values in kind.source_defaults.get(program, {}).items()
-    ]
+def _source_defaults(kind: SignalKind, program: str) -> str:
+    """Return help on the defaults that differ for single sources of data."""
+    lines = []
+    for source, values in kind.source_defaults.get(program, {}).items():
+        words = " ".join(f"{flag(name)} {shown(value)}" for name, value in values.items())
+        lines.append(f"With --data {source}: {words}")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Fill in what is hidden of images, with the model of a run: python -m train.recover --help."""
+"""Recover hidden or indirectly observed signals: python -m train.recover --help."""
 
 from __future__ import annotations
 
@@ -13,23 +13,32 @@ import numpy as np
 from abp_tf import Generator, checks, data, files, mask_files, metrics, programs, runs, signals
 from abp_tf.display import pictures
 from abp_tf.options import Option, at_least, positive
+from abp_tf.results import PosteriorSamples
 
 from . import options, parsing, report
 
-# Images in the grid.
+# Number of signals in the grid.
 _SHOWN = 10
+# What is reported of how chains of samples agree, over all latents and images.
+CONVERGENCE = {
+    "r_hat_median": ("r_hat", np.median),
+    "r_hat_maximum": ("r_hat", np.max),
+    "effective_samples_median": ("effective_samples", np.median),
+    "effective_samples_minimum": ("effective_samples", np.min),
+    "effective_samples_maximum": ("effective_samples", np.max),
+}
 
 
 class Damaged(NamedTuple):
-    """Images to recover.
+    """Hold signals to recover.
 
     Attributes:
-        signal: float32 `[n, h, w, c]`; hidden entries may hold anything.
-        mask: bool `[n, h, w]`, 1 = observed; None: the operator of the run observes the images.
-        truth: the whole images; None: it is not known.
-        names: of the files to write, without suffixes.
-        kind: of signal.
-        header: what their files hold besides; see `data.Signals`.
+        signal: float32 `[n, *axes, channels]`; hidden entries may hold anything.
+        mask: bool `[n, *axes]`, True where observed; None if an operator observes the signals.
+        truth: the complete signals; None if they are not known.
+        names: names of the files to write, without suffixes.
+        kind: kind of signal.
+        header: other contents of the signals' files, as in `abp_tf.data.Signals`.
     """
 
     signal: np.ndarray
@@ -41,51 +50,59 @@ class Damaged(NamedTuple):
 
 
 class Recovered(NamedTuple):
-    """What a model made of them, `[n, h, w, c]`; `deviation` is that of samples, if there were any."""
+    """What a model made of them.
+
+    Attributes:
+        signal: float32 `[n, h, w, c]`.
+        deviation: standard deviation of samples, same shape; None without samples.
+        drawn: samples of the posterior, of a model that draws them.
+    """
 
     signal: np.ndarray
     deviation: np.ndarray | None = None
+    drawn: PosteriorSamples | None = None
 
 
-# Of the program, by name.
+# Options of the program by name.
 OPTIONS = {
     "run": Option(str, "directory of the run", required=True, form="DIR"),
     "data": Option(
         str,
-        "the signals: a source as of train.generator, brought to the form of the run's own; or train, "
-        "or test, for those of the run, with its masks",
+        "signals to recover: train or test for those of the run, with its masks; or another source, as "
+        "for --data of train.generator, which is converted to the shape of the run's signals",
         required=True,
         form="SOURCE",
     ),
     "mask": options.masking(
         [signals.get(name) for name in signals.names()],
-        "what is hidden; the truth is known where it is hidden by this program",
+        "mask of the signals, by default that of the run",
     ),
-    "truth": Option(str, "the same signals complete, where --data holds damaged ones", form="SOURCE"),
+    "truth": Option(str, "the complete signals, if those of --data are not complete", form="SOURCE"),
     "samples": Option(
         at_least(2),
-        "recover by the mean of K samples, and write how much they deviate: of a generator, samples of "
-        "the posterior; of other models, completions with K seeds",
+        "recover by the mean of K samples and write their standard deviation: a generator draws them "
+        "from its posterior, other models complete the signals with K seeds",
         form="K",
     ),
     "chains": Option(
         positive(int),
-        "of a generator: chains that the samples of a signal come from, a divisor of K; by default one "
-        "for each; fewer take less time",
+        "with a generator, number of chains that draw the samples of a signal, a divisor of K; by "
+        "default K; fewer take less time. R-hat needs 2 chains of 4 samples, the effective sample size "
+        "chains of 10",
         form="C",
     ),
     "restarts": Option(
         at_least(2),
-        "of a generator: infer latents by K chains and keep those of least energy, where chains get "
-        "stuck; not with --samples",
+        "with a generator, infer latents by K chains and keep those of least energy, for posteriors "
+        "where single chains get stuck; not with --samples",
         form="K",
     ),
-    "count": Option(positive(int), "signals, at most", 100),
-    "seed": Option(int, "of inference, and of masks that are drawn", 0),
+    "count": Option(positive(int), "largest number of signals", 100),
+    "seed": Option(int, "seed of inference and of random masks", 0),
     "out": Option(
         str,
-        "directory to write, new or empty: observed/, recovered/, deviation/, grid.png, recovery.npz "
-        "and recovery.json",
+        "new or empty directory for the results: observed/, recovered/, deviation/, grid.png, "
+        "recovery.npz and recovery.json",
         required=True,
         form="DIR",
     ),
@@ -96,9 +113,9 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the program's options."""
     return parsing.plain(
         "train.recover",
-        "Recover damaged signals with the model of a run: files of what was observed, of what was "
-        "recovered and of how uncertain it is; and, where the truth is known, the errors on hidden "
-        "entries. Of a run with --observe, signals are observed by its operator.",
+        "Recover damaged signals with the model of a run. Write the observed and recovered signals, "
+        "the standard deviation of samples and, where the complete signals are known, the errors on "
+        "hidden entries. A run that was learned with --observe observes signals by its operator.",
         OPTIONS,
     )
 
@@ -113,7 +130,10 @@ def main(argv: list[str] | None = None) -> int:
             "was changed."
         )
     if arguments.restarts and arguments.samples:
-        raise ValueError("--restarts: with --samples all chains are answers. Give one of the two.")
+        raise ValueError(
+            f"--restarts, --samples: expected one of the two, received {arguments.restarts} and "
+            f"{arguments.samples}. Give one of the two."
+        )
     if arguments.chains and (not arguments.samples or arguments.samples % arguments.chains):
         raise ValueError(
             f"--chains: expected a divisor of --samples {arguments.samples}, received "
@@ -125,41 +145,49 @@ def main(argv: list[str] | None = None) -> int:
     several = {name: value for name, value in several.items() if value}
     if several and not isinstance(model, Generator):
         raise ValueError(
-            f"--{'/'.join(several)}: a {type(model).__name__} has no chains of latents to choose from; "
-            "only a Generator has. Leave it out."
+            f"--{'/'.join(several)}: expected the run of a Generator, received that of a "
+            f"{type(model).__name__}, which has no chains of latents. Leave the option out."
         )
     damaged = load(run, model, arguments)
     if damaged.mask is not None and damaged.mask.all():
-        raise ValueError(f"--mask: nothing is hidden, so nothing can be recovered. {checks.POLARITY}")
+        raise ValueError(
+            f"--mask: expected a mask with hidden entries, but nothing is hidden. {checks.POLARITY}"
+        )
     found = recover(model, damaged, arguments.samples, arguments.seed, **several)
-    told = {
+    summary = {
         **{name: value for name, value in vars(arguments).items() if name != "out"},
         "images": len(damaged.signal),
         "hidden": None if damaged.mask is None else float(1 - damaged.mask.mean()),
         **errors(damaged, found.signal),
+        **convergence(found.drawn),
     }
     write(out, model, damaged, found)
-    files.write_json(out / "recovery.json", told)
-    for name in ("images", "hidden", "mae_per_range", "psnr"):
-        if told[name] is not None:
-            print(f"{name:14}{told[name]:10.4g}")
+    files.write_json(out / "recovery.json", summary)
+    for name in ("images", "hidden", "mae_per_range", "psnr", *CONVERGENCE):
+        if summary[name] is not None:
+            print(f"{name:26}{summary[name]:10.4g}")
     if damaged.truth is None:
-        print("no errors: the truth is not known; give it as --truth SOURCE")
+        print("no errors: the complete signals are not known; give them by --truth SOURCE")
     print(f"written: {out}")
     return 0
 
 
 def load(run: runs.Run, model, arguments: argparse.Namespace) -> Damaged:
-    """Load the images that the options name, their masks, and the truth if it is known.
+    """Load the signals that the options name, their masks, and the truth if it is known.
+
+    Args:
+        run: the run whose model recovers.
+        model: the model of the run.
+        arguments: options of the program.
 
     Raises:
-        ValueError: images, masks and truth do not fit each other or the run.
+        ValueError: signals, masks and truth do not fit each other or the run.
     """
     settings, spec, count = run.config["settings"], arguments.mask, arguments.count
     own = arguments.data in ("train", "test")
     observed = settings.get("observe")
     if observed and spec:
-        raise ValueError(f"--mask: images are observed by the run's own {observed!r}. Leave it out.")
+        raise ValueError(f"--mask: signals are observed by the run's own {observed!r}. Leave it out.")
     stored, kind = mask_files.is_stored(spec), signals.get(settings["kind"])
     like = functools.partial(
         runs.load_like, settings=settings, shape=model.signal_shape, header=run.config["data"]
@@ -172,69 +200,69 @@ def load(run: runs.Run, model, arguments: argparse.Namespace) -> Damaged:
         images = runs.attach_masks(images, spec, settings)
     part = report.sets(images).get(arguments.data if own else "train")
     if part is None:
-        raise ValueError("--data: the run has no test images. Give train, or another source.")
-    places = mask_files.places(images)[arguments.data == "test"]
-    names = images.names and [images.names[place] for place in places]
+        raise ValueError("--data: the run has no test signals. Give train, or another source.")
+    positions = mask_files.places(images)[arguments.data == "test"]
+    names = images.names and [images.names[position] for position in positions]
     mask, truth = part.mask, part.signal
     if mask is not None:
         truth = None
         if spec and not stored:
-            raise ValueError("--mask: the run's images have masks of their own. Leave it out.")
+            raise ValueError("--mask: the run's signals have masks of their own. Leave it out.")
     elif not observed:
         mask = _drawn(kind, arguments, settings if own else {}, truth)
     if arguments.truth:
-        # By names they may be anywhere among the images.
+        # Signals that are matched by name may have any position.
         complete = like(arguments.truth, limit=None if own or names else count)
-        truth = complete.train[_matching(complete, names, places, arguments.truth)]
+        truth = complete.train[_matching(complete, names, positions, arguments.truth)]
     return Damaged(
         part.signal[:count],
         None if mask is None else mask[:count],
         None if truth is None else truth[:count],
-        files.stems(names or [f"{place:05}" for place in places])[:count],
+        files.stems(names or [f"{position:05}" for position in positions])[:count],
         kind,
         images.header,
     )
 
 
 def _drawn(kind: signals.SignalKind, arguments, settings: dict, images: np.ndarray) -> np.ndarray:
-    """Draw masks: those that were asked for, or those of the run, as it draws them itself."""
+    """Draw the masks of --mask or, without it, those that the run draws."""
     count, shape = len(images), images.shape[1:]
     if arguments.mask:
         return kind.draw_masks(arguments.mask, count, shape, arguments.seed)
     spec = settings.get("mask")
     if spec is None or mask_files.is_stored(spec):
-        raise ValueError(f"--mask: nothing says what is hidden of these images. {checks.POLARITY}")
+        raise ValueError(f"--mask: expected a mask, because these signals have none. {checks.POLARITY}")
     return kind.draw_masks(spec, count, shape, settings["seed"])
 
 
-def _matching(complete: data.Signals, names: list[str] | None, places: np.ndarray, source: str):
-    """Return where the images of these names, or else of these places, are among complete ones."""
+def _matching(complete: data.Signals, names: list[str] | None, positions: np.ndarray, source: str):
+    """Return positions among complete signals, by the names of damaged ones or by their positions."""
     if names and complete.names:
-        found = {PurePath(name).with_suffix(""): place for place, name in enumerate(complete.names)}
+        found = {PurePath(name).with_suffix(""): i for i, name in enumerate(complete.names)}
         missing = [name for name in names if PurePath(name).with_suffix("") not in found]
         if missing:
             raise ValueError(
-                f"--truth: expected images of the same names, found none for {len(missing)} in "
+                f"--truth: expected signals of the same names, found none for {len(missing)} in "
                 f"{source!r}, the first of them {missing[0]!r}."
             )
         return [found[PurePath(name).with_suffix("")] for name in names]
-    if places.max() >= len(complete.train):
+    if positions.max() >= len(complete.train):
         raise ValueError(
-            f"--truth: expected {places.max() + 1} images in the order of the damaged ones, received "
-            f"{len(complete.train)} from {source!r}."
+            f"--truth: expected {positions.max() + 1} signals in the order of the damaged ones, "
+            f"received {len(complete.train)} from {source!r}."
         )
-    return places
+    return positions
 
 
 def recover(model, damaged: Damaged, samples: int | None, seed: int, **several: int) -> Recovered:
-    """Recover images, by the mean of several samples if they are asked for.
+    """Recover signals, once or by the mean of several samples.
 
     Args:
         model: a `Generator`, `Descriptor` or `CoopNets`.
-        damaged: what is known of the images.
-        samples: their number; None: the model's one best answer.
-        seed: of inference.
-        **several: of a `Generator`: `restarts`, or `chains` of the samples; see its `reconstruct`.
+        damaged: observed parts of the signals.
+        samples: number of samples of each signal; None for a single reconstruction.
+        seed: seed of inference.
+        **several: for a `Generator`: `restarts` of `reconstruct` or `chains` of `sample_posterior`.
     """
     if damaged.mask is None:
         ask, inputs = model.reconstruct, (model.observe(damaged.signal),)
@@ -243,22 +271,27 @@ def recover(model, damaged: Damaged, samples: int | None, seed: int, **several: 
     if samples is None:
         return Recovered(_clipped(ask(*inputs, seed=seed, **several)))
     if isinstance(model, Generator):
-        found = ask(*inputs, seed=seed, samples=samples, **several)
-        return Recovered(_clipped(found.mean), found.deviation)
+        several = {"chains": samples, **several}
+        drawn = model.sample_posterior(*inputs, seed=seed, samples=samples, **several)
+        return Recovered(_clipped(drawn.mean), drawn.deviation, drawn)
     count = len(damaged.signal)
     found = [ask(*inputs, seed=seed + number * count) for number in range(samples)]
-    # In double precision the mean of equal entries is that entry, and their deviation 0.
+    # In double precision the mean of equal entries is exactly that entry, and their deviation 0.
     mean, deviation = (of(found, axis=0, dtype=np.float64) for of in (np.mean, np.std))
     return Recovered(_clipped(mean.astype(np.float32)), deviation.astype(np.float32))
 
 
 def _clipped(signal: np.ndarray) -> np.ndarray:
-    """Return signals as they are written: energies do not keep their samples inside the range."""
+    """Return signals clipped to [-1, 1], the range of files; samples of energies may leave it."""
     return np.clip(signal, -1, 1)
 
 
 def errors(damaged: Damaged, recovered: np.ndarray) -> dict:
-    """Measure the errors on hidden entries, which all are where an operator observed; None: unknown."""
+    """Return the errors on hidden entries, or on all entries where an operator observed the signals.
+
+    Returns:
+        `mae_per_range` and `psnr`; both None where the truth is not known.
+    """
     truth, mask = damaged.truth, damaged.mask
     if truth is None:
         return {"mae_per_range": None, "psnr": None}
@@ -267,15 +300,32 @@ def errors(damaged: Damaged, recovered: np.ndarray) -> dict:
             "mae_per_range": metrics.absolute_error(truth, recovered),
             "psnr": metrics.psnr(truth, recovered),
         }
-    some = ~mask.all(axis=tuple(range(1, mask.ndim)))  # of an image that is whole there is no ratio
+    some = ~mask.all(axis=tuple(range(1, mask.ndim)))  # a signal without hidden entries has no PSNR
     return {
         "mae_per_range": metrics.recovery_error(truth, recovered, mask),
         "psnr": metrics.psnr(truth[some], recovered[some], ~mask[some]),
     }
 
 
+def convergence(drawn: PosteriorSamples | None) -> dict:
+    """Return R-hat and effective sample sizes as `CONVERGENCE` names them; all None without samples."""
+    found = {}
+    for name, (field, of) in CONVERGENCE.items():
+        values = np.array([]) if drawn is None else getattr(drawn, field)
+        values = values[np.isfinite(values)]
+        found[name] = float(of(values)) if values.size else None
+    return found
+
+
 def write(out: Path, model, damaged: Damaged, found: Recovered) -> None:
-    """Write pictures by name, a grid of the first ones, and arrays."""
+    """Write signals as files, a grid of the first ones, and all arrays.
+
+    Args:
+        out: directory to write to.
+        model: model that recovered the signals.
+        damaged: observed parts of the signals.
+        found: recovered signals.
+    """
     shown, arrays = {}, {"recovered": found.signal}
     if damaged.mask is not None:
         shown["observed"] = pictures.visible(damaged.signal, damaged.mask)
@@ -293,7 +343,7 @@ def write(out: Path, model, damaged: Damaged, found: Recovered) -> None:
         for name, signal in zip(damaged.names, part, strict=True):
             damaged.kind.save(out / folder / name, signal, damaged.header)
     if found.deviation is not None and damaged.kind.deviation_drawn:
-        # Values in [-1, 1] have a standard deviation in [0, 1]: black to white.
+        # Values in [-1, 1] have a standard deviation in [0, 1], drawn from black to white.
         shown["deviation"] = 2 * found.deviation - 1
     if damaged.truth is not None:
         shown["truth"] = damaged.truth

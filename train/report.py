@@ -1,4 +1,4 @@
-"""What programs say of a model they trained or loaded: errors, scores and pictures."""
+"""Compute errors and scores of a model, and draw its pictures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from abp_tf.display.gallery import seen, show
 
 
 def sets(images: data.Signals) -> dict[str, Examples]:
-    """Return training images, and test images if there are any, with what is known of them."""
+    """Return training signals, and test signals if there are any, with their masks."""
     found = {
         "train": Examples(images.train, images.train_mask),
         "test": Examples(images.test, images.test_mask),
@@ -33,13 +33,19 @@ def sets(images: data.Signals) -> dict[str, Examples]:
 
 
 def negatives(source: str, settings: dict, images: data.Signals) -> Examples:
-    """Load signals of another sort, brought to the form of the run's own."""
+    """Load signals of another sort and convert them to the shape of the run's signals."""
     shape = images.train.shape[1:]
     return Examples(runs.load_like(source, settings, shape, images.header).train)
 
 
 def errors(model, part: Examples, count: int = 300) -> dict:
-    """Measure how well fresh inference reconstructs what is known of up to `count` images."""
+    """Return errors of reconstructions, on the observed entries of up to `count` signals.
+
+    Args:
+        model: a `Generator` or `CoopNets`, whose latents are inferred from the prior.
+        part: signals with their masks.
+        count: largest number of signals.
+    """
     signal, mask, _ = part.rows(0, count)
     found = model.reconstruct(seen(model, signal), mask)
     return {
@@ -51,39 +57,39 @@ def errors(model, part: Examples, count: int = 300) -> dict:
 
 
 def all_errors(model, images: data.Signals) -> dict:
-    """Measure the errors of training and test images; None stands for those there are none of."""
+    """Return the errors of training and test signals, each None where there are none."""
     found = {name: errors(model, part) for name, part in sets(images).items()}
     return {"train": found["train"], "test": found.get("test")}
 
 
 def latent_norm(model) -> float | None:
-    """Mean `‖z‖²/d` of the learned latents; none without persistent chains."""
+    """Return the mean `‖z‖²/d` of the learned latents, None without persistent chains."""
     if model.chains != "persistent":
         return None
     return float(np.mean(model.latents**2, dtype=np.float64))
 
 
 def curves(model, settings: dict, images: data.Signals) -> callbacks.ErrorCurves:
-    """Return the callback that follows the errors of training, test and negative images."""
-    watched = sets(images)
+    """Return the callback that records the errors of training, test and negative signals."""
+    parts = sets(images)
     if settings["negative"]:
-        watched["negative"] = negatives(settings["negative"], settings, images)
-    return callbacks.ErrorCurves(watched, every=settings["curve_every"])
+        parts["negative"] = negatives(settings["negative"], settings, images)
+    return callbacks.ErrorCurves(parts, every=settings["curve_every"])
 
 
 def pictures_of(images: data.Signals, settings: dict, logs: Path) -> callbacks.TensorBoardPictures:
-    """Return the callback that shows the model's signals in TensorBoard."""
+    """Return the callback that writes the model's signals to TensorBoard."""
     every, mask = settings["picture_every"], images.train_mask
     return callbacks.TensorBoardPictures(logs, images.train, every, images.rate, mask, kind=images.kind)
 
 
 def completed(model, part: Examples) -> np.ndarray:
-    """Return images as they are, or completed by the model where only a part is known."""
+    """Return signals unchanged, or completed by the model if they have masks."""
     return part.signal if part.mask is None else model.inpaint(part.signal, part.mask)
 
 
 def scores(model, sets: dict[str, Examples], count: int = 300) -> dict:
-    """Tell mean and spread of `f(x)` of up to `count` images of each set, completed."""
+    """Return mean and standard deviation of `f(x)` over up to `count` completed signals of each set."""
     result = {}
     for name, part in sets.items():
         score = model.score(completed(model, part.rows(0, count))).score
@@ -92,17 +98,17 @@ def scores(model, sets: dict[str, Examples], count: int = 300) -> dict:
 
 
 def write_pictures(model, images: data.Signals, directory: Path, mask: str | None = None) -> list[Path]:
-    """Write what the model shows of itself, and inpaintings, as PNG files.
+    """Write pictures of a model's syntheses, reconstructions and inpaintings as PNG files.
 
     Args:
         model: a `Generator`, `Descriptor` or `CoopNets`.
-        images: what it learned from, and test images.
-        directory: to write to; it exists.
-        mask: specification of what to hide of complete images for inpainting, see
-            `abp_tf.masks.parse`; that of the kind of signal by default.
+        images: training and test signals.
+        directory: an existing directory.
+        mask: specification of the mask of complete signals for inpainting, such as "pepper:0.5"
+            (`abp_tf.masks.parse`); None for the default of the kind of signal.
 
     Returns:
-        The paths.
+        The paths of the files.
     """
     few = 10
     parts = sets(images)
@@ -111,7 +117,7 @@ def write_pictures(model, images: data.Signals, directory: Path, mask: str | Non
     kind = signals.get(images.kind)
     drawn = show(model, source.signal, source.mask)
     shown = {name: kind.picture(*part) for name, part in drawn.items()}
-    if kind.enlarged > 1 and networks.resizable(_entrance(model)):
+    if kind.enlarged > 1 and networks.resizable(_input_network(model)):
         sides = [kind.enlarged * side for side in model.signal_shape[:-1]]
         shown["larger"] = pictures.grid(kind.tiles(synthesize_at(model, sides)), 1, scale=1, gap=0)
     if not kind.drawn_whole:
@@ -120,9 +126,9 @@ def write_pictures(model, images: data.Signals, directory: Path, mask: str | Non
     if hasattr(model, "reconstruct"):
         labelled = []
         for name, part in parts.items():
-            signal, known, _ = part.rows(0, few)
-            labelled += [(name, pictures.visible(signal, known))]
-            labelled += [("reconstructed", model.reconstruct(seen(model, signal), known))]
+            signal, observed, _ = part.rows(0, few)
+            labelled += [(name, pictures.visible(signal, observed))]
+            labelled += [("reconstructed", model.reconstruct(seen(model, signal), observed))]
         shown["reconstruction"] = _rows(kind, labelled)
     if hasattr(model, "interpolate") and len(source.signal) >= 2:
         pair = source.rows(0, 2)
@@ -145,26 +151,29 @@ def write_pictures(model, images: data.Signals, directory: Path, mask: str | Non
     return paths
 
 
-def _entrance(model) -> keras.Model:
-    """Return the network whose inputs a model draws: of CoopNets it is the generator's."""
+def _input_network(model) -> keras.Model:
+    """Return the network whose inputs a model draws; for CoopNets that of the generator."""
     return getattr(model, "generator", model).network
 
 
 def _rows(kind: signals.SignalKind, labelled) -> np.ndarray:
-    """Draw pairs of a label and signals, a row each."""
+    """Draw signals in labelled rows, from pairs of a label and signals."""
     labels, batches = zip(*labelled, strict=True)
     return pictures.rows([kind.tiles(batch) for batch in batches], labels)
 
 
 def save_rows(path: Path, kind: signals.SignalKind, rows: dict[str, np.ndarray]) -> None:
-    """Write a picture of signals, a labelled row each."""
+    """Write a picture of signals in labelled rows."""
     pictures.save_png(path, _rows(kind, rows.items()))
 
 
 def observed_images(model, images: np.ndarray) -> np.ndarray | None:
-    """Return what the operator of a model gives as images of the same size; None: it gives no images.
+    """Return the output of a model's operator as images of the size of its input.
 
     Entries of coarser images are repeated.
+
+    Returns:
+        The images, or None if the operator's output is not an image.
     """
     observed = seen(model, images)
     if observed.ndim != images.ndim:
@@ -175,17 +184,17 @@ def observed_images(model, images: np.ndarray) -> np.ndarray | None:
 
 
 def _inpainting(kind: signals.SignalKind, model, part: Examples, mask: str | None) -> np.ndarray:
-    """Draw what is observed, inpainted, and, where it is known, the truth."""
-    signal, known, _ = part
+    """Draw rows of observed signals, inpainted signals and, where it is known, the truth."""
+    signal, observed, _ = part
     truth = {}
-    if known is None:
-        # Of images with masks of their own there are some that are complete, those for testing.
+    if observed is None:
+        # Where training signals have masks of their own, test signals may still be complete.
         shape, drawn = signal.shape[1:], mask is not None and not mask_files.is_stored(mask)
         spec = mask if drawn else kind.default_mask(shape)
-        known, truth = kind.draw_masks(spec, len(signal), shape, 0), {"truth": signal}
+        observed, truth = kind.draw_masks(spec, len(signal), shape, 0), {"truth": signal}
     rows = {
-        "observed": pictures.visible(signal, known),
-        "inpainted": model.inpaint(signal, known),
+        "observed": pictures.visible(signal, observed),
+        "inpainted": model.inpaint(signal, observed),
         **truth,
     }
     return _rows(kind, rows.items())

@@ -1,4 +1,4 @@
-"""What generators are compared against: PCA, VAE and GAN, learned from the same incomplete data."""
+"""Baselines for generators: PCA, VAE and GAN, trained on the same incomplete data."""
 
 from abp_tf.baselines.gan import GAN
 from abp_tf.baselines.pca import PCA

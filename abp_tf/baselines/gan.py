@@ -1,4 +1,4 @@
-"""Generative adversarial network that learns from incomplete signals."""
+"""Generative adversarial network that is trained on incomplete signals."""
 
 from __future__ import annotations
 
@@ -19,31 +19,33 @@ from abp_tf.sampling.random import PRIOR, later, row_seeds, training_seeds
 
 @keras.saving.register_keras_serializable(package="abp_tf")
 class GAN(LatentModel):
-    """`x = g(z)`, `z ~ N(0, I)`, learned against a discriminator that sees what is observed.
+    """Model `x = g(z)`, `z ~ N(0, I)`, trained against a discriminator of observed entries.
 
-    Each step of `fit` draws as many signals as the batch holds and hides of them what is hidden of the
-    batch; the discriminator learns to tell the two, the generator to be taken for data (Goodfellow et
-    al., arXiv 1406.2661, with the non-saturating loss; Bora, Price, Dimakis, "AmbientGAN", ICLR 2018;
-    Li, Jiang, Marlin, "MisGAN", arXiv 1902.09599). The discriminator's gradient at the data is held
-    small (R1: Mescheder, Geiger, Nowozin, arXiv 1801.04406), which keeps the two in balance.
+    Each step of `fit` draws as many signals as the batch holds and hides the same entries that are
+    hidden in the batch. The discriminator learns to separate the two, the generator learns to make its
+    signals pass for data (Goodfellow et al., arXiv 1406.2661, with the non-saturating loss; Bora,
+    Price, Dimakis, "AmbientGAN", ICLR 2018; Li, Jiang, Marlin, "MisGAN", arXiv 1902.09599). A penalty
+    keeps the discriminator's gradient at the data small (R1: Mescheder, Geiger, Nowozin, arXiv
+    1801.04406), which keeps the two in balance.
 
-    New signals are inferred by descent of `‖M ⊙ (x − g(z))‖² / (2σ²) + ‖z‖² / 2`, from several starts
-    (Yeh et al., "Semantic image inpainting with deep generative models", arXiv 1607.07539, with the
-    likelihood of z as the prior loss).
+    Latents of new signals are inferred by minimizing `‖M ⊙ (x − g(z))‖² / (2σ²) + ‖z‖² / 2` from
+    several starts (Yeh et al., "Semantic image inpainting with deep generative models", arXiv
+    1607.07539, with the likelihood of z as the prior loss).
 
     Args:
-        network: the decoder, as for `Generator`; BatchNorm is allowed, and helps.
-        discriminator: a built `keras.Model` from signal and mask on the channel axis,
-            `[n, ..., 2 channels]`, to a logit `[n, 1]`, high for data; by default the mirror image of
+        network: decoder, as for `Generator`; BatchNorm is allowed, and helps.
+        discriminator: a built `keras.Model` from signal and mask on the channel axis, `[n, ..., 2
+            channels]`, to a logit `[n, 1]` that is high for data; by default the mirror image of
             `network`.
-        sigma: σ at test time, in units of the signal: the weight of what is observed against `‖z‖²`.
-        penalty: weight γ of R1, `γ/2 · E‖∂D/∂x‖²`; 0 for none.
-        inference: steps and starts of the descent.
-        value_range: what signals must lie in; None lifts the check.
-        seed: of all noise and of the order of examples.
+        sigma: σ of inference, in units of the signal: the weight of observed entries against `‖z‖²`;
+            positive.
+        penalty: weight γ of R1, `γ/2 · E‖∂D/∂x‖²`; 0 turns it off.
+        inference: sampler of inference, a `Descent`, with its numbers of steps and starts.
+        value_range: interval in which signals must lie; None lifts the check.
+        seed: integer seed of all noise and of the order of the examples.
 
     Raises:
-        ValueError: for an argument out of its range, or networks that do not fit together.
+        ValueError: if an argument is out of its range, or the networks do not fit together.
 
     Example:
         >>> network = abp_tf.networks.image_generator((16, 16, 1), 10, width=8, batch_norm=True)
@@ -94,29 +96,29 @@ class GAN(LatentModel):
         self.discriminator = discriminator
 
     def starts(self, signal, mask, seed) -> list:
-        """Return draws from the prior."""
+        """Return draws from the prior, one for each restart."""
         seeds = row_seeds(seed, PRIOR)
         return [self.prior.draw(later(seeds, number)) for number in range(self.inference.restarts)]
 
     def train_step(self, batch: dict) -> dict:
-        """One step of both networks on a batch of examples.
+        """Run one step of both networks on a batch of examples.
 
         Returns:
-            `loss` of the generator, `discriminator_loss` without the penalty, and `margin`, the mean
-            logit of data minus that of drawn signals.
+            means over the epoch of `loss` of the generator, `discriminator_loss` without the penalty,
+            and `margin`, the mean logit of data minus that of drawn signals.
         """
         signal, mask, index = unpack(batch)
         latent = self.prior.draw(training_seeds(self.seed, PRIOR, self.iteration.value, index))
         with tf.GradientTape(persistent=True) as tape:
             drawn, of_network = stateless.call(self.network, latent)
             of_drawn, moving = stateless.call(self.discriminator, mirror.view(drawn, mask))
-            of_data, steepness, moving = self._judge(signal, mask, moving)
-            misled = tf.reduce_mean(tf.nn.softplus(-of_drawn))
-            told = tf.reduce_mean(tf.nn.softplus(-of_data) + tf.nn.softplus(of_drawn))
-            penalized = told + 0.5 * self.penalty * steepness
-        # Both from the same point, by one optimizer: Adam's step is each variable's own.
+            of_data, steepness, moving = self._score_data(signal, mask, moving)
+            loss = tf.reduce_mean(tf.nn.softplus(-of_drawn))
+            separation = tf.reduce_mean(tf.nn.softplus(-of_data) + tf.nn.softplus(of_drawn))
+            penalized = separation + 0.5 * self.penalty * steepness
+        # Both networks step from the same point; one optimizer will do, as Adam treats variables alone.
         variables = self.network.trainable_variables + self.discriminator.trainable_variables
-        gradients = tape.gradient(misled, self.network.trainable_variables)
+        gradients = tape.gradient(loss, self.network.trainable_variables)
         gradients += tape.gradient(penalized, self.discriminator.trainable_variables)
 
         def write():
@@ -124,16 +126,16 @@ class GAN(LatentModel):
             stateless.assign(self.network, of_network)
             stateless.assign(self.discriminator, moving)
 
-        means = {"loss": misled, "discriminator_loss": told, "margin": of_data - of_drawn}
-        finite = [misled, penalized, *gradients]
+        means = {"loss": loss, "discriminator_loss": separation, "margin": of_data - of_drawn}
+        finite = [loss, penalized, *gradients]
         return self.commit(finite, write, means, weight=tf.shape(signal)[0])
 
     def learners(self) -> list:
-        """Return the optimizer, which moves both networks."""
+        """Return the optimizer and the variables of both networks."""
         networks = (self.network, self.discriminator)
         return [(self.optimizer, [v for part in networks for v in part.trainable_variables])]
 
-    def _judge(self, signal, mask, moving) -> tuple:
+    def _score_data(self, signal, mask, moving) -> tuple:
         """Return logits of data, the mean of their squared gradients, and the moving statistics."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(signal)
@@ -143,12 +145,12 @@ class GAN(LatentModel):
         return logit, tf.reduce_mean(masking.square(tape.gradient(logit, signal))), moving
 
     def remedy(self) -> str:
-        """Return what diverged, and what to change."""
+        """Return a text for errors: what diverged, and what to change."""
         return f"losses are not finite. Lower the learning rate, or raise `penalty` ({self.penalty:g})."
 
     @property
     def exported_layers(self) -> list:
-        """The layers an export needs."""
+        """Layers whose weights an export contains."""
         return [self.network, self.prior]
 
     def get_config(self) -> dict:

@@ -15,33 +15,34 @@ _CONVOLUTIONS = {
 
 
 def view(signal: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
-    """What a bottom-up network is shown: the signal, 0 where hidden, and the mask as further channels.
+    """Return the input of a bottom-up network: the signal, 0 where hidden, and the mask as channels.
 
     Args:
         signal: float32 `[n, *signal_shape]`, finite in every entry (`observation.hide`).
-        mask: float32 of 0 and 1 that broadcasts against `signal`; 1 = observed. None: all is.
+        mask: float32 of 0 and 1 that broadcasts against `signal`; 1 = observed. None means that all is
+            observed.
 
     Returns:
         float32 `[n, *signal_shape]` with twice the channels.
     """
-    seen = tf.ones_like(signal)
+    observed = tf.ones_like(signal)
     if mask is not None:
-        seen *= mask
-    return tf.concat([seen * signal, seen], axis=-1)
+        observed *= mask
+    return tf.concat([observed * signal, observed], axis=-1)
 
 
 def encoder(network: keras.Model, activation: str = "elu") -> keras.Model:
-    """Mirror a decoder: from what `view` shows to the means and log-variances of the latents.
+    """Return the mirror image of a decoder, from `view` to means and log-variances of latents.
 
     Args:
-        network: of dense layers and convolutions, transposed or not, one after the other.
-        activation: of all layers but the last, as Keras names it.
+        network: decoder made of dense layers and convolutions, transposed or not, one after another.
+        activation: activation of all layers but the last, a name of Keras.
 
     Returns:
         A `keras.Model` to `[n, *latent_shape]` with twice the channels.
 
     Raises:
-        ValueError: for a network with other weights.
+        ValueError: if the network has weights of other layers.
     """
     shown, x, first = _mirror(network, activation, "encoder")
     channels = 2 * network.input_shape[-1]
@@ -49,10 +50,17 @@ def encoder(network: keras.Model, activation: str = "elu") -> keras.Model:
 
 
 def discriminator(network: keras.Model, activation: str = "leaky_relu") -> keras.Model:
-    """Mirror a decoder: from what `view` shows to a logit, high for data; arguments as for `encoder`.
+    """Return the mirror image of a decoder, from `view` to a logit that is high for data.
+
+    Args:
+        network: decoder, as for `encoder`.
+        activation: activation of all layers but the last, a name of Keras.
 
     Returns:
         A `keras.Model` to `[n, 1]`.
+
+    Raises:
+        ValueError: if the network has weights of other layers.
     """
     shown, x, _ = _mirror(network, activation, "discriminator")
     x = FLATTEN(name="features")(x)
@@ -68,12 +76,12 @@ def check(network: keras.Model, name: str, decoder: keras.Model, output: tuple[i
     if expected != received:
         raise ValueError(
             f"`{name}` expected a network from {expected[0]}, the signal and its mask on the channel "
-            f"axis, to {expected[1]}; received one from {received[0]} to {received[1]}."
+            f"axis, to {expected[1]}, received one from {received[0]} to {received[1]}."
         )
 
 
 def _mirror(network, activation, name):
-    """Return input, last output, and the decoder's first layer, which is left to the caller."""
+    """Return input, last output, and the decoder's first layer, which the caller mirrors."""
     weighted = [
         layer
         for layer in network.layers
@@ -82,8 +90,8 @@ def _mirror(network, activation, name):
     for layer in weighted:
         if type(layer) not in (keras.layers.Dense, *_CONVOLUTIONS):
             raise ValueError(
-                f"A {name} can mirror dense layers and convolutions, but the network has a layer "
-                f"{layer.name!r} of type {type(layer).__name__}. Give a network of your own: `{name}=`."
+                f"A mirrored {name} expected a network of dense layers and convolutions, received a "
+                f"layer {layer.name!r} of type {type(layer).__name__}. Pass a network: `{name}=...`."
             )
     shape = network.output_shape[1:]
     x = shown = keras.Input((*shape[:-1], 2 * shape[-1]), name="view")
@@ -93,8 +101,8 @@ def _mirror(network, activation, name):
 
 
 def _reversed(layer, x, channels, activation, name):
-    """Apply a layer that goes the way back through `layer`, to `channels`."""
-    # The ends compute in float32, whatever the decoder does.
+    """Apply the reverse of `layer` to `x`, with `channels` output channels."""
+    # Last layers compute in float32, whatever dtype the decoder computes in.
     dtype = "float32" if activation is None else layer.dtype_policy
     options = {"activation": activation, "dtype": dtype, "name": name}
     if isinstance(layer, keras.layers.Dense):

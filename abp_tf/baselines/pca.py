@@ -1,4 +1,4 @@
-"""Probabilistic PCA, learned from complete signals by an SVD and from incomplete ones by EM."""
+"""Probabilistic PCA, by an SVD of complete signals or by EM from incomplete ones."""
 
 from __future__ import annotations
 
@@ -10,29 +10,31 @@ from abp_tf.data import examples
 from abp_tf.sampling.random import PRIOR, row_normal, row_seeds
 
 _ROWS = 500  # posteriors held at a time
-_FAINT = 1e-6  # weight of what decides only where no data do
+_FAINT = 1e-6  # weight of priors that matter only where there are no data
 
 
 class PCA:
-    """`x = W z + μ + σ ε`, `z ~ N(0, I)`: principal components, with holes in the data or without.
+    """Principal components of complete or incomplete data: `x = W z + μ + σ ε`, `z ~ N(0, I)`.
 
-    Complete data are decomposed exactly. From incomplete data the same model is learned by
-    expectation-maximisation, of which only observed entries are part: each example has the posterior
-    of its own mask (Tipping, Bishop, "Probabilistic principal component analysis", JRSS B 61, 1999;
-    Ilin, Raiko, "Practical approaches to principal component analysis in the presence of missing
-    values", JMLR 11, 2010). It computes in float64.
+    Complete data are decomposed exactly. From incomplete data the same model is estimated by
+    expectation-maximisation that uses observed entries only: each example has the posterior of its own
+    mask (Tipping, Bishop, "Probabilistic principal component analysis", JRSS B 61, 1999; Ilin, Raiko,
+    "Practical approaches to principal component analysis in the presence of missing values", JMLR 11,
+    2010). It computes in float64.
 
     Args:
-        components: number of principal components, d; 0 leaves the mean of the observed training
-            entries, which is then the answer for every hidden one.
-        iterations: of EM at most; it stops when σ changes by less than one in a thousand.
-        ridge: prior of W's entries, `N(0, σ²/ridge)`, in EM: it keeps σ from going to 0, and unseen
-            signals from suffering, where examples show fewer entries than there are components.
-            Complete data do without.
-        value_range: what signals must lie in, and decoded ones are clipped to; None lifts both.
+        components: number of principal components, d; with 0 each hidden entry is filled in with the
+            mean of the training examples that observe it.
+        iterations: largest number of iterations of EM; it stops when σ changes by less than one in a
+            thousand.
+        ridge: strength of the prior of W's entries in EM, `N(0, σ²/ridge)`; 0 or more. It keeps σ from
+            going to 0 if examples have fewer observed entries than there are components, and so
+            protects new signals. Complete data do not use it.
+        value_range: interval in which signals must lie, and to which decoded ones are clipped; None
+            turns both off.
 
     Raises:
-        ValueError: for an argument out of its range.
+        ValueError: if an argument is out of its range.
 
     Attributes:
         mean: μ, float64 `[*signal_shape]`.
@@ -66,7 +68,7 @@ class PCA:
         self.signal_shape = None
 
     def fit(self, x) -> PCA:
-        """Learn from signals.
+        """Estimate the model from signals.
 
         Args:
             x: float array `[n, *signal_shape]`, or a dict of arrays "signal" and "mask" (1 = observed,
@@ -76,7 +78,8 @@ class PCA:
             The model itself.
 
         Raises:
-            ValueError: for data that cannot be used, or more components than examples or entries.
+            ValueError: if the data cannot be used, or there are more components than examples or
+                entries.
         """
         signal = x.get("signal") if isinstance(x, dict) else x
         if isinstance(signal, tf.data.Dataset) or np.ndim(signal) < 2:
@@ -92,59 +95,60 @@ class PCA:
                 f"PCA expected fewer components than examples and entries, received {self.components} "
                 f"for {count} examples of {entries} entries. Lower `components`."
             )
-        seen = None
+        observed = None
         if data.mask is not None:
-            seen = np.broadcast_to(data.mask, data.signal.shape).reshape(count, entries)
+            observed = np.broadcast_to(data.mask, data.signal.shape).reshape(count, entries)
         values = data.signal.reshape(count, entries)
-        if seen is None or seen.all():
+        if observed is None or observed.all():
             self._decompose(values.astype(np.float64))
         else:
-            self._maximise(np.where(seen, values, 0).astype(np.float64), seen.astype(np.float64))
+            values = np.where(observed, values, 0)
+            self._maximise(values.astype(np.float64), observed.astype(np.float64))
         self.signal_shape = shape
         return self
 
     def _decompose(self, values) -> None:
-        """Maximum likelihood from complete data, by a singular value decomposition."""
+        """Maximize the likelihood of complete data, by a singular value decomposition."""
         count, entries = values.shape
         self._mean = values.mean(0)
         _, singular, rows = np.linalg.svd(values - self._mean, full_matrices=False)
-        # Divided as the maximum of the likelihood is, by n.
+        # Divided by n, not n − 1, as at the maximum of the likelihood.
         variances = singular**2 / count
         kept, rest = variances[: self.components], variances[self.components :]
         self._set_noise(rest.sum() / (entries - self.components))
         scale = np.sqrt(np.maximum(kept - self._variance, 0))
         self.loading = rows[: self.components].T * scale
 
-    def _maximise(self, values, seen) -> None:
-        """Maximum likelihood from incomplete data, by EM; `values` are 0 where nothing is seen."""
-        overall = values.sum() / seen.sum()
-        # An entry nobody observed has the mean of all others.
-        mean = (values.sum(0) + _FAINT * overall) / (seen.sum(0) + _FAINT)
-        # It begins with the principal components of the data with the mean filled in.
-        self._decompose(np.where(seen > 0, values, mean))
+    def _maximise(self, values, observed) -> None:
+        """Maximize the likelihood of incomplete data, by EM; hidden `values` are 0."""
+        overall = values.sum() / observed.sum()
+        # An entry that no example observes has the mean of all others.
+        mean = (values.sum(0) + _FAINT * overall) / (observed.sum(0) + _FAINT)
+        # First estimate: the principal components of the data with the mean filled in.
+        self._decompose(np.where(observed > 0, values, mean))
         for _ in range(self.iterations):
             before = self._variance
-            self._step(values, seen, overall)
+            self._step(values, observed, overall)
             if abs(self._variance / before - 1) < 2e-3:
                 break
 
-    def _step(self, values, seen, overall) -> None:
-        """One iteration: the posteriors of all examples, then W, μ and σ where they are likeliest."""
+    def _step(self, values, observed, overall) -> None:
+        """Run one iteration: the posteriors of all examples, then the likeliest W, μ and σ."""
         size, entries = self.components + 1, values.shape[1]
         pairs = np.triu_indices(size)
-        second = np.zeros((entries, len(pairs[0])))  # of each entry, Σ E[z zᵀ] where it is observed
+        second = np.zeros((entries, len(pairs[0])))  # Σ E[z zᵀ], examples that observe the entry
         first = np.zeros((entries, size))  # Σ x E[z]
         for rows in self._batches(len(values)):
-            latent, covariance = self._posterior(values[rows], seen[rows])
+            latent, covariance = self._posterior(values[rows], observed[rows])
             # With a 1 as a last latent, μ is a last column of W.
             latent = np.pad(latent, ((0, 0), (0, 1)), constant_values=1)
             moment = latent[:, :, None] * latent[:, None, :]
             moment[:, :-1, :-1] += covariance
-            second += seen[rows].T @ moment[:, *pairs]
-            first += (seen[rows] * values[rows]).T @ latent
+            second += observed[rows].T @ moment[:, *pairs]
+            first += (observed[rows] * values[rows]).T @ latent
         precision = np.zeros((entries, size, size))
         precision[:, *pairs] = precision[:, pairs[1], pairs[0]] = second
-        # Priors: W near 0, and μ of an entry nobody observed at the mean of all.
+        # Priors: W near 0, and μ of an entry that no example observes at the mean of all.
         prior = np.full(size, self.ridge + _FAINT)
         prior[-1] = _FAINT
         aim = np.zeros(size)
@@ -152,37 +156,37 @@ class PCA:
         solved = np.linalg.solve(precision + np.diag(prior), (first + prior * aim)[..., None])[..., 0]
         self.loading, self._mean = solved[:, :-1], solved[:, -1]
         fitted = np.einsum("ji,jik,jk->", solved, precision, solved)
-        misfit = np.sum(seen * values**2) - 2 * np.sum(first * solved) + fitted
-        # The prior, whose width is σ's, counts here too.
+        misfit = np.sum(observed * values**2) - 2 * np.sum(first * solved) + fitted
+        # The prior of W contributes too, because its width depends on σ.
         misfit += self.ridge * np.sum(self.loading**2)
-        self._set_noise(misfit / (seen.sum() + (self.ridge > 0) * self.loading.size))
+        self._set_noise(misfit / (observed.sum() + (self.ridge > 0) * self.loading.size))
 
     def _set_noise(self, variance) -> None:
-        # Above 0, so that the posterior of an example of which little is seen has a covariance.
+        # Above 0, so that the posterior has a covariance, even with few observed entries.
         self._variance = max(float(variance), 1e-8)
 
     @staticmethod
     def _batches(count):
         return (slice(start, start + _ROWS) for start in range(0, count, _ROWS))
 
-    def _posterior(self, values, seen):
-        """Mean `[n, d]` and covariance `[n, d, d]` of latents given observed entries.
+    def _posterior(self, values, observed):
+        """Return mean `[n, d]` and covariance `[n, d, d]` of latents given observed entries.
 
-        `N(M⁻¹ Wᵀ(x − μ), σ² M⁻¹)` with `M = WᵀW + σ² I`, of the rows of W that are observed.
+        The posterior is `N(M⁻¹ Wᵀ(x − μ), σ² M⁻¹)` with `M = WᵀW + σ² I` and the observed rows of W.
         """
         size = self.components
         pairs = np.triu_indices(size)
         outer = self.loading[:, pairs[0]] * self.loading[:, pairs[1]]
         precision = np.empty((len(values), size, size))
-        precision[:, *pairs] = precision[:, pairs[1], pairs[0]] = seen @ outer
+        precision[:, *pairs] = precision[:, pairs[1], pairs[0]] = observed @ outer
         precision += self._variance * np.eye(size)
         inverse = np.linalg.inv(precision)
-        projected = (seen * (values - self._mean)) @ self.loading
+        projected = (observed * (values - self._mean)) @ self.loading
         return np.einsum("nij,nj->ni", inverse, projected), self._variance * inverse
 
     @property
     def mean(self) -> np.ndarray:
-        """μ, of the shape of a signal."""
+        """μ, in the shape of a signal."""
         return self._mean.reshape(self.signal_shape)
 
     @property
@@ -190,16 +194,16 @@ class PCA:
         """σ, in units of the signal."""
         return self._variance**0.5
 
-    # Answers.
+    # Methods that take and return arrays.
 
     def infer(self, signals, mask=None, seed=0) -> np.ndarray:
-        """Tell the mean of the posterior of the latents.
+        """Return the posterior mean of the latents.
 
         Args:
             signals: float `[n, *signal_shape]`; hidden entries may hold anything, NaN included.
-            mask: bool or 0/1, `[n, *signal_shape]` or without the channel axis; 1 = observed,
-                0 = hidden. None: all is observed.
-            seed: not used, as nothing here is drawn; other models have it.
+            mask: bool or 0/1, `[n, *signal_shape]` or without the channel axis; 1 = observed, 0 =
+                hidden. None means that all is observed.
+            seed: ignored, because nothing is drawn; other models use it.
 
         Returns:
             float64 `[n, d]`.
@@ -209,18 +213,18 @@ class PCA:
         data = examples.examples(parts, self.signal_shape, self.value_range)
         flat = data.signal.reshape(len(data.signal), -1).astype(np.float64)
         if mask is None:
-            seen = np.ones_like(flat)
+            observed = np.ones_like(flat)
         else:
-            seen = np.broadcast_to(data.mask, data.signal.shape).reshape(flat.shape)
-            flat, seen = np.where(seen, flat, 0), seen.astype(np.float64)
-        batches = (self._posterior(flat[rows], seen[rows])[0] for rows in self._batches(len(flat)))
+            observed = np.broadcast_to(data.mask, data.signal.shape).reshape(flat.shape)
+            flat, observed = np.where(observed, flat, 0), observed.astype(np.float64)
+        batches = (self._posterior(flat[rows], observed[rows])[0] for rows in self._batches(len(flat)))
         return np.concatenate(list(batches))
 
     def reconstruct(self, signals, mask=None, seed=0) -> np.ndarray:
-        """Tell the conditional mean of whole signals given what is observed.
+        """Return the conditional mean of whole signals given the observed entries.
 
-        A complete signal is projected onto the principal components, as PCA does, which is the
-        limit of no noise. Arguments are those of `infer`.
+        A complete signal is projected onto the principal components, as in PCA, which is the limit
+        without noise. The arguments are those of `infer`.
 
         Returns:
             float32 `[n, *signal_shape]`, all entries decoded, observed ones too (see `inpaint`).
@@ -233,7 +237,7 @@ class PCA:
         return self._decode(latents)
 
     def inpaint(self, signals, mask, seed=0) -> np.ndarray:
-        """Fill in what is hidden with its conditional mean; arguments as for `infer`.
+        """Fill in hidden entries with their conditional mean; the arguments are those of `infer`.
 
         Returns:
             float32 `[n, *signal_shape]`: observed entries untouched.
@@ -266,4 +270,4 @@ class PCA:
 
     def _check_fitted(self) -> None:
         if self.signal_shape is None:
-            raise ValueError("PCA has learned nothing yet. Call `fit` before.")
+            raise ValueError("PCA expected to be fitted before this call. Call `fit(signals)` first.")

@@ -1,4 +1,4 @@
-"""Variational auto-encoder that learns from incomplete signals."""
+"""Variational auto-encoder that is trained on incomplete signals."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ from abp_tf.sampling.random import CHAIN, LATENT, PRIOR, later, row_normal, row_
 
 @keras.saving.register_keras_serializable(package="abp_tf")
 class VAE(LatentModel):
-    """`x = g(z) + σ ε` learned with an encoder `q(z | x) = N(μ(x), diag s²(x))`.
+    """Model `x = g(z) + σ ε`, trained with an encoder `q(z | x) = N(μ(x), diag s²(x))`.
 
-    Each step of `fit` goes down the negative evidence lower bound, `E_q ‖M ⊙ (x − g(z))‖² / (2σ²) +
-    m/2 · log 2πσ² + KL(q ‖ N(0, I))`, of which only the m observed entries are part (Kingma, Welling,
-    "Auto-Encoding Variational Bayes", arXiv 1312.6114). The encoder sees the signal, 0 where hidden,
-    and the mask (Nazábal et al., "Handling incomplete heterogeneous data using VAEs", arXiv
-    1807.03653). σ is by default the one that makes the bound of a batch greatest, the root of its mean
-    squared error (Rybkin et al., "Simple and effective VAE training with calibrated decoders", arXiv
-    2006.13202): a σ that is too large leaves latents unused.
+    Each step of `fit` descends the negative evidence lower bound, `E_q ‖M ⊙ (x − g(z))‖² / (2σ²) + m/2
+    · log 2πσ² + KL(q ‖ N(0, I))`, which only the m observed entries enter (Kingma, Welling,
+    "Auto-Encoding Variational Bayes", arXiv 1312.6114). The input of the encoder is the signal, 0 where
+    hidden, and the mask (Nazábal et al., "Handling incomplete heterogeneous data using VAEs", arXiv
+    1807.03653). By default σ maximizes the bound of a batch: it is the root of its mean squared error
+    (Rybkin et al., "Simple and effective VAE training with calibrated decoders", arXiv 2006.13202).
+    With a σ that is too large, latents stay unused.
 
-    New signals are inferred by one of two methods:
+    Latents of new signals are inferred by one of two methods:
 
     * "gradient": the mode of the posterior under the decoder, by descent from the encoder's mean.
     * "gibbs": pseudo-Gibbs sampling (Rezende et al., arXiv 1401.4082): hidden entries are filled in
-      by the decoder and the signal is encoded again. The last third of the passes take the encoder's
-      mean in the place of a sample. Without hidden entries it is the encoder's mean.
+      by the decoder and the signal is encoded again. The last third of the passes uses the encoder's
+      mean instead of a sample. Without hidden entries the result is the encoder's mean.
 
     Args:
-        network: the decoder, as for `Generator`; BatchNorm is allowed.
+        network: decoder, as for `Generator`; BatchNorm is allowed.
         encoder: a built `keras.Model` from signal and mask on the channel axis,
             `[n, ..., 2 channels]`, to means and log-variances of latents, `[n, ..., 2 latents]`; by
             default the mirror image of `network`.
-        sigma: σ in units of the signal, or None to learn it.
-        method: "gradient" or "gibbs"; may be set at any time.
-        inference: steps of the descent, or passes of pseudo-Gibbs.
-        value_range: what signals must lie in; None lifts the check.
-        seed: of all noise and of the order of examples.
+        sigma: σ in units of the signal, positive; None estimates it from the data.
+        method: "gradient" or "gibbs"; it may be set at any time.
+        inference: a `Descent` with the number of steps of the descent, or of passes of pseudo-Gibbs.
+        value_range: interval in which signals must lie; None lifts the check.
+        seed: integer seed of all noise and of the order of the examples.
 
     Raises:
-        ValueError: for an argument out of its range, or networks that do not fit together.
+        ValueError: if an argument is out of its range, or the networks do not fit together.
 
     Example:
         >>> network = abp_tf.networks.image_generator((16, 16, 1), latent_dim=10, width=8)
@@ -105,7 +105,7 @@ class VAE(LatentModel):
 
     @property
     def sigma(self) -> float:
-        """σ in units of the signal, as it is now."""
+        """Current σ, in units of the signal."""
         return float(self.variance) ** 0.5
 
     def noise_variance(self) -> tf.Tensor:
@@ -117,12 +117,13 @@ class VAE(LatentModel):
 
         Args:
             signal: float32 `[n, *signal_shape]`, finite in every entry.
-            mask: float32 of 0 and 1 that broadcasts against `signal`; 1 = observed. None: all is.
+            mask: float32 of 0 and 1 that broadcasts against `signal`; 1 = observed. None means that all
+                is observed.
         """
         return _moments(self.encoder(mirror.view(signal, mask), training=False))
 
     def starts(self, signal, mask, seed) -> list:
-        """Return the encoder's mean, and draws of the encoder for further starts."""
+        """Return the encoder's mean and, for further starts, draws from the encoder."""
         mean, deviation = self.encode(signal, mask)
         starts = [mean]
         for number in range(1, self.inference.restarts):
@@ -131,13 +132,13 @@ class VAE(LatentModel):
         return starts
 
     def infer_latents(self, signal, mask, seed, sampler=None, start=None) -> tf.Tensor:
-        """Infer the latents of a batch by the `method`; see `LatentModel.infer_latents`."""
+        """Infer the latents of a batch with `method`; see `LatentModel.infer_latents`."""
         if self.method == "gibbs":
             return self._gibbs(masking.hide(signal, mask), mask, row_seeds(seed, CHAIN))
         return super().infer_latents(signal, mask, seed, sampler, start)
 
     def _gibbs(self, signal, mask, seeds) -> tf.Tensor:
-        """Fill in and encode in turns."""
+        """Infer latents by pseudo-Gibbs passes, each of which fills in hidden entries and encodes."""
         mean, deviation = self.encode(signal, mask)
         if mask is None:
             return mean
@@ -154,11 +155,11 @@ class VAE(LatentModel):
         return tf.while_loop(lambda step, *_: step < passes, body, loop, parallel_iterations=1)[1]
 
     def train_step(self, batch: dict) -> dict:
-        """One step on a batch of examples.
+        """Run one step on a batch of examples.
 
         Returns:
-            `loss` (negative evidence lower bound), `reconstruction_error` (mean squared error per
-            observed entry), `kl`, `latent_norm` (mean `‖z‖²/d`) and `sigma`.
+            means over the epoch of `loss` (negative evidence lower bound), `reconstruction_error` (mean
+            squared error per observed entry), `kl`, `latent_norm` (mean of `‖z‖²/d`) and `sigma`.
         """
         signal, mask, index = unpack(batch)
         noise = self.prior.draw(training_seeds(self.seed, LATENT, self.iteration.value, index))
@@ -171,7 +172,7 @@ class VAE(LatentModel):
             misfit = masking.square(masking.residual(signal, decoded, mask))
             variance = tf.convert_to_tensor(self.variance)
             if self.fixed_sigma is None:
-                # Where the bound is greatest its slope along σ is 0: no gradient goes through it.
+                # At the maximum of the bound its derivative by σ is 0, so σ needs no gradient.
                 variance = tf.stop_gradient(tf.reduce_sum(misfit) / tf.reduce_sum(entries))
             likelihood = misfit / (2 * variance) + entries / 2 * tf.math.log(2 * math.pi * variance)
             divergence = 0.5 * (mean**2 + deviation**2 - 1) - tf.math.log(deviation)
@@ -185,7 +186,7 @@ class VAE(LatentModel):
             stateless.assign(self.encoder, of_encoder)
             stateless.assign(self.network, of_network)
             if self.fixed_sigma is None:
-                # A running mean, over all batches so far in the beginning.
+                # A running mean; in the beginning, the mean over all batches so far.
                 share = tf.maximum(1 / tf.cast(self.iteration.value + 1, tf.float32), 0.01)
                 self.variance.assign_add(share * (variance - self.variance))
 
@@ -199,16 +200,16 @@ class VAE(LatentModel):
         return self.commit([loss, *gradients], write, means, weight=tf.shape(signal)[0])
 
     def learners(self) -> list:
-        """Return the optimizer, which moves both networks."""
+        """Return the optimizer and the variables of both networks."""
         return [(self.optimizer, self.trainable_variables)]
 
     def remedy(self) -> str:
-        """Return what diverged, and what to change."""
+        """Return a text for errors: what diverged, and what to change."""
         return "the evidence lower bound or its gradient is not finite. Lower the learning rate."
 
     @property
     def exported_layers(self) -> list:
-        """The layers an export needs."""
+        """Layers whose weights an export contains."""
         return [self.network, self.prior, self.encoder]
 
     def get_config(self) -> dict:
@@ -227,6 +228,6 @@ class VAE(LatentModel):
 
 
 def _moments(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Split what an encoder gives into means and standard deviations."""
+    """Return means and standard deviations from the output of an encoder."""
     mean, log_variance = tf.split(tf.cast(encoded, tf.float32), 2, axis=-1)
     return mean, tf.exp(0.5 * log_variance)

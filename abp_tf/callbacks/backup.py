@@ -1,4 +1,4 @@
-"""Saving a training at the end of every epoch, and resuming it."""
+"""Save a training at the end of every epoch, and resume it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from abp_tf import files
 
 
 class Backup(keras.callbacks.Callback):
-    """Save the whole model at the end of every epoch, and resume from there.
+    """Save the whole model at the end of every epoch, and resume from the last one saved.
 
-    One `.keras` file, written aside and renamed, so that a run killed at any moment leaves the last
-    whole one. It holds weights, optimizer, chains, the prior and the iteration: `fit` with the same
-    data, seed and `epochs` then ends exactly where the run left alone would have. It can be loaded
-    with `keras.models.load_model` too.
+    The backup is one `.keras` file. It is written under another name and then renamed, so that a run
+    killed at any moment leaves the last complete one. It holds weights, optimizer, chains, the prior
+    and the iteration: `fit` with the same data, seed and `epochs` then ends exactly as without the
+    interruption. `keras.models.load_model` can load it too.
 
     Args:
-        path: of the file, ending in ".keras".
+        path: path of the file, ending in ".keras".
 
     Example:
         >>> backup = abp_tf.callbacks.Backup("run/model.keras")
@@ -34,38 +34,38 @@ class Backup(keras.callbacks.Callback):
         if self.path.suffix != ".keras":
             raise ValueError(f"Backup expected a path ending in .keras, received {self.path}.")
 
-    order = 1  # after all other callbacks, so that it saves what they did
+    order = 1  # after all other callbacks, so that their changes are saved
 
     def on_train_begin(self, logs=None) -> None:
-        """Take up the run where the backup left it; save where it begins if there is none."""
+        """Load the backup and continue from its epoch; without one, save the untrained model."""
         if not self.path.exists():
             self._save(0)
         else:
             expected = _data_of(self.model)
             self.model.load_weights(self.path)
             found = _data_of(self.model)
-            known = 0 not in (expected["fingerprint"], found["fingerprint"])
-            if expected["chains"] != found["chains"] or (known and expected != found):
+            comparable = 0 not in (expected["fingerprint"], found["fingerprint"])
+            if expected["chains"] != found["chains"] or (comparable and expected != found):
                 raise ValueError(
                     f"The backup {self.path} is of a training on other data: expected {expected}, "
-                    f"found {found}. Give back the data and the settings it began with, or choose "
+                    f"found {found}. Use the data and the settings of that training, or choose "
                     "another path."
                 )
             with zipfile.ZipFile(self.path) as archive:
                 epoch = json.loads(archive.read("backup.json"))["epoch"]
-            # The place where Keras looks for the epoch to go on with; `fit` clears it afterwards.
+            # Keras reads the epoch to continue with from here; `fit` clears it afterwards.
             self.model._initial_epoch = epoch
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
-        """Remember the epoch."""
+        """Store the number of the epoch."""
         self._epoch = epoch
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
-        """Save."""
+        """Save the model."""
         self._save(epoch + 1)
 
     def on_train_end(self, logs=None) -> None:
-        """Save what other callbacks did at the end, such as restoring the best weights."""
+        """Save the changes of other callbacks at the end, such as restored best weights."""
         if hasattr(self, "_epoch"):
             self._save(self._epoch + 1)
 
@@ -77,6 +77,6 @@ class Backup(keras.callbacks.Callback):
 
 
 def _data_of(model) -> dict:
-    """Return what a training's data are known by."""
+    """Return the number of chains and the checksum of the data, which identify a training's data."""
     chains = sum(table.rows for table in model.tables)
     return {"chains": chains, "fingerprint": int(model.fingerprint)}

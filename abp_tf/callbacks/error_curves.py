@@ -1,4 +1,4 @@
-"""Reconstruction errors of train, test and negative examples as training proceeds."""
+"""Reconstruction errors of train, test and negative examples during training."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from abp_tf.display.gallery import seen
 
 
 class ErrorCurves(keras.callbacks.Callback):
-    """Reconstruction errors of train, test and negative examples as training goes on.
+    """Measure reconstruction errors of train, test and negative examples during training.
 
-    All three by the same inference, from the prior, on the same number of examples, so that they can
-    be compared: `abp_tf.metrics.verdict` reads over- and under-fitting from them. They are added to
-    the logs of the epoch as `train_error`, `test_error` and `negative_error`, where TensorBoard and
-    the history find them.
+    All three use the same inference, from the prior, on the same number of examples, so that they can
+    be compared: `abp_tf.metrics.verdict` derives over- and under-fitting from them. They are added to
+    the logs of the epoch as `train_error`, `test_error` and `negative_error`, where TensorBoard and the
+    history read them.
 
     Args:
-        sets: whole signals by name, e.g. `{"train": ..., "test": ..., "negative": ...}`, which a model
-            with an `observation` sees through it; or `Examples` with a mask, 1 = observed, where only
-            a part is known: then the error is that of observed entries.
-        every: number of epochs from one look to the next; the last epoch is always looked at.
-        count: examples of each set.
+        sets: whole signals by name, for instance `{"train": ..., "test": ..., "negative": ...}`; a
+            model with an `observation` observes them through it. Or `Examples` with a mask (1 =
+            observed, 0 = hidden), if only some entries are observed: then the error is that of observed
+            entries.
+        every: number of epochs from one measurement to the next; the last epoch is always measured.
+        count: number of examples of each set.
     """
 
     def __init__(self, sets: dict[str, np.ndarray | Examples], every: int = 5, count: int = 200):
@@ -39,7 +40,7 @@ class ErrorCurves(keras.callbacks.Callback):
         self.every = every
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
-        """Measure, where it is time."""
+        """Measure the errors in every `every`-th epoch and in the last one."""
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
         for name, (signal, mask, _) in self.sets.items():

@@ -1,4 +1,4 @@
-"""The logs of every epoch in a file."""
+"""Write the logs of every epoch to a file."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from abp_tf import files
 
 
 class HistoryFile(keras.callbacks.Callback):
-    """Keep the logs of every epoch in a JSON file, through interruptions.
+    """Write the logs of every epoch to a JSON file that survives interruptions.
 
     Args:
-        path: of the file; a list of objects, one per epoch, rewritten whole each time.
+        path: path of the file. It holds a list of objects, one per epoch, and is rewritten whole each
+            time.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -23,7 +24,7 @@ class HistoryFile(keras.callbacks.Callback):
         self.path = Path(path)
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
-        """Add this epoch; what an interrupted run noted for it or after it is replaced."""
+        """Append this epoch; entries of an interrupted run for it or later epochs are replaced."""
         past = json.loads(self.path.read_text()) if self.path.exists() else []
         past = [entry for entry in past if entry["epoch"] <= epoch]
         entry = {"epoch": epoch + 1, **{key: float(value) for key, value in (logs or {}).items()}}

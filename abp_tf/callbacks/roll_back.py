@@ -1,4 +1,4 @@
-"""Going back to the last good epoch at a symptom of trouble."""
+"""Restore the last good epoch when a symptom of trouble appears."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ from abp_tf.errors import DivergenceError
 
 
 class RollBack(keras.callbacks.Callback):
-    """Go back to where the last good epoch ended, with a lower learning rate, at a symptom of trouble.
+    """Restore the end of the last good epoch, with a lower learning rate, at a symptom of trouble.
 
-    Symptoms are those of `abp_tf.models.diagnostics.symptoms` at the end of an epoch, and
-    "divergence", a step that is not finite: it ends its epoch at once, which then has no logs, instead
-    of stopping `fit`.
+    Symptoms are those of `abp_tf.models.diagnostics.symptoms` at the end of an epoch, and "divergence",
+    a step that is not finite. Such a step does not stop `fit`; it ends its epoch at once, which then
+    has no logs.
 
-    Weights, optimizers, chains and the iteration go back. Its place in the list of callbacks does not
-    matter. A training that was killed and resumed ends as one left alone.
+    Weights, optimizers, chains and the iteration are restored. The position of the callback in the list
+    of callbacks does not matter. A training that was killed and resumed ends as one without
+    interruption.
 
     Args:
-        factor: by which learning rates are multiplied each time, in (0, 1).
-        times: in a row, after which training is given up with a `DivergenceError`.
+        factor: factor by which learning rates are multiplied each time, in (0, 1).
+        times: number of times in a row that an epoch is restored, after which training stops with a
+            `DivergenceError`.
 
     Raises:
-        ValueError: for an argument out of its range and, from `fit`, for a model without energy of
-            signals or a learning rate that is a schedule.
+        ValueError: if an argument is out of its range and, from `fit`, if the model has no energy of
+            signals or the learning rate is a schedule.
 
     Example:
         >>> model = abp_tf.Descriptor(abp_tf.networks.image_descriptor((16, 16, 1), width=4), pool=40)
@@ -34,7 +36,7 @@ class RollBack(keras.callbacks.Callback):
         >>> history = model.fit(images, batch_size=20, epochs=2, callbacks=[roll_back])
     """
 
-    order = -1  # before all other callbacks, which then see the state that training continues with
+    order = -1  # before all other callbacks, which then read the state that training continues with
 
     def __init__(self, factor: float = 0.5, times: int = 4):
         super().__init__()
@@ -48,29 +50,29 @@ class RollBack(keras.callbacks.Callback):
         self._good = None
 
     def on_train_begin(self, logs=None) -> None:
-        """Refuse what cannot be taken back; announce that the rest will be."""
+        """Refuse models and learning rates that cannot be restored; announce the roll-back."""
         if not hasattr(self.model, "past"):
             raise ValueError(
-                "RollBack expected a Descriptor or CoopNets, whose energies show symptoms of trouble, "
+                "RollBack expected a Descriptor or CoopNets, whose energies have symptoms of trouble, "
                 f"received {type(self.model).__name__}. Leave it out, and lower the step size or the "
-                "learning rate where training diverges."
+                "learning rate if training diverges."
             )
         for optimizer in self._optimizers():
             if isinstance(optimizer._learning_rate, keras.optimizers.schedules.LearningRateSchedule):
                 raise ValueError(
-                    "RollBack expected a learning rate that is a number, received a schedule. Let a "
-                    "callback multiply the rate: keras.callbacks.LearningRateScheduler("
+                    "RollBack expected a learning rate that is a number, received a schedule. Use a "
+                    "callback that multiplies the rate: keras.callbacks.LearningRateScheduler("
                     "lambda epoch, rate: rate * 0.9)."
                 )
         self.model.rolls_back = True
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
-        """Keep what training begins with; a backup has been loaded by now."""
+        """Store the first state; a backup has been loaded by now."""
         if self._good is None:
             self._good = self._state()
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
-        """Keep this epoch, or go back."""
+        """Store the state of this epoch or, if it has symptoms, restore the last good one."""
         taken_back = self.model.past.taken_back
         if not self.model.symptoms:
             taken_back.assign(0)
@@ -79,7 +81,7 @@ class RollBack(keras.callbacks.Callback):
         count = int(taken_back.value) + 1
         if count > self.times:
             raise DivergenceError(
-                f"rolling back {self.times} times in a row did not help against "
+                f"Rolling back {self.times} times in a row did not help against "
                 f"{', '.join(self.model.symptoms)}: {next(iter(self.model.symptoms.values()))}."
             )
         rates = [self.factor * float(optimizer.learning_rate) for optimizer in self._optimizers()]
@@ -89,7 +91,7 @@ class RollBack(keras.callbacks.Callback):
             optimizer.learning_rate = rate
         shown = ", ".join(f"{rate:.2g}" for rate in rates)
         warnings.warn(
-            f"Epoch {epoch + 1} is taken back because of {', '.join(self.model.symptoms)}; training "
+            f"Epoch {epoch + 1} is rolled back because of {', '.join(self.model.symptoms)}; training "
             f"continues from the last good one with the learning rate {shown}.",
             stacklevel=2,
         )

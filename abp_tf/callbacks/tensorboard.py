@@ -1,4 +1,4 @@
-"""What a training shows of itself in TensorBoard."""
+"""Pictures of training in TensorBoard."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from abp_tf.display.gallery import show
 
 
 class TensorBoardPictures(keras.callbacks.Callback):
-    """What the model shows of itself (`abp_tf.display.gallery`), and the latents, in TensorBoard.
+    """Write signals of the model (`abp_tf.display.gallery`) and its latents to TensorBoard.
 
-    Images as pictures; sounds as audio and spectrograms; clips as animations and strips of frames;
-    other kinds as `abp_tf.signals` has it. At the end of training the latents of the training examples
-    also go to the projector, each with its picture.
+    Images are written as pictures; sounds as audio and spectrograms; clips as animations and strips of
+    frames; other kinds as `abp_tf.signals` defines. At the end of training the latents of the training
+    examples are also written for the projector, each with its picture.
 
     Args:
-        log_dir: where TensorBoard looks.
-        signals: float32 `[n, *signal_shape]` in [-1, 1], training examples by number; up to 16 of the
-            first are shown reconstructed, up to 500 in the projector.
-        every: number of epochs from one look to the next; the last epoch is always shown.
-        rate: samples or frames per second, of sounds and clips.
-        mask: what is known of the signals, bool, 1 = observed; None: all of it.
-        kind: the kind of signal, a name of `abp_tf.signals`; by default what their shape suggests.
+        log_dir: log directory of TensorBoard.
+        signals: float32 `[n, *signal_shape]` in [-1, 1], training examples in the order of their
+            numbers; the first 16 are reconstructed, the first 500 are written for the projector.
+        every: number of epochs from one writing to the next; the last epoch is always written.
+        rate: samples or frames per second of sounds and clips; None for other kinds.
+        mask: mask of the signals, bool, 1 = observed, 0 = hidden; None means that all is observed.
+        kind: kind of signal, a name of `abp_tf.signals`; None derives it from their shape.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class TensorBoardPictures(keras.callbacks.Callback):
         self._writer = tf.summary.create_file_writer(str(self.log_dir))
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
-        """Write what the model shows, and a histogram of the latents."""
+        """Write signals of the model, and a histogram of its latents."""
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
         with self._writer.as_default(step=epoch + 1):
@@ -64,13 +64,13 @@ class TensorBoardPictures(keras.callbacks.Callback):
                 tf.summary.histogram("latents", self.model.latents)
 
     def on_train_end(self, logs=None) -> None:
-        """Write the projector's files and close the log."""
+        """Write the files of the projector, and close the log."""
         self._writer.close()
         if self._has_latents() and self.model.latents.ndim == 2:
             self._write_projector(self.model.latents[:500], self.kind.tiles(self.signals[:500]))
 
     def _has_latents(self) -> bool:
-        """Whether training examples have latents that are kept."""
+        """Return whether the model keeps latents of the training examples."""
         return getattr(self.model, "chains", None) == "persistent" and hasattr(self.model, "latents")
 
     def _write_projector(self, latents, images) -> None:

@@ -1,8 +1,8 @@
-"""Where signals come from.
+"""Load signals by the name of their source.
 
-`load` reads images by name, `load_texture`, `load_sound`, `load_video` and `load_volume` signals of
-other kinds; `SOURCES_HELP` and its like list the names. How arrays become an indexed `tf.data` pipeline
-is in `abp_tf.data.examples`.
+`load` reads images; `load_texture`, `load_sound`, `load_video` and `load_volume` read the other kinds.
+`SOURCES_HELP` and the like list the names. `abp_tf.data.examples` turns arrays into batches with
+indices.
 """
 
 from abp_tf.data.collect import Signals
@@ -13,7 +13,7 @@ from abp_tf.data.texture import TEXTURE_SOURCES_HELP, load_texture
 from abp_tf.data.video import VIDEO_SOURCES_HELP, load_video
 from abp_tf.data.volume import VOLUME_SOURCES_HELP, load_volume
 
-Images = Signals  # what programs that know no other kind call them
+Images = Signals  # the name in programs that take images only
 
 __all__ = [
     "SOUND_SOURCES_HELP",

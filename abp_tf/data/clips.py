@@ -1,4 +1,4 @@
-"""What sounds and video clips share: files, rates, and windows cut out of long recordings."""
+"""Files, rates and windows of sounds, video clips and volumes."""
 
 import warnings
 from collections.abc import Callable, Container, Iterable
@@ -12,7 +12,7 @@ from abp_tf.data import collect, folder
 
 
 class Recording(NamedTuple):
-    """One recording: float32 or uint8 `[t, ...]`, time first, and its rate if it is known."""
+    """One recording: float32 or uint8 `[t, ...]`, time first, and its rate, None if unknown."""
 
     name: str
     values: np.ndarray
@@ -22,21 +22,22 @@ class Recording(NamedTuple):
 def from_files(
     argument: str, kind: str, extensions: Container[str], read: Callable[[Path], Recording]
 ) -> tuple[list[Recording], dict[str, str]]:
-    """Reads a file, or all files below a folder that have one of the extensions.
+    """Read a file, or all files below a folder that have one of the extensions.
 
     Args:
-        argument: Path of the file or the folder.
-        kind: Of the files, in a word.
-        extensions: In lower case, with the dot. A file that is named itself may have any.
-        read: Reads one file; raises ValueError if it cannot be used.
+        argument: path of the file or the folder.
+        kind: one word for the files in messages, such as "sound".
+        extensions: extensions of the files to read below a folder, in lower case, with the dot. A
+            single file may have any extension.
+        read: function that reads one file; it raises ValueError for a file that cannot be used.
 
     Returns:
-        The recordings in the natural order of their paths; the files of the folder that were
-        skipped, with the reasons, of which a warning has told.
+        The recordings in the natural order of their paths, and the skipped files of the folder with
+        the reason for each. A warning names them.
 
     Raises:
-        FileNotFoundError: If there is nothing of that path, or no such file in the folder.
-        ValueError: If the file, or every file of the folder, cannot be used.
+        FileNotFoundError: if the path does not exist, or the folder holds no such file.
+        ValueError: if the file, or every file of the folder, cannot be used.
     """
     if not argument:
         raise ValueError(f"Expected the path of a {kind} file or of a folder of them, received none.")
@@ -63,13 +64,21 @@ def from_files(
             f"None of the {len(names)} {kind} files{where} can be used: {folder.listed(skipped)}"
         )
     if skipped:
-        # Attributed to whoever called `load_sound` or `load_video`.
+        # Attributed to the caller of `load_sound` or `load_video`.
         warnings.warn(folder.warning(kind, skipped, where), stacklevel=4)
     return found, skipped
 
 
 def one_rate(recordings: Iterable[Recording], option: str) -> float | None:
-    """Returns the rate that all recordings have, or refuses rates that differ."""
+    """Return the rate that all recordings share; None if it is unknown.
+
+    Args:
+        recordings: one or more recordings.
+        option: the argument that changes the rate, for the message.
+
+    Raises:
+        ValueError: if the rates differ.
+    """
     rates = {recording.rate for recording in recordings}
     if len(rates) > 1:
         shown = ", ".join(sorted(f"{rate}" for rate in rates))
@@ -83,21 +92,21 @@ def one_rate(recordings: Iterable[Recording], option: str) -> float | None:
 def windows(
     recordings: list[Recording], length: int | None, hop: int | None, limit: int | None, unit: str
 ) -> tuple[np.ndarray, dict[str, str]]:
-    """Cuts recordings into windows of equal length; what is left at their ends is not used.
+    """Cut recordings into windows of equal length; the rest at their ends is not used.
 
     Args:
-        recordings: One or more.
-        length: Of a window; None takes each recording whole.
-        hop: From the start of a window to that of the next; `length` by default.
-        limit: Number of windows; None for all.
-        unit: What `length` counts, in the plural.
+        recordings: one or more recordings.
+        length: length of a window; None takes each recording whole.
+        hop: distance from the start of one window to the start of the next; `length` by default.
+        limit: largest number of windows; None for all.
+        unit: the unit of `length` for messages, in the plural, such as "samples".
 
     Returns:
-        `[n, length, ...]`; the recordings that are too short for one window, with the reasons, of
-        which a warning has told.
+        The windows `[n, length, ...]`, and the recordings that are too short for one window, with the
+        reason for each. A warning names them.
 
     Raises:
-        ValueError: If no recording has a window, or whole ones are not of one shape.
+        ValueError: if no recording is as long as a window, or their shapes differ.
     """
     for name, value in (("length", length), ("hop", hop)):
         if value is not None:
@@ -128,7 +137,7 @@ def windows(
             "Lower length, or give longer recordings."
         )
     if short:
-        # Attributed to whoever called `load_sound` or `load_video`.
+        # Attributed to the caller of `load_sound` or `load_video`.
         warnings.warn(
             f"Skipped {len(short)} of {len(recordings)} recordings, which are too short: "
             f"{folder.listed(short)}. Lower length to use them.",
@@ -138,7 +147,7 @@ def windows(
 
 
 def chosen(array: np.ndarray, item: int | None, name: str) -> tuple[np.ndarray, slice]:
-    """Takes one of several recordings stored together; returns it, still `[1, ...]`, and its place."""
+    """Return item `item` of an array as `[1, ...]`, or all of it for None, and the slice it is at."""
     if item is None:
         return array, slice(None)
     if not 0 <= item < len(array):
@@ -147,7 +156,7 @@ def chosen(array: np.ndarray, item: int | None, name: str) -> tuple[np.ndarray, 
 
 
 def split(signals: np.ndarray, share: float, spec: str, skipped, rate, kind: str) -> collect.Signals:
-    """Keeps the last windows for testing; see `collect.cut`."""
+    """Return windows as `Signals`; the last `share` of them are the test set, as in `collect.cut`."""
     pixels = collect.cut(collect.Pixels(signals), share, spec)
     header = {} if rate is None else {"rate": rate}
     return collect.Signals(pixels.train, pixels.test, spec, tuple(skipped), kind=kind, header=header)

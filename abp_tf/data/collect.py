@@ -1,4 +1,4 @@
-"""What every source shares: what was asked for, what is handed over, and how images are stacked."""
+"""Requests to sources, their results, and the stacking and splitting that all sources share."""
 
 from collections.abc import Iterable, Mapping
 from itertools import islice
@@ -10,12 +10,12 @@ import numpy as np
 from abp_tf import checks
 from abp_tf.data import convert
 
-# Part of the definition of every run that reads a folder: never change it.
+# Runs that read a folder depend on it: never change it.
 _SPLIT_SEED = 0
 
 
 class Request(NamedTuple):
-    """What `load` asks of a source; the meanings are those of its arguments."""
+    """The request of `load` to a source; the fields mean what the arguments of `load` mean."""
 
     size: tuple[int, int] | None = None
     crop: bool = True
@@ -23,7 +23,7 @@ class Request(NamedTuple):
     limit: int | None = None
     test: bool = True  # whether a test set is wanted at all
     data_dir: str | None = None
-    missing: bool = False  # whether NaN is let pass, for entries that a mask hides
+    missing: bool = False  # whether NaN is allowed, for entries that a mask hides
 
 
 class Signals(NamedTuple):
@@ -33,20 +33,21 @@ class Signals(NamedTuple):
         train: float32 `[n, *signal_shape]` in [-1, 1]: images `[n, h, w, c]`, sounds
             `[n, samples, 1]`, clips `[n, frames, h, w, c]`.
         test: float32 `[m, *signal_shape]` in [-1, 1]; m may be 0.
-        name: The specification they came from.
-        skipped: Files that could not be read.
+        name: the specification they were loaded by, such as "digits" or "folder:photos".
+        skipped: names of the files that could not be read.
         train_labels: int32 `[n]`, the class of each training example; None if the source has none.
-        test_labels: int32 `[m]`, those of the test examples.
-        kind: Of signal, a name that `abp_tf.signals.get` knows.
-        names: Of the files of all examples, those for testing included, in the order of the source;
-            None if it has no files.
-        places: Where in that order each training and each test example stood, int64 `[n]` and `[m]`;
-            None: the test examples are the last ones.
-        train_mask: bool `[n, *signal_shape]` without channels, True where a training example is
-            observed; None: all of it is.
-        test_mask: Likewise of the test examples.
-        header: What files of such signals hold beside their values, in JSON's types: `rate`, the
-            samples of sounds or the frames of clips per second; of volumes what `load_volume` names.
+        test_labels: int32 `[m]`, the class of each test example; None if the source has none.
+        kind: name of the kind of signal, as `abp_tf.signals.get` takes it.
+        names: file names of all examples, training and test, in the order of the source; None if the
+            source has no files.
+        places: positions of the training and of the test examples in the order of the source, int64
+            `[n]` and `[m]`; None if the test examples are the last ones.
+        train_mask: bool `[n, *signal_shape]` without the channel axis, True where a training example
+            is observed; None if all entries are observed.
+        test_mask: the mask of the test examples, of the same form.
+        header: values that files of such signals hold too, in JSON's types: `rate`, the
+            samples of sounds or the frames of clips per second; for volumes, what `load_volume`
+            returns.
     """
 
     train: np.ndarray
@@ -64,21 +65,21 @@ class Signals(NamedTuple):
 
     @property
     def rate(self) -> float | None:
-        """Samples, or frames, per second; None where nothing says it."""
+        """Return the samples or frames per second; None if unknown."""
         return self.header.get("rate")
 
 
 class Pixels(NamedTuple):
-    """What a source hands over: uint8, or float32 in [-1, 1], `[n, h, w, c]`; labels int32 `[n]`."""
+    """The result of a source: uint8, or float32 in [-1, 1], `[n, h, w, c]`; labels int32 `[n]`."""
 
     train: np.ndarray
     test: np.ndarray | None = None  # the source's own test set; None: cut it from `train`
     skipped: tuple[str, ...] = ()
-    by_class: bool = False  # the order may mean classes, so the test set must not be its end
-    labels: np.ndarray | None = None  # of the images of `train`; None: there are none
-    test_labels: np.ndarray | None = None  # of those of `test`
-    names: tuple[str, ...] | None = None  # of the files of `train`; None: there are none
-    places: tuple[np.ndarray, np.ndarray] | None = None  # of `train` and `test` before a cut
+    by_class: bool = False  # sorted by class, so the last images must not be the test set
+    labels: np.ndarray | None = None  # labels of `train`; None if there are none
+    test_labels: np.ndarray | None = None  # labels of `test`
+    names: tuple[str, ...] | None = None  # file names of `train`; None if there are none
+    places: tuple[np.ndarray, np.ndarray] | None = None  # positions of `train`, `test` in the source
 
 
 def stack(
@@ -86,20 +87,20 @@ def stack(
     request: Request,
     default_size: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """Fits images to the request one by one and stacks them.
+    """Fit images to the request one by one, and stack them.
 
-    Only `request.limit` images are drawn, and each is kept at its final size alone.
+    Only `request.limit` images are read, and each is kept in memory at its final size only.
 
     Args:
-        images: Pairs of a name for messages and pixels `[h, w, c]`.
-        request: What was asked for.
-        default_size: (height, width) where the request names none; None keeps the native size.
+        images: pairs of a name for messages and pixels `[h, w, c]`.
+        request: size, crop, colour and limit.
+        default_size: (height, width) if the request has none; None keeps the native size.
 
     Returns:
-        `[n, h, w, c]` in the dtype of the images; grey becomes colour where both occur.
+        `[n, h, w, c]` in the dtype of the images; grey images become colour if any image is in colour.
 
     Raises:
-        ValueError: If there is no image, or sizes differ and none was asked for.
+        ValueError: if there is no image, or sizes differ and the request has no size.
     """
     size = request.size or default_size
     fitted: list[np.ndarray] = []
@@ -122,12 +123,18 @@ def stack(
 
 
 def cut(pixels: Pixels, share: float, spec: str) -> Pixels:
-    """Keeps a share of the examples for testing: the last ones, or a fixed random choice.
+    """Keep a share of the examples for testing: the last ones, or a fixed random choice.
 
     Args:
-        pixels: Without a test set of their own; of any rank.
-        share: In [0, 1), rounded to whole examples.
-        spec: They came from, for messages.
+        pixels: examples of any rank, without a test set.
+        share: share of the examples to keep for testing, in [0, 1), rounded to whole examples.
+        spec: the specification they were loaded by, for messages.
+
+    Returns:
+        The examples, with `test`, `places` and, if there are labels, `test_labels`.
+
+    Raises:
+        ValueError: if no example is left for training.
     """
     count = len(pixels.train)
     # Halves go up: Python's round() would take them to the even neighbour.
@@ -139,7 +146,7 @@ def cut(pixels: Pixels, share: float, spec: str) -> Pixels:
         )
     train, test = slice(train_count), slice(train_count, None)
     if pixels.by_class:
-        # NumPy keeps the stream of RandomState for good; that of its newer generators may change.
+        # NumPy guarantees the stream of RandomState; that of its newer generators may change.
         order = np.random.RandomState(_SPLIT_SEED).permutation(count)
         train, test = np.sort(order[train]), np.sort(order[test])
     images, labels = pixels.train, pixels.labels
@@ -153,19 +160,19 @@ def cut(pixels: Pixels, share: float, spec: str) -> Pixels:
 
 
 def check_share(share: float) -> None:
-    """Refuses a share of test examples that is none."""
+    """Refuse a share of test examples outside [0, 1)."""
     if not 0 <= share < 1:
         raise ValueError(f"Expected test_share in [0, 1), the share of the examples, received {share}.")
 
 
 def check_limit(limit: int | None) -> None:
-    """Refuses a number of examples below 1."""
+    """Refuse a number of examples below 1."""
     if limit is not None:
         checks.integer("Loading", "limit", limit, 1)
 
 
 def pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    """Reads the side of a square, or (height, width), in pixels."""
+    """Return a size in pixels as (height, width), given so or as the side of a square."""
     if size is None:
         return None
     sides = (size, size) if np.ndim(size) == 0 else tuple(size)
@@ -177,10 +184,15 @@ def pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
 
 
 def find(spec: str, sources: dict, help_lines: dict[str, str]) -> tuple:
-    """Splits a specification into the reader of its source and the argument for it.
+    """Return the reader of a specification's source, and the argument for it.
+
+    Args:
+        spec: name of a source, or name, colon and argument.
+        sources: readers by name.
+        help_lines: one line of help for each source, by name.
 
     Raises:
-        ValueError: If no source has that name; the message lists those there are.
+        ValueError: if no source has that name; the message lists the sources.
     """
     name, _, argument = spec.partition(":")
     if name not in sources:
@@ -194,6 +206,6 @@ def _size(image: np.ndarray) -> str:
 
 
 def refuse_argument(source: str, argument: str) -> None:
-    """Raises ValueError if something follows the name of a source that takes nothing."""
+    """Raise ValueError if a source that takes no argument is given one."""
     if argument:
         raise ValueError(f"Expected {source!r} alone, received '{source}:{argument}'.")

@@ -1,6 +1,6 @@
-"""From a Pillow image or an array to pixels `[h, w, c]` of the wanted size and colour.
+"""Convert Pillow images and arrays to pixels `[h, w, c]` of the wanted size and colour.
 
-The only place of the package that resizes or changes colour. Pixels are uint8 in 0..255, or
+All resizing and colour conversion of images is here. Pixels are uint8 in 0..255, or
 float32 in [-1, 1], with one (grey) or three (RGB) channels.
 """
 
@@ -14,26 +14,26 @@ import numpy as np
 if TYPE_CHECKING:
     from PIL import Image
 
-# ITU-R 601 in the 16-bit fixed point of Pillow's mode "L", whose values are met exactly.
+# ITU-R 601 in the 16-bit fixed point of Pillow's mode "L", whose values it reproduces exactly.
 _LUMA = np.array([19595, 38470, 7471]) / 65536
 
 _WHITE_16 = 65535
 
 
 def from_pil(image: Image.Image) -> np.ndarray:
-    """Reads a Pillow image of any mode as it is meant to be seen.
+    """Return the pixels of a Pillow image of any mode as a viewer displays it.
 
-    The EXIF rotation is applied, transparent parts show white, and 16-bit grey is divided by 257.
-    Of several frames the current one is read.
+    The EXIF rotation is applied, transparent parts become white, and 16-bit grey is divided by 257.
+    If there are several frames, the current one is read.
 
     Args:
-        image: Any image Pillow opens.
+        image: a Pillow image of any mode.
 
     Returns:
         uint8 `[h, w, 1]` for grey images, `[h, w, 3]` for all others.
 
     Raises:
-        ValueError: If the brightness of the mode has no known scale.
+        ValueError: if the mode holds floats, whose scale is unknown.
 
     Example:
         >>> from PIL import Image
@@ -49,7 +49,7 @@ def from_pil(image: Image.Image) -> np.ndarray:
         raise ValueError("floating-point image of unknown scale; save it with 8 or 16 bits")
     grey = image.mode in ("1", "L", "LA", "La")
     if image.has_transparency_data:
-        # Premultiplied "La" converts to nothing but "LA".
+        # Premultiplied "La" can be converted to "LA" only.
         image = image.convert("LA") if image.mode == "La" else image
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -75,14 +75,15 @@ def fit(
     crop: bool = True,
     grey: bool | None = None,
 ) -> np.ndarray:
-    """Brings one image to a size and a colour, and keeps its dtype.
+    """Bring one image to a size and a colour, and keep its dtype.
 
-    Resizing is bicubic, widened to the scale when it shrinks, so that nothing aliases.
+    Resizing is bicubic; where an image shrinks the kernel is widened, which avoids aliasing.
 
     Args:
         pixels: uint8, or float32 in [-1, 1]; `[h, w, c]` with one or three channels.
         size: (height, width); None keeps the size.
-        crop: Whether to cut the centre out in the shape of `size` first; else it is stretched.
+        crop: whether to cut out the centre in the aspect ratio of `size` first; else the image is
+            stretched.
         grey: True turns colour into grey, False repeats grey three times, None changes nothing.
 
     Returns:
@@ -109,7 +110,7 @@ def _resized(pixels: np.ndarray, size: tuple[int, int], crop: bool) -> np.ndarra
     if crop:
         scale = min(height / size[0], width / size[1])
         top, left = (height - size[0] * scale) / 2, (width - size[1] * scale) / 2
-        # Rounding may place the far edges a hair outside, where Pillow refuses the box.
+        # Rounding may put the far edges slightly outside the image, where Pillow refuses the box.
         box = (left, top, min(left + size[1] * scale, width), min(top + size[0] * scale, height))
     channels = [
         Image.fromarray(np.ascontiguousarray(pixels[..., channel])).resize(
@@ -121,15 +122,15 @@ def _resized(pixels: np.ndarray, size: tuple[int, int], crop: bool) -> np.ndarra
 
 
 def _like(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Casts computed pixels back; bicubic interpolation overshoots, 8 bits are rounded."""
+    """Return computed pixels in `dtype`: 8-bit values rounded, floats clipped to [-1, 1]."""
     if dtype == np.uint8:
-        # In 8 bits Pillow has clipped already, and a weighted mean cannot overshoot.
+        # Pillow has clipped 8-bit values already, and a weighted mean of pixels cannot overshoot.
         return np.floor(values + 0.5).astype(np.uint8) if values.dtype != np.uint8 else values
     return np.clip(values, -1, 1).astype(dtype)
 
 
 def to_signals(pixels: np.ndarray) -> np.ndarray:
-    """Scales 8-bit pixels to signals: `v / 127.5 - 1`; floats are signals already.
+    """Scale 8-bit pixels to signals: `v / 127.5 - 1`; floats are returned as they are.
 
     Args:
         pixels: uint8, or floats in [-1, 1], of any shape.
@@ -147,16 +148,16 @@ def to_signals(pixels: np.ndarray) -> np.ndarray:
 
 
 def to_uint8(signals: np.ndarray) -> np.ndarray:
-    """Turns signals into 8-bit pixels: the inverse of the scaling of `load`.
+    """Return signals as 8-bit pixels: the inverse of the scaling of `load`.
 
     Args:
-        signals: Floats of any shape; -1 is black, 1 is white, what lies outside is clipped.
+        signals: floats of any shape; -1 is black, 1 is white, values outside [-1, 1] are clipped.
 
     Returns:
         uint8, of the same shape.
 
     Raises:
-        ValueError: If values are NaN.
+        ValueError: if values are NaN.
 
     Example:
         >>> to_uint8(np.array([-1.0, 0.0, 1.0, 7.0]))
@@ -165,27 +166,27 @@ def to_uint8(signals: np.ndarray) -> np.ndarray:
     values = np.asarray(signals, np.float32)
     if np.isnan(values).any():
         raise ValueError(
-            "Expected numbers, received NaN. Fill hidden entries first; if nothing was hidden, "
+            "Expected numbers, received NaN. Fill in hidden entries first; if no entry is hidden, "
             "the model diverged."
         )
     return np.rint((np.clip(values, -1, 1) + 1) * 127.5).astype(np.uint8)
 
 
 def fit_to(images: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Brings images of any size and colour to the shape of another set of images.
+    """Bring images of any size and colour to the shape of another set of images.
 
-    The centre is cropped to the new aspect ratio and resized as `load` does it; negatives thus
-    pass through the size and colour of the run they are compared with.
+    The centre is cut out in the new aspect ratio and resized as by `load`, so that negative examples
+    have the size and colour of the images they are compared with.
 
     Args:
-        images: Floats in [-1, 1], `[n, h, w, c]` with one or three channels.
+        images: floats in [-1, 1], `[n, h, w, c]` with one or three channels.
         shape: (height, width, channels) wanted, with one or three channels.
 
     Returns:
         float32 `[n, height, width, channels]` in [-1, 1].
 
     Raises:
-        ValueError: If an array or the shape is not as above.
+        ValueError: if the shape of `images`, their dtype, their range or `shape` is not of this form.
 
     Example:
         >>> fit_to(np.zeros((5, 40, 30, 3)), (28, 28, 1)).shape
@@ -205,7 +206,7 @@ def fit_to(images: np.ndarray, shape: Sequence[int]) -> np.ndarray:
             f"Expected floats in [-1, 1], received {images.dtype}. Scale 8-bit images with "
             "x / 127.5 - 1."
         )
-    # Written so that NaN fails too.
+    # In this form the test fails for NaN too.
     if not (np.abs(images) <= 1).all():
         raise ValueError(
             f"Expected finite values in [-1, 1], received values from {images.min():g} to "

@@ -1,4 +1,4 @@
-"""The handwritten digits that come with scikit-learn: real, small, and there without a network."""
+"""The handwritten digits of scikit-learn, which need no download."""
 
 import numpy as np
 
@@ -7,23 +7,23 @@ from abp_tf.data import collect
 
 
 def read(argument: str, request: collect.Request) -> collect.Pixels:
-    """Reads the 1797 grey digits, enlarged from 8x8 to 16x16 unless another size is asked for.
+    """Read the 1797 grey digits, enlarged from 8x8 to 16x16 unless the request has another size.
 
     Args:
-        argument: Must be empty.
-        request: What was asked for.
+        argument: must be empty.
+        request: size, crop, colour and limit.
 
     Returns:
         uint8 `[n, h, w, c]`, labelled with the digit.
 
     Raises:
-        ImportError: If scikit-learn is missing.
-        ValueError: If `argument` is not empty.
+        ImportError: if scikit-learn is missing.
+        ValueError: if `argument` is not empty.
     """
     collect.refuse_argument("digits", argument)
     with extras.needed("demo"):
         from sklearn.datasets import load_digits
-    # Brightness comes as 0..16.
+    # scikit-learn stores brightness as 0..16.
     data = load_digits()
     pixels = np.rint(data.images * (255 / 16)).astype(np.uint8)[..., None]
     images = ((f"digit {place}", image) for place, image in enumerate(pixels))

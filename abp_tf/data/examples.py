@@ -1,6 +1,6 @@
-"""From arrays to indexed batches: dicts of "signal", "index" and perhaps "mask".
+"""Turn arrays into batches with indices: dicts of "signal", "index" and, if there is one, "mask".
 
-An example's number is given before any shuffling, so its chain and its noise follow it everywhere.
+Examples are numbered before they are shuffled, so that each keeps its own chain and its own noise.
 """
 
 from __future__ import annotations
@@ -15,35 +15,35 @@ import tensorflow as tf
 
 from abp_tf import checks
 
-MOSTLY = 0.95  # share of hidden entries above which a mask may be one of the wrong polarity
+MOSTLY = 0.95  # share of hidden entries above which `examples` warns that the polarity may be wrong
 
 
 class Examples(NamedTuple):
-    """Checked arrays: `signal` float32 `[n, ...]`, `mask` bool or none, `index` int64 or none."""
+    """Checked arrays: `signal` float32 `[n, ...]`, `mask` bool or None, `index` int64 or None."""
 
     signal: np.ndarray
     mask: np.ndarray | None = None
     index: np.ndarray | None = None
 
     def rows(self, start: int, stop: int | None = None) -> Examples:
-        """Cut all three alike."""
+        """Return the rows from `start` to `stop` of all parts."""
         return Examples(*(part if part is None else part[start:stop] for part in self))
 
     def batch(self) -> dict:
-        """Return the parts that are there, by name."""
+        """Return the parts that are not None, by name."""
         return {key: part for key, part in self._asdict().items() if part is not None}
 
     def fingerprint(self) -> int:
-        """Return a cheap checksum of the observed entries of up to 64 examples."""
+        """Return a checksum of the observed entries of up to 64 examples."""
         chosen = np.linspace(0, len(self.signal) - 1, min(len(self.signal), 64)).astype(int)
-        seen = self.signal[chosen]
+        observed = self.signal[chosen]
         if self.mask is not None:
-            seen = np.where(self.mask[chosen], seen, 0)
-        return int(digest(seen.astype(np.float32, copy=False))[:8], 16)
+            observed = np.where(self.mask[chosen], observed, 0)
+        return int(digest(observed.astype(np.float32, copy=False))[:8], 16)
 
 
 def digest(*parts: np.ndarray | bytes | None) -> str:
-    """Return the SHA-256 of the bytes of arrays, one after the other; None is left out."""
+    """Return the SHA-256 of the bytes of arrays, one after the other; None is skipped."""
     found = hashlib.sha256()
     for part in parts:
         if part is not None:
@@ -55,22 +55,22 @@ def examples(x, shape: tuple[int, ...], value_range) -> Examples:
     """Check an array, or a dict of arrays, and return `Examples`.
 
     Args:
-        x: float array `[n, *shape]`, or a dict with "signal" and perhaps "mask" and "index".
-        shape: of one signal.
-        value_range: see `checks.signals`.
+        x: float array `[n, *shape]`, or a dict with "signal" and optionally "mask" and "index".
+        shape: shape of one signal.
+        value_range: lowest and highest value that observed entries may have; None for any.
 
     Raises:
-        ValueError: for all that `checks` refuses, unknown keys, and parts of different length.
+        ValueError: if `checks` refuses a part, a key is unknown, or the lengths of parts differ.
 
     Warns:
-        UserWarning: more than 95 % of all entries are hidden, as by a mask of the wrong polarity.
+        UserWarning: if more than 95 % of all entries are hidden, as by a mask of the wrong polarity.
     """
     if isinstance(x, tuple):
         refuse_labels()
     if hasattr(x, "__next__") or inspect.isgeneratorfunction(x):
         raise ValueError(
             "Expected arrays, a tf.data.Dataset or a keras.utils.PyDataset, received a generator, "
-            "which can be read once only. Use `tf.data.Dataset.from_generator(...).batch(...)`."
+            "which can be read only once. Use `tf.data.Dataset.from_generator(...).batch(...)`."
         )
     parts = dict(x) if isinstance(x, dict) else {"signal": x}
     check_keys(parts)
@@ -80,8 +80,8 @@ def examples(x, shape: tuple[int, ...], value_range) -> Examples:
     signal = checks.signals(parts["signal"], shape, value_range, mask)
     if mask is not None and np.mean(mask) < 1 - MOSTLY:
         warnings.warn(
-            f"Mask: {1 - np.mean(mask):.1%} of all entries are hidden. {checks.POLARITY} If that "
-            "is what you meant, all is well.",
+            f"Mask: {1 - np.mean(mask):.1%} of all entries are hidden. {checks.POLARITY} Check "
+            "the polarity of the mask; if it is right, ignore this warning.",
             stacklevel=4,
         )
     index = parts.get("index")
@@ -90,14 +90,14 @@ def examples(x, shape: tuple[int, ...], value_range) -> Examples:
         if index.shape != (len(signal),) or not np.issubdtype(index.dtype, np.integer):
             raise ValueError(
                 f"Index: expected {len(signal)} integers, one per example, received shape "
-                f"{index.shape} of dtype {index.dtype}. Leave it out to number arrays in order."
+                f"{index.shape} of dtype {index.dtype}. Leave it out to number the examples in order."
             )
         index = index.astype(np.int64)
     return Examples(signal, mask, index)
 
 
 def incomplete(signals, mask, seed, shape: tuple[int, ...], value_range) -> list[np.ndarray]:
-    """Check what `inpaint` takes; return signals, a mask of their shape, and a seed per row."""
+    """Check the arguments of `inpaint`; return signals, a mask of their shape, and a seed per row."""
     if mask is None:
         raise ValueError(f"inpaint expected a mask, received None. {checks.POLARITY}")
     data = examples({"signal": signals, "mask": mask}, shape, value_range)
@@ -114,18 +114,18 @@ def shuffled(
     steps_per_epoch: int | None = None,
     shuffle: bool = True,
 ) -> tf.data.Dataset:
-    """One epoch of training batches; which ones is a function of (seed, iteration) alone.
+    """Return one epoch of training batches, which depend on `seed` and `iteration` only.
 
-    The iteration is read when an iterator is made, so a training that stopped after any batch and
-    was restored goes on with the batch it would have seen.
+    The iteration is read when an iterator is made. A training that was interrupted after any batch
+    and restored therefore continues with the next batch.
 
     Args:
         data: the examples.
-        batch_size: rows in all batches but the last of a pass.
-        seed: of the order.
-        iteration: int64 scalar variable, the number of batches seen so far.
-        steps_per_epoch: batches in an epoch; by default one pass over the examples.
-        shuffle: whether passes are in random order.
+        batch_size: number of rows of a batch; the last one of a pass may have fewer.
+        seed: seed of the random order.
+        iteration: int64 scalar variable, the number of batches used so far.
+        steps_per_epoch: number of batches in an epoch; by default one pass over the examples.
+        shuffle: whether each pass is in a new random order.
 
     Returns:
         A finite dataset of dicts.
@@ -159,25 +159,25 @@ def shuffled(
 
 
 def in_order(data: Examples, batch_size: int) -> tf.data.Dataset:
-    """Batches in the order of the arrays, numbered from 0 where they carry no index."""
+    """Return batches in the order of the arrays, numbered from 0 if the examples have no index."""
     if data.index is None:
         data = data._replace(index=np.arange(len(data.signal)))
     return tf.data.Dataset.from_tensor_slices(data.batch()).batch(batch_size).prefetch(2)
 
 
 def refuse_labels():
-    """Refuse tuples of several parts."""
+    """Raise the error for tuples, such as pairs of signals and labels."""
     raise ValueError(
-        "Expected signals alone, received a tuple of several parts: the model learns without "
-        'labels. Map the data to {"signal": ...}, with "mask" and "index" where there are any.'
+        "Expected only signals, received a tuple of several parts: the model learns without "
+        'labels. Map the data to {"signal": ...}, with "mask" and "index" if there are any.'
     )
 
 
 def check_keys(parts) -> None:
-    """Refuse dicts with other keys than batches have."""
+    """Refuse dicts without the key "signal" or with unknown keys."""
     unknown = set(parts) - {"signal", "mask", "index"}
     if unknown or "signal" not in parts:
         raise ValueError(
-            'Expected a dict with "signal" and perhaps "mask" and "index", received the keys '
+            'Expected a dict with "signal" and optionally "mask" and "index", received the keys '
             f"{sorted(map(str, parts))}."
         )

@@ -10,30 +10,29 @@ import numpy as np
 
 from abp_tf.data import collect, convert
 
-# How many unreadable files the warning names; `skipped` holds all.
+# The number of unreadable files that a warning names; `skipped` holds all of them.
 _NAMED = 5
 
 
 def read(argument: str, request: collect.Request) -> collect.Pixels:
-    """Reads the image files below a folder, in the natural order of their paths.
+    """Read the image files below a folder, in the natural order of their paths.
 
-    Hidden files and folders, files whose extension is not that of an image, and what lies behind
-    links to folders are passed over. A file that cannot be read is skipped, with one warning for
-    all. Where every image lies in one of at least two sub-folders, these are the classes, numbered
-    in their order.
+    Hidden files and folders, files without the extension of an image, and folders reached by links
+    are ignored. Files that cannot be read are skipped; one warning names them. If every image lies in
+    one of at least two sub-folders, the sub-folders are the classes, numbered in their order.
 
     Args:
-        argument: Path of the folder.
-        request: What was asked for; no file beyond its limit is opened.
+        argument: path of the folder.
+        request: size, crop, colour and limit; no file beyond the limit is opened.
 
     Returns:
-        uint8 `[n, h, w, c]`; the paths of images and of skipped files, relative to the folder; and
+        uint8 `[n, h, w, c]`, the paths of images and of skipped files, relative to the folder, and
         labels.
 
     Raises:
-        FileNotFoundError: If there is no such folder, or no image in it.
-        NotADirectoryError: If the path is a file.
-        ValueError: If no image can be read, or sizes differ and none was asked for.
+        FileNotFoundError: if there is no such folder, or no image in it.
+        NotADirectoryError: if the path is a file.
+        ValueError: if no image can be read, or sizes differ and the request has no size.
     """
     if not argument:
         raise ValueError("Expected a path, as in 'folder:photos', received 'folder:'.")
@@ -52,7 +51,7 @@ def read(argument: str, request: collect.Request) -> collect.Pixels:
         )
     pixels, skipped = _stacked(folder, names, request, f" in {str(folder)!r}")
     if skipped:
-        # Attributed to whoever called `load`.
+        # Attributed to the caller of `load`.
         warnings.warn(warning("image", skipped, f" in {str(folder)!r}"), stacklevel=3)
     read = tuple(name for name in names if name not in skipped)[: len(pixels)]
     return collect.Pixels(
@@ -63,18 +62,18 @@ def read(argument: str, request: collect.Request) -> collect.Pixels:
 def read_named(
     paths: Sequence[str | os.PathLike], request: collect.Request
 ) -> tuple[list[str], np.ndarray]:
-    """Reads image files, and those below folders as `read` does, and tells which is which.
+    """Read image files, and those below folders as `read` does, and return them with their names.
 
     Args:
-        paths: Files and folders.
-        request: What was asked for, without a limit.
+        paths: paths of files and folders.
+        request: size, crop and colour, without a limit.
 
     Returns:
         The names of the images, relative to their folders; uint8 `[n, h, w, c]`.
 
     Raises:
-        FileNotFoundError: If there is no such file or folder, or no image in a folder.
-        ValueError: If no image can be read, or sizes differ and none was asked for.
+        FileNotFoundError: if there is no such file or folder, or no image in a folder.
+        ValueError: if no image can be read, or sizes differ and the request has no size.
     """
     named: dict[str, str] = {}
     for path in map(Path, paths):
@@ -114,11 +113,11 @@ def _image_names(folder: Path) -> list[str]:
 
 
 def names_below(folder: Path, extensions: Container[str]) -> list[str]:
-    """Lists the files below a folder that have one of the extensions, in natural order.
+    """List the files below a folder that have one of the extensions, in natural order.
 
     Args:
-        folder: That exists.
-        extensions: In lower case, with the dot.
+        folder: an existing folder.
+        extensions: extensions of the files, in lower case, with the dot.
 
     Returns:
         Paths relative to the folder; hidden ones are left out.
@@ -133,7 +132,10 @@ def names_below(folder: Path, extensions: Container[str]) -> list[str]:
 
 
 def _labels(names: list[str], read: Sequence[str]) -> np.ndarray | None:
-    """Numbers the sub-folders; also of images beyond the limit, which must not change the numbers."""
+    """Return the numbers of the sub-folders of the images that were read; None if there are no classes.
+
+    Sub-folders of images beyond the limit count too, so that the limit does not change the numbers.
+    """
     if not all("/" in name for name in names):
         return None
     classes = sorted({name.split("/")[0] for name in names}, key=_natural)
@@ -144,13 +146,13 @@ def _labels(names: list[str], read: Sequence[str]) -> np.ndarray | None:
 
 
 def _natural(name: str) -> tuple:
-    """Sorts folder by folder and numbers by value: 2.png before 10.png."""
-    # Splitting at a group puts the numbers at odd places, so text never meets a number.
+    """Return a key that sorts folder by folder, and numbers by value: 2.png before 10.png."""
+    # Splitting at a group puts the numbers at odd positions: text is never compared with a number.
     parts = [
         tuple(int(piece) if place % 2 else piece for place, piece in enumerate(pieces))
         for pieces in (re.split("([0-9]+)", part) for part in name.split("/"))
     ]
-    # The name itself decides between 1.png and 01.png.
+    # The name itself orders 1.png and 01.png.
     return (parts, name)
 
 
@@ -163,7 +165,7 @@ def _readable(
         try:
             with Image.open(folder / name) as image:
                 pixels = convert.from_pil(image)
-        # A damaged file makes Pillow's readers raise nearly anything, struct.error included.
+        # Pillow raises errors of many types for damaged files, struct.error included.
         except Exception as error:
             skipped[name] = f"{type(error).__name__}: {error}"
             continue
@@ -171,13 +173,13 @@ def _readable(
 
 
 def warning(kind: str, skipped: dict[str, str], where: str) -> str:
-    """Says which files of a kind were skipped, and why."""
+    """Return a warning that names the skipped files of a kind, with the reasons."""
     return (
         f"Skipped {len(skipped)} of the {kind} files{where}, which cannot be read: {listed(skipped)}."
     )
 
 
 def listed(skipped: dict[str, str]) -> str:
-    """Lists the first of the files that were skipped."""
+    """Return the first of the skipped files, with the reasons, as text."""
     first = "; ".join(f"{name} ({why})" for name, why in list(skipped.items())[:_NAMED])
     return first + (f"; and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else "")

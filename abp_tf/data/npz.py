@@ -1,4 +1,4 @@
-"""Arrays of images in a NumPy .npz file."""
+"""Arrays in NumPy .npz files."""
 
 import warnings
 import zipfile
@@ -12,29 +12,30 @@ import numpy as np
 from abp_tf import checks
 from abp_tf.data import collect
 
-# Name of the array beside the images that holds their labels.
+# Name of the array that holds the labels of the images.
 _LABELS = "labels"
 
 
 def read(argument: str, request: collect.Request) -> collect.Pixels:
-    """Reads one array of images `[n, h, w]` or `[n, h, w, c]`, with one or three channels.
+    """Read one array of images `[n, h, w]` or `[n, h, w, c]`, with one or three channels.
 
-    Their labels are the array of the name `labels`, if the file holds one.
+    The array `labels` of the file, if there is one, holds their labels.
 
     Args:
-        argument: `PATH`, or `PATH:KEY` where the file holds several arrays of images.
-        request: What was asked for.
+        argument: `PATH`, or `PATH:KEY` if the file holds several arrays of images.
+        request: size, crop, colour and limit.
 
     Returns:
         uint8 as stored, or float32 in [-1, 1]; `[n, h, w, c]`; with labels if there are any.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is no .npz, the array to take is not clear, or its shape, dtype or
-            range are not those of images; or labels are not one integer for each image.
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is no .npz, it holds no or several arrays of images and no KEY selects
+            one, the array has another shape, dtype or range than images, or labels are not one integer
+            for each image.
     """
     form = "images [n, h, w] or [n, h, w, c] with 1 or 3 channels"
-    hint = " One image alone is saved as image[None]."
+    hint = " Save a single image as image[None]."
     array, name, beside = stored(argument, _is_images, form, hint, [_LABELS])
     labels = None
     if _LABELS in beside:
@@ -47,7 +48,7 @@ def read(argument: str, request: collect.Request) -> collect.Pixels:
 
 
 class Stored(NamedTuple):
-    """An array of a file, what to call it in messages, and others that stand beside it."""
+    """An array of a file, its name for messages, and other arrays of the same file."""
 
     array: np.ndarray
     name: str
@@ -61,18 +62,18 @@ def stored(
     hint: str = "",
     beside: Sequence[str] = (),
 ) -> Stored:
-    """Takes one array of a file: the one that is named, or the only one that fits.
+    """Read one array of a file: array KEY, or the only one that fits.
 
     Args:
-        argument: `PATH`, or `PATH:KEY` where the file holds several arrays that fit.
-        fits: Whether an array can be meant.
-        form: Of such arrays, in words.
-        hint: For who named one that does not fit.
-        beside: Names of arrays to read too, where they are there.
+        argument: `PATH`, or `PATH:KEY` if the file holds several arrays that fit.
+        fits: function that returns whether an array has the expected form.
+        form: the expected form in words, for messages.
+        hint: end of the message for an array KEY that does not fit.
+        beside: names of other arrays to read too, if the file holds them.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is no .npz, or the array to take is not clear or does not fit.
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is no .npz, or no array, or several, fit.
     """
     path, key = split(argument)
     if not path.is_file():
@@ -98,7 +99,7 @@ def stored(
 
 
 def split(argument: str) -> tuple[Path, str | None]:
-    """Tells PATH:KEY from a path that holds a colon itself."""
+    """Return PATH and KEY of `PATH:KEY`, and None for KEY if there is none; PATH may hold colons."""
     if not argument:
         raise ValueError("Expected a path, as in 'npz:images.npz', received 'npz:'.")
     whole = Path(argument).expanduser()
@@ -109,15 +110,20 @@ def split(argument: str) -> tuple[Path, str | None]:
 
 
 def is_npz(argument: str) -> bool:
-    """Tells PATH and PATH:KEY of .npz files from other paths."""
+    """Return whether text is PATH or PATH:KEY of an .npz file."""
     return split(argument)[0].suffix.lower() == ".npz"
 
 
 def _is_images(array: np.ndarray) -> bool:
-    if array.ndim not in (3, 4) or 0 in array.shape:
+    return is_pixels(array, (3, 4))
+
+
+def is_pixels(array: np.ndarray, ranks: Sequence[int]) -> bool:
+    """Return whether an array has one of the ranks, and from 4 axes on 1 or 3 channels last."""
+    if array.ndim not in ranks or 0 in array.shape:
         return False
-    # Without an axis of channels, so small a last axis means one colour image and not n grey ones.
-    return (array.shape[-1] in (1, 3)) if array.ndim == 4 else (array.shape[-1] > 4)
+    # With fewer axes there are no channels: a last axis of up to 4 means one colour image.
+    return array.shape[-1] in (1, 3) if array.ndim >= 4 else array.shape[-1] > 4
 
 
 def _chosen(
@@ -145,7 +151,7 @@ def _chosen(
     listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "nothing"
     raise ValueError(
         f"Expected exactly one array of {form} in {str(path)!r}, found {len(found)}; it holds "
-        f"{listed}. If one is meant, name it with npz:PATH:KEY."
+        f"{listed}. Select one with npz:PATH:KEY."
     )
 
 
@@ -164,9 +170,18 @@ def _beside(archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
 
 
 def checked(array: np.ndarray, name: str, missing: bool = False) -> np.ndarray:
-    """Passes 8-bit values and floats in [-1, 1], NaN too where values may be missing.
+    """Return an array of 8-bit values as it is, and of floats in [-1, 1] as float32.
 
-    For others it says how to scale them.
+    Args:
+        array: the values, of any shape.
+        name: name of the array for messages.
+        missing: whether NaN is allowed.
+
+    Raises:
+        ValueError: for other types or values; the message gives the scaling.
+
+    Warns:
+        UserWarning: if floats lie in [0, 1], as of images that are not scaled to [-1, 1].
     """
     if array.dtype == np.uint8:
         return array
@@ -181,8 +196,8 @@ def checked(array: np.ndarray, name: str, missing: bool = False) -> np.ndarray:
     values = array[~np.isnan(array)] if missing else array
     if not np.isfinite(values).all() or not values.size:
         raise ValueError(
-            f"Expected finite values, received NaN or infinity in {name}. A mask of what is observed "
-            "makes NaN possible in all other entries."
+            f"Expected finite values, received NaN or infinity in {name}. NaN is allowed only in "
+            "entries that a stored mask hides."
         )
     low, high = float(values.min()), float(values.max())
     if low < -1 or high > 1:
@@ -194,7 +209,7 @@ def checked(array: np.ndarray, name: str, missing: bool = False) -> np.ndarray:
             f"Scale them with {scaling} before saving."
         )
     if low >= 0 and high > 0:
-        # Inside the range, and yet hardly ever meant: the black of such images becomes mid-grey.
+        # In the range, but rarely intended: black would become mid-grey.
         warnings.warn(
             f"The values of {name} lie in [0, 1]. If 0 is black, scale them with 2 * x - 1 before "
             "saving.",

@@ -1,4 +1,4 @@
-"""Sounds by name: `load_sound`."""
+"""Load sounds by the name of their source: `load_sound`."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from abp_tf.data import clips, collect, npz
 SOUND_SOURCES_HELP: dict[str, str] = {
     "wav": "wav:PATH: a sound file (wav, flac, ogg, mp3), or a folder of them",
     "npz": "npz:PATH[:KEY]: an array of sounds [n, samples] in a NumPy file, integers or floats in "
-    "[-1, 1]; beside it perhaps `rate`",
+    "[-1, 1]; an array `rate` is optional",
 }
 
 _EXTENSIONS = frozenset((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au"))
@@ -28,35 +28,36 @@ def load_sound(
     test_share: float = 0.1,
     missing: bool = False,
 ) -> collect.Signals:
-    """Loads sounds by name as float32 `[n, length, 1]` in [-1, 1], split for training and testing.
+    """Load sounds by name as float32 `[n, length, 1]` in [-1, 1], split for training and testing.
 
-    Channels are mixed to one, sounds of another rate are resampled (soxr, high quality), and long
-    ones cut into windows, the last of which are the test set. Windows that overlap, with a `hop`
-    below `length`, share samples with those of the test set.
+    Channels are averaged to one. Sounds of another rate are resampled (soxr, high quality). Recordings
+    are cut into windows, the last of which are the test set. Windows that overlap, with a `hop` below
+    `length`, share samples with windows of the test set.
 
     Args:
         spec: "wav:PATH", of a file or a folder, or "npz:PATH[:KEY]".
-        length: Samples of a window, after resampling; None takes every recording whole, which must
-            then be of one length.
-        hop: Samples from the start of a window to that of the next; `length` by default.
-        rate: Samples per second wanted; None keeps what all recordings have.
-        peak: Largest absolute value, in (0, 1], that each recording is scaled to; None keeps it.
-            Samples that are missing do not count.
-        item: Number of the one recording to take, of an array of several.
-        limit: Number of windows; None for all.
-        test_share: Share in [0, 1) of the windows to keep for testing, rounded to whole ones.
-        missing: Whether recordings may hold NaN, where masks will tell what is observed; such a
-            recording cannot be resampled.
+        length: number of samples of a window, after resampling; None takes every recording whole, and
+            all must then have the same length.
+        hop: number of samples from the start of a window to the start of the next; `length` by
+            default.
+        rate: samples per second to resample to; None keeps the rate of the recordings.
+        peak: largest absolute value, in (0, 1], that each recording is scaled to; None keeps the
+            scale. Missing samples do not count.
+        item: number of the one recording to use, of an array of several; None for all.
+        limit: largest number of windows; None for all.
+        test_share: share in [0, 1) of the windows to keep for testing, rounded to whole windows.
+        missing: whether recordings may hold NaN in samples that a mask hides. Such a recording cannot
+            be resampled.
 
     Returns:
-        The sounds, with their rate and the files that were skipped: those that cannot be read, are
-        silent, or too short.
+        The sounds, with their rate, and the names of the skipped files: those that cannot be read,
+        are silent, or are too short.
 
     Raises:
-        ImportError: If soundfile or soxr is missing.
-        OSError: If files are missing.
-        ValueError: If an argument is out of range, the source is unknown, or it holds no usable
-            sound; the message names file and remedy.
+        ImportError: if soundfile or soxr is missing.
+        OSError: if files are missing.
+        ValueError: if an argument is out of range, the source is unknown, or it holds no usable
+            sound; the message names the file and a remedy.
 
     Example:
         >>> sounds = load_sound("wav:rain.wav", length=60_000, rate=11025)  # doctest: +SKIP
@@ -78,14 +79,14 @@ def load_sound(
 
 def _from_files(argument: str, rate, peak, item, missing):
     if item is not None:
-        raise ValueError(f"Expected item for an array of sounds alone, received item={item}.")
+        raise ValueError(f"Expected item only for an array of sounds, received item={item}.")
     with extras.needed("media"):
         import soundfile
 
     def read(path: Path) -> clips.Recording:
         try:
             values, own = soundfile.read(path, dtype="float32", always_2d=True)
-        # A TypeError is about files of bare numbers, whose format no header tells.
+        # soundfile raises TypeError for files of bare numbers without a header.
         except (soundfile.SoundFileError, TypeError) as error:
             raise ValueError(
                 f"{str(path)!r} cannot be read as a sound: {error} Save it as WAV or FLAC."
@@ -115,7 +116,7 @@ def _is_sounds(array: np.ndarray) -> bool:
 
 
 def _scaled(values: np.ndarray, name: str) -> np.ndarray:
-    """Brings integers of 8, 16 and 32 bits to [-1, 1), as sound files do; leaves floats."""
+    """Scale integers of 8, 16 and 32 bits to [-1, 1), as sound files do; return floats unscaled."""
     if np.issubdtype(values.dtype, np.floating):
         return values.astype(np.float32)
     if values.dtype == np.uint8:
@@ -129,20 +130,20 @@ def _scaled(values: np.ndarray, name: str) -> np.ndarray:
 
 
 def _usable(name: str, values: np.ndarray, own, rate, peak, missing: bool) -> clips.Recording:
-    """Looks at a mono recording, scales and resamples it."""
+    """Check a mono recording, then scale and resample it."""
     if not len(values):
-        raise ValueError(f"{name!r} is empty: it holds no samples. Leave it out, or record it anew.")
+        raise ValueError(f"{name!r} is empty: it holds no samples. Leave it out, or record it again.")
     observed = values[~np.isnan(values)] if missing else values
     if not np.isfinite(observed).all() or not observed.size:
         raise ValueError(
             f"{name!r} holds NaN or infinity. Cut the damaged part out, or set it to NaN and give a "
-            f"mask of what is observed (missing=True). {checks.POLARITY}"
+            f"mask that hides it (missing=True). {checks.POLARITY}"
         )
     largest = float(np.abs(observed).max())
     if largest == 0:
         raise ValueError(
-            f"{name!r} is silent: all samples are 0, of all channels together. Leave it out, or give "
-            "one channel alone if the channels cancel."
+            f"{name!r} is silent: the mean of its channels is 0. Leave it out, or, if the channels "
+            "cancel, give one of them."
         )
     if peak is not None:
         values = values * np.float32(peak / largest)
@@ -165,6 +166,6 @@ def _usable(name: str, values: np.ndarray, own, rate, peak, missing: bool) -> cl
             )
         with extras.needed("media"):
             import soxr
-        # Where loud sounds were cut off, resampling restores a little of what was above.
+        # Resampling may overshoot where loud sounds were clipped.
         values, own = np.clip(soxr.resample(values, own, rate), -1, 1), rate
     return clips.Recording(name, values.astype(np.float32, copy=False), own)

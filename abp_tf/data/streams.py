@@ -1,4 +1,4 @@
-"""From datasets of a user's own to the batches that `pipeline` makes of arrays."""
+"""Check datasets of the user, and turn them into batches like those of `abp_tf.data.examples`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ENUMERATE = (
 
 
 def is_stream(x) -> bool:
-    """Whether data have batches of their own: a `tf.data.Dataset` or a `keras.utils.PyDataset`."""
+    """Return whether data are a `tf.data.Dataset` or a `keras.utils.PyDataset`."""
     return isinstance(x, tf.data.Dataset | keras.utils.PyDataset)
 
 
@@ -25,10 +25,10 @@ def as_dataset(x, shuffle: bool = False, seed: int = 0, iteration=None) -> tf.da
 
     Args:
         x: a `tf.data.Dataset`, returned as it is; or a `keras.utils.PyDataset`, whose items are
-            batches of signals, or dicts of arrays "signal" and perhaps "mask" and "index".
-        shuffle: whether the batches of a `PyDataset` come in a new random order each epoch.
-        seed: of the order.
-        iteration: int64 variable, the number of batches seen so far, of which the order is a function.
+            batches of signals, or dicts of arrays "signal" and optionally "mask" and "index".
+        shuffle: whether the batches of a `PyDataset` are in a new random order each epoch.
+        seed: seed of the random order.
+        iteration: int64 variable, the number of batches used so far; it selects the order.
     """
     if isinstance(x, tf.data.Dataset):
         return x
@@ -64,17 +64,20 @@ def stream(
     rows: int | None = None,
     number: bool = False,
 ) -> tf.data.Dataset:
-    """Check a user's batched dataset and bring its batches to the form of `pipeline.in_order`.
+    """Check a user's batched dataset and bring its batches to the form of `examples.in_order`.
 
     Args:
-        dataset: batches of signals, or of dicts with "signal" and perhaps "mask" and "index".
-        shape: of one signal.
-        value_range: see `checks.signals`.
-        rows: number of rows in the latent table, which every index must be below.
-        number: give numbers to batches that have none, in the order they come.
+        dataset: batches of signals, or of dicts with "signal" and optionally "mask" and "index".
+        shape: shape of one signal.
+        value_range: lowest and highest value that observed entries may have; None for any.
+        rows: number of rows in the latent table; every index must be smaller. None for no limit.
+        number: whether to number the examples in order if they have no index.
+
+    Returns:
+        A dataset of dicts that raises `InvalidArgumentError` when it reaches values out of range.
 
     Raises:
-        ValueError: for elements of another form, now; for bad values, when they come.
+        ValueError: if the elements have another form.
     """
     spec = dataset.element_spec
     if isinstance(spec, tuple):
@@ -97,14 +100,14 @@ def stream(
 
 
 def has_masks(dataset: tf.data.Dataset) -> bool:
-    """Whether the elements of a user's dataset come with masks."""
+    """Return whether the elements of a dataset hold masks."""
     spec = dataset.element_spec
     spec = spec[0] if isinstance(spec, tuple) and len(spec) == 1 else spec
     return isinstance(spec, dict) and "mask" in spec
 
 
 def count_examples(dataset: tf.data.Dataset) -> int | None:
-    """Return the number of examples in a batched dataset if it is known without reading it."""
+    """Return the number of examples in a batched dataset; None if it must be read to count them."""
     count = int(dataset.unbatch().cardinality())
     return count if count >= 0 else None
 
@@ -151,9 +154,9 @@ def _check_spec(spec: dict, shape, value_range) -> None:
 
 
 def _checked(batch: dict, rank: int, value_range, rows: int | None) -> dict:
-    """Look at the values of one batch as they pass."""
+    """Return a batch of float32, bool and int64, with tests of its values that run when it is read."""
     batch = {**batch, "signal": tf.cast(batch["signal"], tf.float32)}
-    seen = batch["signal"]
+    observed = batch["signal"]
     tests = []
     if "mask" in batch:
         mask = batch["mask"]
@@ -166,8 +169,8 @@ def _checked(batch: dict, rank: int, value_range, rows: int | None) -> dict:
         anything = tf.reduce_all(tf.reduce_any(mask, axis=list(range(1, rank + 1))))
         tests.append(_require(anything, f"Mask: an example has nothing observed. {checks.POLARITY}"))
         batch["mask"] = mask
-        seen = tf.where(mask, seen, tf.zeros_like(seen))
-    finite = tf.reduce_all(tf.math.is_finite(seen))
+        observed = tf.where(mask, observed, tf.zeros_like(observed))
+    finite = tf.reduce_all(tf.math.is_finite(observed))
     tests.append(
         _require(
             finite,
@@ -176,7 +179,7 @@ def _checked(batch: dict, rank: int, value_range, rows: int | None) -> dict:
     )
     if value_range is not None:
         low, high = value_range
-        inside = tf.reduce_all((seen >= low) & (seen <= high))
+        inside = tf.reduce_all((observed >= low) & (observed <= high))
         text = f"Signals: values outside [{low:g}, {high:g}]. {checks.SCALING}"
         tests.append(_require(inside, text))
     if "index" in batch:
@@ -185,7 +188,7 @@ def _checked(batch: dict, rank: int, value_range, rows: int | None) -> dict:
         if rows is not None:
             text = (
                 f"Index: a number outside 0 to {rows - 1}, the rows of the chains. {ENUMERATE} If "
-                "batches drop a remainder, say how many examples there are: Generator(examples=N)."
+                "batches drop a remainder, give the number of examples: Generator(examples=N)."
             )
             tests.append(_require(tf.reduce_all((index >= 0) & (index < rows)), text))
             single = tf.size(tf.unique(index)[0]) == tf.size(index)
@@ -196,5 +199,5 @@ def _checked(batch: dict, rank: int, value_range, rows: int | None) -> dict:
 
 
 def _require(condition: tf.Tensor, text: str) -> tf.Operation:
-    """Assert in a dataset; `abp_tf.models.batches.readable_errors` finds the text again."""
+    """Return an assertion in a dataset; `abp_tf.models.batches.readable_errors` extracts its text."""
     return tf.debugging.Assert(condition, [f"<<{text}>>"])

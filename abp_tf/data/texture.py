@@ -1,4 +1,4 @@
-"""Textures by name: `load_texture`."""
+"""Load textures by the name of their source: `load_texture`."""
 
 from functools import partial
 from pathlib import Path
@@ -9,7 +9,7 @@ from abp_tf import checks, extras
 from abp_tf.data import clips, collect, convert, npz
 
 TEXTURE_SOURCES_HELP: dict[str, str] = {
-    "brick": "brick: a wall, of scikit-image, grey, 512x512",
+    "brick": "brick: a brick wall, of scikit-image, grey, 512x512",
     "grass": "grass: of scikit-image, grey, 512x512",
     "gravel": "gravel: of scikit-image, grey, 512x512",
     "texture": "texture:PATH: one photograph",
@@ -28,31 +28,30 @@ def load_texture(
     seed: int = 0,
     missing: bool = False,
 ) -> collect.Signals:
-    """Loads a texture by name as float32 `[n, h, w, c]` in [-1, 1]: whole, or random crops of it.
+    """Load a texture by name as float32 `[n, h, w, c]` in [-1, 1]: whole, or random crops of it.
 
     A texture is learned from one photograph, so there is no test set.
 
     Args:
         spec: "brick", "grass", "gravel", "texture:PATH" or "npz:PATH[:KEY]".
-        size: Side of a square or (height, width) in pixels that the photograph is brought to, its
-            centre cut out where the aspect ratio changes; None keeps what it has. It sets the
-            scale of the texture.
-        crop: Side of a square or (height, width) of the crops; None takes the photograph whole.
-        count: Number of crops; of several photographs in turn.
+        size: side of a square or (height, width) in pixels to resize the photograph to, its centre cut
+            out if the aspect ratio changes; None keeps its size. It sets the scale of the texture.
+        crop: side of a square or (height, width) of the crops; None takes the photograph whole.
+        count: number of crops; several photographs are used in turn.
         grey: True turns colour into grey (ITU-R 601), False repeats grey in three channels, None
-            keeps what there is.
-        item: Number of the one photograph to take, of an array of several.
-        seed: Of the places of the crops.
-        missing: Whether arrays of floats may hold NaN, where masks will tell what is observed.
+            keeps grey or colour.
+        item: number of the one photograph to use, of an array of several; None for all.
+        seed: seed of the random positions of the crops.
+        missing: whether arrays of floats may hold NaN in entries that a mask hides.
 
     Returns:
         The texture as `train`; `test` has no examples.
 
     Raises:
-        ImportError: If the source needs a package that is missing.
-        OSError: If files are missing.
-        ValueError: If an argument is out of range, the source is unknown, the file is no image, or
-            smaller than a crop.
+        ImportError: if a package that the source needs is missing.
+        OSError: if files are missing.
+        ValueError: if an argument is out of range, the source is unknown, the file is no image, or
+            the photograph is smaller than a crop.
 
     Example:
         >>> load_texture("brick", size=112, crop=64, count=10).train.shape
@@ -81,7 +80,7 @@ def _crops(photos: np.ndarray, sides: tuple[int, int], count: int, seed: int) ->
             f"Expected a photograph of at least {sides[0]}x{sides[1]} pixels, as large as a crop, "
             f"received {photos.shape[1]}x{photos.shape[2]}. Lower crop, or raise size."
         )
-    # NumPy keeps the stream of RandomState for good; that of its newer generators may change.
+    # NumPy guarantees the stream of RandomState; that of its newer generators may change.
     random = np.random.RandomState(seed)
     places = np.stack([random.randint(side + 1, size=count) for side in spare], axis=1)
     return np.stack(
@@ -112,7 +111,7 @@ def _from_file(argument: str, item: int | None, missing: bool) -> list[np.ndarra
     try:
         with Image.open(path) as image:
             return [convert.from_pil(image)]
-    # A damaged file makes Pillow's readers raise nearly anything, struct.error included.
+    # Pillow raises errors of many types for damaged files, struct.error included.
     except Exception as error:
         raise ValueError(
             f"{str(path)!r} cannot be read as an image: {error}. Save it as PNG or JPEG."
@@ -129,11 +128,9 @@ def _from_npz(argument: str, item: int | None, missing: bool) -> list[np.ndarray
 
 
 def _is_photos(array: np.ndarray) -> bool:
-    if array.ndim not in (2, 3, 4) or 0 in array.shape or array.dtype.kind not in "uf":
-        return False
-    return (array.shape[-1] in (1, 3)) if array.ndim == 4 else (array.shape[-1] > 4)
+    return array.dtype.kind in "uf" and npz.is_pixels(array, (2, 3, 4))
 
 
 def _refuse_item(item: int | None) -> None:
     if item is not None:
-        raise ValueError(f"Expected item for an array of photographs alone, received item={item}.")
+        raise ValueError(f"Expected item only for an array of photographs, received item={item}.")

@@ -8,25 +8,27 @@ import numpy as np
 from abp_tf import checks, extras
 from abp_tf.data import collect, convert
 
-# Name of the feature that tells an image's class.
+# Name of the feature that holds the class of an image.
 _LABEL = "label"
 
 
 def read(argument: str, request: collect.Request) -> collect.Pixels:
-    """Reads an image data set of TensorFlow Datasets, which is prepared first where it is not.
+    """Read an image data set of TensorFlow Datasets, and prepare it first if necessary.
 
     Args:
-        argument: Name as TensorFlow Datasets spells it, `lsun/bedroom` or `mnist:3.0.1` included.
-        request: What was asked for; its limit holds for each split, in the order of storage.
+        argument: name as TensorFlow Datasets writes it, with a configuration or a version if there is
+            one: `mnist`, `lsun/bedroom`, `mnist:3.0.1`.
+        request: size, crop, colour and limit; the limit applies to each split, in the order of
+            storage.
 
     Returns:
-        uint8 `[n, h, w, c]`; with a test set where the data set has a split "test", and with
-        labels where it has an integer feature "label".
+        uint8 `[n, h, w, c]`; with a test set if the data set has a split "test", and with labels if
+        it has an integer feature "label".
 
     Raises:
-        ImportError: If preparing the data set needs a package that is missing.
-        OSError: If the data are not there and cannot be fetched.
-        ValueError: If there is no such data set, or it has no image.
+        ImportError: if preparing the data set needs a package that is missing.
+        OSError: if the data are not prepared and cannot be downloaded.
+        ValueError: if there is no such data set, or it has no image.
     """
     with extras.needed("datasets"):
         import tensorflow_datasets
@@ -85,9 +87,9 @@ def _image_key(name: str, features: Any) -> str:
 def _has_labels(features: Any) -> bool:
     from tensorflow_datasets import features as kinds
 
-    label = features[_LABEL] if _LABEL in features else None  # which has no get()
+    label = features[_LABEL] if _LABEL in features else None  # FeaturesDict has no get()
     return (
-        isinstance(label, kinds.Tensor)  # a ClassLabel and a Scalar are such
+        isinstance(label, kinds.Tensor)  # ClassLabel and Scalar are subclasses
         and label.shape == ()
         and np.issubdtype(label.np_dtype, np.integer)
     )
@@ -98,10 +100,10 @@ def _prepare(name: str, builder: Any) -> None:
         builder.download_and_prepare()
     except ImportError as error:
         raise _missing_package(name, error) from error
-    # Downloads, archives and the data set's own code fail in their own ways each.
+    # Downloads, archives and the code of data sets raise errors of many types.
     except Exception as error:
         raise OSError(
-            f"The data of {name!r} are not in {str(builder.data_path)!r} and could not be fetched "
+            f"The data of {name!r} are not in {str(builder.data_path)!r} and could not be downloaded "
             f"({type(error).__name__}: {error}). Check the network, or give the folder they were "
             "prepared in as data_dir."
         ) from error
@@ -116,7 +118,7 @@ def _missing_package(name: str, error: ImportError) -> ImportError:
 
 
 def _splits(name: str, splits: list[str]) -> tuple[str, str | None]:
-    """Names the splits for training and for testing, if there is one."""
+    """Return the names of the splits for training and for testing, None if there is no test split."""
     if not splits or "train" in splits:
         return "train", "test" if "test" in splits else None
     if len(splits) == 1:
@@ -134,13 +136,13 @@ def _read_split(
     try:
         dataset = builder.as_dataset(
             split=split,
-            # Nothing else is decoded.
+            # Decode only these features.
             decoders=tensorflow_datasets.decode.PartialDecoding(dict.fromkeys(wanted, True)),
-            # One file after the other, which is the order of storage and opens no file too early;
-            # read once, so nothing to cache.
+            # One file after another keeps the order of storage and opens no file too early. The
+            # data are read once, so there is nothing to cache.
             read_config=tensorflow_datasets.ReadConfig(interleave_cycle_length=1, try_autocache=False),
         )
-    # What TensorFlow Datasets raises where there are no data.
+    # TensorFlow Datasets raises this if the data are missing.
     except AssertionError as error:
         raise FileNotFoundError(
             f"The data of {name!r} are not in {str(builder.data_path)!r}: {error}"

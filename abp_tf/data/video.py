@@ -1,4 +1,4 @@
-"""Clips of video by name: `load_video`."""
+"""Load clips of video by the name of their source: `load_video`."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,14 +11,14 @@ from abp_tf.data import clips, collect, convert, npz
 VIDEO_SOURCES_HELP: dict[str, str] = {
     "video": "video:PATH: a video file or GIF, or a folder of them",
     "npz": "npz:PATH[:KEY]: an array of frames [t, h, w, c] or [n, t, h, w, c], uint8 or "
-    "floats in [-1, 1]; beside it perhaps `fps`",
+    "floats in [-1, 1]; an array `fps` is optional",
 }
 
 _EXTENSIONS = frozenset(
     (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".gif")
 )
 
-# Seconds by which rounded times of frames may be off.
+# Largest error, in seconds, of the rounded times of frames.
 _EPSILON = 1e-4
 
 
@@ -36,36 +36,36 @@ def load_video(
     test_share: float = 0.1,
     missing: bool = False,
 ) -> collect.Signals:
-    """Loads clips by name as float32 `[n, length, h, w, c]` in [-1, 1], split for training and testing.
+    """Load clips by name as float32 `[n, length, h, w, c]` in [-1, 1], split for training and testing.
 
     Long recordings are cut into clips of `length` frames, the last of which are the test set. Clips
-    that overlap, with a `hop` below `length`, share frames with those of the test set.
+    that overlap, with a `hop` below `length`, share frames with clips of the test set.
 
     Args:
         spec: "video:PATH", of a file or a folder, or "npz:PATH[:KEY]".
-        length: Frames of a clip; None takes every recording whole, which must then be of one length.
-        hop: Frames from the start of a clip to that of the next; `length` by default.
-        size: Side of a square or (height, width) in pixels; None keeps what there is.
-        crop: Whether to cut out the centre where the aspect ratio changes; else frames are
-            stretched.
+        length: number of frames of a clip; None takes every recording whole, and all must then have
+            the same length.
+        hop: number of frames from the start of a clip to the start of the next; `length` by default.
+        size: side of a square or (height, width) in pixels; None keeps the size.
+        crop: whether to cut out the centre if the aspect ratio changes; else frames are stretched.
         grey: True turns colour into grey (ITU-R 601), False repeats grey in three channels, None
-            keeps what there is; video files are colour.
-        fps: Frames per second wanted, of which some are left out or repeated; None keeps what all
-            recordings have.
-        item: Number of the one recording to take, of an array of several.
-        limit: Number of clips; None for all. No more frames are read than they need.
-        test_share: Share in [0, 1) of the clips to keep for testing, rounded to whole ones.
-        missing: Whether arrays of floats may hold NaN, where masks will tell what is observed.
+            keeps grey or colour; video files are in colour.
+        fps: frames per second of the clips, reached by leaving frames out or repeating them; None
+            keeps the rate of the recordings.
+        item: number of the one recording to use, of an array of several; None for all.
+        limit: largest number of clips; None for all. Only the frames of these clips are read.
+        test_share: share in [0, 1) of the clips to keep for testing, rounded to whole clips.
+        missing: whether arrays of floats may hold NaN in entries that a mask hides.
 
     Returns:
-        The clips, with their rate in frames per second and the files that were skipped: those that
-        cannot be read, hold no frames, or too few.
+        The clips, with their rate in frames per second, and the names of the skipped files: those
+        that cannot be read, hold no frames, or hold too few.
 
     Raises:
-        ImportError: If av is missing.
-        OSError: If files are missing.
-        ValueError: If an argument is out of range, the source is unknown, it holds no usable clip,
-            or frames are of several sizes and `size` is None.
+        ImportError: if av is missing.
+        OSError: if files are missing.
+        ValueError: if an argument is out of range, the source is unknown, it holds no usable clip,
+            or the sizes of frames differ and `size` is None.
 
     Example:
         >>> clips = load_video("video:fire.mp4", length=32, size=64)  # doctest: +SKIP
@@ -88,7 +88,7 @@ def load_video(
 
 def _from_files(argument: str, request: collect.Request, fps, item, needed):
     if item is not None:
-        raise ValueError(f"Expected item for an array of clips alone, received item={item}.")
+        raise ValueError(f"Expected item only for an array of clips, received item={item}.")
     with extras.needed("media"):
         import av
 
@@ -131,7 +131,7 @@ def _from_npz(argument: str, request: collect.Request, fps, item, needed):
 def _recording(
     name: str, frames: Iterable[tuple[float | None, np.ndarray]], rate, fps, request, needed
 ) -> clips.Recording:
-    """Stacks frames that come with their times in seconds, if these are known, at the rate wanted."""
+    """Stack frames, given with their times in seconds or None, at the rate `fps` if there is one."""
     if fps is not None and fps != rate:
         if rate is None:
             raise ValueError(
@@ -144,13 +144,13 @@ def _recording(
 
 
 def _at_rate(frames: Iterable[tuple[float | None, np.ndarray]], rate: float, fps: float) -> Iterator:
-    """Yields what is to be seen at the times 0, 1 / fps, 2 / fps and so on.
+    """Yield the frames shown at the times 0, 1 / fps, 2 / fps and so on.
 
-    A frame without a time, as in a bare stream, comes `1 / rate` after the one before.
+    A frame without a time, as in a bare stream, follows the one before after `1 / rate` seconds.
     """
     count, shown, start, due = 0, None, None, 0.0
-    for told, frame in frames:
-        time = due if told is None else told
+    for stamp, frame in frames:
+        time = due if stamp is None else stamp
         due = time + 1 / rate
         start = time if start is None else start
         while shown is not None and count / fps < time - start - _EPSILON:
@@ -163,6 +163,4 @@ def _at_rate(frames: Iterable[tuple[float | None, np.ndarray]], rate: float, fps
 
 
 def _is_frames(array: np.ndarray) -> bool:
-    if array.ndim not in (3, 4, 5) or 0 in array.shape or array.dtype.kind not in "uf":
-        return False
-    return (array.shape[-1] in (1, 3)) if array.ndim > 3 else (array.shape[-1] > 4)
+    return array.dtype.kind in "uf" and npz.is_pixels(array, (3, 4, 5))

@@ -1,14 +1,14 @@
-"""Volumes by name: `load_volume`."""
+"""Load volumes by the name of their source: `load_volume`."""
 
 import warnings
 import zlib
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from abp_tf import checks
+from abp_tf import checks, extras, files
 from abp_tf.data import clips, collect, convert, npz
 
 VOLUME_SOURCES_HELP: dict[str, str] = {
@@ -20,7 +20,7 @@ _NIFTI = (".nii", ".nii.gz")
 
 
 class Volumes(NamedTuple):
-    """The volumes of one file, `[k, d, h, w, c]`, and where the voxels of a NIfTI file lie."""
+    """The volumes of one file, `[k, d, h, w, c]`, and the affine of a NIfTI file."""
 
     name: str
     values: np.ndarray
@@ -39,28 +39,28 @@ def load_volume(
 ) -> collect.Signals:
     """Load volumes by name as float32 `[n, d, h, w, c]` in [-1, 1], split for training and testing.
 
-    The values of NIfTI files are in units of their own: the window `(low, high)` is brought to
-    [-1, 1], and what is outside is cut off. Arrays are uint8 or floats in [-1, 1], unless a window is
-    given.
+    The values of NIfTI files may have any unit: the window `(low, high)` is scaled to [-1, 1], and
+    values outside are clipped. Arrays are uint8 or floats in [-1, 1], unless a window is given.
 
     Args:
         spec: "volume:PATH", of a file or a folder, or "npz:PATH[:KEY]".
         size: side of a cube or `(depth, height, width)` in voxels to resize volumes to, trilinearly;
-            None keeps what there is.
-        window: the values that become -1 and 1; None: of NIfTI files the least and the greatest of all.
-        item: number of the one volume to take, of an array of several.
-        limit: number of volumes; None for all.
+            None keeps the size.
+        window: the values that become -1 and 1; by default the lowest and the highest value of NIfTI
+            files, and no scaling of arrays.
+        item: number of the one volume to use, of an array of several; None for all.
+        limit: largest number of volumes; None for all.
         test_share: share in [0, 1) of the volumes to keep for testing: the last ones.
-        missing: whether volumes may hold NaN, where masks will tell what is observed.
+        missing: whether volumes may hold NaN in voxels that a mask hides.
 
     Returns:
-        The volumes, the names of their files, and a header with what NIfTI files need: `affine`, where
-        all have the same, and `low` and `high`, the window.
+        The volumes, the names of their files, and a header to write them as NIfTI files: `affine`, if
+        all volumes have the same, and `low` and `high`, the window.
 
     Raises:
-        ImportError: nibabel is missing.
-        OSError: files are missing.
-        ValueError: an argument is out of range, or a file cannot be used; it is named.
+        ImportError: if nibabel is missing.
+        OSError: if files are missing.
+        ValueError: if an argument is out of range, or a file cannot be used; the message names it.
 
     Example:
         >>> volumes = load_volume("volume:scans", size=64, window=(-1000, 1000))  # doctest: +SKIP
@@ -79,15 +79,19 @@ def load_volume(
         found = [_resized(volumes, size, missing) for volumes in found]
     shapes = {volumes.values.shape[1:]: volumes.name for volumes in found}
     if len(shapes) > 1:
-        told = ", ".join(f"{shape} ({name})" for shape, name in shapes.items())
-        raise ValueError(f"Expected volumes of one shape, received {told}. Give one: size=... .")
-    names = [name for volumes in found for name in _names(volumes)][:limit]
+        listed = ", ".join(f"{shape} ({name})" for shape, name in shapes.items())
+        raise ValueError(
+            f"Expected volumes of one shape, received {listed}. Bring them to one: size=... ."
+        )
+    names = []
+    for volumes in found:
+        names += files.numbered(volumes.name.removesuffix(".gz"), len(volumes.values))
     values = np.concatenate([volumes.values for volumes in found])[:limit]
     header = _common_affine(found)
     if window is None and found[0].affine is not None:
         window = (float(np.nanmin(values)), float(np.nanmax(values)))
         if window[0] == window[1]:
-            raise ValueError(f"Expected volumes of several values, received {window[0]:g} alone.")
+            raise ValueError(f"Expected volumes of several values, received only {window[0]:g}.")
     if window is not None:
         low, high = map(float, window)
         values = np.clip((values - low) * np.float32(2 / (high - low)) - 1, -1, 1)
@@ -99,7 +103,7 @@ def load_volume(
         spec,
         tuple(skipped),
         kind="volume",
-        names=tuple(names),
+        names=tuple(names[:limit]),
         places=pixels.places,
         header=header,
     )
@@ -107,7 +111,7 @@ def load_volume(
 
 def _from_files(argument: str, item, missing: bool, ranged: bool):
     if item is not None:
-        raise ValueError(f"Expected item for an array of volumes alone, received item={item}.")
+        raise ValueError(f"Expected item only for an array of volumes, received item={item}.")
 
     def read(path: Path) -> Volumes:
         name = str(path)
@@ -133,13 +137,14 @@ def _from_npz(argument: str, item, missing: bool, ranged: bool):
 
 
 def _usable(array: np.ndarray, name: str, missing: bool, ranged: bool) -> np.ndarray:
-    """Check the values of an array: those of signals, or any finite ones if there is a window."""
+    """Check the values of an array: uint8 or in [-1, 1], or any finite values if there is a window."""
     return npz.checked(array, name, missing) if ranged else _finite(array, name, missing)
 
 
 def _nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read `[k, d, h, w, 1]` and the affine; of four axes the last counts volumes."""
-    nibabel = nibabel_of_extra()
+    """Return the values `[k, d, h, w, 1]` and the affine; the last of four axes counts volumes."""
+    with extras.needed("volumes"):
+        import nibabel
     try:
         image = nibabel.load(path)
         values = np.asarray(image.dataobj, np.float32)
@@ -151,20 +156,8 @@ def _nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return values[..., None], image.affine
 
 
-def nibabel_of_extra():
-    """Import nibabel, or name the extra to install."""
-    try:
-        import nibabel
-    except ImportError as error:
-        raise ImportError(
-            f'NIfTI files need nibabel, which is missing: pip install "abp_tf[volumes]" ({error}).',
-            name=error.name,
-        ) from error
-    return nibabel
-
-
 def _several(array: np.ndarray, name: str) -> np.ndarray:
-    """Return an array as `[n, d, h, w, c]`; a last axis of 1 or 3 of four is that of the channels."""
+    """Return an array as `[n, d, h, w, c]`; the last of four axes, if it is 1 or 3, counts channels."""
     if array.ndim == 4:
         return array[None] if array.shape[-1] in (1, 3) else array[..., None]
     array = array[None, ..., None] if array.ndim == 3 else array
@@ -178,17 +171,17 @@ def _several(array: np.ndarray, name: str) -> np.ndarray:
 
 def _finite(values: np.ndarray, name: str, missing: bool) -> np.ndarray:
     values = values.astype(np.float32, copy=False)
-    known = values[~np.isnan(values)] if missing else values
-    if not np.isfinite(known).all() or not known.size:
+    observed = values[~np.isnan(values)] if missing else values
+    if not np.isfinite(observed).all() or not observed.size:
         raise ValueError(
-            f"{name!r} holds NaN or infinity. Set what is not known to NaN and give a mask of what is "
-            f"observed (--mask npz:PATH). {checks.POLARITY}"
+            f"{name!r} holds NaN or infinity. Set unknown voxels to NaN and give a mask that hides "
+            f"them (--mask npz:PATH). {checks.POLARITY}"
         )
     return values
 
 
 def _resized(volumes: Volumes, size: tuple[int, int, int], missing: bool) -> Volumes:
-    """Resize volumes trilinearly, averaging where they shrink, and their affine with them."""
+    """Resize volumes trilinearly, averaging where they shrink, and adapt their affine."""
     values, shape = volumes.values, volumes.values.shape[1:4]
     if shape == size:
         return volumes
@@ -208,20 +201,10 @@ def _resized(volumes: Volumes, size: tuple[int, int, int], missing: bool) -> Vol
     if volumes.affine is None:
         return volumes._replace(values=result)
     factors = np.divide(shape, size)
-    # The centre of the new voxel i is at (i + 1/2) · factor − 1/2 of the old ones.
+    # The centre of new voxel i has the old coordinate (i + 1/2) · factor − 1/2.
     change = np.diag([*factors, 1.0])
     change[:3, 3] = (factors - 1) / 2
     return volumes._replace(values=result, affine=volumes.affine @ change)
-
-
-def _names(volumes: Volumes) -> list[str]:
-    """Name the volumes of a file after it, with numbers if there are several."""
-    file = PurePath(volumes.name.removesuffix(".gz"))
-    count = len(volumes.values)
-    if count == 1:
-        return [str(file)]
-    width = len(str(count))
-    return [str(file.with_stem(f"{file.stem}-{at:0{width}}")) for at in range(1, count + 1)]
 
 
 def _common_affine(found: list[Volumes]) -> dict[str, Any]:

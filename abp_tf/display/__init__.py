@@ -1,1 +1,1 @@
-"""Pictures, sounds and clips as people look at them and listen to them."""
+"""Pictures, spectrograms, and files of sounds and clips."""

@@ -1,4 +1,4 @@
-"""What a model has learned, for TensorBoard and for files: signals of any kind, and pictures."""
+"""Show the results of a model, for TensorBoard and for files: signals of any kind, and pictures."""
 
 from __future__ import annotations
 
@@ -11,34 +11,35 @@ from abp_tf import signals as kinds
 from abp_tf.display import pictures
 
 _COUNT, _COLUMNS, _PAIRS = 64, 8, 16
-# Entries that are worth drawing: of large signals there are fewer, but at least four.
+# The largest number of entries to synthesise: large signals are fewer, but at least four.
 _ENTRIES = 2**20
 
 
 class Shown(NamedTuple):
-    """Signals to be seen side by side: float32 `[n, *signal_shape]`, so many in a row."""
+    """Signals for one picture, float32 `[n, *signal_shape]`, and the number of columns."""
 
     signals: np.ndarray
     columns: int
 
 
 def seen(model, signals: np.ndarray) -> np.ndarray:
-    """Return what a model sees of whole signals: the signals, or what its operator gives."""
+    """Return the observations of whole signals by the model's operator; the signals if it has none."""
     return signals if model.observation is None else model.observe(signals)
 
 
 def show(model, signals: np.ndarray, mask: np.ndarray | None = None) -> dict[str, Shown]:
-    """Let a model show what it can do.
+    """Return signals that a model synthesises, reconstructs and interpolates.
 
     Args:
-        model: a `Generator`, `Descriptor` or `CoopNets` of images, textures, sounds or clips.
-        signals: float32 `[n, *signal_shape]` in [-1, 1]; up to 16 of the first are reconstructed.
-        mask: what is known of them, bool, 1 = observed; None: all of it.
+        model: a `Generator`, `Descriptor` or `CoopNets`.
+        signals: signals to reconstruct, float32 `[n, *signal_shape]` in [-1, 1]; at most the first 16
+            are used.
+        mask: mask of the signals, bool, 1 = observed; None if everything is observed.
 
     Returns:
-        Signals by name: "synthesis"; "from_noise" if chains of a pool were shown as synthesis;
-        "revision", drafts above what became of them; "reconstruction" and "interpolation", where there
-        are latents.
+        Signals by name: "synthesis"; "from_noise" if "synthesis" shows chains of a pool; "revision",
+        drafts above their revisions, of CoopNets; "reconstruction" and "interpolation" if the model
+        has latents.
     """
     shown = {}
     affordable = max(4, _ENTRIES // int(np.prod(model.signal_shape)))
@@ -74,13 +75,13 @@ def show(model, signals: np.ndarray, mask: np.ndarray | None = None) -> dict[str
 def gallery(
     model, signals: np.ndarray, mask: np.ndarray | None = None, *, kind: str | None = None
 ) -> dict[str, np.ndarray]:
-    """Draw what a model shows of itself.
+    """Draw the signals that `show` returns.
 
     Args:
-        model: as for `show`, and so are signals and mask.
-        signals: float32 `[n, *signal_shape]` in [-1, 1].
-        mask: bool, 1 = observed.
-        kind: the kind of signal, a name of `abp_tf.signals`; by default what their shape suggests.
+        model: a `Generator`, `Descriptor` or `CoopNets`.
+        signals: signals to reconstruct, float32 `[n, *signal_shape]` in [-1, 1].
+        mask: mask of the signals, bool, 1 = observed; None if everything is observed.
+        kind: name of the kind of signal; by default the result of `abp_tf.signals.guess`.
 
     Returns:
         uint8 pictures `[H, W, 3]` by name.

@@ -1,8 +1,8 @@
-"""Sounds and clips for people: WAV, GIF and MP4 files, spectrograms, animations.
+"""Write sounds and clips: WAV, GIF and MP4 files, spectrograms, animations.
 
 Sounds are `[samples, 1]` and clips `[frames, h, w, c]` in [-1, 1], with one (grey) or three (RGB)
-channels; files of any kind of signal are written by `abp_tf.signals`. For display alone, what is out
-of range is clipped. Files are replaced whole or not at all, missing folders are made.
+channels. `abp_tf.signals` writes files of every kind of signal. Values out of range are clipped in
+files and pictures only. Existing files are replaced whole or not at all; missing folders are made.
 """
 
 import io
@@ -17,27 +17,27 @@ from numpy.typing import ArrayLike
 from abp_tf import checks, data, extras, files
 from abp_tf.display import pictures
 
-# Samples per second of sounds whose rate nobody told.
+# Samples per second of sounds of unknown rate.
 DEFAULT_RATE = 16_000
-# Decibels below a tone of full scale that a spectrogram begins with.
+# The lowest level of a spectrogram, in decibels relative to a tone of full scale.
 FLOOR = -80.0
 
 
 def spectrogram(sound: ArrayLike, rate: float | None = None, title: str = "") -> np.ndarray:
-    """Draws the short-time spectrum of a sound, in decibels, over time and frequency.
+    """Draw the short-time spectrum of a sound, in decibels, over time and frequency.
 
-    Hann windows of 512 samples; 0 dB is a tone of full scale.
+    The Hann windows have 512 samples; 0 dB is a tone of full scale.
 
     Args:
-        sound: `[samples]` or `[samples, 1]` in [-1, 1].
-        rate: Samples per second; None labels the axes in samples and cycles per sample.
-        title: The title.
+        sound: the sound, `[samples]` or `[samples, 1]` in [-1, 1].
+        rate: samples per second; None labels the axes in samples and cycles per sample.
+        title: title above the picture.
 
     Returns:
         A picture, uint8 `[H, W, 3]`, for `pictures.save_png`.
 
     Raises:
-        ValueError: For an array of another shape, or NaN.
+        ValueError: if the array has another shape or holds NaN.
 
     Example:
         >>> tone = np.sin(np.arange(11025) * 0.2)
@@ -49,7 +49,7 @@ def spectrogram(sound: ArrayLike, rate: float | None = None, title: str = "") ->
     sound = _sound(sound)
     shown = levels(sound, 512, max(1, min(128, len(sound) // 512)))
     seconds, top = (len(sound), 0.5) if rate is None else (len(sound) / rate, rate / 2000)
-    # A figure of its own: pyplot would keep it, and choose a window system.
+    # Not by pyplot, which would keep the figure and choose a window system.
     figure = Figure(figsize=(8, 3.5), dpi=100, layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(
@@ -71,12 +71,12 @@ def levels(sound: np.ndarray, window: int, hop: int) -> np.ndarray:
     """Return the short-time spectrum of a sound in decibels of full scale, at least `FLOOR`.
 
     Args:
-        sound: `[samples]` in [-1, 1].
-        window: samples of a Hann window.
-        hop: samples from one window to the next.
+        sound: the sound, `[samples]` in [-1, 1].
+        window: number of samples of a Hann window.
+        hop: number of samples from the start of a window to the start of the next.
 
     Returns:
-        `[window / 2, columns]`, from low frequencies to high ones.
+        The levels, `[window / 2, columns]`, from low to high frequencies.
     """
     sound = np.pad(sound, (0, max(0, window - len(sound))))
     shape = np.hanning(window + 2)[1:-1]
@@ -86,15 +86,15 @@ def levels(sound: np.ndarray, window: int, hop: int) -> np.ndarray:
 
 
 def save_wav(path: str | os.PathLike, sound: ArrayLike, rate: float) -> None:
-    """Writes a sound as a WAV file of 16 bits.
+    """Write a sound as a WAV file of 16 bits.
 
     Args:
-        path: Where to.
-        sound: `[samples]` or `[samples, 1]`; what is out of [-1, 1] is clipped.
-        rate: Samples per second, rounded to a whole number.
+        path: path of the file.
+        sound: the sound, `[samples]` or `[samples, 1]`; values outside [-1, 1] are clipped.
+        rate: samples per second, rounded to a whole number.
 
     Raises:
-        ValueError: For an array of another shape, NaN, or a rate below 1.
+        ValueError: if the array has another shape or holds NaN, or the rate is below 1.
 
     Example:
         >>> save_wav("tone.wav", np.sin(np.arange(11025) * 0.2), rate=11025)
@@ -113,18 +113,18 @@ def save_wav(path: str | os.PathLike, sound: ArrayLike, rate: float) -> None:
 
 
 def frames(clips: ArrayLike, columns: int = 1, scale: int | str = "auto") -> np.ndarray:
-    """Lays clips that play together out in a grid: one picture per frame.
+    """Draw clips side by side in a grid, one picture per frame.
 
     Args:
-        clips: `[n, frames, h, w, c]` in [-1, 1].
-        columns: Clips in a row.
-        scale: See `pictures.grid`.
+        clips: the clips, `[n, frames, h, w, c]` in [-1, 1].
+        columns: number of clips in a row.
+        scale: factor by which clips are enlarged, or "auto", as in `pictures.grid`.
 
     Returns:
         uint8 `[frames, H, W, 3]`, for `save_gif` and `save_mp4`.
 
     Raises:
-        ValueError: For an array of another rank.
+        ValueError: if the array has another rank.
     """
     clips = np.asarray(clips)
     if clips.ndim != 5:
@@ -133,18 +133,18 @@ def frames(clips: ArrayLike, columns: int = 1, scale: int | str = "auto") -> np.
 
 
 def gif(clip: ArrayLike, fps: float | None = None) -> bytes:
-    """Encodes a clip as an animated GIF that plays for ever.
+    """Return a clip encoded as an animated GIF that repeats forever.
 
     Args:
-        clip: `[frames, h, w, c]` in [-1, 1], or uint8 pictures `[frames, H, W, 3]`.
-        fps: Frames per second, 10 if None; the format keeps hundredths of a second per frame.
-            Frames that are alike are stored once, and shown for longer.
+        clip: the clip, `[frames, h, w, c]` in [-1, 1], or uint8 pictures `[frames, H, W, 3]`.
+        fps: frames per second; None for 10. The format stores hundredths of a second per frame.
+            Successive equal frames are stored as one of longer duration.
 
     Returns:
         The content of a file.
 
     Raises:
-        ValueError: For an array of another shape, NaN, or an fps that is not positive.
+        ValueError: if the array has another shape or holds NaN, or `fps` is not positive.
     """
     from PIL import Image
 
@@ -158,7 +158,15 @@ def gif(clip: ArrayLike, fps: float | None = None) -> bytes:
 
 
 def save_gif(path: str | os.PathLike, clip: ArrayLike, fps: float | None = None) -> None:
-    """Writes a clip as an animated GIF; arguments and errors are those of `gif`.
+    """Write a clip as an animated GIF.
+
+    Args:
+        path: path of the file.
+        clip: the clip, `[frames, h, w, c]` in [-1, 1], or uint8 pictures `[frames, H, W, 3]`.
+        fps: frames per second; None for 10.
+
+    Raises:
+        ValueError: as in `gif`.
 
     Example:
         >>> save_gif("digits.gif", model.synthesize(10), fps=5)
@@ -167,16 +175,18 @@ def save_gif(path: str | os.PathLike, clip: ArrayLike, fps: float | None = None)
 
 
 def save_mp4(path: str | os.PathLike, clip: ArrayLike, fps: float | None = None) -> None:
-    """Writes a clip as an MP4 video, H.264; odd sides grow by one pixel, which the format asks for.
+    """Write a clip as an MP4 video, H.264.
+
+    The format needs even sides: odd ones grow by one pixel.
 
     Args:
-        path: Where to, ending in ".mp4".
-        clip: See `gif`.
-        fps: Frames per second, 10 if None.
+        path: path of the file, ending in ".mp4".
+        clip: the clip, `[frames, h, w, c]` in [-1, 1], or uint8 pictures `[frames, H, W, 3]`.
+        fps: frames per second; None for 10.
 
     Raises:
-        ImportError: If av is missing.
-        ValueError: See `gif`.
+        ImportError: if av is missing.
+        ValueError: if the path has another suffix, or as in `gif`.
     """
     with extras.needed("media"):
         import av
@@ -188,7 +198,7 @@ def save_mp4(path: str | os.PathLike, clip: ArrayLike, fps: float | None = None)
     with files.aside(path) as temporary, av.open(str(temporary), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.height, stream.width = shown.shape[1:3]
-        stream.pix_fmt = "yuv420p"  # the one that every player knows
+        stream.pix_fmt = "yuv420p"  # every player supports it
         for frame in shown:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())

@@ -1,8 +1,8 @@
-"""Pictures of signals for people: grids, labelled rows, curves, PNG files.
+"""Draw images: grids, labelled rows, curves, PNG files.
 
-Images are `[n, h, w, c]` with one (grey) or three (RGB) channels in [-1, 1]. For display alone,
-what is out of range is clipped, and NaN, as hidden entries may hold, is drawn as mid-grey; the
-arrays themselves are never changed. A picture is uint8 RGB `[H, W, 3]`.
+Images are `[n, h, w, c]` with one (grey) or three (RGB) channels in [-1, 1]. In pictures, values out
+of range are clipped, and NaN, allowed in hidden entries, is drawn as mid-grey; the arrays are not
+changed. A picture is uint8 RGB `[H, W, 3]`.
 """
 
 import io
@@ -14,28 +14,27 @@ from numpy.typing import ArrayLike
 
 from abp_tf import checks, files
 
-# A person sees a tile of this many pixels well, and a screen shows a picture of this width.
+# Side of a tile that is easy to view, and width of a picture that fits a screen, in pixels.
 _TILE = 64
 _WIDTH = 1600
 _PAPER = 255
 
 
 def grid(images: ArrayLike, columns: int, scale: int | str = "auto", gap: int = 2) -> np.ndarray:
-    """Lays images out in rows of `columns`, enlarged without smoothing, on white.
+    """Draw images in a grid on white, enlarged without smoothing.
 
     Args:
-        images: `[n, h, w, c]` in [-1, 1], one or three channels.
-        columns: Images in a row; places without an image stay white.
-        scale: How many pixels of the picture, in both directions, show one of an image. "auto"
-            makes the shorter side of a tile at least 64 pixels as long as the picture stays
-            within a width of 1600.
-        gap: White pixels between tiles.
+        images: images `[n, h, w, c]` in [-1, 1], one or three channels.
+        columns: number of images in a row; the rest of the last row stays white.
+        scale: integer factor by which images are enlarged. "auto" makes the shorter side of a tile
+            at least 64 pixels, unless the picture would be wider than 1600 pixels.
+        gap: width of the white gap between tiles, in pixels.
 
     Returns:
         A picture, uint8 `[H, W, 3]`.
 
     Raises:
-        ValueError: If `images` is not a non-empty batch of images, or a number is out of range.
+        ValueError: if `images` is not a non-empty batch of images, or a number is out of range.
 
     Example:
         >>> grid(np.zeros((10, 28, 28, 1)), columns=5).shape
@@ -58,21 +57,21 @@ def grid(images: ArrayLike, columns: int, scale: int | str = "auto", gap: int = 
 
 
 def rows(batches: Sequence[ArrayLike], labels: Sequence[str] | None = None, gap: int = 2) -> np.ndarray:
-    """Stacks one row of images per batch, each with its label at the left.
+    """Draw one row of images per batch, with a label at the left.
 
-    Made for comparisons: signals in the first row, what a model made of them below.
+    It serves comparisons: signals in the first row, their reconstructions below.
 
     Args:
-        batches: Arrays `[n, h, w, c]` in [-1, 1], of one size of image; grey and RGB may be
-            mixed, and shorter rows end in white.
-        labels: One text per row; None for a picture without labels.
-        gap: White pixels between tiles.
+        batches: batches of images `[n, h, w, c]` in [-1, 1], all of one height and width. Grey and RGB
+            may be mixed; shorter rows end in white.
+        labels: one text per row; None for a picture without labels.
+        gap: width of the white gap between tiles, in pixels.
 
     Returns:
         A picture, uint8 `[H, W, 3]`.
 
     Raises:
-        ValueError: If there are no rows, their sizes differ, or labels and rows do not pair up.
+        ValueError: if there are no rows, their sizes differ, or labels and rows do not pair up.
 
     Example:
         >>> images = np.zeros((5, 28, 28, 1))
@@ -102,11 +101,12 @@ def rows(batches: Sequence[ArrayLike], labels: Sequence[str] | None = None, gap:
 
 
 def visible(images: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-    """Puts NaN, which is drawn as mid-grey, where nothing is observed.
+    """Return signals with NaN, which is drawn as mid-grey, in hidden entries.
 
     Args:
-        images: `[n, ..., c]`.
-        mask: Bool of the same shape, or without the channel axis, True where observed; None: all is.
+        images: signals `[n, ..., c]`.
+        mask: bool of the same shape, or without the channel axis, True where observed; None if
+            everything is observed.
 
     Returns:
         Floats `[n, ..., c]`.
@@ -117,14 +117,14 @@ def visible(images: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
 
 
 def save_png(path: str | os.PathLike, picture: np.ndarray) -> None:
-    """Writes a picture as PNG; a file of that name is replaced whole or not at all.
+    """Write a picture as PNG; an existing file is replaced whole or not at all.
 
     Args:
-        path: Where to; missing folders are made.
-        picture: uint8 `[H, W, 3]`, or `[H, W]` for grey.
+        path: path of the file; missing folders are made.
+        picture: the picture, uint8 `[H, W, 3]`, or `[H, W]` for grey.
 
     Raises:
-        ValueError: If `picture` is something else.
+        ValueError: if `picture` has another type or shape.
 
     Example:
         >>> save_png("runs/faces/samples.png", grid(images, columns=8))
@@ -149,17 +149,18 @@ def curves(
     title: str,
     xlabel: str = "epoch",
 ) -> None:
-    """Draws lines into a PNG file, one per named series; the file is replaced whole.
+    """Draw one line per named series into a PNG file; an existing file is replaced whole.
 
     Args:
-        path: Where to; missing folders are made.
-        series: Points (x, y) by name, in drawing order. A point that is not finite leaves a gap.
-        ylabel: What y is, with its unit.
-        title: The title.
-        xlabel: What x is.
+        path: path of the file; missing folders are made.
+        series: points (x, y) of each series by name, in drawing order. A point that is not finite
+            leaves a gap.
+        ylabel: label of the y axis, with the unit.
+        title: title above the picture.
+        xlabel: label of the x axis.
 
     Raises:
-        ValueError: If there is nothing to draw.
+        ValueError: if no series has a point.
 
     Example:
         >>> curves("runs/error.png", {"train": [(1, 0.2), (2, 0.1)]},
@@ -170,14 +171,14 @@ def curves(
 
     if not any(len(points) for points in series.values()):
         raise ValueError(f"Expected at least one point to draw, received {dict(series)}.")
-    # A figure of its own: pyplot would keep it, and choose a window system.
+    # Not by pyplot, which would keep the figure and choose a window system.
     figure = Figure(figsize=(7, 4.5), dpi=120, layout="constrained")
     axes = figure.subplots()
     for name, points in series.items():
-        # The marker shows a series of one point, of which there is no line.
+        # The marker shows a series of one point, which has no line.
         axes.plot([x for x, _ in points], [y for _, y in points], marker=".", label=name)
     if all(float(x).is_integer() for points in series.values() for x, _ in points):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # There is no epoch 1.25.
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # no ticks such as epoch 1.25
     axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
     axes.grid(alpha=0.3)
     axes.legend()

@@ -1,4 +1,4 @@
-"""Figures of how good a model is: pure functions of NumPy arrays."""
+"""Measures of the quality of models: pure functions of NumPy arrays."""
 
 from abp_tf.metrics import features, likelihood, perceptual
 from abp_tf.metrics.distances import frechet_distance, kernel_distance

@@ -1,7 +1,7 @@
-"""How far sets of features are from each other: pure functions of NumPy arrays, in float64.
+"""Distances between two sets of features: pure functions of NumPy arrays, in float64.
 
-The features are *given*. Values depend on where they come from, `abp_tf.metrics.features` for instance,
-so that only values with the same features can be compared.
+The features are arguments, from `abp_tf.metrics.features` for instance. Distances depend on them:
+compare only distances by the same features.
 """
 
 import math
@@ -11,21 +11,21 @@ from numpy.typing import ArrayLike
 
 
 def frechet_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:
-    """Fréchet distance of the Gaussians with the means and covariances of two sets of features.
+    """Return the Fréchet distance of the Gaussians fitted to two sets of features.
 
     `‖mean_a − mean_b‖² + tr(C_a + C_b − 2 (C_a^½ C_b C_a^½)^½)` (Dowson and Landau, 1982), with
-    unbiased covariances. Finite sets of the same distribution are not at distance 0; compare
-    distances of sets of the same size.
+    means and unbiased covariances of the sets. Finite sets of the same distribution have a distance
+    above 0; compare only distances of sets of the same size.
 
     Args:
-        features_a: `[n, d]`.
-        features_b: `[m, d]`.
+        features_a: features of the first set, `[n, d]`.
+        features_b: features of the second set, `[m, d]`.
 
     Returns:
         A non-negative float.
 
     Raises:
-        ValueError: If shapes do not fit, a set has fewer than 2 rows, or a feature is not finite.
+        ValueError: if the shapes do not match, a set has fewer than 2 rows, or a feature is not finite.
 
     Example:
         >>> frechet_distance([[0.0], [2.0]], [[3.0], [5.0]])
@@ -35,9 +35,9 @@ def frechet_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:
     shift = a.mean(axis=0) - b.mean(axis=0)
     scale_a, axes_a = _principal_axes(a)
     scale_b, axes_b = _principal_axes(b)
-    # The trace of the root is the sum of the singular values of C_a^½ C_b^½. Taken from the
-    # features themselves, these need no root of an eigenvalue that rounding made negative, and
-    # fewer rows than features do no harm.
+    # The trace of the root is the sum of the singular values of C_a^½ C_b^½. Computed from the
+    # features, they need no root of an eigenvalue that rounding made negative, and there may be
+    # fewer rows than features.
     product = scale_a[:, None] * (axes_a @ axes_b.T) * scale_b
     overlap = np.linalg.svd(product, compute_uv=False).sum()
     distance = shift @ shift + scale_a @ scale_a + scale_b @ scale_b - 2 * overlap
@@ -45,21 +45,21 @@ def frechet_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:
 
 
 def kernel_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:
-    """Squared maximum mean discrepancy with the kernel `(x·y/d + 1)³`, unbiased estimate.
+    """Return an unbiased estimate of the squared maximum mean discrepancy of two sets of features.
 
-    The estimator of Bińkowski et al. (2018), on given features. Its expectation does not depend
-    on the size of the sets and is 0 for sets of the same distribution; single values may be
-    negative.
+    The kernel is `(x·y/d + 1)³`, the estimator that of Bińkowski et al. (2018). Its expectation does
+    not depend on the size of the sets and is 0 for sets of the same distribution; single values may
+    be negative.
 
     Args:
-        features_a: `[n, d]`.
-        features_b: `[m, d]`.
+        features_a: features of the first set, `[n, d]`.
+        features_b: features of the second set, `[m, d]`.
 
     Returns:
         A float.
 
     Raises:
-        ValueError: If shapes do not fit, a set has fewer than 2 rows, or a feature is not finite.
+        ValueError: if the shapes do not match, a set has fewer than 2 rows, or a feature is not finite.
 
     Example:
         >>> kernel_distance([[0.0], [0.0]], [[1.0], [1.0]])
@@ -84,7 +84,7 @@ def _checked_features(a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarra
         if bad:
             raise ValueError(
                 f"Expected finite features, received {bad} NaN or infinite ones in the {name} "
-                "argument; see whether the images they come from are finite."
+                "argument; check whether the images they come from are finite."
             )
     return a, b
 
@@ -97,11 +97,11 @@ def _principal_axes(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    # Row by row.
+    # Of each row of `a` with the same row of `b`.
     return (np.einsum("nd,nd->n", a, b) / a.shape[1] + 1) ** 3
 
 
 def _kernel_sum(a: np.ndarray, b: np.ndarray, rows: int = 1000) -> float:
-    # Over all pairs, some rows at a time: the whole matrix of two large sets would fill memory.
+    # Over all pairs, in blocks of rows: the whole matrix of two large sets would fill memory.
     blocks = (a[start : start + rows] for start in range(0, len(a), rows))
     return sum(float(((block @ b.T / a.shape[1] + 1) ** 3).sum()) for block in blocks)

@@ -1,4 +1,4 @@
-"""How far signals are from each other: pure functions of NumPy arrays, summed in float64.
+"""Errors between two sets of signals: pure functions of NumPy arrays, summed in float64.
 
 Signals are `[n, ...]` with the channel axis last and values in [-1, 1]. A mask is bool or 0/1,
 1 where observed, of the shape of the signals or the same without the channel axis; hidden
@@ -14,12 +14,12 @@ from numpy.typing import ArrayLike
 
 from abp_tf import checks
 
-# From the darkest to the brightest value of a signal.
+# Difference between the highest and the lowest value of a signal.
 _RANGE = 2.0
 
 
 class Verdict(NamedTuple):
-    """What the errors on three sets say about a model: a number and a word."""
+    """The result of `verdict`: the gap, and "good", "over-fitting" and so on as text."""
 
     gap: float
     text: str
@@ -31,24 +31,24 @@ def reconstruction_error(
     mask: ArrayLike | None = None,
     per_example: bool = False,
 ) -> float | np.ndarray:
-    """Mean squared error per observed entry.
+    """Return the mean squared error per observed entry.
 
-    The mean is over all observed entries of all examples together: an example of which more is
-    seen weighs more.
+    The mean is over all observed entries of all examples together: an example with more observed
+    entries has a larger weight.
 
     Args:
-        signal: `[n, ...]`, channels last, in [-1, 1].
-        reconstruction: Same shape.
-        mask: Same shape, or without the channel axis; bool or 0/1, 1 where observed. None if
-            everything is observed.
-        per_example: Whether to return one error per example.
+        signal: signals `[n, ...]`, channels last, in [-1, 1].
+        reconstruction: reconstructions of the same shape.
+        mask: mask of the same shape, or without the channel axis; bool or 0/1, 1 where observed. None
+            if everything is observed.
+        per_example: whether to return one error per example.
 
     Returns:
         A float, or float64 `[n]` if `per_example`.
 
     Raises:
-        ValueError: If shapes do not fit, the mask holds other values, nothing is observed of an
-            example, or an observed entry is not finite.
+        ValueError: if the shapes do not match, the mask holds values other than 0 and 1 or hides a
+            whole example, or an observed entry is not finite.
 
     Example:
         >>> reconstruction_error([[0.0, 1.0]], [[0.5, 0.0]], mask=[[1, 0]])
@@ -61,12 +61,21 @@ def reconstruction_error(
 def absolute_error(
     signal: ArrayLike, reconstruction: ArrayLike, mask: ArrayLike | None = None
 ) -> float:
-    """Mean absolute error per observed entry, as a fraction of the range: halved, on [-1, 1].
+    """Return the mean absolute error per observed entry as a fraction of the range.
 
-    Tables call it MAE/range. Arguments and errors are those of `reconstruction_error`.
+    For signals in [-1, 1] that is half of the mean absolute error; tables call it MAE/range.
+
+    Args:
+        signal: signals `[n, ...]`, channels last, in [-1, 1].
+        reconstruction: reconstructions of the same shape.
+        mask: mask of the same shape, or without the channel axis, 1 where observed; None if everything
+            is observed.
 
     Returns:
         A float; 0 is perfect, 1 is black for white everywhere.
+
+    Raises:
+        ValueError: as in `reconstruction_error`.
 
     Example:
         >>> absolute_error([[0.0, 1.0]], [[0.5, 1.0]])
@@ -77,20 +86,22 @@ def absolute_error(
 
 
 def recovery_error(truth: ArrayLike, recovered: ArrayLike, mask: ArrayLike) -> float:
-    """Mean absolute error per *hidden* entry, as a fraction of the range: halved, on [-1, 1].
+    """Return the mean absolute error per *hidden* entry as a fraction of the range.
+
+    For signals in [-1, 1] that is half of the mean absolute error.
 
     Args:
-        truth: The whole signals `[n, ...]`, channels last, in [-1, 1].
-        recovered: Same shape; what a model put in place of the hidden entries. Observed entries
-            do not count.
-        mask: Same shape, or without the channel axis; bool or 0/1, 0 where hidden.
+        truth: the complete signals `[n, ...]`, channels last, in [-1, 1].
+        recovered: signals of the same shape in which a model has filled in the hidden entries.
+            Observed entries do not count.
+        mask: mask of the same shape, or without the channel axis; bool or 0/1, 0 where hidden.
 
     Returns:
         A float; 0 is perfect.
 
     Raises:
-        ValueError: If shapes do not fit, the mask holds other values, nothing is observed of an
-            example, nothing is hidden at all, or an entry that counts is not finite.
+        ValueError: if the shapes do not match, the mask holds values other than 0 and 1, hides a
+            whole example, or hides nothing at all, or an entry that counts is not finite.
 
     Example:
         >>> recovery_error([[0.0, 1.0]], [[9.0, 0.5]], mask=[[1, 0]])
@@ -106,13 +117,22 @@ def psnr(
     mask: ArrayLike | None = None,
     per_example: bool = False,
 ) -> float | np.ndarray:
-    """Peak signal-to-noise ratio in decibels, `10 log10(range² / error)` with the range 2.
+    """Return the peak signal-to-noise ratio in decibels, `10 log10(range² / error)` with the range 2.
 
-    Arguments and errors are those of `reconstruction_error`. The ratio is taken example by
-    example and then averaged, as is usual.
+    The ratio is computed for each example and then averaged, as is usual.
+
+    Args:
+        signal: signals `[n, ...]`, channels last, in [-1, 1].
+        reconstruction: reconstructions of the same shape.
+        mask: mask of the same shape, or without the channel axis, 1 where observed; None if everything
+            is observed.
+        per_example: whether to return one ratio per example.
 
     Returns:
         A float, or float64 `[n]` if `per_example`; infinite where a reconstruction is exact.
+
+    Raises:
+        ValueError: as in `reconstruction_error`.
 
     Example:
         >>> psnr([[0.0]], [[0.2]])
@@ -125,22 +145,22 @@ def psnr(
 
 
 def ssim(signal: ArrayLike, reconstruction: ArrayLike, per_example: bool = False) -> float | np.ndarray:
-    """Structural similarity of whole images (Wang et al., 2004), by `tf.image.ssim`.
+    """Return the structural similarity of images (Wang et al., 2004), by `tf.image.ssim`.
 
-    Gaussian window of 11 x 11 pixels with standard deviation 1.5, inside the image only. Images
-    of less than 11 pixels a side get the largest window of odd size that fits; such values can
-    be compared with each other only.
+    The Gaussian window has 11 x 11 pixels and standard deviation 1.5, and lies inside the image. For
+    images with a side below 11 pixels it is the largest window of odd size that fits; compare such
+    values only with each other.
 
     Args:
-        signal: Images `[n, h, w, c]` in [-1, 1], at least 3 pixels a side.
-        reconstruction: Same shape.
-        per_example: Whether to return one value per image.
+        signal: images `[n, h, w, c]` in [-1, 1], with sides of 3 pixels or more.
+        reconstruction: reconstructed images of the same shape.
+        per_example: whether to return one value per image.
 
     Returns:
         The mean over images, or float64 `[n]` if `per_example`; 1 for equal images.
 
     Raises:
-        ValueError: If shapes do not fit, images are too small, or an entry is not finite.
+        ValueError: if the shapes do not match, images are too small, or an entry is not finite.
 
     Example:
         >>> ssim(np.zeros((1, 28, 28, 1)), np.zeros((1, 28, 28, 1)))
@@ -153,7 +173,7 @@ def ssim(signal: ArrayLike, reconstruction: ArrayLike, per_example: bool = False
         )
     _check_finite(signal, reconstruction)
     side = min(11, *signal.shape[1:3])
-    # The index is made for non-negative brightness, hence on [0, 2].
+    # The index is defined for non-negative brightness, hence the shift to [0, 2].
     values = tf.image.ssim(
         tf.constant(signal + 1, tf.float32),
         tf.constant(reconstruction + 1, tf.float32),
@@ -165,20 +185,21 @@ def ssim(signal: ArrayLike, reconstruction: ArrayLike, per_example: bool = False
 
 
 def auc(negatives_scores: ArrayLike, positives_scores: ArrayLike) -> float:
-    """Area under the ROC curve: how often a positive example scores above a negative one.
+    """Return the area under the ROC curve.
 
     It is the share of all pairs of a negative and a positive example in which the positive one
     has the higher score; ties count half.
 
     Args:
-        negatives_scores: `[n]`, in any unit; infinities are allowed.
-        positives_scores: `[m]`.
+        negatives_scores: scores of the negative examples, `[n]`, in any unit; they may be infinite.
+        positives_scores: scores of the positive examples, `[m]`.
 
     Returns:
-        A float: 1 if the scores tell the sets apart, 0.5 by chance, 0 if they have it backwards.
+        A float: 1 if every positive score is above every negative score, 0.5 for random scores, 0 if
+        every positive score is below.
 
     Raises:
-        ValueError: If a set is not one row of numbers, is empty, or holds NaN.
+        ValueError: if a set is not one row of numbers, is empty, or holds NaN.
 
     Example:
         >>> auc([0.0, 1.0], [1.0, 2.0])
@@ -189,8 +210,8 @@ def auc(negatives_scores: ArrayLike, positives_scores: ArrayLike) -> float:
         if values.ndim != 1 or not len(values) or np.isnan(values).any():
             raise ValueError(
                 f"Expected one score, not NaN, for each {name} example, received the shape "
-                f"{values.shape} with {np.isnan(values).sum()} NaN; flatten scores, and see why the "
-                "model diverged where they are NaN."
+                f"{values.shape} with {np.isnan(values).sum()} NaN; flatten scores, and "
+                "find out why the model diverged if they are NaN."
             )
     negatives, positives = np.sort(scores[0]), scores[1]
     # How many negatives are below each positive, and how many below or equal.
@@ -199,24 +220,24 @@ def auc(negatives_scores: ArrayLike, positives_scores: ArrayLike) -> float:
 
 
 def verdict(train: float, test: float, negative: float) -> Verdict:
-    """Judges a model by its errors on three sets, all with the same fresh inference.
+    """Judge a model by its errors on three sets, all with the same fresh inference.
 
-    If even the negative examples are explained nearly as well as the training examples,
-    `negative / train < 1.5`, the model explains nothing in particular: under-fitting. Else
-    `gap = (test − train) / (negative − train)` tells where new signals of the learned kind lie
-    between the training examples (0) and foreign signals (1): below 1/3 the model is good, above
-    2/3 it is over-fitting, and in between it leans to over-fitting.
+    If the negative examples are reconstructed nearly as well as the training examples,
+    `negative / train < 1.5`, the model is under-fitting. Else
+    `gap = (test − train) / (negative − train)` is the position of test signals between the training
+    examples (0) and signals of another kind (1): below 1/3 the model is good, above 2/3 it is
+    over-fitting, and in between it is leaning to over-fitting.
 
     Args:
-        train: Error on training examples.
-        test: Error on signals of the same kind that the model has not seen.
-        negative: Error on signals of another kind.
+        train: error on training examples.
+        test: error on signals of the same kind that were not used for training.
+        negative: error on signals of another kind.
 
     Returns:
-        A `Verdict` of gap and text; the gap of an under-fitting model means nothing and is NaN.
+        A `Verdict` of gap and text; the gap of an under-fitting model is NaN.
 
     Raises:
-        ValueError: If an error is negative or not finite, or all are 0.
+        ValueError: if an error is negative or not finite, or all are 0.
 
     Example:
         >>> verdict(train=1.0, test=1.5, negative=6.0)
@@ -226,7 +247,7 @@ def verdict(train: float, test: float, negative: float) -> Verdict:
     if not all(math.isfinite(error) and error >= 0 for error in errors) or negative == 0 == train:
         raise ValueError(
             "Expected three finite, non-negative errors, not all 0, received "
-            f"train={train}, test={test}, negative={negative}; look at the reconstructions first."
+            f"train={train}, test={test}, negative={negative}; check the reconstructions first."
         )
     if negative < 1.5 * train:
         return Verdict(math.nan, "under-fitting")
@@ -239,7 +260,7 @@ def verdict(train: float, test: float, negative: float) -> Verdict:
 def _compare(
     signal: ArrayLike, reconstruction: ArrayLike, mask: ArrayLike | None, hidden: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    # The difference, 0 where it does not count, and where it counts.
+    # Returns the difference, 0 in entries that do not count, and a mask of the entries that count.
     signal, reconstruction = _checked_pair(signal, reconstruction)
     counted = np.ones(signal.shape, bool)
     if mask is not None:
@@ -248,7 +269,7 @@ def _compare(
         raise ValueError(
             f"Expected a mask that hides something, received one with nothing hidden. {checks.POLARITY}"
         )
-    # Taken out before anything is computed with them: entries that do not count may be NaN.
+    # Replaced before any arithmetic: entries that do not count may be NaN.
     signal, reconstruction = np.where(counted, signal, 0), np.where(counted, reconstruction, 0)
     _check_finite(signal, reconstruction)
     return signal - reconstruction, counted
@@ -277,6 +298,6 @@ def _check_finite(*arrays: np.ndarray) -> None:
         if bad:
             raise ValueError(
                 f"Expected finite values in all entries that count, received {bad} NaN or "
-                f"infinite ones in the {name} argument; hide them with a mask, or see why the "
-                "model diverged."
+                f"infinite ones in the {name} argument; hide them with a mask, or find out "
+                "why the model diverged."
             )

@@ -1,8 +1,7 @@
-"""Where features for the distances of `abp_tf.metrics` come from: networks that see images.
+"""Features of images for the distances of `abp_tf.metrics`, computed by networks.
 
-Distances by the features of a classifier trained on the spot can be compared with those by the
-same classifier only. The Fréchet distance by the features of `inception`, and only that, may be
-called FID.
+Compare distances by the features of `classifier` only with distances by the same classifier. Only the
+Fréchet distance by the features of `inception` may be called FID.
 """
 
 from __future__ import annotations
@@ -23,24 +22,25 @@ from numpy.typing import ArrayLike
 from abp_tf import checks, data, files
 from abp_tf.data import examples
 
-# What convolutions of the classifier reduce height and width to, at least.
+# The convolutions of the classifier reduce height and width to this or less.
 _SMALLEST = 8
 
 _INCEPTION_SIDE = 299
 
 
 class Extractor:
-    """A function from images to the features a network makes of them.
+    """A function that computes the features of images with a network.
 
     Args:
-        network: from prepared images to features `[n, d]`.
-        prepare: from some of the images to what the network takes, or an error; it also decides
-            which images are welcome.
-        batch_size: images that pass through the network at once.
-        accuracy: of the classifier the network is part of, on images it was not trained on.
+        network: a network from prepared images to features `[n, d]`.
+        prepare: function that converts a batch of images to the input of the network; it raises
+            ValueError for images that the network cannot have.
+        batch_size: number of images that the network computes at once.
+        accuracy: accuracy of the classifier that the network is part of, on images it was not trained
+            on; None if there is no classifier.
 
     Attributes:
-        accuracy: as above; None if the network is no classifier trained here.
+        accuracy: the argument `accuracy`.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Extractor:
             float32 `[n, d]`.
 
         Raises:
-            ValueError: other dtype or shape, no image, or values that are not finite.
+            ValueError: if dtype or shape are different, there is no image, or values are not finite.
         """
         images = np.asarray(images)
         starts = range(0, max(len(images), 1), self._batch_size)
@@ -89,29 +89,28 @@ def classifier(
     batch_size: int = 100,
     verbose: int = 0,
 ) -> Extractor:
-    """Train a small ConvNet classifier and return the 64 features before its decision.
+    """Train a small ConvNet classifier and return the 64 features before its last layer.
 
-    Convolutions of stride 2, a dense layer of 64 ReLU units, which are the features, and a dense
-    layer of as many units as there are classes; Adam. It computes in float32 and leaves Keras's
-    random state as it is.
+    The network has convolutions of stride 2, a dense layer of 64 ReLU units, which are the features,
+    and a dense layer with one unit per class. It is trained with Adam in float32. Keras's random state
+    does not change.
 
     Args:
         images: float32 `[n, h, w, c]` in [-1, 1], such as `abp_tf.data.load(...).train`.
         labels: integers `[n]` from 0, such as `abp_tf.data.load(...).train_labels`.
-        directory: where the classifier is kept and, for the same images, labels and settings,
-            found again; None trains it each time.
-        seed: of the initial weights, the order of the images, and the choice of those held out.
-        held_out: images and labels to measure the accuracy on; None keeps a tenth of `images`
-            out of the training for it.
-        epochs: how often the classifier sees each image.
-        batch_size: images per training step.
-        verbose: what Keras shows of the training: 0 nothing, 1 a bar, 2 a line per epoch.
+        directory: folder in which the classifier is stored and, for the same images, labels and
+            settings, found again; None trains it each time.
+        seed: seed of the initial weights, the order of the images, and the choice of those held out.
+        held_out: images and labels to measure the accuracy on; None holds a tenth of `images` out.
+        epochs: number of passes over the images.
+        batch_size: number of images per training step.
+        verbose: progress that Keras prints: 0 nothing, 1 a bar, 2 a line per epoch.
 
     Returns:
         An `Extractor` of features `[n, 64]`, with the accuracy on the held-out images.
 
     Raises:
-        ValueError: images or labels are not as above, or of one class only.
+        ValueError: if images or labels have another form, or there is only one class.
 
     Example:
         >>> digits = abp_tf.data.load("digits", limit=300)
@@ -122,8 +121,8 @@ def classifier(
     images, labels = _labelled(images, labels, np.shape(images)[1:])
     if len(np.unique(labels)) < 2:
         raise ValueError(
-            f"Labels: expected at least two classes, received class {labels[0]} alone. Give images of "
-            "others too."
+            f"Labels: expected at least two classes, received only class {labels[0]}. Give images of "
+            "other classes too."
         )
     classes = int(labels.max()) + 1
     if held_out is None:
@@ -139,7 +138,7 @@ def classifier(
     if directory is None:
         network = train()
     else:
-        # The name tells all that the weights depend on, so that nothing stale is found.
+        # The name has a digest of all that the weights depend on, so that no stale file is found.
         settings = repr((images.shape, classes, seed, epochs, batch_size)).encode()
         digest = examples.digest(settings, images, labels)
         path = Path(directory) / f"classifier-{digest[:16]}.keras"
@@ -158,8 +157,8 @@ def classifier(
 def _labelled(images, labels, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     if labels is None:
         raise ValueError(
-            "Labels: expected one integer for each image, received None. Take a source that has "
-            "labels, or `inception` for features without any."
+            "Labels: expected one integer for each image, received None. Use a source with labels, "
+            "or `inception`, which needs none."
         )
     if len(shape) != 3:
         raise ValueError(f"Images: expected shape ('n', h, w, c), received {('n', *shape)}.")
@@ -184,7 +183,7 @@ def _trained(
 ) -> keras.Model:
     layers = keras.layers
     depth = max(2, math.ceil(math.log2(max(images.shape[1:3]) / _SMALLEST)))
-    # Seeds of their own for all layers: Keras's global one is the caller's.
+    # Each layer has its own seed, so that Keras's global random state does not change.
     draws = np.random.SeedSequence(seed).generate_state(depth + 2)
     initial = iter([keras.initializers.GlorotUniform(int(draw)) for draw in draws])
     with _float32():
@@ -203,7 +202,7 @@ def _trained(
     network.compile("adam", loss, metrics=["accuracy"], jit_compile=False)
     random = np.random.default_rng(seed)
     for epoch in range(epochs):
-        # Shuffled here, because Keras would do so by its global seed.
+        # Shuffled here, because Keras would use its global random state.
         order = random.permutation(len(images))
         network.fit(
             images[order],
@@ -218,12 +217,12 @@ def _trained(
 
 
 def inception(weights: str | os.PathLike) -> Extractor:
-    """Return the 2048 pooled features of InceptionV3, by which the Fréchet distance is called FID.
+    """Return an extractor of the 2048 pooled features of InceptionV3, for the FID.
 
-    Images are clipped and rounded to 8 bits, as those in files are, grey is repeated in three
-    channels, and height and width become 299 by bilinear interpolation without antialiasing
-    (Heusel et al., 2017). `keras.applications.InceptionV3` has weights of its own: compare
-    with figures by the same file only. FID is for thousands of images; it takes a CPU long.
+    Images are clipped and rounded to 8 bits, as image files are. Grey is repeated in three channels.
+    Height and width become 299 by bilinear interpolation without antialiasing (Heusel et al., 2017).
+    The weights of `keras.applications.InceptionV3` differ from those of other implementations: compare
+    only distances by the same file. FID needs thousands of images, which takes long on a CPU.
 
     Args:
         weights: file of the weights of `keras.applications.InceptionV3(include_top=False)`.
@@ -233,8 +232,8 @@ def inception(weights: str | os.PathLike) -> Extractor:
         An `Extractor` of features `[n, 2048]` from images of any size with 1 or 3 channels.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file holds no such weights.
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file holds no such weights.
 
     Example:
         >>> extract = inception("inception_v3.weights.h5")  # doctest: +SKIP
@@ -242,7 +241,7 @@ def inception(weights: str | os.PathLike) -> Extractor:
     """
     path = Path(weights).expanduser()
     remedy = (
-        "Make one where there is a network: keras.applications.InceptionV3(include_top=False)"
+        "Make one on a machine with internet access: keras.applications.InceptionV3(include_top=False)"
         '.save_weights("inception_v3.weights.h5").'
     )
     if not path.is_file():
@@ -250,7 +249,7 @@ def inception(weights: str | os.PathLike) -> Extractor:
             f"Expected a file with weights of InceptionV3, but there is no file {str(path)!r}. {remedy}"
         )
     with _float32(), warnings.catch_warnings():
-        # Keras warns, and leaves layers at random, where a file lacks their weights.
+        # Keras only warns, and keeps random weights, if a file lacks the weights of a layer.
         warnings.simplefilter("error", UserWarning)
         try:
             network = keras.applications.InceptionV3(
@@ -282,7 +281,7 @@ def _for_inception(images: np.ndarray) -> tf.Tensor:
 
 @contextlib.contextmanager
 def _float32() -> Iterator[None]:
-    """Make layers compute in float32, whatever the policy: distances are small differences."""
+    """Make new layers compute in float32, because distances are small differences."""
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:

@@ -1,4 +1,4 @@
-"""Log-likelihoods of models that have no closed form: annealed importance sampling, Parzen windows."""
+"""Estimate log-likelihoods without a closed form: annealed importance sampling, Parzen windows."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from abp_tf.sampling.random import CHAIN, PRIOR, later, row_normal, row_seeds, r
 
 
 class Normalizer(NamedTuple):
-    """What annealed importance sampling found.
+    """The result of annealed importance sampling.
 
     Attributes:
-        log_normalizer: log of the integral of `exp(−U)`.
-        deviation: standard deviation of the weights over their mean, divided by the root of the
-            number of chains: the relative error of the integral, about that of its log. An estimate
-            of 0.3 or more says that more distributions or shorter steps are needed.
-        acceptance: share of the proposals that were accepted; between 0.4 and 0.9 is good.
+        log_normalizer: estimate of the log of the integral of `exp(−U)`.
+        deviation: estimated relative error of the integral, about the error of its log: the standard
+            deviation of the weights divided by their mean and by the root of the number of chains. For
+            0.3 or more, use more distributions or shorter steps.
+        acceptance: share of accepted proposals; 0.4 to 0.9 is good.
     """
 
     log_normalizer: float
@@ -47,25 +47,27 @@ def log_normalizer(
 ) -> Normalizer:
     """Estimate `log ∫ exp(−U(x)) dx` by annealed importance sampling.
 
-    Chains go from `N(0, s² I)` to `exp(−U)` through `distributions` densities `exp(−U_β)`,
-    `U_β = (1 − β) ‖x‖²/(2s²) + β U`, by a Metropolis-adjusted Langevin step in each, which leaves it
-    invariant (Neal, "Annealed importance sampling", Statistics and Computing 2001, arXiv
-    physics/9803008). The estimate of the integral is unbiased, that of its log is low on average.
+    Chains move from `N(0, s² I)` to `exp(−U)` through `distributions` densities `exp(−U_β)`,
+    `U_β = (1 − β) ‖x‖²/(2s²) + β U`. At each density they make one Metropolis-adjusted Langevin step,
+    which leaves the density invariant (Neal, "Annealed importance sampling", Statistics and Computing
+    2001, arXiv physics/9803008). The estimate of the integral is unbiased; the estimate of its log is
+    too low on average.
 
     Args:
-        energy: `U`, maps `[n, *shape]` to `[n]`.
-        shape: of one signal.
-        base_sigma: s of the first distribution, as wide as the last one or wider.
-        distributions: number of them; more are nearer the truth.
-        step_size: δ of the Langevin steps.
+        energy: the energy `U`, a function from `[n, *shape]` to `[n]`.
+        shape: shape of one signal.
+        base_sigma: standard deviation s of the first distribution, which should be as wide as the last
+            or wider.
+        distributions: number of densities; more make the estimate more accurate.
+        step_size: step size δ of the Langevin steps.
         chains: number of independent chains.
-        seed: of all noise.
+        seed: seed of all noise.
 
     Returns:
         A `Normalizer`.
 
     Raises:
-        ValueError: for a number out of its range.
+        ValueError: if a number is out of range.
 
     Example:
         >>> half = lambda x: tf.reduce_sum(x**2, axis=-1) / 2
@@ -91,9 +93,9 @@ def log_normalizer(
     )
 
 
-@functools.lru_cache(maxsize=1)  # an energy that is asked again, as training goes on, traces once
+@functools.lru_cache(maxsize=1)  # so an energy that is used again during training is traced once
 def _annealing(energy: Energy, shape: tuple[int, ...]) -> Callable:
-    """Compile the chains of an energy, for any numbers and seeds."""
+    """Return the compiled chains of an energy, for any numbers and seeds."""
     number = tf.TensorSpec([], tf.float32)
     specs = [number, tf.TensorSpec([], tf.int32), number, tf.TensorSpec([None], tf.int64)]
 
@@ -110,7 +112,7 @@ def _anneal(energy, shape, base_sigma, distributions, step_size, seeds):
     count = tf.cast(distributions, tf.float32)
 
     def look(x, beta):
-        """The point of `x` under `U_β`, and `U − U_0` there."""
+        """Return the `Point` of `x` under `U_β`, and `U − U_0` at `x`."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(x)
             base = masking.square(x) / (2 * base_sigma**2)
@@ -143,15 +145,14 @@ def _anneal(energy, shape, base_sigma, distributions, step_size, seeds):
 
 
 def annealed_log_likelihood(model, signals: ArrayLike, normalizer: Normalizer) -> np.ndarray:
-    """Log density of signals under a descriptor, `−U(x) − log ∫ exp(−U)`, in nats.
+    """Return the log density of signals under a descriptor, `−U(x) − log ∫ exp(−U)`, in nats.
 
-    It is the density at temperature 1; the constant is high-dimensional for all but small signals,
-    for which alone it can be estimated.
+    It is the density at temperature 1. The integral can be estimated for small signals only.
 
     Args:
         model: a `Descriptor`.
-        signals: float `[n, *signal_shape]`.
-        normalizer: of its energy, by `log_normalizer(model.energy, model.signal_shape, ...)`.
+        signals: signals, float `[n, *signal_shape]`.
+        normalizer: result of `log_normalizer(model.energy, model.signal_shape, ...)`.
 
     Returns:
         float64 `[n]`.
@@ -169,23 +170,24 @@ def annealed_log_likelihood(model, signals: ArrayLike, normalizer: Normalizer) -
 def parzen_log_likelihood(
     samples: ArrayLike, signals: ArrayLike, bandwidth: float, rows: int = 100
 ) -> np.ndarray:
-    """Log density of signals under a Gaussian kernel on each sample, in nats.
+    """Return the log density of signals under a Gaussian kernel on each sample, in nats.
 
-    `log (1/m) Σ_j N(x; x̃_j, h² I)`, the estimate of the CoopNets paper and others of its time
-    (arXiv 1609.09408, after Goodfellow et al. 2014). In many dimensions it ranks models poorly: use
-    it to compare with those tables only, with as many samples, and the bandwidth of `parzen_bandwidth`.
+    It is `log (1/m) Σ_j N(x; x̃_j, h² I)`, the estimate of the CoopNets paper and others of its time
+    (arXiv 1609.09408, after Goodfellow et al. 2014). In many dimensions it ranks models poorly. Use it
+    only to compare with their tables, with as many samples, and the bandwidth of `parzen_bandwidth`.
 
     Args:
-        samples: of the model, `[m, ...]`.
-        signals: `[n, ...]` of the same shape.
-        bandwidth: h, positive.
-        rows: signals at a time; it bounds memory.
+        samples: samples of the model, `[m, ...]`.
+        signals: signals `[n, ...]` of the same shape.
+        bandwidth: standard deviation h of the kernels, positive.
+        rows: number of signals computed at a time, which limits the memory.
 
     Returns:
         float64 `[n]`.
 
     Raises:
-        ValueError: for shapes that do not fit, none at all, or a bandwidth that is not positive.
+        ValueError: if the shapes do not match, there are no samples or no signals, or the bandwidth is
+            not positive.
     """
     samples, signals = (np.asarray(values, np.float64) for values in (samples, signals))
     if samples.shape[1:] != signals.shape[1:] or min(len(samples), len(signals)) < 1:
@@ -208,12 +210,12 @@ def parzen_log_likelihood(
 
 
 def parzen_bandwidth(samples: ArrayLike, validation: ArrayLike, candidates: ArrayLike) -> float:
-    """Choose the bandwidth under which validation signals are likeliest.
+    """Return the bandwidth that gives validation signals the highest log density.
 
     Args:
-        samples: of the model, `[m, ...]`.
-        validation: signals `[n, ...]` that the likelihood is not reported on.
-        candidates: bandwidths, e.g. `np.logspace(-1, 0, 10)`.
+        samples: samples of the model, `[m, ...]`.
+        validation: signals `[n, ...]` other than those whose likelihood is reported.
+        candidates: bandwidths to choose from, such as `np.logspace(-1, 0, 10)`.
 
     Returns:
         One of the candidates.

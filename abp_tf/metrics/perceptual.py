@@ -1,4 +1,4 @@
-"""How far a texture or a sound is from another, by statistics that do not know where things are."""
+"""Distances between textures and between sounds, by statistics that do not depend on positions."""
 
 from __future__ import annotations
 
@@ -9,32 +9,37 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 SCALES, ORIENTATIONS = 4, 4
-_BORDER = 8  # pixels near a border, where filters see the opposite side
+_BORDER = 8  # pixels near a border, where filters depend on the opposite side
 
 
 def texture_distance(texture: ArrayLike, reference: ArrayLike) -> float:
-    """Distance of the Gram matrices of a fixed bank of filters.
+    """Return the distance between two textures by statistics of a fixed bank of filters.
 
     Log-Gabor filters of four scales, an octave apart from a wavelength of 4 pixels, and four
     orientations give each pixel 16 moduli (D. J. Field, "Relations between the statistics of natural
-    images and the response properties of cortical cells", JOSA A 4, 1987). Compared are their
-    correlations over positions: of all pairs at one place, of each with itself one and two
-    wavelengths away in four directions, and how much each varies. They tell edges, lines and blobs
-    from noise of the same spectrum, whose moduli are nearly independent (Portilla, Simoncelli, "A
-    parametric texture model based on joint statistics of complex wavelet coefficients", IJCV 40,
-    2000). The spectrum itself is compared by the logarithms of the moduli's means, and of the
-    brightness, smoothed to each scale, the skewness: blades are brighter than what lies between.
+    images and the response properties of cortical cells", JOSA A 4, 1987). The statistics are:
+
+    * The correlations of the moduli over positions: between all pairs at the same position, and of
+      each with itself one and two wavelengths away in four directions. They distinguish edges, lines
+      and blobs from noise of the same spectrum, whose moduli are nearly independent (Portilla,
+      Simoncelli, "A parametric texture model based on joint statistics of complex wavelet
+      coefficients", IJCV 40, 2000).
+    * The standard deviation of each modulus relative to its mean.
+    * The logarithm of the mean of each modulus, which describes the spectrum.
+    * The skewness of the brightness in the band of each scale: blades of grass are brighter than the
+      gaps between them.
 
     Args:
-        texture: `[h, w, c]` in [-1, 1], sides of 96 or more; colours are averaged.
-        reference: `[h', w', c']`, what it is compared with.
+        texture: the texture, `[h, w, c]` in [-1, 1], sides of 96 or more; colours are averaged.
+        reference: the texture to compare with, `[h', w', c']`, with the same limits.
 
     Returns:
-        Root of the mean squared difference of the statistics; 0 if they are equal. Two crops of one
-        photograph are not at 0: compare with that, and with `spectrum_noise` of the reference.
+        Root of the mean squared difference of the statistics; 0 if they are equal. The distance of two
+        crops of one photograph is above 0: compare with it, and with the distance of
+        `spectrum_noise(reference)`.
 
     Raises:
-        ValueError: for another rank or smaller sides, or values that are not finite.
+        ValueError: if the rank is different, a side is shorter, or values are not finite.
 
     Example:
         >>> bricks = abp_tf.data.load_texture("brick", size=128).train[0]
@@ -46,23 +51,23 @@ def texture_distance(texture: ArrayLike, reference: ArrayLike) -> float:
 
 
 def spectrogram_distance(sound: ArrayLike, reference: ArrayLike, rate: float) -> float:
-    """Distance in decibels between sounds, by how their log-spectrograms are distributed.
+    """Return the distance between two sounds in decibels, by the distributions of their levels.
 
-    In each band (a third of an octave wide, from 100 Hz) the levels of windows of 46 ms, sorted, are
-    compared with those of the reference: the means of a band alone would not tell rain from applause.
-    How levels of neighbouring windows go together is compared likewise, by sorted differences.
+    In each band (a third of an octave wide, from 100 Hz) the sorted levels of windows of 46 ms are
+    compared with those of the reference; the mean level of a band could not distinguish rain from
+    applause. The differences of levels of neighbouring windows are sorted and compared too.
 
     Args:
-        sound: `[samples]` or `[samples, 1]`, in [-1, 1].
-        reference: the same, of any length of 0.4 seconds or more.
-        rate: samples per second of both.
+        sound: the sound, `[samples]` or `[samples, 1]`, in [-1, 1], of 0.4 seconds or more.
+        reference: the sound to compare with, of the same form and any such length.
+        rate: samples per second of both sounds.
 
     Returns:
-        Mean absolute difference in dB; 0 for equal statistics. Compare with another window of the
-        same recording, and with `spectrum_noise` of the reference.
+        Mean absolute difference in dB; 0 for equal statistics. Compare with the distance of another
+        window of the same recording, and with that of `spectrum_noise(reference)`.
 
     Raises:
-        ValueError: for sounds of another rank, or shorter than that.
+        ValueError: if a sound has another rank or is shorter than 0.4 seconds.
     """
     levels, target = _levels(sound, rate), _levels(reference, rate)
     quantiles = np.linspace(0.02, 0.98, 49)
@@ -79,19 +84,19 @@ def spectrum_noise(signal: ArrayLike, seed: int = 0) -> np.ndarray:
     """Draw Gaussian noise of the same power spectrum: the signal with random phases.
 
     Args:
-        signal: `[..., c]`, channels last, of any rank; channels keep their relative phases, and so
-            their correlations.
-        seed: of the phases.
+        signal: the signal, `[..., c]`, channels last, of any rank; channels keep their relative
+            phases, and thus their correlations.
+        seed: seed of the phases.
 
     Returns:
-        float32, of the same shape; values may leave the range of the signal.
+        float32, of the same shape; values may be outside the range of the signal.
     """
     signal = np.asarray(signal, np.float64)
     axes = tuple(range(signal.ndim - 1))
-    # The phases of real noise have the symmetry that keeps the answer real.
+    # The phases of real noise have the symmetry that makes the result real.
     noise = np.random.default_rng(seed).normal(size=signal.shape[:-1])
     phases = np.angle(np.fft.fftn(noise, axes=axes))[..., None]
-    phases[(0,) * len(axes)] = 0  # the mean stays
+    phases[(0,) * len(axes)] = 0  # keeps the mean
     turned = np.fft.fftn(signal, axes=axes) * np.exp(1j * phases)
     return np.fft.ifftn(turned, axes=axes).real.astype(np.float32)
 
@@ -111,7 +116,7 @@ def _texture_statistics(image: np.ndarray) -> np.ndarray:
     spectrum = np.fft.fft2(image)
     down, right = np.meshgrid(*(np.fft.fftfreq(side) for side in image.shape), indexing="ij")
     radius, angle = np.hypot(down, right), np.arctan2(down, right)
-    radius[0, 0] = 1  # a filter lets no mean through; its logarithm would be infinite
+    radius[0, 0] = 1  # filters remove the mean; its logarithm would be infinite
     moduli, skewness = [], []
     for scale in range(SCALES):
         ring = np.exp(-(np.log2(radius * 4 * 2**scale) ** 2) / (2 * 0.65**2))
@@ -127,7 +132,7 @@ def _texture_statistics(image: np.ndarray) -> np.ndarray:
 
 
 def _correlations(moduli: np.ndarray) -> np.ndarray:
-    """The statistics that are compared, of moduli `[filters, h, w]`."""
+    """Return the statistics of moduli `[filters, h, w]`."""
     mean, deviation = moduli.mean((1, 2)), moduli.std((1, 2)) + 1e-6
     unit = (moduli - mean[:, None, None]) / deviation[:, None, None]
     pairs = np.einsum("ihw,jhw->ij", unit, unit) / unit[0].size
@@ -149,7 +154,7 @@ def _correlations(moduli: np.ndarray) -> np.ndarray:
 
 
 def _levels(sound: ArrayLike, rate: float) -> np.ndarray:
-    """Levels in dB, `[bands, windows]`."""
+    """Return the levels of a sound in dB, `[bands, windows]`."""
     sound = np.asarray(sound, np.float64)
     sound = sound[:, 0] if sound.ndim == 2 and sound.shape[1] == 1 else sound
     if sound.ndim != 1 or len(sound) < 0.4 * rate:
@@ -160,18 +165,18 @@ def _levels(sound: ArrayLike, rate: float) -> np.ndarray:
     frequencies, power = _spectrogram(sound, int(0.046 * rate), rate)
     edges = 100 * 2 ** (np.arange(0, 3 * np.log2(rate / 200) + 1) / 3)
     bands = [(frequencies >= low) & (frequencies < high) for low, high in itertools.pairwise(edges)]
-    # A band may lie between two frequencies; which bands there are must not depend on the sound.
+    # A narrow band may hold no frequency. The choice of bands must not depend on the sound.
     levels = np.stack([power[band].sum(0) for band in bands if band.any()])
-    # Below -90 dB of full scale nothing is heard, and nothing compared.
+    # Levels below -90 dB of full scale are inaudible and count as equal.
     return 10 * np.log10(levels + 1e-9)
 
 
 def _spectrogram(sound: np.ndarray, window: int, rate: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return frequencies in Hz, `[f]`, and power `[f, windows]`; a sine of amplitude 1 has 1/4."""
+    """Return frequencies in Hz, `[f]`, and power `[f, windows]`, 1/4 for a sine of amplitude 1."""
     hop = window - window // 2
-    # Half a window overlaps the next one; what is left over at the end is filled with silence.
+    # Windows overlap by half; silence fills the last one.
     sound = np.pad(sound, (0, -(len(sound) - window) % hop))
-    # TensorFlow's own Hann window is periodic for even lengths alone.
+    # TensorFlow's Hann window is periodic for even lengths only.
     shape = np.hanning(window + 1)[:-1]
     transform = tf.signal.stft(
         sound, window, hop, window, window_fn=lambda length, dtype: tf.constant(shape, dtype)

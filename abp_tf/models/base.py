@@ -1,4 +1,4 @@
-"""The base of all models: learning from signals without labels by `fit`, one step at a time."""
+"""The base class of all models: they learn from signals without labels, by `fit`."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from abp_tf.models import batches, diagnostics, rows
 
 
 class SignalModel(keras.Model):
-    """A `keras.Model` that learns from signals alone, each training example with its number.
+    """A `keras.Model` that learns from signals without labels; each example may have a number.
 
-    A subclass computes a step in `train_step` and hands what it wants to write to `commit`.
+    A subclass computes a step in `train_step` and passes what it writes to `commit`.
 
-    *Settings.* The arguments of the constructor are attributes. Those in `adjustable` may be set at
-    any time, inside callbacks too, and count from the next call, or the next step of `fit`, on; all
-    others are fixed when the model is built.
+    *Settings.* The arguments of the constructor are attributes. Those in `adjustable` may be set at any
+    time, also by callbacks, and take effect in the next call or the next step of `fit`. All others are
+    fixed when the model is built.
 
     Args:
-        value_range: interval that whole signals lie in; None lifts the check.
-        seed: integer that all noise and the order of examples follow from.
-        observation: operator through which data are observed; None: data are whole signals.
-        reported: names of the means that steps report.
+        value_range: interval in which whole signals must lie; None lifts the check.
+        seed: integer seed of all noise and of the order of the examples.
+        observation: operator through which the data are observed; None if the data are whole signals.
+        reported: names of the means that the steps of the model report.
         **kwargs: arguments of `keras.Model`, such as `name`.
     """
 
-    # What may be set after construction, with checks of (class, name, value) that return the value.
+    # Settings that may change later, with a check of (class, name, value) that returns the value.
     adjustable: Mapping[str, Callable] = MappingProxyType({})
-    # The methods of Keras that take masks.
+    # Methods of Keras that accept masks.
     masked: tuple[str, ...] = ("fit", "evaluate", "predict")
-    # Whether chains run through `network` while it learns, so that it may have no BatchNorm.
+    # Whether chains run through `network` during training, so that it must not have BatchNorm.
     independent_rows = True
 
     def __init__(
@@ -44,7 +44,7 @@ class SignalModel(keras.Model):
         # Chains and energies are float32 under every policy; networks keep their own.
         super().__init__(**{**kwargs, "dtype": "float32"})
         self._settings_version = 0
-        self._compiled_versions = {}  # of Keras's functions: the settings they were traced with
+        self._compiled_versions = {}  # settings with which Keras's functions were traced
         self._functions, self._functions_version = {}, 0
         self.value_range = checks.value_range(type(self).__name__, "value_range", value_range)
         self.seed = seed
@@ -53,16 +53,16 @@ class SignalModel(keras.Model):
         self.iteration = self.add_weight(name="iteration", **weight)
         self.fingerprint = self.add_weight(name="fingerprint", **weight)  # of the training data
         self.means = diagnostics.Means(reported)
-        # A step that was not finite stops all that follow it, until the host has taken notice.
+        # A step that is not finite stops all later ones until `_train` has read what it returned.
         self._stopped = tf.Variable(False, trainable=False)
-        self.rolls_back = False  # whether a callback takes back epochs that diverge
-        self.symptoms = {}  # of trouble in the last epoch, each with cause and remedy
+        self.rolls_back = False  # whether a callback restores an earlier state after divergence
+        self.symptoms = {}  # symptoms of trouble in the last epoch, each with cause and remedy
         self.built = True
 
     # Settings.
 
     def __setattr__(self, name, value):
-        """Set an attribute; settings are checked, and count from the next call on."""
+        """Set an attribute; settings are checked, and take effect in the next call."""
         if name in self.adjustable:
             value = self.adjustable[name](type(self).__name__, name, value)
             if name in self.__dict__ and getattr(self, name) == value:
@@ -71,17 +71,22 @@ class SignalModel(keras.Model):
         elif name in inspect.signature(type(self).__init__).parameters and hasattr(self, name):
             raise AttributeError(
                 f"{type(self).__name__}.{name} is fixed when the model is built. Build another model "
-                f"with `{name}=...`; what may be set later is {', '.join(self.adjustable)}."
+                f"with `{name}=...`; settings that may change are {', '.join(self.adjustable)}."
             )
         super().__setattr__(name, value)
 
     @property
     def settings_version(self) -> int:
-        """Number that changes whenever a setting does."""
+        """Number that changes whenever a setting changes."""
         return self._settings_version
 
     def function(self, key, make: Callable):
-        """Return a compiled function, made by `make()` if the settings are new."""
+        """Return a compiled function; make it anew if a setting has changed.
+
+        Args:
+            key: hashable name under which the function is kept.
+            make: function without arguments that returns a `tf.function`.
+        """
         if self._functions_version != self.settings_version:
             self._functions, self._functions_version = {}, self.settings_version
         if key not in self._functions:
@@ -89,18 +94,18 @@ class SignalModel(keras.Model):
         return self._functions[key]
 
     def run(self, name: str, inputs: list, batch_size=100, verbose=0, outputs=None, **options) -> dict:
-        """Run one of the functions of `signatures(**options)` over rows of arrays.
+        """Run one of the functions of `signatures(**options)` over the rows of arrays.
 
         Args:
-            name: of the signature.
-            inputs: arrays, one per input of the signature.
-            batch_size: rows at a time.
+            name: name of the signature.
+            inputs: arrays, one for each input of the signature, with the rows first.
+            batch_size: number of rows that are computed at a time.
             verbose: 1 shows a progress bar.
-            outputs: names of the outputs to return; None: all.
-            **options: of `signatures`.
+            outputs: names of the outputs to return; None returns all.
+            **options: arguments of `signatures`.
 
         Returns:
-            NumPy arrays by the outputs' names.
+            NumPy arrays by the names of the outputs.
         """
 
         def make():
@@ -111,7 +116,7 @@ class SignalModel(keras.Model):
         key = (name, *sorted(options.items()))
         return rows.run(self.function(key, make), inputs, batch_size, verbose, outputs)
 
-    # What data are like.
+    # Shape and range of the data.
 
     @property
     def observed_shape(self) -> tuple[int, ...]:
@@ -122,48 +127,49 @@ class SignalModel(keras.Model):
 
     @property
     def observed_range(self) -> tuple[float, float] | None:
-        """Interval that entries of the data lie in; None: any value."""
+        """Interval in which entries of the data must lie; None allows any value."""
         if self.observation is None or self.value_range is None:
             return self.value_range
         return self.observation.observed_range(self.value_range)
 
-    # What a subclass may do in its own way.
+    # Parts that a subclass may override.
 
     @property
     def tables(self) -> list:
-        """Tables of chains that belong to the model's state."""
+        """Tables of persistent chains that are part of the model's state."""
         return []
 
     def learners(self) -> list[tuple[keras.optimizers.Optimizer, list]]:
-        """Return pairs of an optimizer and the variables it moves."""
+        """Return pairs of an optimizer and the variables it updates."""
         return [(self.optimizer, self.network.trainable_variables)]
 
     def observers(self) -> list[keras.callbacks.Callback]:
-        """Return the callbacks that `fit` runs before all others."""
+        """Return the callbacks that `fit` runs before those of the user."""
         return []
 
     def numbered(self, masked: bool) -> bool:
-        """Whether each example of data, with or without masks, has a chain of its own."""
+        """Return whether each example has a chain of its own, for data with or without masks."""
         return False
 
     def accept(self, examples: int | None, fingerprint: int, index, masked: bool) -> None:
-        """Take up the data that `fit` is about to use, or refuse them.
+        """Prepare the model for the data that `fit` is about to use, or raise an error.
 
         Args:
-            examples: their number; None where it is unknown.
-            fingerprint: checksum of the data, 0 where there is none.
-            index: the examples' numbers, where the data bring their own.
-            masked: whether they have masks.
+            examples: number of examples; None if it is unknown.
+            fingerprint: checksum of the data; 0 if there is none.
+            index: numbers of the examples, if the data contain them; None otherwise.
+            masked: whether the data have masks.
         """
         if fingerprint:
             self.fingerprint.assign(fingerprint)
 
-    def may_be_of(self, fingerprint: int) -> bool:
-        """Whether data of this checksum may be those of the training so far; 0 stands for unknown."""
-        return 0 in (fingerprint, known := int(self.fingerprint.value)) or fingerprint == known
+    def may_match(self, fingerprint: int) -> bool:
+        """Return whether data of this checksum may be those of the training so far; 0 is unknown."""
+        known = int(self.fingerprint.value)
+        return 0 in (fingerprint, known) or fingerprint == known
 
     def remedy(self) -> str:
-        """Return what diverged, and what to change."""
+        """Return a text for errors: what diverged, and what to change."""
         raise NotImplementedError
 
     # Learning.
@@ -191,33 +197,34 @@ class SignalModel(keras.Model):
 
         Args:
             x: float array `[n, *observed_shape]`, which is the shape of the signals unless the model
-                has an `observation`; or a dict of arrays "signal" and "mask" (1 = observed,
-                0 = hidden); or a batched `tf.data.Dataset` or a `keras.utils.PyDataset` of signals or
-                of dicts "signal", "index" (the example's number, given before any shuffle) and
-                perhaps "mask".
-            y: None, as are `class_weight` and `sample_weight`: there are no labels.
-            batch_size: rows of a batch of arrays, 32 by default.
+                has an `observation`; or a dict of arrays "signal" and "mask" (1 = observed, 0 =
+                hidden); or a batched `tf.data.Dataset` or a `keras.utils.PyDataset` of signals or of
+                dicts with "signal", "index" (the example's number, assigned before any shuffle) and
+                optionally "mask".
+            y: must be None, as must `class_weight` and `sample_weight`: there are no labels.
+            batch_size: number of rows per batch of arrays; 32 by default.
             epochs: number of the last epoch, as in `keras.Model.fit`.
             verbose: "auto", 0, 1 or 2, as in `keras.Model.fit`.
-            callbacks: Keras's or those of `abp_tf.callbacks`, in any order.
-            validation_split: share of the arrays, cut from the end, that is held out.
-            validation_data: data of any form that `x` may have, for `evaluate` after each epoch.
-            shuffle: whether arrays are visited in a new random order each epoch.
-            class_weight: None.
-            sample_weight: None.
-            initial_epoch: number of epochs that count as done.
-            steps_per_epoch: batches in an epoch; by default one pass over the data.
-            validation_steps: batches of the validation data that are used; None: all.
-            validation_batch_size: rows of a batch of validation arrays; `batch_size` by default.
-            validation_freq: epochs from one validation to the next.
+            callbacks: callbacks of Keras or of `abp_tf.callbacks`, in any order.
+            validation_split: share of the arrays, cut from their end, that is used for validation.
+            validation_data: data in any form that `x` accepts, evaluated after each epoch.
+            shuffle: whether arrays are visited in a new random order in each epoch.
+            class_weight: must be None.
+            sample_weight: must be None.
+            initial_epoch: number of epochs that are already done.
+            steps_per_epoch: number of batches per epoch; one pass over the data by default.
+            validation_steps: number of batches of the validation data; None uses all.
+            validation_batch_size: number of rows per batch of validation arrays; `batch_size` by
+                default.
+            validation_freq: number of epochs from one validation to the next.
 
         Returns:
-            A `keras.callbacks.History` of what the `train_step` of the model reports.
+            A `keras.callbacks.History` of the means that the `train_step` of the model reports.
 
         Raises:
-            ValueError: for data or options that cannot be used.
-            DivergenceError: energies left the finite numbers; weights and chains are still good. With
-                `abp_tf.callbacks.RollBack`, once it gives up.
+            ValueError: if data or options cannot be used.
+            DivergenceError: if energies or gradients are not finite; weights and chains keep their last
+                good values. With `abp_tf.callbacks.RollBack`, only after its last attempt.
         """
         self._check_trainable(y, class_weight, sample_weight)
         if validation_split:
@@ -235,30 +242,32 @@ class SignalModel(keras.Model):
                     verbose=verbose,
                     callbacks=self.observers() + _ordered(callbacks),
                     validation_data=validation_data,
-                    shuffle=False,  # the data are in their order already
+                    shuffle=False,  # the dataset is already in its order
                     initial_epoch=initial_epoch,
                     steps_per_epoch=steps_per_epoch,
                     validation_steps=validation_steps,
                     validation_freq=validation_freq,
                 )
         finally:
-            self._initial_epoch = None  # where a backup was resumed must not outlive this call
+            self._initial_epoch = None  # set when a backup is resumed; valid for this call only
             self.rolls_back = False
 
     def commit(self, finite: list, write: Callable[[], None], means: dict, weight=None) -> dict:
-        """Write what a step has computed, all of it or nothing; every step of every model ends here.
+        """Write the results of a step, all or none of them; each step of each model ends here.
 
-        Nothing is written unless all is finite, so that what was learned so far stays good. It is a
-        branch of the graph, no assertion, and holds under XLA too.
+        Nothing is written unless all results are finite, so that weights and chains keep their last
+        good values. The decision is a branch of the graph, not an assertion, so it also works under
+        XLA.
 
         Args:
-            finite: tensors, losses and gradients, all of whose entries must be finite.
-            write: makes the optimizer steps and writes the chains.
-            means: what the step reports, tensors by name, of which means over the epoch are taken.
-            weight: of this batch in the means; None: as many as the tensors have entries.
+            finite: losses and gradients, tensors whose entries must all be finite.
+            write: function that applies the gradients and writes the chains.
+            means: values that the step reports, tensors by name; their means over the epoch are
+                returned.
+            weight: weight of this batch in the means; None uses the number of entries of each tensor.
 
         Returns:
-            The means so far, and "written", a bool.
+            The means over the epoch so far, and "written", a bool.
         """
         good = tf.reduce_all([tf.reduce_all(tf.math.is_finite(part)) for part in finite])
 
@@ -276,17 +285,17 @@ class SignalModel(keras.Model):
         return {**self.means.results(means), "written": done}
 
     def make_train_function(self, force=False):
-        """Compile a step of `fit`, anew where a setting has changed."""
+        """Compile a step of `fit`; compile it anew if a setting has changed."""
         if self._outdated("train", force):
             super().make_train_function(force=True)
             self._step, self.train_function = self.train_function, self._train
 
     def make_test_function(self, force=False):
-        """Compile a step of `evaluate`, anew where a setting has changed."""
+        """Compile a step of `evaluate`; compile it anew if a setting has changed."""
         super().make_test_function(self._outdated("test", force))
 
     def make_predict_function(self, force=False):
-        """Compile a step of `predict`, anew where a setting has changed."""
+        """Compile a step of `predict`; compile it anew if a setting has changed."""
         super().make_predict_function(self._outdated("predict", force))
 
     def _outdated(self, name: str, force: bool) -> bool:
@@ -295,8 +304,8 @@ class SignalModel(keras.Model):
         return force or stale or getattr(self, f"{name}_function") is None
 
     def _train(self, iterator) -> dict:
-        """Make a step; where it wrote nothing, stop the training or, with a roll-back, the epoch."""
-        self.make_train_function()  # a callback may have changed a setting
+        """Run a step; if it wrote nothing, stop the training or, with a roll-back, the epoch."""
+        self.make_train_function()  # compiles anew if a callback has changed a setting
         logs = dict(self._step(iterator))
         if logs.pop("written"):
             return logs
@@ -307,15 +316,15 @@ class SignalModel(keras.Model):
                 "Weights and chains are as they were before this iteration."
             )
         self.symptoms = {diagnostics.DIVERGENCE: self.remedy().rstrip(".")}
-        self.stop_training = True  # leaves the epoch; `SymptomAlarm` continues with the next
+        self.stop_training = True  # ends the epoch; `SymptomAlarm` lets the training continue
         return {}
 
     def evaluate(
         self, x=None, y=None, batch_size=None, verbose="auto", sample_weight=None, steps=None, **kwargs
     ):
-        """Return how well signals are explained: the means that `test_step` reports.
+        """Return the means that `test_step` reports, which measure how well the model explains signals.
 
-        The arguments are those of `keras.Model.evaluate`; `x` as for `fit`, an index is not needed.
+        The arguments are those of `keras.Model.evaluate`; `x` is as for `fit`, without an index.
         """
         _refuse(y=y, sample_weight=sample_weight)
         data = batches.for_testing(self, x, batch_size, "evaluate")
@@ -323,9 +332,9 @@ class SignalModel(keras.Model):
             return super().evaluate(data, verbose=verbose, steps=steps, **kwargs)
 
     def predict(self, x, batch_size=None, verbose="auto", steps=None, **kwargs):
-        """Run `predict_step` of the model on signals.
+        """Return what `predict_step` of the model computes for signals.
 
-        The arguments are those of `keras.Model.predict`; `x` as for `evaluate`.
+        The arguments are those of `keras.Model.predict`; `x` is as for `evaluate`.
         """
         data = batches.for_testing(self, x, batch_size, "predict")
         with batches.readable_errors():
@@ -334,15 +343,15 @@ class SignalModel(keras.Model):
     def train_on_batch(
         self, x, y=None, sample_weight=None, class_weight=None, return_dict: bool = False
     ):
-        """Make one step of learning on a batch of signals.
+        """Run one training step on a batch of signals.
 
         Args:
-            x: array or dict of arrays as for `fit`. With persistent chains the dict has an "index",
-                and the model was built with `examples=N` or has been fitted before.
-            y: None.
-            sample_weight: None.
-            class_weight: None.
-            return_dict: whether to return values by name.
+            x: array or dict of arrays as for `fit`. With persistent chains the dict must have an
+                "index", and the model must be built with `examples=N` or have been fitted before.
+            y: must be None.
+            sample_weight: must be None.
+            class_weight: must be None.
+            return_dict: whether to return the values in a dict by name.
         """
         self._check_trainable(y, class_weight, sample_weight)
         batch = batches.single(self, x, "fit")
@@ -350,12 +359,12 @@ class SignalModel(keras.Model):
         return super().train_on_batch(batch, return_dict=return_dict)
 
     def test_on_batch(self, x, y=None, sample_weight=None, return_dict: bool = False):
-        """Return the means of `test_step` for a batch of signals; arguments as for `train_on_batch`."""
+        """Return the means of `test_step` for one batch; arguments as for `train_on_batch`."""
         _refuse(y=y, sample_weight=sample_weight)
         return super().test_on_batch(batches.single(self, x, "evaluate"), return_dict=return_dict)
 
     def predict_on_batch(self, x):
-        """Run `predict_step` on a batch of signals, an array or a dict of arrays as for `fit`."""
+        """Return what `predict_step` computes for one batch, an array or a dict as for `fit`."""
         return super().predict_on_batch(batches.single(self, x, "predict"))
 
     @property
@@ -374,8 +383,8 @@ class SignalModel(keras.Model):
         replicas = max(strategy.num_replicas_in_sync for strategy in strategies)
         if replicas > 1:
             raise ValueError(
-                f"{type(self).__name__} learns on one replica, but the tf.distribute strategy has "
-                f"{replicas}: build the model and call `fit` without it."
+                f"{type(self).__name__} trains on one replica, received a tf.distribute strategy of "
+                f"{replicas}. Build the model and call `fit` without it."
             )
         if not self.compiled:
             raise ValueError(
@@ -401,7 +410,7 @@ class SignalModel(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict, custom_objects=None):
-        """Make a model from what `get_config` returned."""
+        """Return a model with the arguments that `get_config` returned."""
 
         def revived(value):
             if isinstance(value, dict) and "class_name" in value:
@@ -411,11 +420,11 @@ class SignalModel(keras.Model):
         return cls(**{name: revived(value) for name, value in config.items()})
 
     def get_weights(self) -> list:
-        """Return all weights, and last the chains: one without the other would be of no use."""
+        """Return all weights, followed by the states of the chains."""
         return [*super().get_weights(), *(table.states.numpy() for table in self.tables)]
 
     def set_weights(self, weights: list) -> None:
-        """Take back what `get_weights` returned, as `EarlyStopping` does with the best weights."""
+        """Set weights and chains to what `get_weights` returned; `EarlyStopping` uses it."""
         cut = len(weights) - len(self.tables)
         super().set_weights(weights[:cut])
         for table, states in zip(self.tables, weights[cut:], strict=True):
@@ -426,7 +435,7 @@ class SignalModel(keras.Model):
         if not str(filepath).endswith(".keras"):
             raise ValueError(
                 f"save expected a path that ends in .keras, received {str(filepath)!r}: no other "
-                "format of Keras holds the chains. A SavedModel for serving is written by `export`."
+                "format of Keras stores the chains. To write a SavedModel for serving, use `export`."
             )
         super().save(filepath, overwrite=overwrite, **kwargs)
 
@@ -439,30 +448,30 @@ class SignalModel(keras.Model):
             **options: of `signatures`; its defaults where they are left out.
 
         Returns:
-            The path written.
+            The path that was written.
 
         Raises:
-            ValueError: for another format.
-            FileExistsError: something is at the path already.
+            ValueError: if another format is given.
+            FileExistsError: if the path exists.
         """
         return serving.exporter(format)(self, filepath, **options)
 
     def signatures(self, **options) -> dict:
-        """Return functions with the specs of their inputs, by name; exports and methods run them."""
+        """Return functions of a batch, with the specs of their inputs, by name."""
         raise NotImplementedError
 
     def exported_signatures(self, **options) -> dict:
-        """Return those of `signatures(**options)` that an export has."""
+        """Return those of `signatures(**options)` that an export contains."""
         return self.signatures(**options)
 
     @property
     def exported_layers(self) -> list:
-        """The layers an export needs."""
+        """Layers whose weights an export contains."""
         return [self.network]
 
 
 def _ordered(callbacks) -> list:
-    """Return callbacks in an order that does not matter to the user, by their attribute `order`."""
+    """Return callbacks sorted by their attribute `order`, so that the user's order does not matter."""
     return sorted(keras.tree.flatten(callbacks or []), key=lambda one: getattr(one, "order", 0))
 
 
@@ -470,5 +479,5 @@ def _refuse(**arguments) -> None:
     for name, value in arguments.items():
         if value is not None:
             raise ValueError(
-                f"`{name}` was given, but this model learns from signals alone; leave it out."
+                f"Expected no `{name}`, because this model learns from signals alone. Leave it out."
             )

@@ -1,4 +1,4 @@
-"""From what users give to `fit`, `evaluate` and `predict` to the batches that steps see."""
+"""Convert the data that `fit`, `evaluate` and `predict` receive to batches."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from abp_tf.observation import masking
 
 
 def for_training(model, x, batch_size, shuffle, steps_per_epoch) -> tuple[tf.data.Dataset, int | None]:
-    """Return the dataset of an epoch, and the steps that Keras is to count in it.
+    """Return the dataset of an epoch, and the number of steps that Keras counts in it.
 
     Args:
-        model: a `SignalModel`, whose `accept` takes up the data or refuses them.
-        x: data as `SignalModel.fit` takes them.
-        batch_size: rows of a batch of arrays; None: 32.
+        model: a `SignalModel`; its `accept` is called with the data.
+        x: data in any form that `SignalModel.fit` accepts.
+        batch_size: number of rows per batch of arrays; None means 32.
         shuffle: whether arrays are visited in random order.
-        steps_per_epoch: batches in an epoch; None: one pass.
+        steps_per_epoch: number of batches per epoch; None means one pass.
     """
     for name, value in (("batch_size", batch_size), ("steps_per_epoch", steps_per_epoch)):
         if value is not None:
@@ -40,7 +40,10 @@ def for_training(model, x, batch_size, shuffle, steps_per_epoch) -> tuple[tf.dat
         model.accept(len(data.signal), data.fingerprint(), data.index, data.mask is not None)
         return dataset, None
     if batch_size is not None:
-        raise ValueError("`batch_size` was given with a dataset, which has batches of its own.")
+        raise ValueError(
+            f"fit expected no `batch_size` with a dataset, which has batches, received {batch_size}. "
+            "Leave it out."
+        )
     dataset = streams.as_dataset(x, shuffle, model.seed, model.iteration)
     masked = streams.has_masks(dataset)
     known = None
@@ -67,7 +70,7 @@ def for_testing(model, x, batch_size, method: str) -> tf.data.Dataset:
 
 
 def single(model, x, method: str) -> dict:
-    """Return one batch of arrays for `method` as the tensors that a step sees."""
+    """Return one batch of arrays for `method`, as the tensors that a step receives."""
     data = examples.examples(x, model.observed_shape, model.observed_range)
     masked = data.mask is not None
     if masked and method not in model.masked:
@@ -77,9 +80,9 @@ def single(model, x, method: str) -> dict:
             known = model.tables[0].rows
             if data.index is None or not known:
                 raise ValueError(
-                    'train_on_batch expected {"signal": ..., "index": ...}, the examples\' numbers '
-                    "among all, because each example has a chain of its own, and a model that knows "
-                    "how many there are: build it with examples=N. Or use chains='fresh'."
+                    'train_on_batch expected {"signal": ..., "index": ...} with the numbers of the '
+                    "examples, because each example has a chain of its own, and a model built with "
+                    "examples=N. Give both, or use chains='fresh'."
                 )
             checks.index(data.index, known)
         else:
@@ -88,11 +91,11 @@ def single(model, x, method: str) -> dict:
 
 
 def split(model, x, share: float, validation_data) -> tuple[dict, dict]:
-    """Cut the last `share` of arrays off for validation; return both parts."""
+    """Return arrays without their last `share`, and that share for validation."""
     if validation_data is not None or streams.is_stream(x):
         raise ValueError(
-            "`validation_split` cuts arrays; it was given together with "
-            f"{'a dataset' if validation_data is None else '`validation_data`'}. Give one of them."
+            "`validation_split` expected arrays and no `validation_data`, received "
+            f"{'a dataset' if validation_data is None else '`validation_data`'}. Use one of them."
         )
     if not 0 < share < 1:
         raise ValueError(f"`validation_split` expected a share in (0, 1), received {share}.")
@@ -104,15 +107,15 @@ def split(model, x, share: float, validation_data) -> tuple[dict, dict]:
 
 
 def unpack(batch) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor]:
-    """Take a batch apart.
+    """Return the signals, the mask and the examples' numbers of a batch.
 
     Args:
-        batch: dict of "signal" and perhaps "mask" and "index", or a tuple that begins with one.
+        batch: dict with "signal" and optionally "mask" and "index", or a tuple that begins with one.
 
     Returns:
         the signals, float32 `[n, *signal_shape]`, with 0 where an entry is hidden; the mask as float32
-        of 1 (observed) and 0 (hidden), or None; and the examples' numbers, int64 `[n]`, which are
-        their places in the batch where it has none.
+        of 1 (observed) and 0 (hidden), or None; and the examples' numbers, int64 `[n]`, which are their
+        positions in the batch if it has no index.
     """
     batch = keras.utils.unpack_x_y_sample_weight(batch)[0]
     signal, mask, index = batch["signal"], batch.get("mask"), batch.get("index")
@@ -126,7 +129,7 @@ def unpack(batch) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor]:
 
 @contextlib.contextmanager
 def readable_errors():
-    """Turn a check that fails while a dataset is read (`streams.stream`) into a `ValueError`."""
+    """Raise the `ValueError` of a check that failed while TensorFlow read a dataset."""
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
@@ -143,6 +146,6 @@ def _check_masks(model, dataset: tf.data.Dataset, method: str) -> None:
 
 def _refuse_mask(model, method: str) -> None:
     raise ValueError(
-        f"{type(model).__name__}.{method} takes whole signals, received a mask. Fill in what is "
-        "hidden first, for instance with `Generator.inpaint`, or leave out the mask."
+        f"{type(model).__name__}.{method} expected whole signals, received a mask. Fill in hidden "
+        "entries first, for instance with `Generator.inpaint`, or leave out the mask."
     )

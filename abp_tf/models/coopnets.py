@@ -1,4 +1,4 @@
-"""CoopNets: a generator and a descriptor that learn together."""
+"""CoopNets: a generator and a descriptor that are trained together."""
 
 from __future__ import annotations
 
@@ -33,39 +33,41 @@ from abp_tf.sampling.random import (
 
 @keras.saving.register_keras_serializable(package="abp_tf")
 class CoopNets(SignalModel):
-    """Cooperative learning: the generator drafts, the descriptor revises, the generator learns.
+    """Cooperative learning of a generator, which drafts signals, and a descriptor, which revises them.
 
-    The generator jump-starts the Langevin dynamics of the descriptor; the descriptor learns from the
-    difference of data and revised samples; the generator learns from how its samples, whose latents
-    are known, were revised (Xie, Lu, Gao, Zhu, Wu, "Cooperative Training of Descriptor and Generator
-    Networks", AAAI 2018 and PAMI 2018, arXiv 1609.09408, algorithm 3).
+    The drafts of the generator are the first states of the descriptor's Langevin dynamics. The
+    descriptor learns from the difference between data and revised drafts. The generator learns from the
+    revisions of its drafts, whose latents are known (Xie, Lu, Gao, Zhu, Wu, "Cooperative Training of
+    Descriptor and Generator Networks", AAAI 2018 and PAMI 2018, arXiv 1609.09408, algorithm 3).
 
-    *Incomplete data*, examples `x` with a mask `M` of what is observed (1) and what is hidden (0),
-    teach both as well. Each has a chain of latents, which continues by Langevin steps along
-    `−∂U/∂z` of the generator's `U(z; x, θ) = ‖M ⊙ (x − g(z))‖²/(2σ²) + ‖z‖²/2`; what is hidden starts
-    as `(1 − M) ⊙ g(z)` and is revised by the descriptor's Langevin dynamics given what is observed.
-    The result stands for the data in the descriptor's contrast, and the generator goes down the mean
-    of `U` with `z` held, alternating back-propagation, together with its regression on revisions.
+    *Incomplete data* are examples `x` with a mask `M`, 1 where an entry is observed and 0 where it is
+    hidden. Each example has a chain of latents, which continues by Langevin steps along `−∂U/∂z` of the
+    generator's energy `U(z; x, θ) = ‖M ⊙ (x − g(z))‖²/(2σ²) + ‖z‖²/2`. Hidden entries start as `(1 − M)
+    ⊙ g(z)` and are revised by the descriptor's Langevin dynamics given the observed ones. The completed
+    signals are the data of the descriptor. The generator minimizes the mean of `U` with `z` held
+    (alternating back-propagation), together with its regression on the revisions.
 
-    BatchNorm is allowed in the generator's network with complete data: no chain of an example runs
-    through it while it is in training mode. It takes the statistics of each batch, in both passes of
-    a step, and its moving statistics, which all methods take, move once.
+    BatchNorm is allowed in the generator's network with complete data, because no chain of an example
+    runs through the network in training mode. It uses the statistics of each batch in both passes of a
+    step. Its moving statistics, which all methods use, are updated once per step.
 
-    Settings of both models, and `latent_steps` and `seed`, may be set at any time, and count from the
-    next call on.
+    Settings of both models, and `latent_steps` and `seed`, may be set at any time, and take effect in
+    the next call.
 
     Args:
-        generator: a `Generator`; of its options `sigma` counts, `langevin` with latent steps and, with
-            incomplete data, `langevin` and `chains` of the examples. Its prior and preconditioner
-            stay as they are.
-        descriptor: a `Descriptor` with chains="short-run", whose `langevin` revises.
-        latent_steps: Langevin steps of a sample's latents towards its revision before the generator
-            learns; the paper has them, the released codes do not. `fit` warns where they are longer
-            than the posterior is wide, after which drafts of the prior would be of no use.
-        seed: integer that all noise and the order of examples follow from.
+        generator: a `Generator`. Its `sigma` is always used, its `langevin` with latent steps or
+            incomplete data, its `chains` with incomplete data. Its prior and preconditioner do not
+            change.
+        descriptor: a `Descriptor` with chains="short-run"; its `langevin` is the sampler of the
+            revision.
+        latent_steps: number of Langevin steps that move the latents of a draft towards those of its
+            revision before the generator learns. The paper has them, the released codes do not. `fit`
+            warns if the steps are longer than the posterior is wide, because drafts of the prior would
+            then be of no use.
+        seed: integer seed of all noise and of the order of the examples.
 
     Raises:
-        ValueError: for models that do not fit together.
+        ValueError: if the models do not fit together.
 
     Example:
         >>> generator = abp_tf.Generator(
@@ -81,7 +83,7 @@ class CoopNets(SignalModel):
     adjustable = MappingProxyType(
         {"latent_steps": functools.partial(checks.integer, least=0), "seed": checks.integer}
     )
-    masked = ("fit", "evaluate")  # f of what is hidden cannot be predicted
+    masked = ("fit", "evaluate")  # f needs whole signals
 
     def __init__(
         self,
@@ -108,17 +110,17 @@ class CoopNets(SignalModel):
         """Make one iteration of cooperative learning on a batch of examples.
 
         Returns:
-            means over the epoch of those of `Descriptor.train_step`; `revision_error`, the mean squared
-            error of the drafts against their revisions; of incomplete data also
-            `reconstruction_error`, the mean squared error of inferred latents per observed entry, and
-            their `latent_norm`, mean `‖z‖²/d`; and the `stability` of latent steps, or else of the
-            chains of incomplete data.
+            means over the epoch: those of `Descriptor.train_step`; `revision_error`, the mean squared
+            error of the drafts against their revisions; with incomplete data also
+            `reconstruction_error`, the mean squared error per observed entry of the inferred latents,
+            and `latent_norm`, the mean of `‖z‖²/d`; and the `stability` of the latent steps or, without
+            them, of the chains of incomplete data.
         """
         generator, descriptor = self.generator, self.descriptor
         observed, mask, index = unpack(batch)
         seeds = functools.partial(self._seeds, index)
 
-        # 0. What is hidden of the data is decoded from inferred latents, and revised.
+        # 0. Hidden entries of the data are decoded from inferred latents, and revised.
         signal = descriptor.noisy(observed, seeds(DATA))
         if mask is not None:
             kept = generator.keeps_chains
@@ -140,12 +142,12 @@ class CoopNets(SignalModel):
             towards = generator.langevin.with_steps(self.latent_steps)
             latent, _ = generator.posterior(revised, None).sample(towards, latent, seeds(LATENT))
 
-        # 4. The descriptor learns to tell the data from the revisions.
+        # 4. The descriptor learns to separate the data from the revisions.
         with tf.GradientTape() as tape:
             loss, of_data, of_revised = descriptor.contrast(signal, revised)
         of_descriptor = tape.gradient(loss, descriptor.network.trainable_variables)
 
-        # 5. The generator learns to draft the revisions, and to decode what is observed.
+        # 5. The generator learns to draft the revisions, and to decode the observed entries.
         with tf.GradientTape() as tape:
             draft, moving = self._draft(latent)
             misfit = masking.square(revised - draft)
@@ -166,7 +168,7 @@ class CoopNets(SignalModel):
                     generator.table.write(index, inferred)
                 generator.iteration.assign_add(1)
             if mask is not None or self.latent_steps:
-                # Latent steps go by whole signals, which hold them more tightly than masked ones.
+                # Latent steps use whole signals, whose posterior is narrower than that of masked ones.
                 whole = (drawn, revised, None)
                 chains = whole if self.latent_steps else (inferred, observed, mask)
                 generator.probe_stability(*chains, self.iteration)
@@ -186,11 +188,11 @@ class CoopNets(SignalModel):
         return logs
 
     def _draft(self, latent) -> tuple[tf.Tensor, list]:
-        """Return `g(z)` as in training, and the moving statistics that would follow."""
+        """Return `g(z)` in training mode, and the moving statistics that would follow."""
         return stateless.call(self.generator.network, self.generator.prior(latent))
 
     def _recovery(self, latent, energy, signal, mask) -> dict:
-        """Return what is reported of inferred latents, and of how they explain what is observed."""
+        """Return the means that are reported of inferred latents and their reconstructions."""
         found = self.generator.latent_means(latent, energy, signal, mask)
         return {name: found[name] for name in ("reconstruction_error", "latent_norm")}
 
@@ -198,13 +200,13 @@ class CoopNets(SignalModel):
         return training_seeds(self.seed, stream, self.iteration.value, index)
 
     def complete(self, signal, mask, seed, sampler) -> tuple:
-        """Infer latents from what is observed; decode, and revise, what is hidden.
+        """Infer latents from observed entries, then decode and revise the hidden ones.
 
         Args:
             signal: float32 `[n, *signal_shape]`; hidden entries may hold anything.
             mask: float32 of 1 (observed) and 0 (hidden) that broadcasts against `signal`.
-            seed: int64 `[n]`, one per row.
-            sampler: of the revision.
+            seed: int64 `[n]`, one seed per row.
+            sampler: sampler of the revision.
 
         Returns:
             the completed signals, observed entries untouched; the latents; and their energy.
@@ -216,8 +218,8 @@ class CoopNets(SignalModel):
     def test_step(self, batch) -> dict:
         """Report the mean `score`, `f(x)`, and the mean `energy` of a batch.
 
-        Of incomplete signals they are those of the signals as `inpaint` completes them, and the mean
-        `reconstruction_error` per observed entry and the `latent_norm` are reported too.
+        Incomplete signals are completed first, as `inpaint` does; then the mean `reconstruction_error`
+        per observed entry and the mean `latent_norm` are reported too.
         """
         signal, mask, index = unpack(batch)
         means = {}
@@ -230,11 +232,11 @@ class CoopNets(SignalModel):
         return self.means.results(means)
 
     def predict_step(self, batch) -> tf.Tensor:
-        """`f(x)` of a batch."""
+        """Return `f(x)` of a batch."""
         return self.descriptor.predict_step(batch)
 
     def call(self, latent):
-        """Decode latents: `g(z)`, before any revision."""
+        """Return the decoded latents `g(z)`, before any revision."""
         return self.generator(latent)
 
     # Compilation: an optimizer for each network.
@@ -243,8 +245,9 @@ class CoopNets(SignalModel):
         """Set the optimizers.
 
         Args:
-            generator_optimizer: of the generator; published: Adam(1e-4, beta_1=0.5).
-            descriptor_optimizer: of the descriptor; published: Adam(7e-3 … 1e-2, beta_1=0.5).
+            generator_optimizer: optimizer of the generator; the papers use Adam(1e-4, beta_1=0.5).
+            descriptor_optimizer: optimizer of the descriptor; the papers use Adam(7e-3 … 1e-2,
+                beta_1=0.5).
             **options: `jit_compile`, `run_eagerly` and `steps_per_execution` of `keras.Model.compile`.
         """
         super().compile(optimizer=descriptor_optimizer, **options)
@@ -262,21 +265,21 @@ class CoopNets(SignalModel):
         }
 
     def compile_from_config(self, config: dict) -> None:
-        """Compile as `get_compile_config` describes."""
+        """Compile the model with the optimizers of `get_compile_config`."""
         if config:
             self.compile(**{name: keras.optimizers.deserialize(one) for name, one in config.items()})
 
-    # What `fit` needs to know.
+    # Parts of `SignalModel` that `fit` uses.
 
     @property
     def settings_version(self) -> int:
-        """Number that changes whenever a setting does, of this model or of its two."""
+        """Number that changes whenever a setting of this model or of its two models changes."""
         parts = (self.generator.settings_version, self.descriptor.settings_version)
         return self._settings_version + sum(parts)
 
     @property
     def network(self) -> keras.Model:
-        """The network that the chains run through."""
+        """The descriptor's network, through which the chains of signals run."""
         return self.descriptor.network
 
     @property
@@ -286,55 +289,59 @@ class CoopNets(SignalModel):
 
     @property
     def past(self):
-        """What diagnostics remember of earlier epochs."""
+        """Diagnostics of earlier epochs."""
         return self.descriptor.past
 
     @property
     def tables(self) -> list:
-        """The chains of incomplete examples."""
+        """The tables of the generator: chains of incomplete examples."""
         return self.generator.tables
 
     @property
     def latents(self) -> np.ndarray:
-        """Learned latents of incomplete training examples; see `Generator.latents`."""
+        """Learned latents of incomplete training examples, as `Generator.latents`."""
         return self.generator.latents
 
     def reset_chains(self, examples: int = 0) -> None:
-        """Forget the latents of the training examples; see `Generator.reset_chains`."""
+        """Delete the latents of the training examples, so that `fit` can begin with other data.
+
+        Args:
+            examples: number of the new examples, if the data do not determine it.
+        """
         self.generator.reset_chains(examples)
         self.fingerprint.assign(0)
 
     def learners(self) -> list:
-        """Return pairs of an optimizer and the variables it moves."""
+        """Return pairs of an optimizer and the variables it updates."""
         return [
             (self.generator_optimizer, self.generator.network.trainable_variables),
             (self.optimizer, self.descriptor.network.trainable_variables),
         ]
 
     def observers(self) -> list:
-        """Return the callbacks that warn of symptoms and of the stability."""
+        """Return the callbacks that warn of symptoms and of unstable steps."""
         return [diagnostics.SymptomAlarm(), diagnostics.StabilityAlarm()]
 
     def numbered(self, masked: bool) -> bool:
-        """Whether each example has a chain of its own: incomplete ones, if the generator keeps them."""
+        """Return whether each example has a chain: incomplete ones, if the generator keeps them."""
         return masked and self.generator.keeps_chains
 
     def accept(self, examples: int | None, fingerprint: int, index, masked: bool) -> None:
-        """Take up the data that `fit` is about to use, or refuse them; see `SignalModel.accept`."""
+        """Prepare the model for the data of `fit`, as `SignalModel.accept` describes."""
         _check(self.generator, self.descriptor)
         if masked:
             checks.independent_rows(self.generator.network)
             if not self.generator.langevin.total_steps:
                 raise ValueError(
-                    "Latents of incomplete examples are inferred with `generator.langevin`, which has "
-                    "no steps. Build the Generator with some: langevin=Langevin(steps=10, "
+                    "Incomplete examples need latents, but `generator.langevin`, which infers them, "
+                    "has 0 steps. Set it to a sampler with steps, such as Langevin(steps=10, "
                     "step_size=0.1)."
                 )
             self.generator.accept(examples, fingerprint, index, masked)
         super().accept(examples, fingerprint, index, masked)
 
     def remedy(self) -> str:
-        """Return what diverged, and what to change."""
+        """Return a text for errors: what diverged, and what to change."""
         return f"{self.descriptor.remedy()} The generator's learning rate may be too high as well."
 
     # Methods that take and return arrays.
@@ -349,15 +356,15 @@ class CoopNets(SignalModel):
         steps: int | None = None,
         revised: bool = True,
     ) -> np.ndarray:
-        """Draw signals: the generator's, revised by the descriptor.
+        """Draw signals: the generator drafts them, the descriptor revises them.
 
         Args:
             count: number of signals.
             seed: an integer, for the seeds `seed + arange(count)`, or `count` integers.
-            batch_size: rows at a time.
+            batch_size: number of rows that are computed at a time.
             verbose: 1 shows a progress bar.
-            steps: of the revision, those of training by default.
-            revised: False returns the generator's drafts.
+            steps: number of steps of the revision; those of training by default.
+            revised: False returns the drafts of the generator.
 
         Returns:
             float32 `[count, *signal_shape]`.
@@ -379,10 +386,10 @@ class CoopNets(SignalModel):
         verbose: int = 0,
         steps: int | None = None,
     ) -> np.ndarray:
-        """Fill in what is hidden: by the generator, then revised by the descriptor.
+        """Fill in hidden entries: the generator decodes them, the descriptor revises them.
 
-        Latents are inferred from what is observed, as `Generator.inpaint` does; the hidden entries
-        they decode to are revised given the observed ones.
+        Latents are inferred from the observed entries, as `Generator.inpaint` does. The hidden entries
+        that they decode to are revised given the observed ones.
 
         Args:
             signals: float `[n, *signal_shape]` in the value range; hidden entries may hold anything,
@@ -390,9 +397,9 @@ class CoopNets(SignalModel):
             mask: bool or 0/1, `[n, *signal_shape]` or without the channel axis; 1 = observed,
                 0 = hidden.
             seed: an integer, for the seeds `seed + arange(n)`, or `n` integers.
-            batch_size: rows at a time.
+            batch_size: number of rows that are computed at a time.
             verbose: 1 shows a progress bar.
-            steps: of the revision, those of training by default.
+            steps: number of steps of the revision; those of training by default.
 
         Returns:
             float32 `[n, *signal_shape]`, observed entries untouched.
@@ -401,42 +408,42 @@ class CoopNets(SignalModel):
         return self._run("inpaint", inputs, batch_size, verbose, steps)["signal"]
 
     def infer(self, signals, mask=None, **options) -> np.ndarray:
-        """Infer the latents of signals; see `Generator.infer`."""
+        """Infer the latents of signals, as `Generator.infer` does."""
         return self.generator.infer(signals, mask, **options)
 
     def reconstruct(self, signals, mask=None, **options) -> np.ndarray:
-        """Infer the latents of signals and decode them; see `Generator.reconstruct`."""
+        """Infer the latents of signals and decode them, as `Generator.reconstruct` does."""
         return self.generator.reconstruct(signals, mask, **options)
 
     def sample_posterior(self, signals, mask=None, **options):
-        """Draw whole signals from the generator's posterior; see `Generator.sample_posterior`."""
+        """Draw whole signals from the generator's posterior, as `Generator.sample_posterior` does."""
         return self.generator.sample_posterior(signals, mask, **options)
 
     def interpolate(self, signals, weights, **options) -> np.ndarray:
-        """Decode combinations of latents; see `Generator.interpolate`."""
+        """Decode combinations of latents, as `Generator.interpolate` does."""
         return self.generator.interpolate(signals, weights, **options)
 
     def refine(self, signals, **options) -> np.ndarray:
-        """Revise signals; see `Descriptor.refine`."""
+        """Revise signals, as `Descriptor.refine` does."""
         return self.descriptor.refine(signals, **options)
 
     def score(self, signals, **options):
-        """Return `f(x)` and the energy; see `Descriptor.score`."""
+        """Return `f(x)` and the energy of signals, as `Descriptor.score` does."""
         return self.descriptor.score(signals, **options)
 
     def signatures(self, steps: int | None = None, **options) -> dict:
-        """Return functions of a batch with the specs of their inputs, by name.
+        """Return functions of a batch, with the specs of their inputs, by name.
 
-        They are those of both models; `synthesize` and `inpaint` revise what the generator gives.
+        They are those of both models. Here `synthesize` and `inpaint` revise the generator's signals.
 
         Args:
-            steps: of revisions; None: as many as in training.
-            **options: of `Generator.signatures`.
+            steps: number of steps of revisions; None means as many as in training.
+            **options: arguments of `Generator.signatures`.
         """
         return coopnets_signatures.signatures(self, self.generator.signatures(**options), steps)
 
     def exported_signatures(self, **options) -> dict:
-        """Return those of `signatures(**options)` that an export has."""
+        """Return those of `signatures(**options)` that an export contains."""
         inner = self.generator.exported_signatures(**options)
         return coopnets_signatures.signatures(self, inner, None)
 
@@ -447,7 +454,7 @@ class CoopNets(SignalModel):
 
     @property
     def exported_layers(self) -> list:
-        """The layers an export needs."""
+        """Layers whose weights an export contains."""
         return [*self.generator.exported_layers, *self.descriptor.exported_layers]
 
     def get_config(self) -> dict:
@@ -477,11 +484,11 @@ def _check(generator, descriptor) -> None:
         )
     if generator.observation is not None:
         raise ValueError(
-            "CoopNets compare drafts with whole signals, but the generator observes them through "
-            f"{generator.observation}. Build it without an observation."
+            "CoopNets expected a generator without an observation, because they compare drafts with "
+            f"whole signals, received {generator.observation}. Build it with observation=None."
         )
     if descriptor.chains != "short-run":
         raise ValueError(
-            "In CoopNets the generator starts the descriptor's chains, anew each time: expected a "
-            f"Descriptor with chains='short-run', received chains={descriptor.chains!r}."
+            "CoopNets expected a Descriptor with chains='short-run', because its chains start from "
+            f"drafts of the generator, received chains={descriptor.chains!r}."
         )

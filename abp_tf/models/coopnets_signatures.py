@@ -1,4 +1,4 @@
-"""The functions of a batch that CoopNets offer: those of both models, with revised signals."""
+"""The functions of a batch that CoopNets have: those of both models, with revised signals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from abp_tf.sampling.random import CHAIN, REVISION, row_seeds
 
 def revision_seeds(seed: tf.Tensor) -> tf.Tensor:
     """Return the seed pairs of revisions of completed signals, int64 `[n, 2]`, from seeds `[n]`."""
-    return row_seeds(seed, REVISION)  # CHAIN is that of the latents
+    return row_seeds(seed, REVISION)  # the latents use CHAIN
 
 
 def signatures(model, of_generator: dict, steps: int | None) -> dict:
@@ -18,8 +18,8 @@ def signatures(model, of_generator: dict, steps: int | None) -> dict:
 
     Args:
         model: a `CoopNets`.
-        of_generator: the functions of its generator.
-        steps: of revisions; None: as many as in training.
+        of_generator: functions of its generator, as `Generator.signatures` returns them.
+        steps: number of steps of revisions; None means as many as in training.
     """
     sampler = model.langevin if steps is None else model.langevin.with_steps(steps)
     found = {**model.descriptor.signatures(steps), **of_generator}

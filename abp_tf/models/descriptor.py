@@ -1,4 +1,4 @@
-"""Descriptor: an energy-based ConvNet, learned by maximum likelihood with Langevin dynamics."""
+"""Descriptor: an energy-based ConvNet, trained by maximum likelihood with Langevin dynamics."""
 
 from __future__ import annotations
 
@@ -28,43 +28,45 @@ CHAINS = ("persistent", "short-run", "data")
 
 @keras.saving.register_keras_serializable(package="abp_tf")
 class Descriptor(SignalModel):
-    """`p(x) ∝ exp f(x; α) · N(x; 0, s² I)`, learned by MCMC maximum likelihood.
+    """Energy-based model `p(x) ∝ exp f(x; α) · N(x; 0, s² I)`, trained by MCMC maximum likelihood.
 
     The energy is `U(x) = ‖x‖²/(2s²) − f(x)`. Each step of `fit` draws samples by Langevin dynamics
-    along `−∂U/∂x` (*analysis by synthesis*), then makes one optimizer step up
-    `mean f(data) − mean f(samples)`, whose gradient is that of the log-likelihood: exponential tilting
-    of white noise (Xie, Lu, Zhu, Wu, "A Theory of Generative ConvNet", ICML 2016, arXiv 1602.03264).
+    along `−∂U/∂x` (*analysis by synthesis*). Then it makes one optimizer step that raises `mean f(data)
+    − mean f(samples)`, whose gradient is that of the log-likelihood: exponential tilting of white noise
+    (Xie, Lu, Zhu, Wu, "A Theory of Generative ConvNet", ICML 2016, arXiv 1602.03264).
 
-    The defaults are persistent chains of unit gradient steps without reference,
-    `x ← x + ∂f/∂x + 0.01 ε`, which is `δ = √2` and `T = (0.01/√2)²` (Nijkamp et al. 2019,
-    arXiv 1904.09770 and 1903.12370).
+    The defaults are persistent chains of unit gradient steps without reference distribution, `x ← x +
+    ∂f/∂x + 0.01 ε`, which is `δ = √2` and `T = (0.01/√2)²` (Nijkamp et al. 2019, arXiv 1904.09770 and
+    1903.12370).
 
-    All arguments but `network`, `chains` and `pool` are settings that may be set at any time, and count
-    from the next call on.
+    All arguments but `network`, `chains` and `pool` are settings that may be set at any time, and take
+    effect in the next call.
 
     Args:
         network: a built `keras.Model` from signals `[n, *signal_shape]` to `f(x)`, `[n, 1]`, for
             instance `abp_tf.networks.image_descriptor`.
-        reference_sigma: s, standard deviation of the reference in units of the signal; infinite for
-            none.
-        langevin: sampler of training; by default 20 unit gradient steps as above or, with a reference,
-            20 steps of size s/8 at temperature 1.
-        inference: sampler of new signals from noise; `langevin` by default, with 20 times the steps
-            where training has chains that continue.
-        chains: where a batch's chains start: "persistent", from a pool of earlier ones; "short-run",
-            from noise; "data", from the batch itself (contrastive divergence).
+        reference_sigma: s, standard deviation of the reference distribution, in units of the signal;
+            infinity means no reference.
+        langevin: sampler of training; by default 20 unit gradient steps as described or, with a
+            reference, 20 steps of size s/8 at temperature 1.
+        inference: sampler of new signals from noise; by default `langevin`, with 20 times as many steps
+            if the chains of training continue.
+        chains: first states of the chains of a batch: "persistent" takes them from a pool of earlier
+            chains; "short-run" draws noise; "data" takes the batch itself (contrastive divergence).
         pool: number of persistent chains.
-        restart: probability that a chain drawn from the pool begins anew from noise, in [0, 1].
-        start_sigma: standard deviation of the Gaussian noise that chains begin with; None for uniform
-            noise over `value_range` or, without a range, for the reference distribution.
-        data_noise: standard deviation of Gaussian noise added to the data, which flat regions need.
+        restart: probability that a chain of the pool restarts from noise, in [0, 1].
+        start_sigma: standard deviation of the Gaussian noise that chains start from; None means uniform
+            noise over `value_range` or, without a range, the reference distribution.
+        data_noise: standard deviation of Gaussian noise that is added to the data, because flat regions
+            of signals need it.
         energy_penalty: weight of the mean of `f²` at data and samples in the loss, 0 or more.
-        penalized: "f", or "U" for `U²` in its place.
-        value_range: interval that signals must lie in; None lifts the check. Samples are never clipped.
-        seed: integer that all noise and the order of examples follow from.
+        penalized: "f" to penalize `f²`; "U" to penalize `U²`.
+        value_range: interval in which signals must lie; None lifts the check. Samples are never
+            clipped.
+        seed: integer seed of all noise and of the order of the examples.
 
     Raises:
-        ValueError: for an argument out of its range, or a network that cannot be used.
+        ValueError: if an argument is out of its range, or the network cannot be used.
 
     Example:
         >>> network = abp_tf.networks.image_descriptor((16, 16, 1), width=4)
@@ -89,7 +91,7 @@ class Descriptor(SignalModel):
             "seed": checks.integer,
         }
     )
-    masked = ()  # it has no latents from which hidden entries could be decoded
+    masked = ()  # without latents, no hidden entry can be decoded
 
     def __init__(
         self,
@@ -132,27 +134,27 @@ class Descriptor(SignalModel):
         self.table = Pool(self.signal_shape, rows, self.noise, seed, name="chains")
         self.past = diagnostics.Past(name="past")
 
-    # The model: f, the energy, and the noise that chains begin with.
+    # The model: f, the energy, and the noise that chains start from.
 
     def call(self, signal):
-        """`f(x)` of each example: signals `[n, *signal_shape]` to float32 `[n]`."""
+        """Return `f(x)` of signals `[n, *signal_shape]`, float32 `[n]`."""
         output = tf.cast(self.network(signal, training=False), tf.float32)
         return tf.reshape(output, [-1])
 
     def energy(self, signal: tf.Tensor) -> tf.Tensor:
-        """Return `U(x) = ‖x‖²/(2s²) − f(x)` of each example; sampling goes down this one function.
+        """Return `U(x) = ‖x‖²/(2s²) − f(x)` of each example; all sampling uses this function.
 
         Args:
             signal: float32 `[n, *signal_shape]`.
 
         Returns:
-            float32 `[n]`, summed over entries.
+            float32 `[n]`, a sum over entries.
         """
         signal = tf.convert_to_tensor(signal)
         return 0.5 / self.reference_sigma**2 * masking.square(signal) - self(signal)
 
     def noise(self, seeds: tf.Tensor) -> tf.Tensor:
-        """Draw what chains begin with, float32 `[n, *signal_shape]`, one from each pair of `[n, 2]`."""
+        """Draw first states of chains, float32 `[n, *signal_shape]`, from seed pairs `[n, 2]`."""
         shape = list(self.signal_shape)
         if self.start_sigma is None and self.value_range is not None:
             low, high = self.value_range
@@ -160,22 +162,22 @@ class Descriptor(SignalModel):
         return (self.start_sigma or self.reference_sigma) * row_normal(seeds, shape)
 
     def fill(self, start, signal, mask, sampler: Sampler, seeds) -> tf.Tensor:
-        """Run chains of the hidden entries given the others.
+        """Draw hidden entries by chains given the observed ones.
 
         Args:
-            start: where hidden entries begin, float32 `[n, *signal_shape]`; others do not matter.
-            signal: same shape; hidden entries may hold anything.
-            mask: same shape, above 0.5 = observed.
-            sampler: of the chains.
-            seeds: int64 `[n, 2]`, seed pairs of the noise.
+            start: first states, float32 `[n, *signal_shape]`; only hidden entries are used.
+            signal: signals, same shape; hidden entries may hold anything.
+            mask: same shape; above 0.5 means observed.
+            sampler: sampler of the chains.
+            seeds: int64 `[n, 2]`, one seed pair per row.
 
         Returns:
             float32 `[n, *signal_shape]`, observed entries untouched.
         """
-        seen = masking.hide(signal, mask)
+        observed = masking.hide(signal, mask)
 
         def energy(hidden):
-            return self.energy(tf.where(mask > 0.5, seen, hidden))
+            return self.energy(tf.where(mask > 0.5, observed, hidden))
 
         filled, _ = sampler.sample(energy, start, seeds)
         return tf.where(mask > 0.5, signal, filled)
@@ -183,11 +185,11 @@ class Descriptor(SignalModel):
     # The algorithm.
 
     def train_step(self, batch) -> dict:
-        """Make one iteration of analysis by synthesis on a batch of examples.
+        """Run one iteration of analysis by synthesis on a batch of examples.
 
         Returns:
-            means over the epoch, by the names of `abp_tf.models.diagnostics.chain_means`, with
-            `energy_gap_spread`; and the `acceptance` of the chains.
+            means over the epoch of the diagnostics of `abp_tf.models.diagnostics.chain_means`, with
+            `energy_gap_spread`; and the `acceptance` of the chains if their sampler rejects proposals.
         """
         signal, _, index = unpack(batch)
         signal = self.noisy(signal, self._seeds(DATA, index))
@@ -196,7 +198,7 @@ class Descriptor(SignalModel):
         chain, start = self._start(signal, index)
         samples, info = self.langevin.sample(self.energy, start, self._seeds(CHAIN, chain))
 
-        # Analysis: raise f of the data against f of the samples, which are held.
+        # Analysis: raise f of the data and lower f of the samples, which are held fixed.
         variables = self.network.trainable_variables
         with tf.GradientTape() as tape:
             loss, of_data, of_samples = self.contrast(signal, samples)
@@ -216,11 +218,11 @@ class Descriptor(SignalModel):
         return diagnostics.with_spread(self.commit(finite, write, means))
 
     def contrast(self, signal: tf.Tensor, samples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Return what a learning step goes down, `mean f(samples) − mean f(data)`, and the penalty.
+        """Return the loss of a learning step, `mean f(samples) − mean f(data)` plus the penalty.
 
         Args:
             signal: data, float32 `[n, *signal_shape]`.
-            samples: of the model, float32 `[m, *signal_shape]`, held.
+            samples: samples of the model, float32 `[m, *signal_shape]`, held fixed.
 
         Returns:
             the loss, a scalar; `f` of the data `[n]`; `f` of the samples `[m]`.
@@ -235,13 +237,13 @@ class Descriptor(SignalModel):
         return loss, of_data, of_samples
 
     def noisy(self, signal: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
-        """Add the data noise to data `[n, *signal_shape]`, from the seed pairs `[n, 2]`."""
+        """Return data `[n, *signal_shape]` with `data_noise` added, drawn from seed pairs `[n, 2]`."""
         if not self.data_noise:
             return signal
         return signal + self.data_noise * row_normal(seeds, list(self.signal_shape))
 
     def _start(self, signal, index) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the numbers `[m]` that the chains' noise is folded from, and where they start."""
+        """Return the numbers `[m]` that seed the noise of the chains, and the first states."""
         if self.chains == "data":
             return index, signal
         if self.chains == "short-run":
@@ -262,18 +264,18 @@ class Descriptor(SignalModel):
         return self.means.results(means)
 
     def score_means(self, signal) -> dict:
-        """Return what `test_step` reports of signals, `[n]` each, by name."""
+        """Return the values that `test_step` reports of signals, `[n]` each, by name."""
         return {"score": self(signal), "energy": self.energy(signal)}
 
     def predict_step(self, batch) -> tf.Tensor:
-        """`f(x)` of a batch."""
+        """Return `f(x)` of a batch."""
         return self(unpack(batch)[0])
 
-    # What `fit` needs to know.
+    # Parts of `SignalModel` that `fit` uses.
 
     @property
     def tables(self) -> list:
-        """The pool of chains."""
+        """The pool of persistent chains."""
         return [self.table]
 
     def observers(self) -> list:
@@ -281,29 +283,29 @@ class Descriptor(SignalModel):
         return [diagnostics.SymptomAlarm()]
 
     def accept(self, examples, fingerprint: int, index, masked: bool) -> None:
-        """Take up data, of any number: chains belong to the model; see `SignalModel.accept`."""
+        """Check the settings; data of any number are accepted, as the chains belong to the model."""
         self._check_together()
         super().accept(examples, fingerprint, index, masked)
 
     def remedy(self) -> str:
-        """Return what diverged, and what to change."""
+        """Return a text for errors: what diverged, and what to change."""
         return (
             "energies or their gradient are not finite. Lower the learning rate or the step size of "
             f"`langevin` ({self.langevin}), or set an energy_penalty (now {self.energy_penalty:g}); "
-            "`abp_tf.callbacks.RollBack` takes such an epoch back and lowers the learning rate."
+            "`abp_tf.callbacks.RollBack` restores the state before and lowers the learning rate."
         )
 
     def reset_chains(self) -> None:
-        """Begin all chains of the pool anew from noise."""
+        """Restart all chains of the pool from noise."""
         self.table.seed = self.seed
         self.table.allocate(self.table.rows)
 
     def _check_together(self) -> None:
-        """Refuse settings that do not go together."""
+        """Refuse settings that do not fit together."""
         if self.start_sigma is None and self.value_range is None and self.reference_sigma == math.inf:
             raise ValueError(
-                "Chains have nothing to begin with: there is no value_range, no reference and no "
-                "start_sigma. Give start_sigma, the standard deviation of the noise they start from."
+                "Expected start_sigma, because there is neither a value_range nor a reference to draw "
+                "the first states of chains from. Set it to the standard deviation of their noise."
             )
         for name in ("langevin", "inference"):
             step_size = getattr(self, name).step_size
@@ -328,24 +330,26 @@ class Descriptor(SignalModel):
         steps: int | None = None,
         from_noise: bool = True,
     ) -> np.ndarray:
-        """Draw signals by chains, from noise or from the pool of persistent chains.
+        """Draw signals by chains that start from noise or from the pool of persistent chains.
 
         Args:
             count: number of signals.
             seed: an integer, for the seeds `seed + arange(count)`, or `count` integers.
-            batch_size: rows at a time; it bounds memory and does not change the result.
+            batch_size: number of rows that are computed at a time; it bounds memory and does not change
+                the result.
             verbose: 1 shows a progress bar.
-            steps: number of steps; by default those of `inference` from noise, as in exports, and
-                those of `langevin` from the pool. 0 returns the start.
-            from_noise: False continues chains of the pool, the one of number `seed` modulo its size;
-                the pool itself does not change. They have run longer, and look better.
+            steps: number of steps; by default those of `inference` from noise, and those of `langevin`
+                from the pool. With 0 the first states are returned.
+            from_noise: False continues chains of the pool: the chain of number `seed` modulo the size
+                of the pool. The pool itself does not change. Its chains have run longer, and their
+                signals look better.
 
         Returns:
             float32 `[count, *signal_shape]`, not clipped to the value range.
 
         Raises:
-            ValueError: for a count below 1, or a pool that does not exist.
-            DivergenceError: the chains left the finite numbers.
+            ValueError: if the count is below 1, or the model has no pool.
+            DivergenceError: if values of the chains are not finite.
         """
         checks.integer("synthesize", "count", count, 1)
         seeds = checks.seeds(seed, count)
@@ -353,8 +357,8 @@ class Descriptor(SignalModel):
             return self._run("synthesize", [seeds], batch_size, verbose, steps)["signal"]
         if not self.table.rows:
             raise ValueError(
-                "There is no pool of chains to synthesize from; it is kept with chains='persistent'. "
-                "Use from_noise=True."
+                f"from_noise=False expected a model with chains='persistent', received "
+                f"{self.chains!r}, which has no pool. Use from_noise=True."
             )
         start = self.table.read(seeds % self.table.rows).numpy()
         return self._run("refine", [start, seeds], batch_size, verbose, steps)["signal"]
@@ -368,15 +372,15 @@ class Descriptor(SignalModel):
         verbose: int = 0,
         steps: int | None = None,
     ) -> np.ndarray:
-        """Revise signals by chains that begin with them.
+        """Revise signals by chains that start from them.
 
         Args:
             signals: float `[n, *signal_shape]`, finite; they may lie outside the value range, as
                 samples do.
             seed: an integer, for the seeds `seed + arange(n)`, or `n` integers.
-            batch_size: rows at a time.
+            batch_size: number of rows that are computed at a time.
             verbose: 1 shows a progress bar.
-            steps: number of steps, those of `langevin` by default.
+            steps: number of steps; those of `langevin` by default.
 
         Returns:
             float32 `[n, *signal_shape]`.
@@ -386,11 +390,11 @@ class Descriptor(SignalModel):
         return self._run("refine", [signals, seeds], batch_size, verbose, steps)["signal"]
 
     def score(self, signals: ArrayLike, *, batch_size: int = 100, verbose: int = 0) -> Score:
-        """Return `f(x)` and the energy `U(x)`: the less energy, the likelier the signal.
+        """Return `f(x)` and the energy `U(x)`; signals of lower energy are likelier.
 
         Args:
             signals: as for `refine`.
-            batch_size: rows at a time.
+            batch_size: number of rows that are computed at a time.
             verbose: 1 shows a progress bar.
         """
         signals = checks.signals(signals, self.signal_shape, None)
@@ -406,17 +410,17 @@ class Descriptor(SignalModel):
         verbose: int = 0,
         steps: int | None = None,
     ) -> np.ndarray:
-        """Fill in what is hidden, by chains of the hidden entries given the others.
+        """Fill in hidden entries by chains given the observed ones.
 
         Args:
             signals: float `[n, *signal_shape]` in the value range; hidden entries may hold anything,
-                NaN included. They start from noise.
+                NaN included. Their chains start from noise.
             mask: bool or 0/1, `[n, *signal_shape]` or without the channel axis; 1 = observed,
                 0 = hidden.
             seed: as for `refine`.
-            batch_size: rows at a time.
+            batch_size: number of rows that are computed at a time.
             verbose: 1 shows a progress bar.
-            steps: number of steps, those of `inference` by default.
+            steps: number of steps; those of `inference` by default.
 
         Returns:
             float32 `[n, *signal_shape]`, observed entries untouched.
@@ -433,22 +437,22 @@ class Descriptor(SignalModel):
         batch_size: int = 100,
         verbose: int = 0,
     ) -> AutoEncoding:
-        """Descend the energy without noise, to points that the descriptor encodes and decodes exactly.
+        """Minimize the energy without noise, to signals that the model encodes and decodes exactly.
 
-        At a local minimum of the energy `x = s² ∂f/∂x`: bottom-up filters and, with a piecewise
-        linear network, their top-down sum give back the signal ("A theory of generative ConvNet",
-        arXiv 1602.03264, section 5).
+        At a local minimum of the energy `x = s² ∂f/∂x`. With a piecewise linear network this is a sum
+        of top-down filters, selected by the bottom-up pass, that gives the signal itself ("A theory of
+        generative ConvNet", arXiv 1602.03264, section 5).
 
         Args:
-            signals: as for `refine`; where the descents begin.
-            steps: of gradient descent.
-            step_size: δ; the rate is `δ²/2`. That of `langevin` by default.
-            batch_size: rows at a time.
+            signals: first states, as for `refine`.
+            steps: number of steps of gradient descent.
+            step_size: δ; the rate of the descent is `δ²/2`. By default the step size of `langevin`.
+            batch_size: number of rows that are computed at a time.
             verbose: 1 shows a progress bar.
 
         Raises:
-            ValueError: without a reference, or with a network that computes in less than float32,
-                whose gradients are too coarse.
+            ValueError: if there is no reference distribution, or the network computes in less than
+                float32, whose gradients are too coarse.
         """
         if not np.isfinite(self.reference_sigma):
             raise ValueError(
@@ -460,7 +464,7 @@ class Descriptor(SignalModel):
                 raise ValueError(
                     f"autoencode expected a network that computes in float32, but layer "
                     f"{layer.name!r} computes in {layer.compute_dtype}, too coarse for a minimum. "
-                    "Build the network in float32 and give it these weights: `set_weights`."
+                    "Build the network in float32 and copy the weights with `set_weights`."
                 )
         signals = checks.signals(signals, self.signal_shape, None)
         descent = Langevin(steps, step_size or self.langevin.step_size, temperature=0.0)
@@ -468,14 +472,14 @@ class Descriptor(SignalModel):
         return AutoEncoding(**finite(found, descent))
 
     def signatures(self, steps: int | None = None, descent: Langevin | None = None) -> dict:
-        """Return functions of a batch with the specs of their inputs, by name.
+        """Return functions of a batch, with the specs of their inputs, by name.
 
         They are `synthesize(seed)`, `refine(signal, seed)`, `score(signal)` and
         `inpaint(signal, mask, seed)`.
 
         Args:
-            steps: of the chains; None: as many as the settings have.
-            descent: of a further function, `autoencode(signal)`; None: without it.
+            steps: number of steps of the chains; None means as many as the samplers have.
+            descent: sampler of a further function, `autoencode(signal)`; None leaves it out.
         """
         return descriptor_signatures.signatures(self, steps, descent)
 
@@ -507,26 +511,26 @@ class Descriptor(SignalModel):
 
 
 def finite(found: dict, sampler: Sampler) -> dict:
-    """Return what chains gave, or raise because they diverged."""
+    """Return the results of chains; raise an error if they are not finite."""
     if all(np.isfinite(value).all() for value in found.values()):
         return found
     raise DivergenceError(
-        f"Signals left the finite numbers during Langevin dynamics. Lower its step size: {sampler}."
+        f"Signals are not finite after Langevin dynamics with {sampler}. Lower its step size."
     )
 
 
 def _check_network(network: keras.Model) -> None:
-    """Refuse networks that give no energy."""
+    """Refuse networks that do not compute an energy."""
     checks.network(network, "Descriptor")
     checks.independent_rows(network)
     if network.output_shape[1:] not in ((), (1,)):
         raise ValueError(
-            "Descriptor expected a network that gives one number per example, shape (None, 1), "
+            "Descriptor expected a network that returns one number per example, shape (None, 1), "
             f"received {network.output_shape}. Sum in the network, for instance with "
             "`output = keras.ops.sum(output, axis=(1, 2, 3))` over the positions and channels of a map."
         )
     if network.outputs[0].dtype not in ("float32", "float64"):
         raise ValueError(
             f"Descriptor expected a network that ends in float32, received {network.outputs[0].dtype}, "
-            'in which f is too coarse. Give the last layer dtype="float32".'
+            'in which f is too coarse. Set dtype="float32" in the last layer.'
         )

@@ -1,4 +1,4 @@
-"""The functions of a batch that a descriptor offers: its methods run them, exports hold them."""
+"""The functions of a batch that a descriptor has; methods and exports run them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def signatures(model, steps: int | None = None, descent: Sampler | None = None) 
 
     Args:
         model: a `Descriptor`.
-        steps: of the chains; None: as many as the model's samplers have.
-        descent: noise-free sampler of `autoencode`; None: without it.
+        steps: number of steps of the chains; None means as many as the model's samplers have.
+        descent: noise-free sampler of `autoencode`; None leaves it out.
     """
     langevin, inference = model.langevin, model.inference
     if steps is not None:

@@ -1,4 +1,4 @@
-"""What `fit` reports of itself, and warnings of trouble with cause and remedy."""
+"""Diagnostics that `fit` reports, and warnings of trouble with cause and remedy."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from abp_tf.sampling import Info, Sampler
 DIVERGENCE = "divergence"  # the symptom of a step that was not finite
 MARGIN = 0.05  # of the range's width, beyond which an entry counts as saturated
 
-WARM_UP = 50  # iterations that are wild in good trainings too: epochs with any of them raise no alarm
+WARM_UP = 50  # first iterations, unsteady in good trainings too; epochs with any of them are skipped
 
-# Limits that trainings on images that went well stayed far from.
+# Limits that good trainings on images stayed far from.
 COLLAPSED = 0.2  # standard deviation of the samples over that of the data
 STIFF = 0.08  # drift of a step over the standard deviation of the data
 SATURATED = 0.75  # share of entries out of range
 RUNAWAY = 2.0  # energy gap over its spread, while it grows ...
 GROWTH = 1.3  # ... by this factor, two epochs in a row
 FLIGHT = 4.0  # growth of the mean of |f|, which is beyond its spread, two epochs in a row
-IDLE = 0.12  # way of a whole revision over the standard deviation of the data
+IDLE = 0.12  # distance of a whole revision over the standard deviation of the data
 
 
 class Past(keras.layers.Layer):
-    """What diagnostics remember of earlier epochs, kept with the model, and so in its backups.
+    """Diagnostics of earlier epochs, saved with the model and so in its backups.
 
     Attributes:
-        gaps: energy gaps of the last epoch but one, and of the last, `[2]`.
-        sizes: means of `|f|`, likewise; 0 of epochs that do not count.
-        taken_back: epochs in a row that `RollBack` has taken back, a scalar.
+        gaps: energy gaps of the last two epochs, the later one last, `[2]`.
+        sizes: means of `|f|` of the last two epochs, `[2]`; 0 for an epoch that does not count.
+        taken_back: number of epochs in a row that `RollBack` has undone, a scalar.
     """
 
     def __init__(self, **kwargs):
@@ -42,7 +42,7 @@ class Past(keras.layers.Layer):
         self.built = True
 
     def note(self, gap: float, size: float) -> None:
-        """Go on to the next epoch."""
+        """Append the energy gap and the mean of `|f|` of an epoch."""
         for pair, value in ((self.gaps, gap), (self.sizes, size)):
             pair.assign([pair.numpy()[1], value])
 
@@ -53,15 +53,14 @@ def symptoms(
     """Return the symptoms of trouble in the logs of an epoch.
 
     Args:
-        logs: the means that the `train_step` of a `Descriptor` or `CoopNets` reported at its end.
+        logs: means that the `train_step` of a `Descriptor` or `CoopNets` reported for the epoch.
         langevin: sampler of the training.
-        past_gaps: energy gaps of the last epoch but one, and of the last.
-        past_sizes: means of `|f|`, likewise.
+        past_gaps: energy gaps of the two epochs before, the later one last.
+        past_sizes: means of `|f|` of the two epochs before, the later one last.
 
     Returns:
-        What is wrong, with cause and remedy, by the name of the symptom: "collapse", "stiff chain",
-        "runaway energy", "runaway f", "saturation", "generator too fast" (of CoopNets). Empty where
-        all is well.
+        Cause and remedy by the name of the symptom: "collapse", "stiff chain", "runaway energy",
+        "runaway f", "saturation", "generator too fast" (CoopNets only). Empty if there is no trouble.
     """
     gap, spread = abs(logs["energy_gap"]), logs["energy_gap_spread"]
     deviation, drawn = logs["data_deviation"], logs["sample_deviation"]
@@ -70,39 +69,39 @@ def symptoms(
     if drawn < COLLAPSED * deviation:
         found["collapse"] = (
             "the samples are nearly alike, or a single one nearly flat, with a standard deviation of "
-            f"{drawn:.2g} against {deviation:.2g} of the data. Either chains do not get away from "
-            "where they start (raise the number of Langevin steps or the step size), or all fall into "
-            "one mode (lower the learning rate, restart a larger share of the chains; in CoopNets "
-            "lower the generator's learning rate below 3e-4 or give it BatchNorm)"
+            f"{drawn:.2g} against {deviation:.2g} of the data. Either chains stay close to their first "
+            "states (raise the number of Langevin steps or the step size), or all chains end in one "
+            "mode (lower the learning rate, or restart a larger share of the chains; in CoopNets "
+            "lower the generator's learning rate below 3e-4, or add BatchNorm to its network)"
         )
-    # Where chains are at equilibrium a step may move them as far as its noise does.
+    # At equilibrium a step may move a chain as far as its noise does.
     noise = langevin.step_size * getattr(langevin, "temperature", 1.0) ** 0.5
     if logs["drift"] > max(STIFF * deviation, noise):
         found["stiff chain"] = (
-            f"a Langevin step moves an entry by {logs['drift']:.2g} without its noise, where data have "
+            f"a Langevin step moves an entry by {logs['drift']:.2g} without its noise, and data have "
             f"a standard deviation of {deviation:.2g}: gradients are too steep for the step size "
             f"{langevin.step_size:g}. Lower it or the learning rate, or set an energy_penalty"
         )
     if gap > RUNAWAY * spread and before > GROWTH * earlier > 0 and gap > GROWTH * before:
         found["runaway energy"] = (
-            f"the energy gap grows, from {earlier:.3g} by {before:.3g} to {gap:.3g}, and samples do "
-            "not follow. Raise the number of Langevin steps or the step size, lower the learning rate, "
+            f"the energy gap grows, from {earlier:.3g} by {before:.3g} to {gap:.3g}, because samples "
+            "lag behind. Raise the number of Langevin steps or the step size, lower the learning rate, "
             "or set an energy_penalty"
         )
     size, (smaller, small) = logs["score_size"], past_sizes
     if size > max(FLIGHT * small, spread) and small > FLIGHT * smaller > 0:
         found["runaway f"] = (
-            f"the mean of |f| grows, from {smaller:.3g} by {small:.3g} to {size:.3g}, far beyond what "
-            f"tells signals apart, {spread:.3g}. Lower the learning rate, or set an energy_penalty"
+            f"the mean of |f| grows, from {smaller:.3g} by {small:.3g} to {size:.3g}, far beyond the "
+            f"spread of f, {spread:.3g}. Lower the learning rate, or set an energy_penalty"
         )
     way = langevin.steps * logs["drift"]
     if "revision_error" in logs and langevin.steps and way < IDLE * deviation:
         found["generator too fast"] = (
             f"a revision of {langevin.steps} steps moves an entry by no more than {way:.2g} without "
-            f"its noise, where data have a standard deviation of {deviation:.2g}: drafts are hardly "
-            "revised, and nothing is left to learn from. Either drafts look like data and the "
+            f"its noise, and data have a standard deviation of {deviation:.2g}: drafts are hardly "
+            "revised, so that the generator learns nothing. Either drafts look like data and the "
             "generator is ahead of the descriptor (lower the generator's learning rate, or raise the "
-            "descriptor's), or drafts do not and steps are too short for revisions to get anywhere "
+            "descriptor's), or drafts do not and the steps of revisions are too short "
             f"(raise the step size, {langevin.step_size:g}, or the number of steps)"
         )
     if logs["saturation"] > SATURATED:
@@ -115,10 +114,10 @@ def symptoms(
 
 
 class Means:
-    """Means of what steps report, over an epoch.
+    """Means over an epoch of the values that steps report.
 
     Args:
-        names: of all that any step reports.
+        names: names of all values that any step reports.
     """
 
     def __init__(self, names: tuple[str, ...]):
@@ -126,15 +125,15 @@ class Means:
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """The means, for Keras to reset."""
+        """The means as metrics, which Keras resets at each epoch."""
         return list(self._means.values())
 
     def update(self, values: dict, weight=None) -> None:
-        """Take in the values of a batch.
+        """Add the values of a batch.
 
         Args:
             values: tensors by name, of any shape.
-            weight: of the mean of each tensor; None: as many as it has entries.
+            weight: weight of the mean of each tensor; None uses its number of entries.
         """
         for name, value in values.items():
             if weight is not None:
@@ -142,32 +141,32 @@ class Means:
             self._means[name].update_state(value, sample_weight=weight)
 
     def results(self, names) -> dict:
-        """Return the means so far of these names."""
+        """Return the current means of these names."""
         return {name: self._means[name].result() for name in names}
 
 
 def chain_means(loss, signal, samples, of_data, of_samples, info: Info, sampler, value_range) -> dict:
-    """Return what the training of an energy reports of a batch, by name.
+    """Return the diagnostics of the training of an energy on one batch, by name.
 
-    `energy_gap`: mean of `f(data) − f(samples)`; in a healthy training it swings around 0.
-    `square`: of which `with_spread` makes `energy_gap_spread`, the standard deviation of the gap over
-    pairs of data and samples.
-    `drift`: root mean square over entries of what a Langevin step does without its noise.
-    `data_deviation`, `sample_deviation`: standard deviation over a batch, mean over entries; where the
+    `energy_gap`: mean of `f(data) − f(samples)`; in a good training it varies around 0.
+    `square`: mean of the squared gap, from which `with_spread` computes `energy_gap_spread`, the
+    standard deviation of the gap over pairs of data and samples.
+    `drift`: root mean square over entries of a Langevin step without its noise.
+    `data_deviation`, `sample_deviation`: standard deviation over a batch, averaged over entries; if the
     data or the samples are a single signal, over its entries.
     `score_size`: mean of `|f|` over data and samples.
     `saturation`: share of the samples' entries that are out of the value range by more than 5 % of
     its width; 0 without a range.
 
     Args:
-        loss: scalar.
+        loss: loss of the step, a scalar.
         signal: data, float32 `[n, *signal_shape]`.
-        samples: where the chains ended, float32 `[m, *signal_shape]`.
+        samples: last states of the chains, float32 `[m, *signal_shape]`.
         of_data: `f` of the data, `[n]`.
         of_samples: `f` of the samples, `[m]`.
-        info: of the chains.
-        sampler: of the chains.
-        value_range: of the data, or None.
+        info: diagnostics of the chains, as their sampler returns them.
+        sampler: sampler of the chains.
+        value_range: interval in which the data lie; None if there is none.
     """
     entries = tf.cast(tf.size(samples[0]), tf.float32)
     norm = tf.reduce_mean(info.gradient_norm)
@@ -194,7 +193,7 @@ CHAIN_MEANS = (
 
 
 def with_spread(logs: dict) -> dict:
-    """Return the means of `chain_means` with `energy_gap_spread` in the place of `square`."""
+    """Return the means of `chain_means` with `energy_gap_spread` instead of `square`."""
     square = logs.pop("square") - logs["energy_gap"] ** 2
     return {**logs, "energy_gap_spread": tf.sqrt(tf.maximum(square, 0.0))}
 
@@ -209,27 +208,27 @@ def _saturation(samples, value_range):
 
 
 def _deviation(signals: tf.Tensor, single: tf.Tensor) -> tf.Tensor:
-    """Return the standard deviation over a batch, mean over entries; if single, over entries."""
+    """Return the standard deviation over a batch, averaged over entries; if single, over entries."""
     batch = tf.math.reduce_std(signals, axis=0)
     return tf.where(single, tf.math.reduce_std(signals), tf.reduce_mean(batch))
 
 
 class SymptomAlarm(keras.callbacks.Callback):
-    """Warn, once of each, of the symptoms of trouble; `fit` of an energy runs it before all others."""
+    """Warn, once of each, of symptoms of trouble; `fit` of an energy adds this callback."""
 
     def __init__(self):
         super().__init__()
         self._reported = set()
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
-        """Note whether this epoch counts."""
+        """Clear the symptoms; note whether the epoch is past the first iterations."""
         self.model.symptoms = {}
         self._warm = int(self.model.iteration.value) >= WARM_UP
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
-        """Find the symptoms of the epoch."""
+        """Find the symptoms of the epoch and warn of new ones."""
         model = self.model
-        if DIVERGENCE in model.symptoms:  # at a step that ended the epoch, not the training
+        if DIVERGENCE in model.symptoms:  # it ended the epoch, not the training
             model.stop_training = False
             return
         past = (model.past.gaps.numpy(), model.past.sizes.numpy())
@@ -242,10 +241,10 @@ class SymptomAlarm(keras.callbacks.Callback):
 
 
 class StabilityAlarm(keras.callbacks.Callback):
-    """Warn, once, when `δ² λmax / 4` passes 1; `fit` of a model with latents runs it.
+    """Warn, once, when `δ² λmax / 4` passes 1; `fit` of a model with latents adds this callback.
 
-    Above 1 the Langevin steps overshoot in the stiffest direction: chains jump instead of settling,
-    and energies may leave the finite numbers, which stops `fit` with a `DivergenceError`.
+    Above 1 the Langevin steps overshoot in the stiffest direction. Chains jump instead of settling, and
+    energies may become infinite, which stops `fit` with a `DivergenceError`.
     """
 
     def __init__(self):

@@ -1,4 +1,4 @@
-"""Samples from the posterior of latents: several chains a row, several samples a chain."""
+"""Samples from the posterior of latents, from several chains per row."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from abp_tf import checks
 from abp_tf.results import PosteriorSamples
 from abp_tf.sampling import convergence
 
-# Chain s of a row with the seed i has the seed i + s · 2⁴⁰, which no other row is likely to have.
+# Chain s of a row with the seed i has the seed i + s · 2⁴⁰, which no other row is likely to use.
 APART = 2**40
-# A chain that gives several samples makes a FURTHER-th of its steps between them.
+# Between two samples of one chain there are 1 / FURTHER of the steps before its first sample.
 FURTHER = 10
-# Median R̂ above which chains are said to disagree, and draws of each chain below which it says nothing:
-# that of 4 independent draws is 1.2 on average.
+# Median R̂ above which a warning is given, and draws of each chain below which R̂ means little: with 4
+# independent draws it is 1.2 on average.
 DISAGREEMENT, ENOUGH = 1.05, 50
 
 
 class Count(NamedTuple("Count", [("samples", int), ("chains", int)])):
-    """How many samples of each row there are, and how many chains they come from."""
+    """Number of samples of each row, and number of chains that they come from."""
 
     def __new__(cls, samples: int, chains: int):
-        """Refuse numbers that do not go together."""
+        """Refuse numbers that do not fit together."""
         checks.integer("sample_posterior", "samples", samples, 1)
         checks.integer("sample_posterior", "chains", chains, 1)
         if samples % chains:
@@ -42,13 +42,13 @@ def draw(model, signal, mask, seed, count: Count) -> dict:
     Args:
         model: a `LatentModel`.
         signal: data, float32 `[n, *observed_shape]`.
-        mask: float32 of 0 and 1, same shape; 1 = observed.
-        seed: int64 `[n]`, one per row.
-        count: of samples and chains.
+        mask: float32 of 0 and 1, same shape; 1 = observed, 0 = hidden.
+        seed: int64 `[n]`, one seed per row.
+        count: numbers of samples and chains per row.
 
     Returns:
-        "latent", `[n, samples, *latent_shape]`, and "samples", `[n, samples, *signal_shape]`; samples
-        of one chain are `chains` apart.
+        "latent", `[n, samples, *latent_shape]`, and "samples", `[n, samples, *signal_shape]`. Sample
+        number `s` comes from chain `s % chains`.
     """
     sampler = model.inference.for_draws()
     further = sampler.with_steps(-(-sampler.steps // FURTHER))
@@ -91,13 +91,13 @@ def draw(model, signal, mask, seed, count: Count) -> dict:
 
 
 def summarize(found: dict, count: Count, mask, data) -> PosteriorSamples:
-    """Return samples with what they agree on.
+    """Return samples with their mean, standard deviation and diagnostics.
 
     Args:
         found: NumPy arrays as `draw` returns them.
-        count: of samples and chains.
-        mask: None, where no entry of the samples is observed.
-        data: the `Examples` whose observed entries are kept otherwise.
+        count: numbers of samples and chains per row.
+        mask: None if no entry of the samples is observed.
+        data: `Examples` whose observed entries replace those of the samples, unless `mask` is None.
     """
     samples = found["samples"]
     mean, deviation = samples.mean(axis=1), samples.std(axis=1)
@@ -108,11 +108,11 @@ def summarize(found: dict, count: Count, mask, data) -> PosteriorSamples:
     latents = found["latent"]
     latents = latents.reshape(len(latents), -1, count.chains, *latents.shape[2:]).swapaxes(1, 2)
     r_hat, effective_samples = convergence.diagnose(latents)
-    known = r_hat[np.isfinite(r_hat)]
-    disagreement = np.median(known) if known.size else 1.0
+    finite = r_hat[np.isfinite(r_hat)]
+    disagreement = np.median(finite) if finite.size else 1.0
     if count.samples >= ENOUGH * count.chains and disagreement > DISAGREEMENT:
         warnings.warn(
-            f"Chains of `sample_posterior` disagree: the median R̂ of the latents is "
+            f"Chains of `sample_posterior` have not converged: the median R̂ of the latents is "
             f"{disagreement:.2f}, and should be below {DISAGREEMENT}. Raise the steps of "
             "`model.inference`.",
             stacklevel=3,

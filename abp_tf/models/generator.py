@@ -1,4 +1,4 @@
-"""Generator: non-linear factor analysis, learned by alternating back-propagation."""
+"""Generator: non-linear factor analysis, trained by alternating back-propagation."""
 
 from __future__ import annotations
 
@@ -22,51 +22,51 @@ from abp_tf.sampling.chains import LatentTable
 from abp_tf.sampling.preconditioner import Preconditioner
 from abp_tf.sampling.random import CHAIN, PRIOR, row_seeds, training_seeds
 
-PROBE_EVERY, PROBE_ROWS = 50, 16  # how often the stability of the chains is measured, on how many
+PROBE_EVERY, PROBE_ROWS = 50, 16  # iterations from one measurement of stability to the next, and rows
 
 
 @keras.saving.register_keras_serializable(package="abp_tf")
 class Generator(LatentModel):
-    """`x = g(z; θ) + σ ε`, `z ~ N(0, I)`, learned by alternating back-propagation.
+    """Model `x = g(z; θ) + σ ε`, `z ~ N(0, I)`, trained by alternating back-propagation.
 
-    Each step of `fit` goes down one energy, `U(z; x, θ) = ‖M ⊙ (x − g(z))‖² / (2σ²) + ‖z‖² / 2`,
-    twice: *inference* by Langevin steps along `−∂U/∂z` for each example's latents, *learning* by an
-    optimizer step along `−∂U/∂θ` with the latents held (Han, Lu, Zhu, Wu, "Alternating
-    Back-Propagation for Generator Network", AAAI 2017, arXiv 1606.08571). With a linear network it
-    is factor analysis.
+    Each step of `fit` descends one energy, `U(z; x, θ) = ‖M ⊙ (x − g(z))‖² / (2σ²) + ‖z‖² / 2`, twice:
+    *inference* by Langevin steps along `−∂U/∂z` for each example's latents, *learning* by an optimizer
+    step along `−∂U/∂θ` with the latents held fixed (Han, Lu, Zhu, Wu, "Alternating Back-Propagation for
+    Generator Network", AAAI 2017, arXiv 1606.08571). With a linear network it is factor analysis.
 
-    With an `observation` `S` data are `y = S g(z) + σ ε`, the misfit is `‖M ⊙ (y − S g(z))‖²`, and
-    wherever signals are given, to `fit` and all other methods, they are `y`; signals that are
-    returned are whole ones, `g(z)`.
+    With an `observation` `S` the data are `y = S g(z) + σ ε`, and the squared error in `U` is `‖M ⊙ (y
+    − S g(z))‖²`. Then the signals that `fit` and all other methods receive are `y`, and the signals
+    that they return are whole ones, `g(z)`.
 
     The settings `sigma`, `langevin`, `inference`, `expansion`, `preconditioning`, `value_range` and
-    `seed` may be set at any time, and count from the next call on.
+    `seed` may be set at any time, and take effect in the next call.
 
     Args:
-        network: a built `keras.Model` from latents `[n, *latent_shape]` to signals
-            `[n, *signal_shape]`, e.g. `abp_tf.networks.image_generator`.
+        network: a built `keras.Model` from latents `[n, *latent_shape]` to signals `[n,
+            *signal_shape]`, for instance `abp_tf.networks.image_generator`.
         sigma: σ, standard deviation of the noise, in units of the signal; positive.
         langevin: sampler of the latents in training; `Langevin(steps=10, step_size=0.1)` by default.
-        inference: sampler of the latents of new signals; by default 200 noisy steps at the training
-            step size, then 100 noise-free ones at half of it. `MALA` or `HMC` sample the posterior
+        inference: sampler of the latents of new signals; by default 200 noisy steps of the training
+            step size, then 100 noise-free ones of half that size. `MALA` or `HMC` sample the posterior
             without the bias of unadjusted steps.
         chains: "persistent", one chain per training example that every epoch continues (the paper's
-            algorithm), or "fresh", from the prior each time: memory independent of the data's size.
-        expansion: share of the epochs, from the first, that end with parameter expansion (see
-            `abp_tf.models.prior.Prior`); if it is above 0 the last epoch does too. 0 is the paper's
-            algorithm to the letter.
-        preconditioning: whether the chains run in coordinates in which posteriors are round, learned
-            as training proceeds (see `abp_tf.sampling.preconditioner.Preconditioner`). It needs
-            longer steps, about 0.5. False is the paper's algorithm to the letter.
-        examples: number of training examples, where the data do not determine it.
-        value_range: interval that whole signals must lie in; None lifts the check.
-        seed: integer that all noise and the order of examples follow from.
+            algorithm), or "fresh", new draws from the prior each time, so that memory does not depend
+            on the number of examples.
+        expansion: share of the epochs, from the first on, that end with parameter expansion (see
+            `abp_tf.models.prior.Prior`); if it is above 0, the last epoch does too. 0 is exactly the
+            paper's algorithm.
+        preconditioning: whether the chains run in coordinates in which posteriors are round, estimated
+            during training (see `abp_tf.sampling.preconditioner.Preconditioner`). It needs longer
+            steps, about 0.5. False is exactly the paper's algorithm.
+        examples: number of training examples, if the data do not determine it.
+        value_range: interval in which whole signals must lie; None lifts the check.
+        seed: integer seed of all noise and of the order of the examples.
         observation: operator through which all data are observed, such as `abp_tf.Projection(200)`,
-            `Coarser(4)`, `Blur(2.0)`; None: data are whole signals. Masks come with the data.
-        prior: of the latents, a `abp_tf.models.prior.Prior`; None: `N(0, I)`.
+            `Coarser(4)` or `Blur(2.0)`; None if the data are whole signals. Masks are part of the data.
+        prior: distribution of the latents, an `abp_tf.models.prior.Prior`; None means `N(0, I)`.
 
     Raises:
-        ValueError: for an argument out of its range, or a network or an observation that cannot be
+        ValueError: if an argument is out of its range, or the network or the observation cannot be
             used.
 
     Example:
@@ -136,11 +136,11 @@ class Generator(LatentModel):
     # The algorithm.
 
     def train_step(self, batch) -> dict:
-        """Make one iteration of alternating back-propagation on a batch of examples.
+        """Run one iteration of alternating back-propagation on a batch of examples.
 
         Returns:
             means over the epoch of `loss` (the energy), `reconstruction_error` (squared error per
-            observed entry), `latent_norm` (`‖z‖²/d`, near 1 when posterior and prior agree),
+            observed entry), `latent_norm` (`‖z‖²/d`, near 1 if posterior and prior agree), and
             `gradient_norm` and `acceptance` of the chains; and `stability`, `δ² λmax / 4`, which must
             stay below 1.
         """
@@ -151,7 +151,7 @@ class Generator(LatentModel):
         start = self.table.read(index) if self.keeps_chains else self.prior.draw(seeds(PRIOR))
         latent, info = self.posterior(signal, mask).sample(self.langevin, start, seeds(CHAIN))
 
-        # Learning back-propagation: the gradient of the same energy along θ, latents held.
+        # Learning back-propagation: the gradient of the same energy along θ, latents held fixed.
         variables = self.network.trainable_variables
         with tf.GradientTape() as tape:
             energy = self.energy(latent, signal, mask)
@@ -174,23 +174,23 @@ class Generator(LatentModel):
         return {**logs, "stability": tf.identity(self.stability.value)}
 
     def latent_means(self, latent, energy, signal, mask) -> dict:
-        """Return what steps report of latents, `[n]` each, by name."""
+        """Return the values that steps report of latents, `[n]` each, by name."""
         return {"loss": energy.total, **super().latent_means(latent, energy, signal, mask)}
 
     def posterior(self, signal: tf.Tensor, mask: tf.Tensor | None) -> Posterior:
         """Return the posterior of the latents of a batch; arguments as for `energy`."""
         share = None
         if mask is not None:
-            # The curvature that few entries give scatters about their share of that of all of them. As
-            # many entries as latents hold the largest to about 4 times its mean, fewer would not.
-            seen = tf.maximum(masking.entries(signal, mask), math.prod(self.latent_shape))
-            share = tf.minimum(seen / math.prod(self.observed_shape), 1.0)
+            # The curvature of few observed entries scatters about their share of the curvature of all.
+            # With as many entries as latents, the largest stays below about 4 times the mean.
+            observed = tf.maximum(masking.entries(signal, mask), math.prod(self.latent_shape))
+            share = tf.minimum(observed / math.prod(self.observed_shape), 1.0)
         return Posterior(
             lambda latent: self.energy(latent, signal, mask).total, self.preconditioner, share
         )
 
     def probe_stability(self, latent, signal, mask, iteration) -> None:
-        """Measure `δ² λmax / 4` in every so many iterations, as the mean over a few chains."""
+        """Measure `δ² λmax / 4` every `PROBE_EVERY` iterations, as the mean over a few chains."""
 
         def probe():
             few = [None if part is None else part[:PROBE_ROWS] for part in (signal, mask)]
@@ -206,16 +206,16 @@ class Generator(LatentModel):
     # Between the steps.
 
     def expand(self) -> None:
-        """Absorb mean and covariance of the chains into the prior; decoded chains do not change."""
+        """Move mean and covariance of the chains into the prior; decoded signals do not change."""
         latents, root = self.prior.absorb(self.table.states)
         self.table.states.assign(latents)
         if self.preconditioning:
             self.preconditioner.follow(root)
 
     def precondition(self, rows: int = 64) -> None:
-        """Adapt the preconditioner to the network and `rows` chains as they are now."""
+        """Estimate the preconditioner from the network and the current states of `rows` chains."""
         if self.keeps_chains:
-            # Spread over the table: examples next to each other are often alike.
+            # Rows from all over the table, because neighbours are often alike.
             count = self.table.rows
             chosen = np.linspace(0, count - 1, min(rows, count)).astype(np.int64)
             latents = self.table.read(chosen)
@@ -230,11 +230,11 @@ class Generator(LatentModel):
 
         self.function("precondition", make)(latents)
 
-    # What `fit` needs to know.
+    # Parts of `SignalModel` that `fit` uses.
 
     @property
     def keeps_chains(self) -> bool:
-        """Whether every training example has a chain of its own."""
+        """Whether each training example has a chain of its own."""
         return self.chains == "persistent"
 
     @property
@@ -248,19 +248,19 @@ class Generator(LatentModel):
         return [self.table]
 
     def numbered(self, masked: bool) -> bool:
-        """Whether each example of data has a chain of its own."""
+        """Return whether each example has a chain of its own."""
         return self.keeps_chains
 
     def accept(self, examples: int | None, fingerprint: int, index, masked: bool) -> None:
-        """Take up the data that `fit` is about to use, or refuse them; see `SignalModel.accept`."""
+        """Prepare the model for the data of `fit`, as `SignalModel.accept` describes."""
         self._check_expansion()
         self.table.seed = self.seed
         if self.keeps_chains:
-            self.table.claim(examples, self.may_be_of(fingerprint), index)
+            self.table.use_for(examples, self.may_match(fingerprint), index)
         super().accept(examples, fingerprint, index, masked)
 
     def observers(self) -> list:
-        """Return the callbacks of the stability, of expansion and of the preconditioner."""
+        """Return the callbacks for stability, parameter expansion and the preconditioner."""
         found = [diagnostics.StabilityAlarm()]
         if self.expansion:
             found.append(schedules.ExpandLatents(self.expansion))
@@ -269,7 +269,7 @@ class Generator(LatentModel):
         return found
 
     def remedy(self) -> str:
-        """Return what diverged, and what to change."""
+        """Return a text for errors: what diverged, and what to change."""
         return (
             "the energy or its gradient is not finite. The last stability δ²λmax/4 measured was "
             f"{float(self.stability.value):.3g}; it must stay below 1. Lower the step size of "
@@ -281,15 +281,15 @@ class Generator(LatentModel):
         """Learned latents of the training examples, float32 `[N, *latent_shape]`, by number."""
         if not self.keeps_chains or not self.table.rows:
             raise ValueError(
-                "Learned latents are kept by persistent chains, after `fit`. Use `infer(signals)`."
+                "`latents` expected persistent chains after `fit`, found none. Use `infer(signals)`."
             )
         return self.table.states.numpy()
 
     def reset_chains(self, examples: int = 0) -> None:
-        """Forget the training examples' chains, so that `fit` can begin with other data.
+        """Delete the chains of the training examples, so that `fit` can begin with other data.
 
         Args:
-            examples: number of the other examples, where the data do not determine it.
+            examples: number of the new examples, if the data do not determine it.
         """
         self.table.seed = self.seed
         self.table.allocate(examples)
@@ -298,15 +298,15 @@ class Generator(LatentModel):
     def _check_expansion(self) -> None:
         if self.expansion and not self.keeps_chains:
             raise ValueError(
-                "`expansion` takes mean and covariance from persistent chains; with chains='fresh' "
-                "there are none. Use one or the other."
+                "`expansion` expected chains='persistent', whose mean and covariance it uses, received "
+                f"{self.chains!r}. Build the Generator with persistent chains, or set expansion=0."
             )
 
     # Saving, export.
 
     @property
     def exported_layers(self) -> list:
-        """The layers an export needs."""
+        """Layers whose weights an export contains."""
         return [self.network, self.prior, self.preconditioner]
 
     def get_config(self) -> dict:

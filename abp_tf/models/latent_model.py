@@ -1,4 +1,4 @@
-"""What models with latents have in common: inference of latents, and all that is decoded from them."""
+"""The base class of models with latents: inference of latents, and methods that decode them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from abp_tf.sampling.random import CHAIN, PRIOR, row_seeds
 
 
 class LatentEnergy(NamedTuple):
-    """The terms of `U(z; y, θ) = ‖M ⊙ (y − S g(z))‖² / (2σ²) + ‖z‖² / 2`, float32 `[n]` each.
+    """Terms of `U(z; y, θ) = ‖M ⊙ (y − S g(z))‖² / (2σ²) + ‖z‖² / 2`, float32 `[n]` each.
 
     Attributes:
         misfit: `‖M ⊙ (y − S g(z))‖² / (2σ²)`.
@@ -37,21 +37,21 @@ class LatentEnergy(NamedTuple):
 
     @property
     def total(self) -> tf.Tensor:
-        """`U` of each example."""
+        """`U` of each example, float32 `[n]`."""
         return self.misfit + self.prior
 
 
 class LatentModel(SignalModel):
-    """`x = g(z) + σ ε`, `z ~ N(0, I)`; a subclass determines how `g` is learned and where chains begin.
+    """Model `x = g(z) + σ ε`, `z ~ N(0, I)`; a subclass determines how `g` is learned.
 
-    Methods that take arrays run the functions of `signatures`, a batch of rows at a time. A row's
-    result depends on the row and its seed, not on the batch.
+    Methods that take arrays run the functions of `signatures` on one batch of rows after another. A
+    row's result depends on the row and its seed, not on the batch.
 
     Args:
         network: a built `keras.Model` from latents `[n, *latent_shape]` to signals
             `[n, *signal_shape]`.
-        prior: of the latents; None: `N(0, I)`.
-        **options: of `SignalModel`.
+        prior: distribution of the latents; None means `N(0, I)`.
+        **options: arguments of `SignalModel`.
     """
 
     def __init__(self, network, prior: Prior | None = None, **options):
@@ -65,7 +65,7 @@ class LatentModel(SignalModel):
     # The model: decoding, energy, inference.
 
     def call(self, latent):
-        """Decode latents: `g(z)`."""
+        """Return the decoded latents, `g(z)`."""
         return self.decode(latent)
 
     def decode(self, latent: tf.Tensor) -> tf.Tensor:
@@ -73,22 +73,23 @@ class LatentModel(SignalModel):
         return tf.cast(self.network(self.prior(latent), training=False), tf.float32)
 
     def observed(self, decoded: tf.Tensor) -> tf.Tensor:
-        """Map decoded signals to what is observed of them, `S g(z)`."""
+        """Return the observed data of decoded signals, `S g(z)`."""
         return decoded if self.observation is None else self.observation(decoded)
 
     def energy(self, latent: tf.Tensor, signal: tf.Tensor, mask=None) -> LatentEnergy:
-        """Return the terms of `U(z; y, θ)` of each example, the one energy of inference and learning.
+        """Return the terms of `U(z; y, θ)` of each example; inference and learning both use them.
 
         Args:
             latent: float32 `[n, *latent_shape]`.
             signal: float32 `[n, *observed_shape]`, finite in every entry (`masking.hide`).
-            mask: float32 of 0 and 1 that broadcasts against `signal`; 1 = observed. None: all is.
+            mask: float32 of 0 and 1 that broadcasts against `signal`; 1 = observed. None means that all
+                is observed.
         """
         latent, signal = tf.convert_to_tensor(latent), tf.convert_to_tensor(signal)
         return self.energy_of_decoded(latent, self.decode(latent), signal, mask)
 
     def energy_of_decoded(self, latent, decoded, signal, mask=None) -> LatentEnergy:
-        """Return what `energy` returns for latents that have been decoded already."""
+        """Return the terms of `energy` for latents that have been decoded already."""
         error = masking.square(masking.residual(signal, self.observed(decoded), mask))
         return LatentEnergy(error / (2 * self.noise_variance()), self.prior.energy(latent), error)
 
@@ -101,24 +102,25 @@ class LatentModel(SignalModel):
         return Posterior(lambda latent: self.energy(latent, signal, mask).total)
 
     def starts(self, signal, mask, seed: tf.Tensor) -> list[tf.Tensor]:
-        """Return where inference begins, `[n, *latent_shape]`; of several, the best end is kept.
+        """Return first states of inference, each `[n, *latent_shape]`; the best end of them is kept.
 
         Args:
             signal: as for `energy`.
             mask: as for `energy`.
-            seed: int64 `[n]`, one per row.
+            seed: int64 `[n]`, one seed per row.
         """
         return [self.prior.draw(row_seeds(seed, PRIOR))]
 
     def infer_latents(self, signal, mask, seed, sampler=None, start=None) -> tf.Tensor:
-        """Infer the latents of a batch, as `infer` and the exported signatures do.
+        """Infer the latents of a batch, for `infer` and the exported functions.
 
         Args:
             signal: data, float32 `[n, *observed_shape]`; hidden entries may hold anything.
-            mask: float32 of 0 and 1 that broadcasts against `signal`; 1 = observed. None: all is.
-            seed: int64 `[n]`, one per row.
-            sampler: of the chains; None: `inference`.
-            start: where chains begin, `[n, *latent_shape]`; None: `starts`.
+            mask: float32 of 0 and 1 that broadcasts against `signal`; 1 = observed. None means that all
+                is observed.
+            seed: int64 `[n]`, one seed per row.
+            sampler: sampler of the chains; None means `inference`.
+            start: first states of the chains, `[n, *latent_shape]`; None means those of `starts`.
 
         Returns:
             float32 `[n, *latent_shape]`.
@@ -140,17 +142,17 @@ class LatentModel(SignalModel):
         """Infer latents and decode them; arguments as for `infer_latents`.
 
         Returns:
-            the latents, their decoded signals, and their energy.
+            the latents, their decoded signals, and the terms of their energy.
         """
         latent = self.infer_latents(signal, mask, seed, **options)
         decoded = self.decode(latent)
         signal = masking.hide(signal, mask)
         return latent, decoded, self.energy_of_decoded(latent, decoded, signal, mask)
 
-    # Steps of Keras.
+    # Steps of `evaluate` and `predict`.
 
     def test_step(self, batch) -> dict:
-        """Infer the latents of a batch anew; report how they explain it."""
+        """Infer the latents of a batch from the prior; report the errors of their reconstructions."""
         signal, mask, index = unpack(batch)
         latent, _, energy = self.explain(signal, mask, index)
         means = self.latent_means(latent, energy, signal, mask)
@@ -158,24 +160,24 @@ class LatentModel(SignalModel):
         return self.means.results(means)
 
     def latent_means(self, latent, energy: LatentEnergy, signal, mask) -> dict:
-        """Return what steps report of latents, `[n]` each, by name."""
+        """Return the values that steps report of latents, `[n]` each, by name."""
         return {
             "reconstruction_error": energy.squared_error / masking.entries(signal, mask),
             "latent_norm": masking.square(latent) / math.prod(self.latent_shape),
         }
 
     def predict_step(self, batch) -> tf.Tensor:
-        """Reconstruct a batch."""
+        """Return the reconstructions of a batch."""
         return self.explain(*unpack(batch))[1]
 
     # Methods that take and return arrays.
 
     def observe(self, signals: ArrayLike, *, batch_size: int = 100) -> np.ndarray:
-        """Return what the model would observe of whole signals: `S x` without noise.
+        """Return the data that the model would observe of whole signals: `S x` without noise.
 
         Args:
             signals: float `[n, *signal_shape]` in the model's value range.
-            batch_size: rows at a time.
+            batch_size: number of rows that are computed at a time.
 
         Returns:
             float32 `[n, *observed_shape]`; the signals themselves without an `observation`.
@@ -185,8 +187,8 @@ class LatentModel(SignalModel):
         if self.observation is None:
             return signals
         parts = range(0, len(signals), batch_size)
-        seen = (self.observation(tf.constant(signals[at : at + batch_size])) for at in parts)
-        return np.concatenate(list(seen))
+        observed = (self.observation(tf.constant(signals[at : at + batch_size])) for at in parts)
+        return np.concatenate(list(observed))
 
     def infer(
         self,
@@ -198,25 +200,26 @@ class LatentModel(SignalModel):
         verbose: int = 0,
         restarts: int = 1,
     ) -> np.ndarray:
-        """Infer the latents of signals by chains of `inference`, from the prior.
+        """Infer the latents of signals with the sampler `inference`, from draws of the prior.
 
         Args:
             signals: float `[n, *observed_shape]`, which is the shape of the signals unless the model
                 has an `observation`, in the range of the data; hidden entries may hold anything, NaN
                 included.
-            mask: bool or 0/1, `[n, *observed_shape]` or without the channel axis; 1 = observed,
-                0 = hidden. None: all is observed.
+            mask: bool or 0/1, `[n, *observed_shape]` or without the channel axis; 1 = observed, 0 =
+                hidden. None means that all is observed.
             seed: an integer, for the seeds `seed + arange(n)`, or `n` integers.
-            batch_size: rows at a time; it bounds memory and does not change the result.
+            batch_size: number of rows that are computed at a time; it bounds memory and does not change
+                the result.
             verbose: 1 shows a progress bar.
-            restarts: number of chains for each row, of which the one of least energy is kept.
+            restarts: number of chains per row; the one with the lowest final energy is kept.
 
         Returns:
             float32 `[n, *latent_shape]`.
 
         Raises:
-            ValueError: for data, a mask, seeds or a number of restarts that cannot be used.
-            DivergenceError: the chains left the finite numbers.
+            ValueError: if signals, mask, seeds or the number of restarts cannot be used.
+            DivergenceError: if latents are not finite.
 
         Example:
             >>> model.infer(images[:3]).shape
@@ -260,19 +263,20 @@ class LatentModel(SignalModel):
         verbose: int = 0,
         restarts: int = 1,
     ) -> np.ndarray:
-        """Fill in what is hidden; the arguments are those of `infer`.
+        """Fill in hidden entries; the arguments are those of `infer`.
 
         Returns:
             float32 `[n, *signal_shape]`: observed entries untouched, hidden ones decoded from the
-            latents inferred from what is observed.
+            latents that are inferred from the observed ones.
 
         Raises:
-            ValueError: as for `infer`; for a model with an `observation`, which observes no entry.
+            ValueError: as for `infer`; also if the model has an `observation`, because then no entry is
+                observed.
         """
         if self.observation is not None:
             raise ValueError(
-                "inpaint keeps observed entries of the signals, but this model observes none of them: "
-                f"it observes signals through {self.observation}. Use `reconstruct(signals, mask)`."
+                "inpaint expected a model that observes entries of signals, received one with "
+                f"observation={self.observation}. Use `reconstruct(signals, mask)`."
             )
         if mask is None:
             raise ValueError(f"inpaint expected a mask, received None. {checks.POLARITY}")
@@ -291,32 +295,32 @@ class LatentModel(SignalModel):
         batch_size: int = 100,
         verbose: int = 0,
     ) -> PosteriorSamples:
-        """Draw whole signals from their posterior given what is observed.
+        """Draw whole signals from their posterior given the observed entries.
 
-        A chain gives its first sample after as many noisy steps as `inference` has, without cooling,
-        and each further one after a tenth as many. A sample is `g(z)`, without the noise `σ ε` of
-        single entries.
+        The first sample of a chain follows after as many noisy steps as `inference` has, without its
+        noise-free steps; each further sample follows after a tenth as many. A sample is `g(z)`, without
+        the noise `σ ε` of single entries.
 
         Args:
             signals: as for `infer`.
-            mask: as for `infer`. Where it shows an entry, all samples are the entry itself, unless
-                the model has an `observation`.
-            samples: number of samples of each row, a multiple of `chains`.
-            chains: number of independent chains of each row.
+            mask: as for `infer`. Observed entries are the same in all samples, unless the model has an
+                `observation`.
+            samples: number of samples per row, a multiple of `chains`.
+            chains: number of independent chains per row.
             seed: as for `infer`.
-            batch_size: chains at a time.
+            batch_size: number of chains that run at a time.
             verbose: 1 shows a progress bar.
 
         Returns:
-            A `PosteriorSamples`, with R̂ and effective sample sizes where chains are long enough.
+            A `PosteriorSamples`, with R̂ and effective sample sizes if chains are long enough.
 
         Raises:
-            ValueError: as for `infer`, and for an `inference` that draws no samples.
-            DivergenceError: the chains left the finite numbers.
+            ValueError: as for `infer`; also if the sampler `inference` draws no samples.
+            DivergenceError: if latents are not finite.
 
         Warns:
-            UserWarning: chains disagree, by a median R̂ of all latents above 1.05, with 50 samples of
-                each chain or more.
+            UserWarning: if chains have not converged: with 50 samples of each chain or more, the median
+                R̂ of all latents is above 1.05.
 
         Example:
             >>> drawn = model.sample_posterior(images[:2], masks[:2], samples=4, chains=2)
@@ -342,7 +346,7 @@ class LatentModel(SignalModel):
         Args:
             count: number of signals.
             seed: an integer, for the seeds `seed + arange(count)`, or `count` integers.
-            batch_size: rows at a time.
+            batch_size: number of rows that are computed at a time.
             verbose: 1 shows a progress bar.
 
         Returns:
@@ -367,10 +371,11 @@ class LatentModel(SignalModel):
         Args:
             signals: float `[m, *observed_shape]`.
             weights: float `[r, m]`; each row combines the `m` latents into one. `line`, `arc` and
-                `square` of `abp_tf.interpolation` make such rows for two or four signals.
-            mask: as for `infer`, as are `seed`, `batch_size` and `verbose`.
-            seed: an integer or `m` integers.
-            batch_size: rows at a time.
+                `square` of `abp_tf.interpolation` return such rows for two or four signals.
+            mask: bool or 0/1, `[m, *observed_shape]` or without the channel axis; None means that all
+                is observed.
+            seed: an integer, for the seeds `seed + arange(m)`, or `m` integers.
+            batch_size: number of rows that are computed at a time.
             verbose: 1 shows a progress bar.
 
         Returns:
@@ -385,19 +390,19 @@ class LatentModel(SignalModel):
         latents = self.infer(signals, mask, seed=seed, batch_size=batch_size, verbose=verbose)
         return self._decoded(np.tensordot(weights, latents, axes=1), batch_size)
 
-    # Functions that methods and exports run.
+    # The functions that methods and exports run.
 
     def signatures(self, samples: int = 16, chains: int = 4) -> dict:
-        """Return functions of a batch with the specs of their inputs, by name.
+        """Return functions of a batch, with the specs of their inputs, by name.
 
         Args:
-            samples: of each row of `sample_posterior`.
-            chains: that they come from.
+            samples: number of samples per row of `sample_posterior`.
+            chains: number of chains per row of `sample_posterior`, a divisor of `samples`.
         """
         return latent_signatures.signatures(self, draws.Count(samples, chains))
 
     def exported_signatures(self, **options) -> dict:
-        """Return those of `signatures(**options)` that an export has."""
+        """Return those of `signatures(**options)` that an export contains."""
         left_out = {"infer_whole", "infer_masked", "draw"}
         if self.observation is not None:  # no entry of the signals is observed
             left_out.add("inpaint")
@@ -412,17 +417,17 @@ class LatentModel(SignalModel):
 
     @staticmethod
     def _full(mask, shape) -> list:
-        """Return a mask of the shape of the signals, in a list that is empty without one."""
+        """Return a list with the mask in the shape of the signals, or an empty list without one."""
         return [] if mask is None else [np.broadcast_to(mask, shape)]
 
     def _decoded(self, latents, batch_size: int) -> np.ndarray:
         return self.run("decode", [latents], batch_size)["signal"]
 
     def _checked(self, found: dict) -> dict:
-        # Observed entries are returned as they came, so only what was inferred can have gone wrong.
+        # Observed entries are returned unchanged, so only latents can be other than finite.
         if np.isfinite(found["latent"]).all():
             return found
         raise DivergenceError(
-            "Latents left the finite numbers during inference. Lower the step size: "
-            f"`model.inference` is {self.inference}."
+            f"Latents are not finite after inference with {self.inference}. Lower the step size of "
+            "`model.inference`."
         )

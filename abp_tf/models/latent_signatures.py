@@ -1,4 +1,4 @@
-"""The functions of a batch that a model with latents offers: methods run them, exports hold them."""
+"""The functions of a batch that a model with latents has; methods and exports run them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def signatures(model, count: draws.Count) -> dict:
     """Return functions with the specs of their inputs, by name.
 
     They are `synthesize(seed)`, `reconstruct(signal, seed)`, `inpaint(signal, mask, seed)`,
-    `sample_posterior(signal, mask, seed)` and `decode(latent)`, which takes grids of any size where
-    the network is fully convolutional; and for the methods alone `infer_whole(signal, seed)`,
-    `infer_masked(signal, mask, seed)` and `draw(signal, mask, seed)`. All inputs and outputs have
-    the batch axis first; rows do not depend on each other.
+    `sample_posterior(signal, mask, seed)` and `decode(latent)`, which accepts grids of any size if the
+    network is fully convolutional; and, for the methods alone, `infer_whole(signal, seed)`,
+    `infer_masked(signal, mask, seed)` and `draw(signal, mask, seed)`. All inputs and outputs have the
+    batch axis first; rows do not depend on each other.
 
     Args:
         model: a `LatentModel`.
-        count: of the samples and chains of `sample_posterior` and `draw`.
+        count: numbers of samples and chains of `sample_posterior` and `draw`.
     """
     seeds = tf.TensorSpec([None], tf.int64, name="seed")
     signals = tf.TensorSpec([None, *model.observed_shape], tf.float32, name="signal")
@@ -61,9 +61,9 @@ def signatures(model, count: draws.Count) -> dict:
         drawn = draw(signal, mask, seed)["samples"]
         mean, deviation = tf.reduce_mean(drawn, axis=1), tf.math.reduce_std(drawn, axis=1)
         if model.observation is None:
-            seen = mask > 0.5
-            drawn = tf.where(seen[:, None], signal[:, None], drawn)
-            mean, deviation = tf.where(seen, signal, mean), tf.where(seen, 0.0, deviation)
+            observed = mask > 0.5
+            drawn = tf.where(observed[:, None], signal[:, None], drawn)
+            mean, deviation = tf.where(observed, signal, mean), tf.where(observed, 0.0, deviation)
         return {"samples": drawn, "mean": mean, "deviation": deviation}
 
     def decode(latent):
@@ -81,9 +81,9 @@ def signatures(model, count: draws.Count) -> dict:
     }
 
 
-@functools.lru_cache(maxsize=4)  # a network is rebuilt for that, which takes a while
+@functools.lru_cache(maxsize=4)  # rebuilding a network takes a while
 def _of_any_grid(network: keras.Model) -> tuple[keras.Model, tuple[int | None, ...]]:
-    """Return a network for latent grids of any size if it is fully convolutional, and its grid."""
+    """Return the network, for grids of any size if it is fully convolutional, and its grid."""
     grid = tuple(network.input_shape[1:])
     if not networks.resizable(network):
         return network, grid

@@ -1,4 +1,4 @@
-"""The posterior of latents given data, as a target of samplers."""
+"""The posterior of latents given data, for samplers."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from abp_tf.sampling.preconditioner import Preconditioner
 
 
 class Posterior:
-    """`p(z | y) ∝ exp(−U(z; y))` of each example of a batch.
+    """Posterior `p(z | y) ∝ exp(−U(z; y))` of each example of a batch.
 
-    With a preconditioner the chains run in its coordinates `w`, `z = z₀ + R w`, in which posteriors
-    are round.
+    With a preconditioner `R` the chains run in the coordinates `w` of `z = z₀ + R w`, in which
+    posteriors are round.
 
     Args:
-        energy: maps latents `[n, *latent_shape]` to `U`, float32 `[n]`.
-        preconditioner: `R`; None: the chains run on the latents themselves.
-        share: share of the entries that are observed of each example, float32 `[n]`; None: all.
+        energy: function that maps latents `[n, *latent_shape]` to `U`, float32 `[n]`.
+        preconditioner: `R`; None runs the chains on the latents themselves.
+        share: share of observed entries of each example, float32 `[n]`; None means 1.
     """
 
     def __init__(
@@ -36,12 +36,12 @@ class Posterior:
         """Run chains of latents.
 
         Args:
-            sampler: of the chains.
-            start: where they begin, float32 `[n, *latent_shape]`.
-            seeds: int64 `[n, 2]`, a seed pair per row.
+            sampler: sampler of the chains.
+            start: first states, float32 `[n, *latent_shape]`.
+            seeds: int64 `[n, 2]`, one seed pair per row.
 
         Returns:
-            where they end, same shape as `start`, and what the sampler reports.
+            the last states, same shape as `start`, and the `Info` of the sampler.
         """
         energy, state, latent = self._coordinates(start)
         state, info = sampler.sample(energy, state, seeds)
@@ -53,7 +53,7 @@ class Posterior:
         return sampler.stability(energy, state)
 
     def _coordinates(self, origin):
-        """Return the energy of the chains' coordinates, those of `origin`, and the map to latents."""
+        """Return the energy in the chains' coordinates, those of `origin`, and the map to latents."""
         if self.preconditioner is None:
             return self.energy, origin, lambda latent: latent
 

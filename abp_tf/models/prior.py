@@ -13,13 +13,13 @@ from abp_tf.sampling.random import row_normal
 class Prior(keras.layers.Layer):
     """The prior of the latents, `z = μ + A u` with `u ~ N(0, I)`: parameter expansion.
 
-    `u` is what the rest of the package calls the latent; `z` is what the network is fed. With
-    `μ = 0` and `A = I`, where it starts, this is the plain model. `absorb` moves mean and covariance
-    of the chains into `μ` and `A`, so that `N(0, I)` is again the distribution of the latents while
-    no decoded signal changes (PX-EM: Liu, Rubin, Wu 1998, Biometrika 85, 755–770). `μ` and `A` act
-    on the last axis, which positions of a latent grid share.
+    The rest of the package calls `u` the latent; `z` is the input of the network. At first `μ = 0` and
+    `A = I`, which is the plain model. `absorb` moves mean and covariance of the chains into `μ` and
+    `A`, so that `N(0, I)` is again the distribution of the latents while no decoded signal changes
+    (PX-EM: Liu, Rubin, Wu 1998, Biometrika 85, 755–770). `μ` and `A` act on the last axis; all
+    positions of a latent grid share them.
 
-    A prior of another form is a subclass with its own `energy` and `draw`, and is handed to
+    To use another prior, write a subclass with its own `energy` and `draw`, and pass it to
     `Generator(prior=...)`.
 
     Args:
@@ -27,7 +27,7 @@ class Prior(keras.layers.Layer):
     """
 
     def __init__(self, latent_shape, **kwargs):
-        # Chains stay float32 whatever the network computes in.
+        # Chains are float32, whatever dtype the network computes in.
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.latent_shape = tuple(latent_shape)
         size = self.latent_shape[-1]
@@ -38,7 +38,7 @@ class Prior(keras.layers.Layer):
         self.built = True
 
     def call(self, latent):
-        """Map `u` to `z`, both `[n, *latent_shape]`."""
+        """Return `z` of `u`, both `[n, *latent_shape]`."""
         return self.mean + tf.tensordot(latent, tf.transpose(self.scale), axes=1)
 
     def compute_output_shape(self, input_shape):
@@ -46,21 +46,21 @@ class Prior(keras.layers.Layer):
         return input_shape
 
     def energy(self, latent: tf.Tensor) -> tf.Tensor:
-        """Return `−log p(u)` but for a constant, `‖u‖² / 2`, of latents `[n, *latent_shape]`: `[n]`."""
+        """Return `−log p(u)` up to a constant, `‖u‖² / 2`, of latents `[n, *latent_shape]`: `[n]`."""
         return masking.square(latent) / 2
 
     def draw(self, seeds: tf.Tensor) -> tf.Tensor:
-        """Draw latents `u`, float32 `[n, *latent_shape]`, one from each seed pair of `[n, 2]`."""
+        """Draw latents `u`, float32 `[n, *latent_shape]`, from seed pairs `[n, 2]`."""
         return row_normal(seeds, list(self.latent_shape))
 
     def absorb(self, latents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Take mean `m` and covariance `S²` of `latents` into `μ` and `A`; return `S⁻¹(u − m)` and `S`.
+        """Move mean `m` and covariance `S²` of `latents` into `μ` and `A`; return `S⁻¹(u − m)` and `S`.
 
         Args:
-            latents: float32 `[N, *latent_shape]`, all chains.
+            latents: latents of all chains, float32 `[N, *latent_shape]`.
 
         Returns:
-            The whitened latents, same shape, what they decode to is what `latents` decoded to; and
+            The whitened latents, same shape, which decode to the same signals as `latents` did; and
             `S`, symmetric, float64 `[size, size]` with the size of the last axis.
         """
         size = self.latent_shape[-1]
@@ -69,7 +69,7 @@ class Prior(keras.layers.Layer):
         mean = tf.reduce_mean(rows, axis=0)
         covariance = tf.matmul(rows - mean, rows - mean, transpose_a=True) / count
         values, vectors = tf.linalg.eigh(covariance)
-        # Few examples determine some directions badly: there the chains keep part of the prior.
+        # Few examples determine some directions badly; a lower bound keeps part of the prior there.
         values = tf.maximum(values, size / (count + size))
         root = tf.matmul(vectors * tf.sqrt(values), vectors, transpose_b=True)
         inverse = tf.matmul(vectors / tf.sqrt(values), vectors, transpose_b=True)

@@ -1,4 +1,4 @@
-"""Models of textures, sounds and clips at other sizes."""
+"""Models of textures, sounds, clips and volumes at other sizes."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from abp_tf.models.generator import Generator
 
 
 def resized(model: Generator | Descriptor | CoopNets, shape: Sequence[int]):
-    """Make a model of larger, or smaller, signals from one whose networks are fully convolutional.
+    """Return a model of larger or smaller signals, from one with fully convolutional networks.
 
-    What was learned from 224×224 textures of 7×7 latents draws 448×448 ones from 14×14 latents; a
-    longer sequence of latents gives a longer sound or clip. All methods of the model do as before, at
-    the new size: `synthesize`, `infer`, `inpaint`, `refine`, `export`, ….
+    A model trained on 224×224 textures with 7×7 latents draws 448×448 ones from 14×14 latents; a longer
+    sequence of latents gives a longer sound or clip. All methods of the model work at the new size:
+    `synthesize`, `infer`, `inpaint`, `refine`, `export`, ….
 
     Args:
-        model: that has learned.
-        shape: of one latent for a `Generator` or `CoopNets`, of one signal for a `Descriptor`;
-            channels as before.
+        model: a trained model.
+        shape: shape of one latent for a `Generator` or `CoopNets`, of one signal for a `Descriptor`;
+            the number of channels must not change.
 
     Returns:
         A model of the same class. Its networks share their weights with those of `model`; it has no
         chains of training examples, and a descriptor starts its chains from noise.
 
     Raises:
-        ValueError: for networks that are made for one size alone, or a shape they cannot take.
+        ValueError: if the networks are made for one size only, or cannot have this shape.
 
     Example:
         >>> network = abp_tf.networks.texture_generator((32, 32, 1), width=4)
@@ -46,9 +46,9 @@ def resized(model: Generator | Descriptor | CoopNets, shape: Sequence[int]):
         return CoopNets.from_config({**config, "generator": generator, "descriptor": descriptor})
     config["network"] = networks.resized(model.network, shape)
     if isinstance(model, Descriptor):
-        # A pool would hold signals of the former size.
+        # The pool holds signals of the former size.
         return Descriptor.from_config({**config, "chains": "short-run"})
-    # The prior of another latent shape; like the preconditioner it acts on the channels alone.
+    # Prior and preconditioner act on the channels alone, so their weights fit another latent shape.
     prior = type(model.prior).from_config({**model.prior.get_config(), "latent_shape": tuple(shape)})
     larger = Generator.from_config({**config, "examples": None, "prior": prior})
     larger.prior.set_weights(model.prior.get_weights())
@@ -63,26 +63,26 @@ def synthesize_at(
     seed: int = 0,
     margin: int | None = None,
 ) -> np.ndarray:
-    """Draw signals of other sides than the trained ones, without the marks of a border.
+    """Draw signals of other sides than those of training, without artefacts at the border.
 
-    An energy scores what is near the border less often than the rest, so a margin is drawn too, and
-    cut off; so is what the nearest grid of latents gives beyond the sides that were asked for.
+    An energy scores entries near the border less often than others. So the signals are drawn with a
+    margin, which is cut off, as is the part of the latent grid's signal that exceeds `sides`.
 
     Args:
-        model: that has learned, of fully convolutional networks.
-        sides: of a signal, without channels: `(448, 448)`, `(120_000,)`, `(60, 64, 64)`; those of
-            frames as trained, if clips are not stationary in space.
+        model: a trained model with fully convolutional networks.
+        sides: sides of a signal, without channels: `(448, 448)`, `(120_000,)`, `(60, 64, 64)`. The
+            sides of frames must be those of training if clips are not stationary in space.
         n: number of signals.
-        seed: of the first one, see `synthesize`.
-        margin: width of the margin on each side that is not fixed; by default as far as an energy
-            sees from an entry, 0 for a `Generator`.
+        seed: integer seed of the first signal, as for `synthesize`.
+        margin: width of the margin at both ends of each side that is not fixed; by default half the
+            receptive field of the energy, 0 for a `Generator`.
 
     Returns:
         float32 `[n, *sides, channels]`.
 
     Raises:
-        ValueError: for sides, or a margin, that are not so many positive numbers, or frames of
-            another size than the model can draw.
+        ValueError: if sides are too few, too many or not positive, the margin is negative, or the model
+            cannot draw frames of this size.
 
     Example:
         >>> network = abp_tf.networks.texture_generator((32, 32, 1), width=4)
@@ -101,8 +101,8 @@ def synthesize_at(
     like = [None if free else side for side, free in zip(trained, loose, strict=True)]
     if any(known not in (None, side) for side, known in zip(sides, like, strict=True)):
         raise ValueError(
-            f"synthesize_at expected sides of {tuple(like)}, None for any, received {tuple(sides)}: "
-            "the others are those of the network."
+            f"synthesize_at expected sides {tuple(like)}, where None allows any, received "
+            f"{tuple(sides)}. The network fixes the others."
         )
     if margin is not None:
         margins = [margin] * len(sides)
@@ -118,11 +118,11 @@ def synthesize_at(
 
 
 def _latents(model: Generator | CoopNets, sides: Sequence[int]) -> tuple[int, ...]:
-    """Return the shape of the least latents that give signals of at least these sides."""
+    """Return the shape of the smallest latents whose signals have at least these sides."""
     *grid, channels = model.latent_shape
     network = getattr(model, "generator", model).network
     loose = networks.free(network)
-    # What one latent more adds to the signal; some latents may lie beyond its border.
+    # Entries that one more latent adds to the signal; some latents may lie beyond its border.
     more = (*(count + free for count, free in zip(grid, loose, strict=True)), channels)
     longer = networks.resized(network, more).output_shape[1:-1]
     added = [one - had for one, had in zip(longer, model.signal_shape[:-1], strict=True)]

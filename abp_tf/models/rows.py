@@ -1,4 +1,4 @@
-"""Running compiled functions over rows of arrays, some at a time."""
+"""Run compiled functions over the rows of arrays, batch by batch."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ import numpy as np
 
 
 def run(function, inputs: list, batch_size: int = 100, verbose: int = 0, outputs=None) -> dict:
-    """Run a function over rows of arrays, some at a time.
+    """Run a function over the rows of arrays, batch by batch.
 
     Args:
         function: a `tf.function` with an input signature that returns a dict of tensors; all inputs
             and outputs have the batch axis first.
-        inputs: one array per input, of `n` rows each; or of `n / k`, each of which stands for k rows.
-        batch_size: rows at a time; it bounds memory and does not change the result.
+        inputs: one array per input, with `n` rows each; an array with `n / k` rows has each row used k
+            times.
+        batch_size: number of rows that are computed at a time; it bounds memory and does not change the
+            result.
         verbose: 1 shows a progress bar.
-        outputs: names of the outputs to return; None: all.
+        outputs: names of the outputs to return; None returns all.
 
     Returns:
         NumPy arrays of `n` rows by name.

@@ -1,4 +1,4 @@
-"""What `Generator.fit` does between the steps: parameter expansion, and the preconditioner."""
+"""Callbacks that `Generator.fit` adds: parameter expansion, and the preconditioner."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import keras
 
 
 class ExpandLatents(keras.callbacks.Callback):
-    """Parameter expansion at the ends of epochs; `Generator.fit` adds it, before all others.
+    """Expand parameters at the ends of epochs; `Generator.fit` adds it before all other callbacks.
 
     Args:
-        share: of the epochs, from the first, that end with an expansion; the last one does too.
+        share: share of the epochs, from the first on, that end with an expansion; the last epoch does
+            too.
     """
 
     def __init__(self, share: float):
@@ -18,17 +19,17 @@ class ExpandLatents(keras.callbacks.Callback):
         self._expanded = True
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
-        """Note that the chains will move."""
+        """Note that the chains have moved since the last expansion."""
         self._expanded = False
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
-        """Expand where the schedule says so."""
+        """Expand, if the epoch is one of the schedule."""
         epochs = self.params["epochs"]
         if epoch < self.share * epochs or epoch + 1 == epochs:
             self._expand()
 
     def on_train_end(self, logs=None) -> None:
-        """Expand after training that was stopped early."""
+        """Expand, if training stopped before the last epoch."""
         if not self._expanded:
             self._expand()
 
@@ -38,12 +39,13 @@ class ExpandLatents(keras.callbacks.Callback):
 
 
 class AdaptPreconditioner(keras.callbacks.Callback):
-    """Adapt the preconditioner as the network changes; `Generator.fit` adds it, after expansion.
+    """Estimate the preconditioner as the network changes; `Generator.fit` adds it.
 
-    At the iterations 0, 1, 3, 10, 30, 100 and 300, when the network changes fast, and at the ends of
-    the epochs in which the iterations have passed a multiple of 50: it costs as much as some
-    iterations, of which few examples make few an epoch. Expansions need it not, it follows them. By
-    iterations alone, so that a training that is taken up again, for more epochs too, does the same.
+    It does so at the iterations 0, 1, 3, 10, 30, 100 and 300, while the network changes fast, and then
+    at the end of each epoch in which the iteration passed a multiple of 50: an estimate costs as much
+    as some iterations, and an epoch of few examples has few. Expansions need no new estimate, because
+    `Generator.expand` updates it. The schedule depends on the iteration alone, so that a resumed or
+    prolonged training has the same one.
     """
 
     EARLY = frozenset((1, 3, 10, 30, 100, 300))
@@ -54,20 +56,20 @@ class AdaptPreconditioner(keras.callbacks.Callback):
         self._begun = 0
 
     def on_train_begin(self, logs=None) -> None:
-        """Adapt to a network that has learned nothing yet."""
+        """Estimate, if the network is untrained."""
         if int(self.model.iteration.value) == 0:
             self.model.precondition()
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
-        """Note where the epoch begins."""
+        """Store the iteration at which the epoch begins."""
         self._begun = int(self.model.iteration.value)
 
     def on_train_batch_end(self, batch: int, logs=None) -> None:
-        """Adapt early in training."""
+        """Estimate at the early iterations."""
         if int(self.model.iteration.value) in self.EARLY:
             self.model.precondition()
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
-        """Adapt, if enough iterations have gone by."""
+        """Estimate, if the iteration passed a multiple of 50."""
         if int(self.model.iteration.value) // self.APART > self._begun // self.APART:
             self.model.precondition()

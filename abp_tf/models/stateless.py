@@ -1,4 +1,4 @@
-"""Networks in training mode whose moving statistics wait until a step is known to be finite."""
+"""Run networks in training mode; their moving statistics change only once a step is finite."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import tensorflow as tf
 
 
 def call(network: keras.Model, inputs: tf.Tensor, moving: list | None = None) -> tuple:
-    """Run a network as in training, without changing it.
+    """Return the output of a network in training mode, without changing the network.
 
     Args:
-        network: of any layers, BatchNorm too.
-        inputs: of the network.
-        moving: values of its non-trainable variables, as an earlier call returned them; None: those
-            that it has.
+        network: network of any layers, also BatchNorm.
+        inputs: inputs of the network.
+        moving: values of its non-trainable variables, as an earlier call returned them; None uses the
+            current ones.
 
     Returns:
-        the output as float32, and the values that the non-trainable variables would take.
+        the output as float32, and the next values of the non-trainable variables.
     """
     if moving is None:
         moving = network.non_trainable_variables
@@ -25,6 +25,6 @@ def call(network: keras.Model, inputs: tf.Tensor, moving: list | None = None) ->
 
 
 def assign(network: keras.Model, moving: list) -> None:
-    """Give a network's non-trainable variables the values that `call` returned."""
+    """Set a network's non-trainable variables to the values that `call` returned."""
     for variable, value in zip(network.non_trainable_variables, moving, strict=True):
         variable.assign(value)

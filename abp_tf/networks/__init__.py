@@ -1,4 +1,4 @@
-"""ConvNets by kind of signal."""
+"""ConvNets for each kind of signal."""
 
 from abp_tf.networks.blocks import SMOOTH
 from abp_tf.networks.descriptor import image_descriptor

@@ -1,4 +1,4 @@
-"""Activations that a precision asks for."""
+"""Activations that are fast in reduced precision."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import tensorflow as tf
 
 
 def quick(activation: str, dtype: str | keras.DTypePolicy | None) -> str | Callable:
-    """Return what computes an activation fast in the precision of a layer.
+    """Return the fastest implementation of an activation in the precision of a layer.
 
     Args:
-        activation: its name.
-        dtype: policy of the layer, Keras's global one if None.
+        activation: name of the activation.
+        dtype: dtype policy of the layer; None for Keras's global policy.
 
     Returns:
-        For ELU in bfloat16 `elu`; else the name.
+        The function `elu` for ELU in bfloat16; else the name.
     """
     policy = keras.config.dtype_policy() if dtype is None else keras.dtype_policies.get(dtype)
     return elu if activation == "elu" and policy.compute_dtype == "bfloat16" else activation
@@ -24,10 +24,13 @@ def quick(activation: str, dtype: str | keras.DTypePolicy | None) -> str | Calla
 
 @keras.saving.register_keras_serializable(package="abp_tf")
 def elu(x: tf.Tensor) -> tf.Tensor:
-    """ELU whose values are computed in float32, whatever the type of `x`, and rounded to that.
+    """Return the ELU of `x`, computed in float32 and rounded to the type of `x`.
 
-    On CPUs TensorFlow's own takes twice as long for bfloat16 as for float32, more than the ways there
-    and back. Its gradient, which needs no exponential, is quick in either.
+    On CPUs TensorFlow's ELU takes twice as long in bfloat16 as in float32, longer than with casts to
+    float32 and back. Its gradient needs no exponential and is fast in both.
+
+    Args:
+        x: float tensor of any shape.
 
     Example:
         >>> elu(tf.constant([-1.0, 2.0], tf.bfloat16)).dtype

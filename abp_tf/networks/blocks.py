@@ -1,4 +1,4 @@
-"""What ConvNets of several kinds of signals share: sizes, initial weights, the two ways through."""
+"""Parts of the ConvNets of all kinds of signal: checks, initial weights, and the two networks."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ KINKED = ("relu", "leaky_relu")
 
 
 def channels_last(name: str) -> Callable[..., keras.layers.Layer]:
-    """Return a class of `keras.layers` that has channels last, whatever Keras's global format is."""
+    """Return a class of `keras.layers` with channels last, independent of Keras's global format."""
     return functools.partial(getattr(keras.layers, name), data_format="channels_last")
 
 
-# By the number of sides of a signal.
+# Layers by the number of sides of a signal.
 DOWN = {sides: channels_last(f"Conv{sides}D") for sides in (1, 2, 3)}
 UP = {sides: channels_last(f"Conv{sides}DTranspose") for sides in (1, 2, 3)}
 CROP = {1: keras.layers.Cropping1D, 2: channels_last("Cropping2D"), 3: channels_last("Cropping3D")}
@@ -33,13 +33,13 @@ def check_smooth(owner: str, activation: str) -> None:
     if activation not in SMOOTH:
         raise ValueError(
             f"{owner} expected an activation of {', '.join(SMOOTH)}, received "
-            f"{activation!r}. Kinked ones (relu, leaky_relu) make the chain of an example depend on "
-            "its batch; to use one all the same, pass a keras.Model of your own to Generator."
+            f"{activation!r}. With kinked ones (relu, leaky_relu) the chain of an example depends on "
+            "its batch. To use one nevertheless, pass a keras.Model of your own to Generator."
         )
 
 
 def check_activation(owner: str, activation: str) -> None:
-    """Refuse an activation that a descriptor does not know."""
+    """Refuse an activation that is not one of a descriptor."""
     if activation not in (*SMOOTH, *KINKED):
         raise ValueError(
             f"{owner} expected an activation of {', '.join((*SMOOTH, *KINKED))}, received "
@@ -48,25 +48,29 @@ def check_activation(owner: str, activation: str) -> None:
 
 
 def check_padding(owner: str, padding: str) -> None:
-    """Refuse a padding that convolutions do not know."""
+    """Refuse a padding other than "valid" and "same"."""
     if padding not in ("valid", "same"):
         raise ValueError(f"{owner} expected a padding of 'valid' or 'same', received {padding!r}.")
 
 
 def check_counts(owner: str, **values: int) -> None:
-    """Refuse what is no integer of 1 or more."""
+    """Refuse values that are no integers of 1 or more."""
     for name, value in values.items():
         checks.integer(owner, name, value, 1)
 
 
 def check_multiples(owner: str, form: str, shape: Sequence[int], factors: Sequence[int]) -> tuple:
-    """Return a signal's shape whose sides are multiples of `factors`, or name the nearest such one.
+    """Return the shape of a signal if its sides are multiples of `factors`.
 
     Args:
-        owner: the function the shape was given to.
-        form: of the shape, in words, such as "(height, width, channels)".
+        owner: name of the function that received the shape, for messages.
+        form: form of the shape in words, such as "(height, width, channels)".
         shape: sides, then channels.
-        factors: one for each side.
+        factors: one factor for each side.
+
+    Raises:
+        ValueError: if the shape has another form, or a side is no multiple; the message names the
+            nearest size.
     """
     shape = tuple(shape)
     whole = all(isinstance(size, int | np.integer) and size >= 1 for size in shape)
@@ -77,7 +81,7 @@ def check_multiples(owner: str, form: str, shape: Sequence[int], factors: Sequen
     nearest = [max(1, (2 * side + factor) // (2 * factor)) * factor for side, factor in pairs]
     if list(sides) != nearest:
         raise ValueError(
-            f"{owner} cannot reach {_times(sides)}; the nearest size it can is {_times(nearest)}: "
+            f"{owner} cannot produce {_times(sides)}; the nearest size it can is {_times(nearest)}: "
             f"sides are multiples of {_times(factors)}. Resize or cut the signals, or choose other "
             "factors."
         )
@@ -89,26 +93,27 @@ def _times(sides: Sequence[int]) -> str:
 
 
 def activated(activation: str, dtype, name: str) -> keras.layers.Layer:
-    """Return a layer of the activation; "leaky_relu" has the slope 0.2."""
+    """Return a layer with an activation; "leaky_relu" has the slope 0.2."""
     if activation == "leaky_relu":
         return keras.layers.LeakyReLU(0.2, dtype=dtype, name=name)
     return keras.layers.Activation(activation, dtype=dtype, name=name)
 
 
 def steady(inputs: float, activation: str | None = None) -> keras.initializers.Initializer:
-    """Initial weights that give outputs of variance one.
+    """Return an initializer of weights that gives outputs of variance one.
 
-    Keras's defaults also count the outputs of a layer, and forget that of the kernel of a transposed
-    convolution an output meets a part alone: signals would fade from layer to layer, and latents have
-    to grow far beyond their prior before they matter.
+    Keras's defaults also count the outputs of a layer, and ignore that each output of a transposed
+    convolution depends on a part of the kernel only. With them signals would shrink from layer to
+    layer, and latents would have to grow far beyond their prior to have an effect.
 
     Args:
-        inputs: how many each output has.
-        activation: that the inputs, of variance one before, went through; None for none.
+        inputs: number of inputs of each output.
+        activation: activation that was applied to the inputs, which had variance one before; None for
+            none.
     """
     power = 1.0
     if activation is not None:
-        # The mean of its square over a standard normal, by Gauss-Hermite quadrature.
+        # The mean square of the activation of a standard normal, by Gauss-Hermite quadrature.
         points, weights = np.polynomial.hermite_e.hermegauss(64)
         values = np.asarray(keras.activations.get(activation)(keras.ops.convert_to_tensor(points)))
         power = float(weights @ values**2 / math.sqrt(2 * math.pi))
@@ -127,28 +132,28 @@ def top_down(
     axes: int | None = None,
     places: bool = False,
 ) -> keras.Model:
-    """A fully convolutional generator: each layer enlarges its grid, the last ends in tanh.
+    """Build a fully convolutional generator: each layer enlarges its grid, and tanh follows the last.
 
     Args:
-        name: of the model.
+        name: name of the model.
         grid: sides of the latent grid that the signal covers.
-        channels: of the latents, of each hidden layer, and of the signal.
-        strides: one tuple per layer: by how much each side grows.
+        channels: numbers of channels of the latents, of each hidden layer, and of the signal.
+        strides: one tuple per layer: the factors by which the sides grow.
         kernels: one tuple per layer: sides of the kernel, in entries of the layer's output.
-        activation: of the hidden layers.
-        padding: "same", where entries near the border see fewer latents than others; or "valid", where
-            the grid is wider than the signal, so that all see as many.
-        dtype: policy the layers compute in.
-        axes: how many of the first axes that is for, the others being padded; None for all.
-        places: whether the first layer has a bias for each place of a frame.
+        activation: name of the activation of the hidden layers.
+        padding: "same": entries near the border depend on fewer latents than others; or "valid": the
+            grid is wider than the signal, so that all entries depend on equally many.
+        dtype: dtype policy of the layers.
+        axes: number of the first axes that `padding` applies to; the others have "same". None for all.
+        places: whether the first layer has a bias for each position of a frame.
 
     Returns:
-        A `keras.Model` from `[n, *grid, channels[0]]`, with "valid" from a grid with margins; float32
-        in [-1, 1].
+        A `keras.Model` from `[n, *grid, channels[0]]`, with "valid" from a grid with margins, to
+        float32 in [-1, 1].
 
     Raises:
-        ValueError: for an unknown padding, or a kernel narrower than its stride: what lies between its
-            places would depend on nothing.
+        ValueError: if the padding is unknown, or a kernel is narrower than its stride: some entries
+            would not depend on the latents.
     """
     check_padding(name, padding)
     pairs = list(zip(strides, kernels, strict=True))
@@ -157,9 +162,9 @@ def top_down(
     ):
         least = max(step for stride in strides for step in stride)
         raise ValueError(
-            f"{name} expected a kernel_size of at least {least}, as much as its layers enlarge a side "
-            f"at most, received {min(min(kernel) for kernel in kernels)}: entries between the kernel's "
-            "places would not depend on the latents. Widen it, or enlarge in more and smaller steps."
+            f"{name} expected a kernel_size of at least {least}, the largest factor by which a layer "
+            f"enlarges a side, received {min(min(kernel) for kernel in kernels)}: some entries would "
+            "not depend on the latents. Use wider kernels, or more layers with smaller factors."
         )
     margins = [[0] * len(grid)] * (len(strides) + 1)
     if padding == "valid":
@@ -187,16 +192,16 @@ def top_down(
         if own:
             x = PlaceBias(dtype=dtype, name="places")(x)
             x = activated(activation, dtype, f"activation{level}")(x)
-    # Residuals are float32 under every precision policy, so the last activation is too.
+    # Residuals are float32 under every precision policy, so the last activation is float32 too.
     x = keras.layers.Activation("tanh", dtype="float32", name="range")(x)
     return keras.Model(latent, x, name=name)
 
 
 def _margins(strides: Sequence[tuple[int, ...]], kernels: Sequence[tuple[int, ...]]) -> list[list[int]]:
-    """Return how much wider, at each end of each side, the latents and the maps of each layer are."""
+    """Return the margins of the latents and of the map of each layer, at each end of each side."""
     margins = [[0] * len(strides[0])]
     for stride, kernel in zip(reversed(strides), reversed(kernels), strict=True):
-        # Of the entries that a layer makes, so many at each end would see latents that are not there.
+        # So many entries at each end of a layer's output would depend on latents outside the grid.
         lost = [width - step - (width - step) // 2 for step, width in zip(stride, kernel, strict=True)]
         needed = zip(margins[0], lost, stride, strict=True)
         margins.insert(0, [-(-(margin + some) // step) for margin, some, step in needed])
@@ -214,18 +219,18 @@ def bottom_up(
     padding: str,
     dtype,
 ) -> keras.Model:
-    """A translation-invariant descriptor: convolutions to one map, whose sum is `f(x)`.
+    """Build a translation-invariant descriptor: convolutions to one map, whose sum is `f(x)`.
 
     Args:
-        name: of the model.
-        shape: of a signal.
-        filters: of each hidden layer; a last layer of one filter follows.
-        strides: one tuple per layer, the last one's among them.
-        kernels: sides of the kernels, one tuple per layer.
-        activation: of the hidden layers.
-        scale: what the sum is multiplied by.
+        name: name of the model.
+        shape: shape of one signal.
+        filters: number of filters of each hidden layer; a last layer of one filter follows.
+        strides: strides along the sides, one tuple per layer, the last layer included.
+        kernels: sides of the kernels, one tuple per layer, the last layer included.
+        activation: name of the activation of the hidden layers.
+        scale: factor of the sum.
         padding: "valid" or "same".
-        dtype: policy the convolutions compute in.
+        dtype: dtype policy of the convolutions.
 
     Returns:
         A `keras.Model` from `[n, *shape]` to float32 `[n, 1]`.
@@ -239,8 +244,8 @@ def bottom_up(
             sides = [(side - width) // step + 1 for side, width, step in pairs]
     if min(sides) < 1:
         raise ValueError(
-            f"{name} expected sides of at least {_times(reach_of(strides, kernels))}, as far as one "
-            f"entry of its last map sees, received {_times(shape[:-1])}. Take larger signals, or "
+            f"{name} expected sides of at least {_times(reach_of(strides, kernels))}, the receptive "
+            f"field of its last map, received {_times(shape[:-1])}. Use larger signals, or "
             "padding='same'."
         )
     signal = keras.Input(shape, name="signal")
@@ -252,7 +257,7 @@ def bottom_up(
             count, kernels[at], strides[at], padding=padding, dtype=dtype, name=f"down{level}"
         )(x)
         x = activated(activation, dtype, f"activation{level}")(x)
-    # f is large beside the differences that samples and data make in it: float32 under every policy.
+    # f is large compared with its differences between samples and data: float32 under every policy.
     x = convolution(1, kernels[-1], strides[-1], padding=padding, dtype="float32", name="score")(x)
     x = keras.ops.sum(x, axis=tuple(range(1, len(shape))))
     if scale != 1:
@@ -261,7 +266,7 @@ def bottom_up(
 
 
 def reach_of(strides: Sequence[tuple[int, ...]], kernels: Sequence[tuple[int, ...]]) -> list[int]:
-    """Return how many entries of the signal, along each side, one entry of the last map sees."""
+    """Return the receptive field of the last map, in entries of the signal along each side."""
     reach = [1] * len(strides[0])
     for stride, kernel in zip(reversed(strides), reversed(kernels), strict=True):
         pairs = zip(reach, stride, kernel, strict=True)

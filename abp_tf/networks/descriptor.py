@@ -19,28 +19,29 @@ def image_descriptor(
     initial_deviation: float | None = None,
     dtype: str | keras.DTypePolicy | None = None,
 ) -> keras.Model:
-    """Bottom-up ConvNet from an image to `f(x)`.
+    """Build a bottom-up ConvNet from an image to `f(x)`.
 
-    Convolutions of stride 2 that double the channels, from `width` up to 8 times as many, until the
-    smaller side is 4 or less, then a dense layer. There is no BatchNorm, so that the chain of an
-    example does not depend on its batch.
+    Convolutions of stride 2 double the channels, from `width` up to 8 times as many, until the smaller
+    side is 4 or less; a dense layer follows. There is no BatchNorm, so that the chain of an example
+    does not depend on its batch.
 
     Args:
         shape: `(height, width, channels)`, sides of 8 or more.
-        width: channels of the finest map.
-        outputs: units of the dense layer, whose sum is `f(x)`; 100 in published CoopNets.
-        kernel_size: of the convolutions.
-        activation: of the convolutions: one of `SMOOTH`, "relu" or "leaky_relu" (slope 0.2).
-        scale: what the sum is multiplied by; it sets the unit of `f` against the reference.
-        initial_deviation: standard deviation of the initial weights; Keras's default if None.
-        dtype: policy the convolutions compute in, "float32" or "mixed_bfloat16"; Keras's global one
-            by default. The dense layer is float32 in any case.
+        width: number of channels of the finest map.
+        outputs: number of units of the dense layer, whose sum is `f(x)`; 100 in published CoopNets.
+        kernel_size: kernel size of the convolutions, the same along each side.
+        activation: activation of the convolutions: one of `networks.SMOOTH`, "relu" or "leaky_relu"
+            (slope 0.2).
+        scale: factor of the sum; it sets the scale of `f` relative to the reference distribution.
+        initial_deviation: standard deviation of the initial weights; None for Keras's default.
+        dtype: dtype policy of the convolutions, "float32" or "mixed_bfloat16"; by default Keras's
+            global policy. The dense layer is always float32.
 
     Returns:
         A `keras.Model` from `[n, *shape]` to `[n, 1]`.
 
     Raises:
-        ValueError: for a shape or a value out of its range.
+        ValueError: if the shape or a value is out of range.
 
     Example:
         >>> image_descriptor((28, 28, 1), width=8).output_shape
@@ -74,7 +75,7 @@ def image_descriptor(
         x = activated(activation, dtype, f"activation{level + 1}")(x)
         side, level = -(-side // 2), level + 1
     x = FLATTEN(dtype=dtype, name="features")(x)
-    # f is large beside the differences that samples and data make in it: float32 under every policy.
+    # f is large compared with its differences between samples and data: float32 under every policy.
     x = keras.layers.Dense(outputs, kernel_initializer=initializer, dtype="float32", name="score")(x)
     if outputs > 1:
         x = keras.ops.sum(x, axis=-1, keepdims=True)

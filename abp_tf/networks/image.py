@@ -6,11 +6,10 @@ import keras
 
 from abp_tf import checks
 from abp_tf.networks.activations import quick
-from abp_tf.networks.blocks import DOWN, SMOOTH, UP, channels_last, check_counts, check_smooth
+from abp_tf.networks.blocks import DOWN, UP, channels_last, check_counts, check_smooth
 
-__all__ = ["SMOOTH", "image_generator"]
-
-_BASES = range(4, 8)  # side of the coarsest map; every larger side is one of these, doubled
+# Sides of the coarsest map; every larger side is one of these times a power of two.
+_BASES = range(4, 8)
 
 
 def image_generator(
@@ -25,39 +24,41 @@ def image_generator(
     antialias: int = 1,
     dtype: str | keras.DTypePolicy | None = None,
 ) -> keras.Model:
-    """Top-down ConvNet from a latent vector to an image in [-1, 1].
+    """Build a top-down ConvNet from a latent vector to an image in [-1, 1].
 
-    A hidden dense layer, a dense layer to the coarsest map, then transposed convolutions that double
-    its sides and halve its channels down to `width`, then a 3×3 convolution with tanh. There is no
-    BatchNorm, if not asked for, and activations are smooth, so that the chain of an example does not
-    depend on its batch.
+    It has a hidden dense layer, a dense layer to the coarsest map, transposed convolutions that double
+    its sides and halve its channels down to `width`, and a 3×3 convolution with tanh. By default there
+    is no BatchNorm, and activations are smooth, so that the chain of an example does not depend on its
+    batch.
 
     Args:
         shape: `(height, width, channels)`. The smaller side must be 4, 5, 6 or 7 times a power of
             two (16, 28, 32, 48, 64, 128, …), the larger one a multiple of the same power; channels
             are 1 or 3.
         latent_dim: number of latent variables.
-        width: channels of the finest map; the coarser ones have up to 8 times as many.
-        hidden: units of the hidden layer, 8 times `width` by default; 0 for none, as published. It
-            costs nothing beside the convolutions, and bends the latent space.
-        kernel_size: of the transposed convolutions.
-        activation: of all layers but the last: "elu", "silu", "gelu", "softplus" or "tanh".
-        batch_norm: whether to normalise before each activation, and to begin with weights that keep
-            variances, for `CoopNets`, whose generator keeps no chains; `Generator.fit` refuses it.
-        antialias: over how many pixels, each way, maps are averaged after each doubling, at most over
-            what an entry of the coarsest map has become; 1 for none. A doubling may leave a pattern of
-            its own in every 2×2, the doublings together one in every cell of the coarsest map, which
-            data show to be wrong, but not data that are blurred (`abp_tf.Blur`; take 2) or coarser
-            (`abp_tf.Coarser`; take its factor).
-        dtype: policy the layers compute in, "float32" or "mixed_bfloat16"; Keras's global one by
-            default. Images are float32 in any case.
+        width: number of channels of the finest map; the coarser ones have up to 8 times as many.
+        hidden: number of units of the hidden layer; 8 times `width` by default, 0 for no such layer,
+            as published. It makes the coarsest map a nonlinear function of the latents and costs
+            little compared with the convolutions.
+        kernel_size: kernel size of the transposed convolutions, the same along each side.
+        activation: activation of all layers but the last: "elu", "silu", "gelu", "softplus" or "tanh".
+        batch_norm: whether to normalise before each activation, and to use initial weights that keep
+            variances. It is for `CoopNets`, whose generator keeps no chains; `Generator.fit` refuses
+            it.
+        antialias: width in pixels of the average over maps after each doubling, at most the size to
+            which an entry of the coarsest map has grown; 1 for none. A doubling can add a pattern that
+            repeats every 2×2 pixels, and all doublings together one that repeats in every cell of the
+            coarsest map. Sharp data correct it; blurred data (`abp_tf.Blur`; use 2) and coarser data
+            (`abp_tf.Coarser`; use its factor) do not.
+        dtype: dtype policy of the layers, "float32" or "mixed_bfloat16"; by default Keras's global
+            policy. Images are always float32.
 
     Returns:
         A `keras.Model` from `[n, latent_dim]` to `[n, *shape]`.
 
     Raises:
-        ValueError: for a shape that cannot be reached (the nearest that can is named) or a value
-            out of its range.
+        ValueError: if the network cannot produce the shape (the message names the nearest shape that
+            it can), or a value is out of range.
 
     Example:
         >>> image_generator((28, 28, 1), latent_dim=60, width=8).output_shape
@@ -91,8 +92,8 @@ def image_generator(
     latent = keras.Input((latent_dim,), name="latent")
     base = (height // factor, breadth // factor, filters[0])
     x = latent
-    # Units of variance one for z ~ N(0, I): with Keras's default, which also counts the many outputs,
-    # latents have to grow far beyond their prior before they matter.
+    # Units of variance one for z ~ N(0, I). Keras's default also counts the many outputs: latents would
+    # have to grow far beyond their prior to have an effect.
     initializer = "he_normal" if batch_norm else "lecun_normal"
     for name, units in (("hidden", hidden), ("dense", base[0] * base[1] * base[2])):
         if units:
@@ -104,7 +105,7 @@ def image_generator(
     for level, count in enumerate(filters[1:], start=1):
         initializer = "glorot_uniform"
         if batch_norm:
-            # Each entry of the output has so many inputs: a quarter of the kernel, all channels.
+            # The inputs of each output entry: a quarter of the kernel, all channels.
             inputs = kernel_size**2 / 4 * filters[level - 1]
             initializer = keras.initializers.RandomNormal(stddev=(2 / inputs) ** 0.5)
         layer = UP[2](
@@ -123,13 +124,13 @@ def image_generator(
             pool = channels_last("AveragePooling2D")
             x = pool(side, 1, padding="same", dtype=dtype, name=f"average{level}")(x)
     x = DOWN[2](channels, 3, padding="same", dtype=dtype, name="signal")(x)
-    # Residuals are float32 under every precision policy, so the last activation is too.
+    # Residuals are float32 under every precision policy, so the last activation is float32 too.
     x = keras.layers.Activation("tanh", dtype="float32", name="range")(x)
     return keras.Model(latent, x, name="image_generator")
 
 
 def _doublings(side: int) -> int | None:
-    """How often a base side must be doubled to reach `side`; None if it cannot."""
+    """Return how often a base side must be doubled to give `side`; None if no base does."""
     for base in _BASES:
         quotient, rest = divmod(side, base)
         if rest == 0 and quotient >= 2 and quotient & (quotient - 1) == 0:
@@ -160,7 +161,7 @@ def _check_shape(shape) -> tuple[int, int, int]:
             key=lambda size: abs(size[0] - height) + abs(size[1] - width),
         )
         raise ValueError(
-            f"image_generator cannot reach {height}x{width}; the nearest size it can is "
+            f"image_generator cannot produce {height}x{width}; the nearest size it can is "
             f"{nearest[0]}x{nearest[1]}. Resize the images, or pass a keras.Model of your own."
         )
     return height, width, channels

@@ -10,10 +10,12 @@ from abp_tf import checks
 
 
 def linear(shape: tuple[int, ...], latent_dim: int) -> keras.Model:
-    """`g(z) = W z + b`: with it, `Generator` is factor analysis with equal noise on all entries.
+    """Build the network `g(z) = W z + b`, which makes `Generator` a factor analysis.
+
+    The noise is the same on all entries.
 
     Args:
-        shape: of one signal.
+        shape: shape of one signal.
         latent_dim: number of factors.
 
     Returns:

@@ -1,4 +1,4 @@
-"""A bias for each place of a frame."""
+"""The layer that adds a bias at each position of a frame."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import keras
 
 @keras.saving.register_keras_serializable(package="abp_tf")
 class PlaceBias(keras.layers.Layer):
-    """Add a bias of its own at each place and channel, the same at all times.
+    """Add a bias for each position and channel, the same in all frames.
 
-    A transposed convolution of one vector has one bias per channel, so all that differs from place to
-    place would have to be explained by latents, even what never moves.
+    A transposed convolution of one vector has one bias per channel. Without this layer latents would
+    have to explain all differences between positions, even those of a background that never moves.
 
-    Takes and returns `[n, frames, height, width, channels]`, of any number of frames.
+    Input and output are `[n, frames, height, width, channels]`, with any number of frames.
     """
 
     def build(self, input_shape):
-        """Make the biases, of 0."""
+        """Create the biases with the value 0."""
         self.bias = self.add_weight(shape=input_shape[2:], initializer="zeros", name="bias")
 
     def call(self, x):

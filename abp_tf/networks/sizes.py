@@ -1,4 +1,4 @@
-"""Fully convolutional networks at other sizes, with the same weights."""
+"""Fully convolutional networks at other input sizes, with the same weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import keras
 from abp_tf.networks.blocks import reach_of
 from abp_tf.networks.places import PlaceBias
 
-# Layers that do at every place the same, whatever the number of places.
+# Layers that compute the same at every position, for any number of positions.
 _PLACELESS = (
     keras.layers.InputLayer,
     keras.layers.Conv1D,
@@ -35,10 +35,10 @@ _PLACELESS = (
 
 
 def resizable(network: keras.Model) -> bool:
-    """Tell whether a network is fully convolutional: whether its weights do for inputs of any size.
+    """Return whether a network is fully convolutional: whether its weights fit inputs of any size.
 
     Args:
-        network: a functional or Sequential `keras.Model`; for others the answer is no.
+        network: a functional or Sequential `keras.Model`; False for others.
     """
     steps = getattr(network, "operations", None)
     return bool(steps) and len(network.input_shape) > 2 and all(map(_placeless, steps))
@@ -49,13 +49,14 @@ def _placeless(step) -> bool:
 
 
 def free(network: keras.Model) -> tuple[bool, ...]:
-    """Tell along which sides a fully convolutional network can be made larger.
+    """Return for each side whether a fully convolutional network can be resized along it.
 
-    Along all, but for clips that are not stationary in space: their generators have a bias for each
-    place of a frame, their descriptors a last layer that sees it whole.
+    Networks of clips that are not stationary in space can change their length only: their generators
+    have a bias for each position of a frame, and the last layer of their descriptors covers a whole
+    frame. All others can be resized along all sides.
 
     Args:
-        network: that is `resizable`.
+        network: a `resizable` network.
 
     Example:
         >>> free(abp_tf.networks.video_generator((32, 64, 64, 3), width=4))
@@ -69,13 +70,13 @@ def free(network: keras.Model) -> tuple[bool, ...]:
 
 
 def reach(network: keras.Model) -> tuple[int, ...]:
-    """Tell how many entries of a signal, along each side, one entry of a descriptor's last map sees.
+    """Return the receptive field of a descriptor's last map, in entries of the signal along each side.
 
-    What is nearer to the border than half of it is scored less often than the rest, by a network
-    without padding, or among zeros, by one with it.
+    Entries closer to the border than half of it are scored less often than others by a network
+    without padding, and next to zeros by a network with padding.
 
     Args:
-        network: one of the descriptors' networks of this package: convolutions, one after another.
+        network: a descriptor network of this package, a sequence of convolutions.
 
     Example:
         >>> reach(abp_tf.networks.texture_descriptor((64, 64, 3), width=4, levels=2))
@@ -86,18 +87,18 @@ def reach(network: keras.Model) -> tuple[int, ...]:
 
 
 def resized(network: keras.Model, shape: Sequence[int | None]) -> keras.Model:
-    """Make the same network for inputs of another size; the weights are shared, not copied.
+    """Return the same network for inputs of another size; the weights are shared, not copied.
 
     Args:
-        network: a fully convolutional one, such as `texture_generator`, `sound_generator` and their
-            descriptors.
-        shape: of one input, channels last as before; sides may be None, for any.
+        network: a fully convolutional network, such as those of `texture_generator`, `sound_generator`
+            and their descriptors.
+        shape: shape of one input, with the channels of the network last; a side of None is variable.
 
     Returns:
         A `keras.Model` from `[n, *shape]`.
 
     Raises:
-        ValueError: for a network that is made for one size alone, or a shape it cannot take.
+        ValueError: if the network has a fixed size, or cannot have the shape.
 
     Example:
         >>> network = abp_tf.networks.texture_generator((64, 64, 3), width=4)
@@ -107,8 +108,8 @@ def resized(network: keras.Model, shape: Sequence[int | None]) -> keras.Model:
     shape, former = tuple(shape), network.input_shape[1:]
     if not resizable(network):
         raise ValueError(
-            f"The network {network.name!r} is made for inputs of {former} alone: it has layers that "
-            "are no convolutions. Use one that is fully convolutional, such as "
+            f"The network {network.name!r} is made for inputs of {former} only: it has layers that "
+            "are not convolutional. Use a fully convolutional network, such as "
             "`networks.texture_generator`."
         )
     sizes = [size for size in shape[:-1] if size is not None]
@@ -120,8 +121,8 @@ def resized(network: keras.Model, shape: Sequence[int | None]) -> keras.Model:
     sides = zip(former[:-1], shape[:-1], free(network), strict=True)
     if any(had != side for had, side, loose in sides if not loose):
         raise ValueError(
-            f"The network {network.name!r} is of clips with a place for everything, which can be made "
-            f"longer, not larger: expected an input of {(None, *former[1:])}, received {shape}."
+            f"The network {network.name!r} can change the length of clips, not the size of frames: "
+            f"expected an input of {(None, *former[1:])}, received {shape}."
         )
     of = network.inputs[0]
     return keras.models.clone_model(

@@ -1,4 +1,4 @@
-"""ConvNets for sounds, `[n, samples, 1]`: stationary in time, and as long as one likes."""
+"""ConvNets for sounds `[n, samples, 1]` that are stationary in time, of any length."""
 
 from __future__ import annotations
 
@@ -22,31 +22,32 @@ def sound_generator(
     padding: str = "same",
     dtype: str | keras.DTypePolicy | None = None,
 ) -> keras.Model:
-    """Fully convolutional generator of a sound in [-1, 1], from a short sequence of latents.
+    """Build a fully convolutional generator of a sound in [-1, 1], from a short sequence of latents.
 
-    As in arXiv 1606.08571, section 5.2, where kernels of width 25 that lengthen the sequence by 10
-    make 60 000 samples from 6 latents in four layers (256, 128, 64 and 1 channels), or from 60 in
-    three. A longer sequence gives a longer sound by the same weights: `abp_tf.resized(model, (12, 1))`.
+    It is the network of arXiv 1606.08571, section 5.2: layers of kernel width 25 lengthen the sequence
+    by a factor of 10, and make 60 000 samples from 6 latents in four layers (256, 128, 64 and 1
+    channels), or from 60 in three. With the same weights, a longer sequence gives a longer sound:
+    `abp_tf.resized(model, (12, 1))`.
 
     Args:
-        samples: of one sound, a multiple of the product of `factors`.
-        latent_channels: latents at each place of the sequence.
-        width: channels of the finest hidden layer; each coarser one has twice as many.
-        factors: by how much each layer lengthens its sequence, the coarsest first.
-        kernel_size: of the transposed convolutions.
-        activation: of the hidden layers, one of `SMOOTH`.
-        padding: "same", as published, where a sound fades in and out; or "valid", where the sequence of
-            latents is longer than the sound at both ends, so that all samples see as many.
-        dtype: policy the layers compute in, "float32" or "mixed_bfloat16"; Keras's global one by
-            default. Sounds are float32 in any case.
+        samples: number of samples of one sound, a multiple of the product of `factors`.
+        latent_channels: number of latent variables at each position of the sequence.
+        width: number of channels of the finest hidden layer; each coarser one has twice as many.
+        factors: factors by which the layers lengthen their sequences, the coarsest layer first.
+        kernel_size: kernel size of the transposed convolutions, the same along each side.
+        activation: activation of the hidden layers, one of `networks.SMOOTH`.
+        padding: "same", as published: a sound fades in and out; or "valid": the sequence of latents is
+            longer than the sound at both ends, so that all samples depend on equally many latents.
+        dtype: dtype policy of the layers, "float32" or "mixed_bfloat16"; by default Keras's global
+            policy. Sounds are always float32.
 
     Returns:
         A `keras.Model` from `[n, samples / prod(factors), latent_channels]`, with "valid" from a
         longer sequence, to `[n, samples, 1]`.
 
     Raises:
-        ValueError: for a number of samples that cannot be reached (the nearest that can is named) or
-            a value out of its range.
+        ValueError: if the network cannot produce the number of samples (the message names the nearest
+            number that it can), or a value is out of range.
 
     Example:
         >>> network = sound_generator(60_000, width=8)
@@ -86,29 +87,30 @@ def sound_descriptor(
     padding: str = "valid",
     dtype: str | keras.DTypePolicy | None = None,
 ) -> keras.Model:
-    """Translation-invariant descriptor of a sound: `f(x)` is the sum of a sequence over time.
+    """Build a translation-invariant descriptor of a sound: `f(x)` is the sum of a sequence over time.
 
-    Strided convolutions, then one of three taps. As a sum over positions it scores sounds of any
-    length by the same weights (`abp_tf.resized`).
+    Strided convolutions are followed by one of width 3. As `f` is a sum over positions, it scores
+    sounds of any length with the same weights (`abp_tf.resized`).
 
     Args:
-        samples: of one sound; with `padding="valid"` at least as many as one entry of the last
-            sequence sees, 995 with the defaults.
-        width: filters of the first layer; each further one has twice as many.
-        kernel_size: of the strided convolutions, in entries of the finer sequence.
-        stride: of the strided convolutions.
+        samples: number of samples of one sound; with `padding="valid"` at least the receptive field
+            of the last layer, 995 samples with the defaults.
+        width: number of filters of the first layer; each further layer has twice as many.
+        kernel_size: kernel size of the strided convolutions, in entries of their input.
+        stride: stride of the strided convolutions.
         levels: number of strided convolutions.
-        activation: of the hidden layers: one of `SMOOTH`, "relu" or "leaky_relu" (slope 0.2).
-        scale: what the sum is multiplied by; it sets the unit of `f` against the reference.
-        padding: "valid", or "same", which sees silence before and after.
-        dtype: policy the convolutions compute in, "float32" or "mixed_bfloat16"; Keras's global one
-            by default. The last one is float32 in any case.
+        activation: activation of the hidden layers: one of `networks.SMOOTH`, "relu" or "leaky_relu"
+            (slope 0.2).
+        scale: factor of the sum; it sets the scale of `f` relative to the reference distribution.
+        padding: padding of the convolutions: "valid", or "same", which adds silence at both ends.
+        dtype: dtype policy of the convolutions, "float32" or "mixed_bfloat16"; by default Keras's
+            global policy. The last convolution is always float32.
 
     Returns:
         A `keras.Model` from `[n, samples, 1]` to `[n, 1]`.
 
     Raises:
-        ValueError: for a value out of its range, or too few samples.
+        ValueError: if a value is out of range, or there are too few samples.
 
     Example:
         >>> sound_descriptor(4000, width=8).output_shape

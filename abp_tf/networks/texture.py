@@ -1,4 +1,4 @@
-"""ConvNets for textures: stationary in space, and as large as one likes."""
+"""ConvNets for textures, which are stationary in space, of any size."""
 
 from __future__ import annotations
 
@@ -21,33 +21,34 @@ def texture_generator(
     padding: str = "same",
     dtype: str | keras.DTypePolicy | None = None,
 ) -> keras.Model:
-    """Fully convolutional generator of a texture in [-1, 1], from a grid of latents.
+    """Build a fully convolutional generator of a texture in [-1, 1], from a grid of latents.
 
-    Transposed convolutions of stride 2, as in arXiv 1606.08571, section 5.1, where 7×7×1 latents
-    make 224×224×3 with `width=64`: 512, 256, 128, 64, 3 channels. No layer knows where it is, so a
-    larger grid gives a larger texture by the same weights: `abp_tf.resized(model, (14, 14, 1))`. A
-    grid that is shifted by one gives a texture that is shifted by `2 ** levels`, away from borders.
+    It has transposed convolutions of stride 2, as in arXiv 1606.08571, section 5.1, where 7×7×1
+    latents make 224×224×3 with `width=64`: 512, 256, 128, 64, 3 channels. No layer depends on the
+    position, so with the same weights a larger grid gives a larger texture:
+    `abp_tf.resized(model, (14, 14, 1))`. Shifting the grid by one shifts the texture by
+    `2 ** levels` pixels, except near borders.
 
     Args:
         shape: `(height, width, channels)`; sides are multiples of `2 ** levels`.
-        latent_channels: latents at each place of the grid.
-        width: channels of the finest hidden map; each coarser one has twice as many.
+        latent_channels: number of latent variables at each position of the grid.
+        width: number of channels of the finest hidden map; each coarser one has twice as many.
         levels: number of transposed convolutions.
-        kernel_size: of the transposed convolutions.
-        activation: of the hidden maps, one of `SMOOTH`.
-        padding: "same", as published, where pixels near the border see fewer latents than others and a
-            texture fades there; or "valid", where the grid of latents is wider than the texture and
-            all pixels are alike: 11×11 latents for 224×224.
-        dtype: policy the layers compute in, "float32" or "mixed_bfloat16"; Keras's global one by
-            default. Textures are float32 in any case.
+        kernel_size: kernel size of the transposed convolutions, the same along each side.
+        activation: activation of the hidden maps, one of `networks.SMOOTH`.
+        padding: "same", as published: pixels near the border depend on fewer latents than others, and
+            a texture fades there; or "valid": the grid of latents is wider than the texture, and all
+            pixels are alike: 11×11 latents for 224×224.
+        dtype: dtype policy of the layers, "float32" or "mixed_bfloat16"; by default Keras's global
+            policy. Textures are always float32.
 
     Returns:
         A `keras.Model` from `[n, height / 2 ** levels, width / 2 ** levels, latent_channels]`, with
         "valid" from a wider grid, to `[n, *shape]`.
 
     Raises:
-        ValueError: for a shape that cannot be reached (the nearest that can is named) or a value
-            out of its range.
+        ValueError: if the network cannot produce the shape (the message names the nearest shape that
+            it can), or a value is out of range.
 
     Example:
         >>> network = texture_generator((224, 224, 3), width=8)
@@ -83,32 +84,33 @@ def texture_descriptor(
     padding: str = "valid",
     dtype: str | keras.DTypePolicy | None = None,
 ) -> keras.Model:
-    """Translation-invariant descriptor of a texture: `f(x)` is the sum of a map over positions.
+    """Build a translation-invariant descriptor of a texture: `f(x)` is the sum of a map over positions.
 
-    Convolutions 7×7 of stride 2, 5×5 of stride 2, 3×3 and 3×3, after arXiv 1602.03264; an entry of
-    the map sees 31×31 pixels, which should be more than what the texture is made of: with three
-    levels, of which the third has kernels of 3×3, it sees 71×71. As a sum over positions it scores
-    textures of any size by the same weights (`abp_tf.resized`), so that one learned from crops draws
-    whole fields.
+    The convolutions are 7×7 of stride 2, 5×5 of stride 2, 3×3 and 3×3, after arXiv 1602.03264. The
+    receptive field of the map is 31×31 pixels, and should be larger than the elements of the texture;
+    with three levels, the third with kernels of 3×3, it is 71×71. As `f` is a sum over positions, it
+    scores textures of any size with the same weights (`abp_tf.resized`): a model of crops can
+    synthesise larger textures.
 
     Args:
         shape: `(height, width, channels)`, sides of 31 or more, or of any length with
             `padding="same"`.
-        width: filters of the first layer; those of each further level are a third more.
-        levels: number of strided convolutions, 2 or more; all but the first are followed, after the
-            last of them, by one of stride 1.
-        activation: of the hidden maps: one of `SMOOTH`, "relu" or "leaky_relu" (slope 0.2).
-        scale: what the sum is multiplied by; it sets the unit of `f` against the reference.
-        padding: of the convolutions; "valid" sees no black border that is not there, and pixels near
+        width: number of filters of the first layer; each further level has a third more.
+        levels: number of strided convolutions, 2 or more. Convolutions of stride 1 follow the last of
+            them, as many as there are levels.
+        activation: activation of the hidden maps: one of `networks.SMOOTH`, "relu" or "leaky_relu"
+            (slope 0.2).
+        scale: factor of the sum; it sets the scale of `f` relative to the reference distribution.
+        padding: padding of the convolutions; "valid" adds no border of zeros, and scores pixels near
             the border less often than others.
-        dtype: policy the convolutions compute in, "float32" or "mixed_bfloat16"; Keras's global one
-            by default. The last one is float32 in any case.
+        dtype: dtype policy of the convolutions, "float32" or "mixed_bfloat16"; by default Keras's
+            global policy. The last convolution is always float32.
 
     Returns:
         A `keras.Model` from `[n, *shape]` to `[n, 1]`.
 
     Raises:
-        ValueError: for a shape or a value out of its range.
+        ValueError: if the shape or a value is out of range.
 
     Example:
         >>> texture_descriptor((64, 64, 1), width=8).output_shape

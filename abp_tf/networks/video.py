@@ -1,4 +1,4 @@
-"""ConvNets for clips of video, `[n, frames, height, width, channels]`: stationary in time."""
+"""ConvNets for clips of video `[n, frames, height, width, channels]` that are stationary in time."""
 
 from __future__ import annotations
 
@@ -25,42 +25,43 @@ def video_generator(
     padding: str = "same",
     dtype: str | keras.DTypePolicy | None = None,
 ) -> keras.Model:
-    """Fully convolutional generator of a clip in [-1, 1], from a sequence of latents.
+    """Build a fully convolutional generator of a clip in [-1, 1], from a sequence of latents.
 
-    Spatial-temporal transposed convolutions, each of which doubles the sides of the frames and the
-    last of which double the number of frames too. A longer sequence of latents gives a longer clip
-    by the same weights: `abp_tf.resized(model, (t, 1, 1, latent_channels))`.
+    It has spatial-temporal transposed convolutions. Each doubles the sides of the frames, and the last
+    ones double the number of frames too. With the same weights, a longer sequence of latents gives a
+    longer clip: `abp_tf.resized(model, (t, 1, 1, latent_channels))`.
 
-    A clip whose frames have a place for everything, such as a fire in a hearth, has one vector of
-    latents per `2 ** time_levels` frames, which a first layer turns into a map of the size `base`,
-    with a bias for each place of it, so that what never moves needs no latents. One that
-    is a texture in space too, such as water, has a vector for each place of that map.
+    A clip with a fixed scene, such as a fire in a hearth, has one vector of latents per
+    `2 ** time_levels` frames. A first layer turns it into a map of the size `base`, with a bias for
+    each position, so that a background that never moves needs no latents. A clip that is a texture in
+    space too, such as water, has a vector of latents for each position of that map.
 
     Args:
         shape: `(frames, height, width, channels)`: frames a multiple of `2 ** time_levels`, the
             sides multiples of those of `base` times `2 ** levels`; with `stationary` multiples of
             `2 ** levels`.
-        latent_channels: latents at each place of the grid.
-        width: channels of the finest hidden map; each coarser one has twice as many, up to 8 times.
+        latent_channels: number of latent variables at each position of the grid.
+        width: number of channels of the finest hidden map; each coarser one has twice as many, up to 8
+            times as many.
         base: height and width of the coarsest map, or one number for both; not used with
             `stationary`.
-        levels: how often the sides are doubled.
-        time_levels: how often the number of frames is, 0 to `levels`.
+        levels: number of layers that double the sides.
+        time_levels: number of layers that double the number of frames, 0 to `levels`.
         stationary: whether the clip is stationary in space as well as in time.
-        activation: of the hidden maps, one of `SMOOTH`.
-        padding: "same", where the first and the last frames see fewer latents than others and fade; or
-            "valid", where the sequence of latents is longer than the clip and all frames are alike,
-            with `stationary` all places too.
-        dtype: policy the layers compute in, "float32" or "mixed_bfloat16"; Keras's global one by
-            default. Clips are float32 in any case.
+        activation: activation of the hidden maps, one of `networks.SMOOTH`.
+        padding: "same": the first and the last frames depend on fewer latents than others, and fade;
+            or "valid": the sequence of latents is longer than the clip, and all frames are alike. With
+            `stationary` it applies to all sides.
+        dtype: dtype policy of the layers, "float32" or "mixed_bfloat16"; by default Keras's global
+            policy. Clips are always float32.
 
     Returns:
-        A `keras.Model` from `[n, t, h, w, latent_channels]`, `t` being `frames / 2 ** time_levels`,
-        with "valid" some more, to `[n, *shape]`.
+        A `keras.Model` from `[n, t, h, w, latent_channels]`, where `t` is `frames / 2 ** time_levels`
+        and larger with "valid", to `[n, *shape]`.
 
     Raises:
-        ValueError: for a shape that cannot be reached (the nearest that can is named) or a value
-            out of its range.
+        ValueError: if the network cannot produce the shape (the message names the nearest shape that
+            it can), or a value is out of range.
 
     Example:
         >>> network = video_generator((32, 64, 64, 3), width=4)
@@ -82,7 +83,7 @@ def video_generator(
     grid = [side // factor for side, factor in zip(shape[:-1], factors, strict=True)]
 
     hidden = [width * min(2**level, 8) for level in range(levels - 1)][::-1]
-    # Frames are doubled last, where the others have been few for as long as possible.
+    # The last layers double the frames, so that most layers compute few frames.
     strides = [(1 + (level >= levels - time_levels), 2, 2) for level in range(levels)]
     kernels = [(4 if stride[0] == 2 else 3, 4, 4) for stride in strides]
     if not stationary:
@@ -114,30 +115,31 @@ def video_descriptor(
     scale: float = 1.0,
     dtype: str | keras.DTypePolicy | None = None,
 ) -> keras.Model:
-    """Spatial-temporal descriptor of a clip: `f(x)` is the sum of a map over time.
+    """Build a spatial-temporal descriptor of a clip: `f(x)` is the sum of a map over time.
 
-    Convolutions that halve sides and frames, then one layer that sees the whole frame, but a few
-    frames of the coarsest map alone (Xie, Zhu, Wu, "Synthesizing Dynamic Patterns by Spatial-Temporal
-    Generative ConvNet", CVPR 2017, arXiv 1606.00972). As a sum over time it scores clips of any
-    length by the same weights (`abp_tf.resized`).
+    Convolutions halve sides and frames. The kernel of the last layer covers whole frames, but only
+    three frames of the coarsest map (Xie, Zhu, Wu, "Synthesizing Dynamic Patterns by Spatial-Temporal
+    Generative ConvNet", CVPR 2017, arXiv 1606.00972). As `f` is a sum over time, it scores clips of any
+    length with the same weights (`abp_tf.resized`).
 
     Args:
         shape: `(frames, height, width, channels)`.
-        width: filters of the first layer; each further one has twice as many.
-        kernel_size: of the convolutions, frames, height and width, or one number for all.
+        width: number of filters of the first layer; each further layer has twice as many.
+        kernel_size: kernel size of the convolutions in frames, height and width, or one number for all.
         levels: number of convolutions of stride 2.
-        stationary: whether the clip is stationary in space as well: then `f` is a sum over positions
-            too, and the last layer sees 3×3 of them.
-        activation: of the hidden maps: one of `SMOOTH`, "relu" or "leaky_relu" (slope 0.2).
-        scale: what the sum is multiplied by; it sets the unit of `f` against the reference.
-        dtype: policy the convolutions compute in, "float32" or "mixed_bfloat16"; Keras's global one
-            by default. The last one is float32 in any case.
+        stationary: whether the clip is stationary in space too. Then `f` is a sum over positions as
+            well, and the kernel of the last layer is 3×3×3.
+        activation: activation of the hidden maps: one of `networks.SMOOTH`, "relu" or "leaky_relu"
+            (slope 0.2).
+        scale: factor of the sum; it sets the scale of `f` relative to the reference distribution.
+        dtype: dtype policy of the convolutions, "float32" or "mixed_bfloat16"; by default Keras's
+            global policy. The last convolution is always float32.
 
     Returns:
         A `keras.Model` from `[n, *shape]` to `[n, 1]`.
 
     Raises:
-        ValueError: for a value out of its range.
+        ValueError: if a value is out of range.
 
     Example:
         >>> video_descriptor((8, 32, 32, 3), width=4).output_shape

@@ -1,4 +1,4 @@
-"""ConvNets for volumes, `[n, depth, height, width, channels]`, each with a place for everything."""
+"""ConvNets for volumes `[n, depth, height, width, channels]` that are aligned with each other."""
 
 from __future__ import annotations
 
@@ -22,26 +22,27 @@ def volume_generator(
     activation: str = "silu",
     dtype: str | keras.DTypePolicy | None = None,
 ) -> keras.Model:
-    """Top-down ConvNet from a latent vector to a volume in [-1, 1].
+    """Build a top-down ConvNet from a latent vector to a volume in [-1, 1].
 
-    A dense layer to the coarsest map, then transposed convolutions that double its sides.
+    A dense layer to the coarsest map is followed by transposed convolutions that double its sides.
 
     Args:
         shape: `(depth, height, width, channels)`, sides multiples of `2 ** levels`.
         latent_dim: number of latent variables.
-        width: channels of the finest hidden map; each coarser one has twice as many, up to 8 times.
-        levels: how often the sides are doubled.
-        kernel_size: of the transposed convolutions.
-        activation: of the hidden maps, one of `SMOOTH`.
-        dtype: policy the layers compute in, "float32" or "mixed_bfloat16"; Keras's global one by
-            default. Volumes are float32 in any case.
+        width: number of channels of the finest hidden map; each coarser one has twice as many, up to 8
+            times as many.
+        levels: number of layers that double the sides.
+        kernel_size: kernel size of the transposed convolutions, the same along each side.
+        activation: activation of the hidden maps, one of `networks.SMOOTH`.
+        dtype: dtype policy of the layers, "float32" or "mixed_bfloat16"; by default Keras's global
+            policy. Volumes are always float32.
 
     Returns:
         A `keras.Model` from `[n, latent_dim]` to `[n, *shape]`.
 
     Raises:
-        ValueError: for a shape that cannot be reached (the nearest that can is named) or a value
-            out of its range.
+        ValueError: if the network cannot produce the shape (the message names the nearest shape that
+            it can), or a value is out of range.
 
     Example:
         >>> volume_generator((16, 32, 32, 1), latent_dim=10, width=4).output_shape
@@ -76,7 +77,7 @@ def volume_generator(
             dtype=dtype,
             name=f"up{level}",
         )(x)
-    # Residuals are float32 under every precision policy, so the last activation is too.
+    # Residuals are float32 under every precision policy, so the last activation is float32 too.
     x = keras.layers.Activation("tanh", dtype="float32", name="range")(x)
     return keras.Model(latent, x, name=owner)
 
@@ -91,23 +92,26 @@ def volume_descriptor(
     scale: float = 1.0,
     dtype: str | keras.DTypePolicy | None = None,
 ) -> keras.Model:
-    """Bottom-up ConvNet from a volume to `f(x)`: convolutions that halve its sides, then one of all.
+    """Build a bottom-up ConvNet from a volume to `f(x)`.
+
+    Convolutions halve the sides; a last one covers the whole map.
 
     Args:
         shape: `(depth, height, width, channels)`.
-        width: filters of the first layer; each further one has twice as many.
+        width: number of filters of the first layer; each further layer has twice as many.
         levels: number of convolutions of stride 2.
-        kernel_size: of these convolutions.
-        activation: of the hidden maps: one of `SMOOTH`, "relu" or "leaky_relu" (slope 0.2).
-        scale: what the sum is multiplied by; it sets the unit of `f` against the reference.
-        dtype: policy the convolutions compute in, "float32" or "mixed_bfloat16"; Keras's global one
-            by default. The last one is float32 in any case.
+        kernel_size: kernel size of these convolutions, the same along each side.
+        activation: activation of the hidden maps: one of `networks.SMOOTH`, "relu" or "leaky_relu"
+            (slope 0.2).
+        scale: factor of the sum; it sets the scale of `f` relative to the reference distribution.
+        dtype: dtype policy of the convolutions, "float32" or "mixed_bfloat16"; by default Keras's
+            global policy. The last convolution is always float32.
 
     Returns:
         A `keras.Model` from `[n, *shape]` to `[n, 1]`.
 
     Raises:
-        ValueError: for a value out of its range.
+        ValueError: if a value is out of range.
 
     Example:
         >>> volume_descriptor((16, 32, 32, 1), width=4).output_shape

@@ -1,1 +1,1 @@
-"""What is observed of a signal: entries that a mask shows, or what a linear operator gives."""
+"""Observations of signals: through masks, or through linear operators."""

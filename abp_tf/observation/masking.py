@@ -1,7 +1,7 @@
-"""Masks inside a step: 1 where an entry of a signal is observed, 0 where it is hidden.
+"""Masks of a batch: 1 where an entry of a signal is observed, 0 where it is hidden.
 
-Where a model has an operator (`abp_tf.observation.operators`), a signal here is what the operator
-gives.
+If the model has an operator (`abp_tf.observation.operators`), a signal here is the output of the
+operator.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import tensorflow as tf
 
 
 def hide(signal: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
-    """Put 0 where nothing is observed, so that hidden entries may hold anything, NaN included.
+    """Return the signal with 0 in hidden entries, which may hold anything, NaN included.
 
     Args:
         signal: float32 `[n, *signal_shape]`.
-        mask: float32 of 0 and 1 that broadcasts against `signal`, or none: all is observed.
+        mask: float32 of 0 and 1 that broadcasts against `signal`; 1 = observed. None means that all is
+            observed.
 
     Returns:
         float32 `[n, *signal_shape]`.
@@ -25,25 +26,25 @@ def hide(signal: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
 
 
 def residual(signal: tf.Tensor, decoded: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
-    """`M ⊙ (x − g(z))`, float32 `[n, *signal_shape]`.
+    """Return the errors of observed entries, `M ⊙ (x − g(z))`, float32 `[n, *signal_shape]`.
 
     Args:
-        signal: float32 `[n, *signal_shape]`, already passed through `hide`.
+        signal: float32 `[n, *signal_shape]`, the result of `hide`.
         decoded: `g(z)`, same shape.
-        mask: as in `hide`.
+        mask: as for `hide`.
     """
     difference = signal - decoded
     return difference if mask is None else mask * difference
 
 
 def entries(signal: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
-    """Number of observed entries of each example, float32 `[n]`."""
-    seen = tf.ones_like(signal)
+    """Return the number of observed entries of each example, float32 `[n]`."""
+    observed = tf.ones_like(signal)
     if mask is not None:
-        seen *= mask
-    return tf.reduce_sum(seen, axis=list(range(1, signal.shape.rank)))
+        observed *= mask
+    return tf.reduce_sum(observed, axis=list(range(1, signal.shape.rank)))
 
 
 def square(residual: tf.Tensor) -> tf.Tensor:
-    """`‖r‖²` of each example, float32 `[n]`: a sum, never a mean, which would change σ."""
+    """Return `‖r‖²` of each example, float32 `[n]`: a sum, not a mean, because σ is per entry."""
     return tf.reduce_sum(residual**2, axis=list(range(1, residual.shape.rank)))

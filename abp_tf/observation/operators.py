@@ -1,7 +1,7 @@
-"""Operators through which a model sees signals: projections, coarser grids, blur, a user's own.
+"""Linear operators through which a model observes signals: projections, coarser grids, blur, your own.
 
-An operator belongs to the model. A mask belongs to an example and comes with the data; where there are
-both, it tells which entries of what the operator gives are observed.
+An operator belongs to the model. A mask belongs to an example and is part of the data; with both, the
+mask marks which entries of the operator's output are observed.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ import tensorflow as tf
 
 from abp_tf import checks
 
-ROUNDING = 1e-5  # by which a mean of numbers within a range may leave it, as a share of the range
+ROUNDING = 1e-5  # rounding error of a mean of numbers, as a share of their range
 
 
 class Observation(abc.ABC):
     """A fixed linear operator `S`: data are `y = S x + σ ε` instead of whole signals `x`.
 
-    A subclass that is a frozen dataclass, registered with Keras, needs `__call__` alone. `S` has to be
-    a function of the fields and of the signal's shape only: a saved model keeps nothing else of it.
+    A subclass is a frozen dataclass that is registered with Keras and defines `__call__`. `S` must be a
+    function of the fields and of the signal's shape alone, because a saved model stores nothing else of
+    it.
 
     Example:
         >>> @keras.saving.register_keras_serializable("mine")
@@ -39,18 +40,18 @@ class Observation(abc.ABC):
 
     @abc.abstractmethod
     def __call__(self, signal: tf.Tensor) -> tf.Tensor:
-        """Map signals, float32 `[n, *signal_shape]`, to what is seen, `[n, *observed_shape]`."""
+        """Return the observed data of signals, float32 `[n, *signal_shape]`: `[n, *observed_shape]`."""
 
     def observed_shape(self, signal_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of what is seen of a signal of `signal_shape`.
+        """Return the shape of the observed data of one signal of `signal_shape`.
 
         Raises:
-            ValueError: the operator does not go with such signals.
+            ValueError: if the operator cannot observe such signals.
         """
         return tuple(self(tf.zeros([1, *signal_shape])).shape[1:])
 
     def observed_range(self, signal_range: tuple[float, float]) -> tuple[float, float] | None:
-        """Return what observed entries lie in if signals lie in `signal_range`; None: in any."""
+        """Return the interval of observed entries of signals in `signal_range`; None if unbounded."""
         return None
 
     def get_config(self) -> dict:
@@ -59,7 +60,7 @@ class Observation(abc.ABC):
 
     @classmethod
     def from_config(cls, config: dict) -> Observation:
-        """Make an operator from what `get_config` returned."""
+        """Return the operator that `get_config` describes."""
         return cls(**config)
 
 
@@ -68,17 +69,17 @@ class Observation(abc.ABC):
 class Projection(Observation):
     """Compressed sensing: `size` random projections of the flattened signal.
 
-    The rows of `S` are orthonormal, uniformly distributed, and made from the seed whenever they are
-    needed, never stored. So σ keeps its unit: an entry of `y` is about as large as one of `x`, and
-    projections to as many numbers as the signal has tell as much as the signal itself. The first rows
-    are the same whatever the size.
+    The rows of `S` are orthonormal, uniformly distributed, and computed from the seed when they are
+    needed, never stored. So σ keeps its unit: an entry of `y` is about as large as one of `x`, and as
+    many projections as the signal has entries determine the signal. The first rows do not depend on the
+    size.
 
     Args:
         size: number of projections, at most the number of entries of a signal.
-        seed: of the projections, 0 to 2³² − 1.
+        seed: integer seed of the projections, 0 to 2³² − 1.
 
     Raises:
-        ValueError: for an argument out of its range.
+        ValueError: if an argument is out of its range.
 
     Example:
         >>> Projection(200).observed_shape((28, 28, 1))
@@ -89,14 +90,14 @@ class Projection(Observation):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse sizes and seeds that there are no projections for."""
+        """Check the arguments."""
         checks.integer("Projection", "size", self.size, 1)
         if checks.integer("Projection", "seed", self.seed, 0) >= 2**32:
             raise ValueError(f"Projection expected a `seed` below 2³², received {self.seed}.")
 
     def __call__(self, signal: tf.Tensor) -> tf.Tensor:
-        """Project signals, `[n, *signal_shape]`, to `[n, size]`."""
-        self.observed_shape(tuple(signal.shape[1:]))  # says what does not go together
+        """Return the projections of signals, `[n, *signal_shape]`: `[n, size]`."""
+        self.observed_shape(tuple(signal.shape[1:]))  # raises an error if they do not fit
         entries = math.prod(signal.shape[1:])
         rows = _orthonormal_rows(self.size, entries, self.seed)
         return tf.matmul(tf.reshape(signal, [-1, entries]), rows, transpose_b=True)
@@ -114,11 +115,11 @@ class Projection(Observation):
 @functools.lru_cache(maxsize=4)
 def _orthonormal_rows(size: int, entries: int, seed: int) -> tf.Tensor:
     """Return `size` random orthonormal rows, float32 `[size, entries]`."""
-    # RandomState: its stream is the one that NumPy promises never to change.
+    # RandomState, because NumPy promises never to change its stream.
     draw = np.random.RandomState(seed).standard_normal((size, entries))
     columns, triangle = np.linalg.qr(draw.T)
-    columns *= np.sign(np.diag(triangle))  # QR leaves the signs to the library; here Gram and Schmidt's
-    with tf.init_scope():  # one tensor, which all functions that are traced with it refer to
+    columns *= np.sign(np.diag(triangle))  # QR leaves the signs open; these are Gram and Schmidt's
+    with tf.init_scope():  # one tensor, shared by all functions that are traced with it
         return tf.constant(columns.T, tf.float32)
 
 
@@ -131,7 +132,7 @@ class Coarser(Observation):
         factor: side of a cell; it divides all axes of the signal but the last, the channels.
 
     Raises:
-        ValueError: for a factor below 1.
+        ValueError: if the factor is below 1.
 
     Example:
         >>> Coarser(4).observed_shape((28, 28, 3))
@@ -141,14 +142,14 @@ class Coarser(Observation):
     factor: int
 
     def __post_init__(self) -> None:
-        """Refuse factors that make no cells."""
+        """Check the arguments."""
         checks.integer("Coarser", "factor", self.factor, 1)
 
     def __call__(self, signal: tf.Tensor) -> tf.Tensor:
-        """Average signals, `[n, *spatial, channels]`, over cells."""
-        self.observed_shape(tuple(signal.shape[1:]))  # says what does not go together
+        """Return the means of signals, `[n, *spatial, channels]`, over cells."""
+        self.observed_shape(tuple(signal.shape[1:]))  # raises an error if they do not fit
         shape = [-1, *signal.shape[1:]]
-        for axis in range(1, len(shape) - 1):  # one by one: TensorFlow has no gradient of more axes
+        for axis in range(1, len(shape) - 1):  # one by one, as TensorFlow has no gradient for more axes
             shape[axis] //= self.factor
             after = math.prod(shape[axis + 1 :])
             cells = tf.reshape(signal, [-1, shape[axis], self.factor, after])
@@ -170,7 +171,7 @@ class Coarser(Observation):
         return (*(side // self.factor for side in spatial), channels)
 
     def observed_range(self, signal_range: tuple[float, float]) -> tuple[float, float]:
-        """Return the range of the signals, a rounding wider."""
+        """Return the range of the signals, widened by the rounding error."""
         return _widened(signal_range)
 
 
@@ -179,7 +180,7 @@ class Coarser(Observation):
 class Blur(Observation):
     """Gaussian blur along every spatial axis.
 
-    Beyond the border the signal goes on as its mirror image, border entries included; the Gaussian is
+    Beyond the border the signal continues as its mirror image, border entries included. The Gaussian is
     cut off at four standard deviations and sums to 1. This is `scipy.ndimage.gaussian_filter` with its
     default settings.
 
@@ -188,7 +189,7 @@ class Blur(Observation):
             most about a quarter of the shortest spatial axis.
 
     Raises:
-        ValueError: for a sigma that is not positive.
+        ValueError: if sigma is not positive.
 
     Example:
         >>> Blur(2.0).observed_shape((28, 28, 1))
@@ -198,16 +199,16 @@ class Blur(Observation):
     sigma: float
 
     def __post_init__(self) -> None:
-        """Refuse widths that are none."""
+        """Check the arguments."""
         checks.positive("Blur", "sigma", self.sigma)
 
     @property
     def radius(self) -> int:
-        """Reach of the Gaussian to either side."""
+        """Reach of the Gaussian to either side, in entries."""
         return int(4 * self.sigma + 0.5)
 
     def __call__(self, signal: tf.Tensor) -> tf.Tensor:
-        """Blur signals, `[n, *spatial, channels]`, one axis after the other."""
+        """Return blurred signals, `[n, *spatial, channels]`, blurred along one axis after another."""
         distance = np.arange(-self.radius, self.radius + 1)
         weights = np.exp(-0.5 * (distance / self.sigma) ** 2)
         weights = tf.constant(weights / weights.sum(), tf.float32)[:, None, None]
@@ -224,47 +225,52 @@ class Blur(Observation):
         return signal
 
     def observed_shape(self, signal_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of the signals."""
+        """Return the shape of the signals, which blur does not change."""
         *spatial, _ = _checked_grid(self, signal_shape)
         if self.radius > min(spatial):
             raise ValueError(
-                f"Blur expected a sigma of at most {(min(spatial) + 0.49) / 4:.3g}, four of which fit "
-                f"into the shortest of the spatial axes {spatial}, received {self.sigma}."
+                f"Blur expected a sigma of at most {(min(spatial) + 0.49) / 4:.3g}, a quarter of the "
+                f"shortest of the spatial axes {spatial}, received {self.sigma}."
             )
         return tuple(signal_shape)
 
     def observed_range(self, signal_range: tuple[float, float]) -> tuple[float, float]:
-        """Return the range of the signals, a rounding wider."""
+        """Return the range of the signals, widened by the rounding error."""
         return _widened(signal_range)
 
 
 def check(observation: Observation, signal_shape: tuple[int, ...]) -> None:
-    """Refuse what is no operator, or none that a model of such signals can learn through.
+    """Refuse observations that are no operator, or that a model of such signals cannot learn through.
+
+    Args:
+        observation: object to check.
+        signal_shape: shape of one signal of the model.
 
     Raises:
-        ValueError: with the remedy.
+        ValueError: if it is no `Observation`, its output has another shape or dtype than it declares,
+            or it has no gradient.
     """
     if not isinstance(observation, Observation):
         raise ValueError(
             "`observation` expected an operator such as abp_tf.Projection, Coarser or Blur, or None "
-            f"for whole signals, received {observation!r}. A mask comes with the data: "
+            f"for whole signals, received {observation!r}. A mask is part of the data: "
             'fit({"signal": ..., "mask": ...}).'
         )
-    promised = tuple(observation.observed_shape(signal_shape))
+    declared = tuple(observation.observed_shape(signal_shape))
     signal = tf.zeros([2, *signal_shape])
     with tf.GradientTape() as tape:
         tape.watch(signal)
         observed = observation(signal)
-    if observed.shape != (2, *promised) or observed.dtype != tf.float32:
+    if observed.shape != (2, *declared) or observed.dtype != tf.float32:
         raise ValueError(
-            f"{observation} expected float32 [n, {', '.join(map(str, promised))}], which its "
-            f"`observed_shape` promises for signals {signal_shape}; its `__call__` gave "
-            f"{observed.dtype.name} of shape {tuple(observed.shape)} for n = 2."
+            f"{observation} expected its `__call__` to return float32 "
+            f"[n, {', '.join(map(str, declared))}], the `observed_shape` of signals {signal_shape}, "
+            f"received {observed.dtype.name} {tuple(observed.shape)} for n = 2. Make them agree."
         )
     if tape.gradient(observed, signal) is None:
         raise ValueError(
-            f"{observation} passes no gradient to the signal, so that nothing could be learned "
-            "through it. Write `__call__` with differentiable TensorFlow operations."
+            f"{observation} expected a gradient with respect to the signal, received none. Write "
+            "`__call__` with differentiable TensorFlow operations."
         )
 
 
@@ -272,7 +278,7 @@ def _checked_grid(operator, signal_shape: tuple[int, ...]) -> tuple[int, ...]:
     if len(signal_shape) < 2:
         raise ValueError(
             f"{type(operator).__name__} expected signals with spatial axes before the channel axis, "
-            f"received the shape {tuple(signal_shape)}. Give the network's output a channel axis."
+            f"received the shape {tuple(signal_shape)}. Add a channel axis to the network's output."
         )
     return tuple(signal_shape)
 

@@ -1,4 +1,4 @@
-"""Markov chains: samplers of densities that are known by an energy. Nothing here knows a model."""
+"""Samplers of densities that are given by an energy. They do not depend on any model."""
 
 from abp_tf.sampling.adam import Descent
 from abp_tf.sampling.base import Info, Sampler

@@ -1,4 +1,4 @@
-"""Descent to a mode by Adam."""
+"""Minimization of an energy with Adam."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ DECAY, DECAY_OF_SQUARES = 0.9, 0.99
 @keras.saving.register_keras_serializable(package="abp_tf")
 @dataclasses.dataclass(frozen=True)
 class Descent(Sampler):
-    """Go down an energy by Adam, its rate falling to 0 along a cosine; no noise, no samples.
+    """Minimize an energy with Adam; its rate falls to 0 along a cosine; no noise, no samples.
 
-    Adam's scale (Kingma & Ba 2015, arXiv 1412.6980) is kept for each entry of each row, so that rows
-    do not depend on each other.
+    The running means of Adam (Kingma & Ba 2015, arXiv 1412.6980) are kept for each entry of each row,
+    so that rows do not depend on each other.
 
     Args:
         steps: number of steps, 0 or more.
-        learning_rate: rate of the first step, in units of the state; positive.
-        restarts: number of starts, of which the one that ends lowest is kept; 1 or more.
+        learning_rate: learning rate of the first step, in units of the state; positive.
+        restarts: number of starting points, of which the one with the lowest final energy is kept; 1 or
+            more.
 
     Raises:
         ValueError: for an argument out of its range.
@@ -50,32 +51,33 @@ class Descent(Sampler):
 
     @property
     def draws_samples(self) -> bool:
-        """Whether `for_draws` returns a sampler: no."""
+        """Whether `for_draws` returns a sampler; always False."""
         return False
 
     def for_draws(self) -> Descent:
-        """Refuse: a descent ends at a mode.
+        """Raise an error, because a descent ends at a mode and draws no samples.
 
         Raises:
             ValueError: always.
         """
         raise ValueError(
-            f"{self} goes down to a mode and draws no samples: expected a sampler with noise, such "
+            f"{self} minimizes the energy and draws no samples: expected a sampler with noise, such "
             "as Langevin(200, 0.1)."
         )
 
     def sample(
         self, energy: Energy, state: tf.Tensor, seeds: tf.Tensor | None
     ) -> tuple[tf.Tensor, Info]:
-        """Go down from all rows of `state` at once; see `Sampler.sample`.
+        """Minimize the energy from all rows of `state` at once.
 
         Args:
-            energy: maps states `[n, ...]` to energies `[n]`; a row's energy depends on that row alone.
-            state: where to start, float32 `[n, ...]`.
-            seeds: not used.
+            energy: function that maps states `[n, ...]` to energies `[n]`; a row's energy depends on
+                that row alone.
+            state: states to start from, float32 `[n, ...]`.
+            seeds: ignored, because a descent draws no random numbers.
 
         Returns:
-            The last states, `[n, ...]`, and an `Info`.
+            The final states, `[n, ...]`, and an `Info`.
         """
         start = state
         zeros = tf.zeros_like(state)
@@ -94,7 +96,7 @@ class Descent(Sampler):
         return state, info
 
     def _step(self, energy, number, state, mean, mean_square, norms) -> tuple[tf.Tensor, ...]:
-        """Make step `number`; return state, running means and the summed gradient norms `[n]`."""
+        """Return state, running means and summed gradient norms `[n]` after step `number`."""
         _, gradient = value_and_gradient(energy, state)
         mean = DECAY * mean + (1 - DECAY) * gradient
         mean_square = DECAY_OF_SQUARES * mean_square + (1 - DECAY_OF_SQUARES) * gradient**2

@@ -1,4 +1,4 @@
-"""Samplers: how a chain moves under an energy, and what every sampler can be asked."""
+"""The base class of all samplers, and the loops they share."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from abp_tf.sampling.random import later
 
 Energy = Callable[[tf.Tensor], tf.Tensor]
 
-# Random numbers that a row's chain holds at once. All of a long chain of large signals would fill
-# the memory; a draw for every step would cost a map over the rows each time.
+# Random numbers of a row that are held in memory at once. All numbers of a long chain of large signals
+# would fill the memory; drawing them step by step would cost a map over the rows for every step.
 HELD = 2**16
 
 
 class Info(NamedTuple):
-    """Report what a run of a sampler did; every field is float32 `[n]`.
+    """Diagnostics of one run of a sampler; every field is float32 `[n]`.
 
     Attributes:
-        initial_energy: energy where the chains started.
-        final_energy: energy where they ended.
-        gradient_norm: Euclidean norm of the energy's gradient, mean over the steps.
+        initial_energy: energy of the first states.
+        final_energy: energy of the last states.
+        gradient_norm: Euclidean norm of the energy's gradient, averaged over the steps.
         acceptance: share of the proposals that were accepted; 1 for samplers that reject none.
     """
 
@@ -37,14 +37,14 @@ class Info(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Sampler(abc.ABC):
-    """Run Markov chains whose states have the density `exp(−U)`, `U` an energy.
+    """Markov chains whose states have the density `exp(−U)` for an energy `U`.
 
-    A sampler is a value: two with the same arguments are equal, and none changes. To add one, write
-    a frozen dataclass with a method `sample` and register it with Keras
-    (`keras.saving.register_keras_serializable`), so that models that hold it can be saved.
+    Samplers are immutable, and two with the same arguments are equal. To add one, write a frozen
+    dataclass with a method `sample` and register it with Keras
+    (`keras.saving.register_keras_serializable`), so that models that use it can be saved.
 
     Args:
-        steps: number of steps, 0 or more; 0 leaves chains where they are.
+        steps: number of steps, 0 or more; with 0 the states do not change.
     """
 
     steps: int
@@ -54,7 +54,7 @@ class Sampler(abc.ABC):
         self._set("steps", checks.integer(type(self).__name__, "steps", self.steps, 0))
 
     def _set(self, name: str, value) -> None:
-        """Set a field while the object is made."""
+        """Set a field of the frozen dataclass during construction."""
         object.__setattr__(self, name, value)
 
     @abc.abstractmethod
@@ -62,12 +62,12 @@ class Sampler(abc.ABC):
         """Run the chains of all rows of `state` at once.
 
         Args:
-            energy: maps states `[n, ...]` to energies, float32 `[n]`; a row's energy depends on that
-                row alone.
-            state: where the chains start, float32 `[n, ...]`.
-            seeds: int64 `[n, 2]`, one pair per row, as `random.row_seeds` and
-                `random.training_seeds` return them. A row's random numbers are a pure function of
-                its pair and the step: the same alone and in any batch.
+            energy: function that maps states `[n, ...]` to energies, float32 `[n]`; a row's energy
+                depends on that row alone.
+            state: first states of the chains, float32 `[n, ...]`.
+            seeds: int64 `[n, 2]`, one seed pair per row, as `random.row_seeds` and
+                `random.training_seeds` return them. A row's random numbers are a pure function of its
+                pair and the step: the same alone and in any batch.
 
         Returns:
             The last states, `[n, ...]`, and an `Info`.
@@ -75,12 +75,12 @@ class Sampler(abc.ABC):
 
     @property
     def total_steps(self) -> int:
-        """Number of gradients that a run computes for each row."""
+        """Number of gradients of the energy that a run computes for each row."""
         return self.steps
 
     @property
     def rejects(self) -> bool:
-        """Whether proposals may be refused, so that an acceptance says something."""
+        """Whether the sampler rejects proposals, so that its acceptance is worth reporting."""
         return False
 
     @property
@@ -89,42 +89,42 @@ class Sampler(abc.ABC):
         return self.steps > 0
 
     def with_steps(self, steps: int) -> Sampler:
-        """Return the sampler with another number of steps, all of them of the main phase."""
+        """Return a copy of the sampler with another number of steps, all of them of the main phase."""
         return dataclasses.replace(self, steps=steps)
 
     def for_draws(self) -> Sampler:
-        """Return the sampler whose last states are draws from `exp(−U)`, once chains are long enough.
+        """Return a copy of the sampler whose last states are draws from `exp(−U)` if chains are long.
 
         Raises:
-            ValueError: it has no steps, or draws no samples at all.
+            ValueError: if the sampler has no steps, or cannot draw samples.
         """
         if not self.steps:
             raise ValueError(
-                f"Samples are where the steps of a chain end, but {self} has none: expected steps of "
-                "1 or more, received 0. Set a sampler with steps, such as Langevin(200, 0.1)."
+                f"Drawing samples needs a chain with steps: expected 1 or more, received 0 in {self}. "
+                "Set a sampler with steps, such as Langevin(200, 0.1)."
             )
         return self
 
     def stability(self, energy: Energy, state: tf.Tensor) -> tf.Tensor:
-        """Return how near steps at `state` are to being unstable: below 1 they are stable.
+        """Return a number for each row of `state` that is below 1 where steps are stable.
 
         Args:
-            energy: maps states `[n, ...]` to energies `[n]`.
-            state: where to look, float32 `[n, ...]`.
+            energy: function that maps states `[n, ...]` to energies `[n]`.
+            state: states at which to measure, float32 `[n, ...]`.
 
         Returns:
-            float32 `[n]`: `δ² λmax(∇²U) / 4` for a step size δ; 0 where stability does not depend on
-            the curvature.
+            float32 `[n]`: `δ² λmax(∇²U) / 4` for a step size δ; 0 for samplers whose stability does not
+            depend on the curvature of the energy.
         """
         return tf.zeros([tf.shape(state)[0]])
 
     def get_config(self) -> dict:
-        """Return the arguments that make an equal sampler."""
+        """Return the arguments of the constructor."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_config(cls, config: dict) -> Sampler:
-        """Make a sampler from what `get_config` returned."""
+        """Return the sampler that `get_config` describes."""
         return cls(**config)
 
 
@@ -137,16 +137,17 @@ def value_and_gradient(energy: Energy, state: tf.Tensor) -> tuple[tf.Tensor, tf.
 
 
 def norm(values: tf.Tensor) -> tf.Tensor:
-    """Return the Euclidean norm of each row of `[n, ...]`, `[n]`."""
+    """Return the Euclidean norm of each row of `values`, `[n, ...]`: float32 `[n]`."""
     return tf.norm(tf.reshape(values, [tf.shape(values)[0], -1]), axis=-1)
 
 
 def repeat(body: Callable[[tf.Tensor, Any], Any], carry: Any, count: int | tf.Tensor) -> Any:
-    """Return `carry` after `carry = body(number, carry)` for the numbers 0 to `count` − 1.
+    """Return `carry` after `count` steps `carry = body(number, carry)`.
 
     Args:
-        body: one step.
-        carry: a tensor or a structure of them; shapes do not change.
+        body: function of the number of the step, from 0 to `count` − 1, and the carry; it returns the
+            next carry.
+        carry: a tensor or a structure of tensors, whose shapes do not change.
         count: number of steps.
     """
     if tf.get_static_value(count) == 0:
@@ -167,23 +168,23 @@ def repeat_randomly(
     seeds: tf.Tensor,
     size: int,
 ) -> Any:
-    """Return `carry` after `steps` random steps, their numbers drawn for many steps at a time.
+    """Return `carry` after `steps` random steps, with random numbers drawn for many steps at a time.
 
     Args:
-        step: maps the carry and the random numbers of one step, a structure of `[n, ...]`, to the
-            carry.
-        carry: a tensor or a structure of them; shapes do not change.
+        step: function of the carry and the random numbers of one step, a structure of `[n, ...]`; it
+            returns the next carry.
+        carry: a tensor or a structure of tensors, whose shapes do not change.
         steps: number of steps.
-        draw: maps seed pairs `[n, 2]` and a number of steps `m` to random numbers of that many
-            steps, a structure of `[n, m, ...]`.
-        seeds: int64 `[n, 2]`, one pair per row.
-        size: count of random numbers of a row's step.
+        draw: function of seed pairs `[n, 2]` and a number of steps `m`; it returns random numbers for
+            `m` steps, a structure of `[n, m, ...]`.
+        seeds: int64 `[n, 2]`, one seed pair per row.
+        size: count of random numbers that a row needs for one step.
     """
     held = max(1, min(steps, HELD // max(size, 1)))
 
     def block(done, carry):
         numbers = draw(later(seeds, done // held), held)
-        # Steps first: each step then reads one contiguous part.
+        # With the steps as first axis, each step reads one contiguous part.
         numbers = tf.nest.map_structure(
             lambda part: tf.transpose(part, [1, 0, *range(2, part.shape.rank)]), numbers
         )

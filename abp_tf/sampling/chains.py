@@ -1,4 +1,4 @@
-"""Chains that outlive a batch: tables of their states, kept with the model."""
+"""Tables of the states of persistent chains, which are saved with the model."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from abp_tf.sampling.random import PRIOR, training_seeds
 
 
 class ChainTable(keras.layers.Layer):
-    """States of persistent chains, one a row.
+    """Table of the states of persistent chains, one row per chain.
 
-    The table is a raw `tf.Variable`: a step reads and writes its own rows in place, at a cost that
-    does not grow with the number of rows, and the table is saved with the model but never exported.
-    A subclass says how new rows are drawn.
+    The states are a raw `tf.Variable`. A step reads and writes its own rows in place, at a cost that
+    does not grow with the number of rows. The table is saved with the model but never exported. A
+    subclass implements `draw`, which draws the first states of new rows.
 
     Args:
-        shape: of one state.
+        shape: shape of one state.
         rows: number of chains; 0 leaves the table empty until `allocate`.
     """
 
@@ -30,7 +30,7 @@ class ChainTable(keras.layers.Layer):
         super().__init__(**kwargs)
         self.shape = tuple(shape)
         # Not a Keras variable: those are read whole on every gather. The number of rows is open, so
-        # that functions traced with the table stay good when it is allocated anew.
+        # that functions traced with the table stay valid when it is allocated anew.
         self.states = tf.Variable(
             tf.zeros([0, *self.shape]),
             shape=[None, *self.shape],
@@ -41,52 +41,52 @@ class ChainTable(keras.layers.Layer):
         self.built = True
 
     def draw(self, rows: int) -> tf.Tensor:
-        """Draw the states `[rows, *shape]` that new chains begin with."""
+        """Draw the first states of new chains, float32 `[rows, *shape]`."""
         raise NotImplementedError
 
     def allocate(self, rows: int) -> None:
-        """Make a table of `rows` rows, all drawn anew."""
+        """Replace the table by one of `rows` rows, all drawn anew."""
         self.rows = int(rows)
         self.states.assign(self.draw(self.rows))
 
     def read(self, index: tf.Tensor) -> tf.Tensor:
-        """Return the rows `index`, `[n, *shape]`."""
+        """Return the states of the rows `index`, `[n, *shape]`."""
         return tf.gather(self.states, index)
 
     def write(self, index: tf.Tensor, states: tf.Tensor) -> None:
-        """Put `states` into the rows `index`."""
+        """Write `states`, `[n, *shape]`, to the rows `index`."""
         self.states.scatter_update(tf.IndexedSlices(states, index))
 
     def put(self, states) -> None:
-        """Put `states`, `[N, *shape]`, in the place of the whole table."""
+        """Replace the whole table by `states`, `[N, *shape]`."""
         self.rows = len(states)
         self.states.assign(states)
 
     def save_own_variables(self, store) -> None:
-        """Keep the chains with the model."""
+        """Save the chains with the model."""
         store[self.CONTENT] = self.states.numpy()
 
     def load_own_variables(self, store) -> None:
-        """Take back what `save_own_variables` kept."""
+        """Load the chains that `save_own_variables` saved."""
         states = np.asarray(store[self.CONTENT])
         if states.shape[1:] != self.shape:
             raise ValueError(
-                f"The saved chains hold {self.CONTENT} of shape {states.shape[1:]}, but this model's "
-                f"have shape {self.shape}. Build the model with the network it was saved with."
+                f"Expected saved {self.CONTENT} of shape {self.shape}, received {states.shape[1:]}. "
+                "Build the model with the network it was saved with."
             )
         self.put(states)
 
 
 @keras.saving.register_keras_serializable(package="abp_tf")
 class LatentTable(ChainTable):
-    """One latent per training example, addressed by the example's number.
+    """Table of one latent per training example, addressed by the example's number.
 
-    Warm-started chains are those of alternating back-propagation (arXiv 1606.08571).
+    Each visit of an example continues its chain, as in alternating back-propagation (arXiv 1606.08571).
 
     Args:
         latent_shape: shape of one latent.
         examples: number of rows; 0 leaves the table empty until `allocate`.
-        seed: of the first draw, `N(0, I)`.
+        seed: integer seed of the first draw from `N(0, I)`.
     """
 
     CONTENT = "latents"
@@ -96,19 +96,20 @@ class LatentTable(ChainTable):
         super().__init__(latent_shape, examples, **kwargs)
 
     def draw(self, rows: int) -> tf.Tensor:
-        """Draw from the prior."""
+        """Draw the first latents from `N(0, I)`, float32 `[rows, *latent_shape]`."""
         return tf.random.stateless_normal([rows, *self.shape], [self.seed, 0])
 
-    def claim(self, examples: int | None, same: bool = True, index=None) -> None:
-        """Make sure that the chains are those of the data `fit` is about to use.
+    def use_for(self, examples: int | None, same: bool = True, index=None) -> None:
+        """Prepare the table for the data that `fit` is about to use, or raise an error.
 
         Args:
-            examples: number of examples; None where the data do not determine it.
-            same: whether the data may be those the chains belong to.
-            index: the examples' numbers, where they bring their own.
+            examples: number of examples; None if the data do not determine it.
+            same: False if the data are known to differ from those the chains were drawn for.
+            index: numbers of the examples, if the data contain them; None otherwise.
 
         Raises:
-            ValueError: chains of other data are there, or a number does not fit the table.
+            ValueError: if the table holds chains of other data, or an example's number does not fit the
+                table.
         """
         if index is not None:
             examples = self.rows or examples
@@ -116,7 +117,7 @@ class LatentTable(ChainTable):
         if not examples:
             raise ValueError(
                 "Persistent chains need the number of training examples, which the dataset does not "
-                "determine. Give it: `Generator(..., examples=N)`."
+                "determine. Pass it: `Generator(..., examples=N)`."
             )
         if self.rows and (self.rows != examples or not same):
             raise ValueError(
@@ -138,15 +139,16 @@ class LatentTable(ChainTable):
 
 
 class Pool(ChainTable):
-    """Chains of signals that belong to the model, not to examples: persistent contrastive divergence.
+    """Pool of chains of signals that belong to the model, not to examples.
 
-    Of each batch some of them go on where an earlier batch left them (Tieleman 2008).
+    In persistent contrastive divergence (Tieleman 2008) each batch continues some of them from the
+    states that earlier batches left.
 
     Args:
-        shape: of one signal.
+        shape: shape of one signal.
         rows: number of chains.
-        start: maps seed pairs `[n, 2]` to the signals `[n, *shape]` that chains begin with.
-        seed: of the first draw.
+        start: function that maps seed pairs `[n, 2]` to first signals `[n, *shape]`.
+        seed: integer seed of the first draw.
     """
 
     CONTENT = "signals"
@@ -159,32 +161,34 @@ class Pool(ChainTable):
     def some(
         self, count: tf.Tensor, restart: float, seeds: tf.Tensor, begin: Callable
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Choose some chains to go on with.
+        """Choose some chains of the pool to continue.
 
         Args:
-            count: how many; all, where there are fewer.
-            restart: probability that a chain begins anew.
-            seeds: two seed pairs, `[2, 2]`: of the choice, and of who begins anew.
-            begin: maps numbers of chains `[m]` to the seed pairs `[m, 2]` of those that do.
+            count: number of chains; all of them if the pool has fewer.
+            restart: probability that a chosen chain restarts from a new draw.
+            seeds: two seed pairs, `[2, 2]`: for the choice of chains, and for the choice of those that
+                restart.
+            begin: function that maps numbers of chains `[m]` to the seed pairs `[m, 2]` of their new
+                draws.
 
         Returns:
-            their numbers, int64 `[n]`, and where they are, `[n, *shape]`.
+            the numbers of the chosen chains, int64 `[n]`, and their states, `[n, *shape]`.
         """
-        # XLA compiles this: it has no shuffle, and no number of rows that depends on lots.
-        places, lots = (
+        # Under XLA there is no shuffle, and no number of rows that depends on random numbers.
+        order, uniform = (
             tf.random.stateless_uniform([self.rows], pair, alg="philox") for pair in tf.unstack(seeds)
         )
-        chain = tf.cast(tf.argsort(places)[:count], tf.int64)
+        chain = tf.cast(tf.argsort(order)[:count], tf.int64)
         state = self.read(chain)
         if restart:
-            again = tf.gather(lots, chain) < restart
+            again = tf.gather(uniform, chain) < restart
             again = tf.reshape(again, [-1] + [1] * len(self.shape))
             state = tf.where(again, self.start(begin(chain)), state)
         return chain, state
 
     def draw(self, rows: int) -> tf.Tensor:
-        """Draw from where chains start."""
-        # The iteration before the first.
+        """Draw the first signals of the chains, float32 `[rows, *shape]`."""
+        # -1 is the iteration before the first.
         seeds = training_seeds(self.seed, PRIOR, -1, tf.range(rows))
-        # Compiled, as it is a map over the rows; anew, as settings of the model may have changed.
+        # Compiled because it maps over the rows; anew because settings of the model may have changed.
         return tf.function(self.start).get_concrete_function(seeds)(seeds)

@@ -11,13 +11,13 @@ FEWEST, FEWEST_EFFECTIVE = 4, 10  # draws of each chain
 
 
 class Convergence(NamedTuple):
-    """Report how well chains agree, and what their draws are worth; see `diagnose`.
+    """Convergence diagnostics of chains, as `diagnose` returns them.
 
     Attributes:
-        r_hat: about 1 where chains agree; above 1.05 they have not run long enough, or there were too
-            few draws to decide. NaN with fewer than 2 chains or 4 draws of each.
-        effective_samples: number of independent draws that would give means as exact as these draws
-            do. NaN with fewer than 10 draws of each chain.
+        r_hat: about 1 if the chains agree. Above 1.05 they have not run long enough, or there are too
+            few draws to decide. NaN with fewer than 2 chains or fewer than 4 draws of each.
+        effective_samples: number of independent draws that would estimate means as precisely as these
+            draws do. NaN with fewer than 10 draws of each chain.
     """
 
     r_hat: np.ndarray
@@ -29,19 +29,19 @@ def diagnose(draws: ArrayLike) -> Convergence:
 
     Rank-normalized split R-hat and bulk effective sample size (Vehtari, Gelman, Simpson, Carpenter,
     Bürkner, "Rank-normalization, folding, and localization", Bayesian Analysis 2021, arXiv
-    1903.08008, sections 3 and 4), computed by `arviz-stats` in about 1 ms an entry. R-hat of few
-    draws scatters: of 4 independent draws of each of 4 chains it is 1.2 on average, of 50 it is 1.01.
+    1903.08008, sections 3 and 4), computed by `arviz-stats` in about 1 ms per entry. R-hat of few
+    draws varies: for 4 chains it is 1.2 on average with 4 independent draws of each, 1.01 with 50.
 
     Args:
-        draws: `[n, chains, draws, ...]`, such as latents `[n, chains, draws, *latent_shape]`; draws
-            of a chain in their order.
+        draws: float array `[n, chains, draws, ...]`, for instance latents `[n, chains, draws,
+            *latent_shape]`; the draws of a chain are in their order.
 
     Returns:
-        A `Convergence` of float32 arrays `[n, ...]`. Entries of which a draw is not finite, or all
-        draws are equal, are NaN.
+        A `Convergence` of float32 arrays `[n, ...]`. An entry is NaN if any of its draws is not
+        finite, or all of them are equal.
 
     Raises:
-        ValueError: for an array of fewer than 3 axes.
+        ValueError: if the array has fewer than 3 axes.
 
     Example:
         >>> draws = np.random.default_rng(0).normal(size=(2, 4, 100, 3))

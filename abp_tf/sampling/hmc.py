@@ -13,29 +13,29 @@ from abp_tf.sampling.langevin import stability
 from abp_tf.sampling.metropolis import Look, Metropolis, Point
 from abp_tf.sampling.random import LENGTH, apart, row_normal, row_uniform
 
-# Each step of each row has its own length, uniform in δ (1 ± SPREAD).
+# The step size of each step of each row is uniform in δ (1 ± SPREAD).
 SPREAD = 0.2
 
 
 @keras.saving.register_keras_serializable(package="abp_tf")
 @dataclasses.dataclass(frozen=True)
 class HMC(Metropolis):
-    """Run Hamiltonian dynamics from fresh momenta; each end is accepted or refused, row by row.
+    """Run Hamiltonian dynamics from fresh momenta, and accept or reject the end of each trajectory.
 
     Hamiltonian (hybrid) Monte Carlo (Duane, Kennedy, Pendleton, Roweth, "Hybrid Monte Carlo", Physics
     Letters B 1987; Neal, "MCMC using Hamiltonian dynamics", 2011, arXiv 1206.1901). A step draws a
     momentum `p ~ N(0, I)`, follows `du/dt = p, dp/dt = −∇U(u)` by `leapfrog` steps of length δ, and
-    accepts where it ends with probability `min(1, exp(H(u, p) − H(u', p')))`,
-    `H(u, p) = U(u) + ‖p‖²/2`. So the density `exp(−U)` is exact at every step size, and the chains go
-    far in one step. Each step of each row takes a length of its own, uniform in δ (1 ± 0.2): a
-    trajectory of one length that happens to be a period of the motion would come back to its start,
-    step after step (Neal, section 5.4.2.2). Chains go fastest where about 0.65 of the steps are
-    accepted. With `leapfrog=1` a step is one of `MALA`.
+    accepts its end with probability `min(1, exp(H(u, p) − H(u', p')))`,
+    `H(u, p) = U(u) + ‖p‖²/2`. So the density `exp(−U)` is exact at every step size, and chains move
+    far in one step. Each step of each row draws its own step size, uniform in δ (1 ± 0.2): a trajectory
+    of fixed length that happens to be a period of the motion would return to its start at every step
+    (Neal, section 5.4.2.2). Chains move fastest if about 0.65 of the steps are accepted. With
+    `leapfrog=1` a step is one of `MALA`.
 
     Args:
         steps: number of trajectories, 0 or more.
         step_size: δ, positive; a trajectory is about `leapfrog · δ` long.
-        leapfrog: number of leapfrog steps of a trajectory, each with one gradient; 1 or more.
+        leapfrog: number of leapfrog steps per trajectory, each with one gradient; 1 or more.
 
     Raises:
         ValueError: for an argument out of its range.
@@ -63,7 +63,7 @@ class HMC(Metropolis):
         return self.steps * self.leapfrog
 
     def draw(self, seeds: tf.Tensor, steps: int, shape: tf.TensorShape) -> dict[str, tf.Tensor]:
-        """Draw the momenta of many steps, and how long their leapfrog steps are."""
+        """Draw the momenta of many steps, and the lengths of their leapfrog steps."""
         spread = SPREAD * (2 * row_uniform(apart(seeds, LENGTH), [steps]) - 1)
         return {
             "momentum": row_normal(seeds, [steps, *shape]),
@@ -90,5 +90,5 @@ class HMC(Metropolis):
         return end, here.energy - end.energy + kinetic(momentum) - kinetic(last)
 
     def stability(self, energy: Energy, state: tf.Tensor) -> tf.Tensor:
-        """Estimate `δ² λmax(∇²U) / 4` at each row, `[n]`, δ the longest leapfrog step there is."""
+        """Estimate `δ² λmax(∇²U) / 4` at each row, `[n]`, for the longest leapfrog step δ."""
         return stability(energy, state, (1 + SPREAD) * self.step_size)

@@ -1,4 +1,4 @@
-"""Langevin dynamics: the one update and its loop."""
+"""Langevin dynamics: the update of one step, and its loop."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class Langevin(Sampler):
     """Run unadjusted Langevin dynamics.
 
     One step is `u ← u − (δ²/2) ∇U(u) + δ √T ε` with `ε ~ N(0, I)`, `δ = step_size` and
-    `T = temperature`; it is stable only while `δ² λmax(∇²U) < 4`. No step is refused, so that the
-    chain's density differs from `exp(−U/T)` by terms of the order of `δ²`. `T = 0` is gradient
+    `T = temperature`; it is stable only if `δ² λmax(∇²U) < 4`. No step is rejected, so the
+    density of the chain differs from `exp(−U/T)` by terms of the order of `δ²`. `T = 0` is gradient
     descent with rate `δ²/2`.
 
     Args:
         steps: number of steps, 0 or more.
         step_size: δ, positive.
-        temperature: T, 0 or more. 1 samples from `exp(−U)`.
-        cool: number of noise-free steps at half the step size that follow, 0 or more.
+        temperature: T, 0 or more. With 1 the chains sample from `exp(−U)`.
+        cool: number of noise-free steps at half the step size that follow the noisy ones; 0 or more.
 
     Raises:
         ValueError: for an argument out of its range.
@@ -63,15 +63,15 @@ class Langevin(Sampler):
 
     @property
     def total_steps(self) -> int:
-        """Number of noisy and noise-free steps together."""
+        """Number of all steps, noisy and noise-free."""
         return self.steps + self.cool
 
     def with_steps(self, steps: int) -> Langevin:
-        """Return the sampler with another number of noisy steps, and no noise-free ones."""
+        """Return a copy of the sampler with another number of noisy steps, and no noise-free ones."""
         return dataclasses.replace(self, steps=steps, cool=0)
 
     def for_draws(self) -> Langevin:
-        """Return the sampler at temperature 1, without noise-free steps; see `Sampler.for_draws`."""
+        """Return a copy of the sampler at temperature 1, without noise-free steps."""
         return dataclasses.replace(super().for_draws(), temperature=1.0, cool=0)
 
     def sample(self, energy: Energy, state: tf.Tensor, seeds: tf.Tensor) -> tuple[tf.Tensor, Info]:
@@ -92,11 +92,11 @@ class Langevin(Sampler):
         return state, info
 
     def stability(self, energy: Energy, state: tf.Tensor) -> tf.Tensor:
-        """Estimate `δ² λmax(∇²U) / 4` at each row, `[n]`: a chain needs it below 1."""
+        """Estimate `δ² λmax(∇²U) / 4` at each row, `[n]`; steps are stable while it is below 1."""
         return stability(energy, state, self.step_size)
 
     def _wander(self, energy, state, seeds) -> tuple[tf.Tensor, tf.Tensor]:
-        """Make the noisy steps; return the state and the summed gradient norms `[n]`."""
+        """Run the noisy steps; return the state and the summed gradient norms `[n]`."""
         shape = state.shape[1:]
 
         def draw(seeds, steps):
@@ -112,13 +112,13 @@ class Langevin(Sampler):
 def update(
     state: tf.Tensor, gradient: tf.Tensor, step_size: float, noise: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """Return `u − (δ²/2) ∇U(u) + δ ε`; every Langevin step of the package is this one.
+    """Return `u − (δ²/2) ∇U(u) + δ √T ε`, the one update of all Langevin steps of the package.
 
     Args:
         state: `u`, any shape.
         gradient: `∇U(u)`, same shape.
         step_size: δ.
-        noise: `√T ε`, same shape; none for gradient descent.
+        noise: `√T ε`, same shape; None for gradient descent.
 
     Returns:
         The new state, same shape.
@@ -134,21 +134,22 @@ def _step(energy, state, norms, step_size, noise=None) -> tuple[tf.Tensor, tf.Te
 
 
 def _descend(energy, state, steps: int, step_size: float) -> tuple[tf.Tensor, tf.Tensor]:
-    """Make noise-free updates; return the state and the summed gradient norms `[n]`."""
+    """Run noise-free steps; return the state and the summed gradient norms `[n]`."""
     carry = state, tf.zeros([tf.shape(state)[0]])
     return repeat(lambda _, carry: _step(energy, *carry, step_size), carry, steps)
 
 
 def stability(energy: Energy, state: tf.Tensor, step_size: float, iterations: int = 12) -> tf.Tensor:
-    """Estimate `δ² λmax(∇²U) / 4` at each row: a chain needs it below 1.
+    """Estimate `δ² λmax(∇²U) / 4` at each row; steps are stable while it is below 1.
 
-    Power iteration on Hessian-vector products, from a fixed direction.
+    The estimate is a power iteration on Hessian-vector products, from a fixed direction.
 
     Args:
-        energy: maps states `[n, ...]` to energies `[n]`.
-        state: where to look, `[n, ...]`.
+        energy: function that maps states `[n, ...]` to energies `[n]`.
+        state: states at which to measure, `[n, ...]`.
         step_size: δ.
-        iterations: number of iterations; with more the estimate is nearer, always from below.
+        iterations: number of power iterations; more of them bring the estimate closer to its limit,
+            always from below.
 
     Returns:
         float32 `[n]`.

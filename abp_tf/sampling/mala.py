@@ -15,14 +15,14 @@ from abp_tf.sampling.random import row_normal
 @keras.saving.register_keras_serializable(package="abp_tf")
 @dataclasses.dataclass(frozen=True)
 class MALA(Metropolis):
-    """Run Langevin dynamics whose every step is accepted or refused, row by row.
+    """Run Langevin dynamics, and accept or reject each step, row by row.
 
     The Metropolis-adjusted Langevin algorithm (Besag 1994; Roberts and Tweedie, "Exponential
     convergence of Langevin distributions and their discrete approximations", Bernoulli 1996): the step
     `u' = u − (δ²/2) ∇U(u) + δ ε` of `Langevin` at temperature 1 is accepted with probability
     `min(1, exp(U(u) − U(u')) q(u | u') / q(u' | u))`, `q(u' | u) = N(u'; u − (δ²/2) ∇U(u), δ² I)`. So
-    the density `exp(−U)` is exact at every step size. Chains go fastest where about 0.57 of the steps
-    are accepted; the more dimensions, the shorter steps must be. One gradient a step.
+    the density `exp(−U)` is exact at every step size. Chains move fastest if about 0.57 of the steps
+    are accepted; the more dimensions, the shorter the steps must be. A step computes one gradient.
 
     Args:
         steps: number of steps, 0 or more.
@@ -51,16 +51,16 @@ class MALA(Metropolis):
 def propose(
     look: Look, here: Point, step_size: float | tf.Tensor, noise: tf.Tensor
 ) -> tuple[Point, tf.Tensor]:
-    """Propose a Langevin step, for `metropolis.accept`.
+    """Propose a Langevin step, which `metropolis.accept` accepts or rejects.
 
     Args:
-        look: makes the point of a state.
-        here: where the chains are.
-        step_size: δ.
-        noise: standard normal, as the state.
+        look: function that returns the `Point` of a state.
+        here: current points of the chains.
+        step_size: δ, positive.
+        noise: standard normal numbers, of the shape of the state.
 
     Returns:
-        The proposal, and the log of the ratio of Metropolis and Hastings, `[n]`.
+        The proposal, and the log of the Metropolis-Hastings ratio, `[n]`.
     """
     proposal = look(update(here.state, here.gradient, step_size, noise))
     back, forth = _flow(proposal, here, step_size), _flow(here, proposal, step_size)
@@ -68,7 +68,7 @@ def propose(
 
 
 def _flow(start: Point, end: Point, step_size) -> tf.Tensor:
-    """Return the log density, but for a constant, of proposing `end` from `start`, `[n]`."""
+    """Return the log density, up to a constant, of proposing `end` from `start`, `[n]`."""
     distance = end.state - update(start.state, start.gradient, step_size)
     axes = list(range(1, distance.shape.rank))
     return -tf.reduce_sum(distance**2, axis=axes) / (2 * step_size**2)

@@ -1,4 +1,4 @@
-"""Metropolis-Hastings: chains that accept or refuse what is proposed, and so have the exact density."""
+"""Metropolis-Hastings: proposals are accepted or rejected, so that chains have the exact density."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from abp_tf.sampling.random import ACCEPTANCE, apart, row_uniform
 
 
 class Point(NamedTuple):
-    """Hold where chains are, with what is known there.
+    """States of chains, with their energies and gradients.
 
     Attributes:
-        state: `[n, ...]`.
-        energy: `U`, `[n]`.
-        gradient: `∇U`, `[n, ...]`.
+        state: `u`, `[n, ...]`.
+        energy: `U(u)`, `[n]`.
+        gradient: `∇U(u)`, `[n, ...]`.
     """
 
     state: tf.Tensor
@@ -36,11 +36,11 @@ class Point(NamedTuple):
     gradient: tf.Tensor
 
 
-Look = Callable[[tf.Tensor], Point]  # makes the point of a state
+Look = Callable[[tf.Tensor], Point]  # returns the point of a state
 
 
 def look_at(energy: Energy) -> Look:
-    """Return the function that makes the `Point` of a state under `energy`."""
+    """Return the function that computes the `Point` of a state under `energy`."""
 
     def look(state):
         value, gradient = value_and_gradient(energy, state)
@@ -55,14 +55,14 @@ def accept(
     """Move each row to its proposal with probability `min(1, ratio)`.
 
     Args:
-        here: where the chains are.
-        proposal: where they may go.
-        log_ratio: log of the ratio of Metropolis and Hastings, `[n]`; NaN refuses.
+        here: current points of the chains.
+        proposal: proposed points.
+        log_ratio: log of the Metropolis-Hastings ratio, `[n]`; NaN rejects the proposal.
         uniform: uniform numbers from [0, 1), `[n]`.
 
     Returns:
-        Where the chains are now, and whether they moved, bool `[n]`. No row moves to an energy or a
-        gradient that is not finite: a gradient like that makes the ratio 0 or NaN.
+        The new points of the chains, and whether each row moved, bool `[n]`. No row moves to an energy
+        or a gradient that is not finite: such a gradient makes the ratio 0 or NaN.
     """
     moved = (tf.math.log(uniform) < log_ratio) & tf.math.is_finite(proposal.energy)
 
@@ -74,10 +74,10 @@ def accept(
 
 @dataclasses.dataclass(frozen=True)
 class Metropolis(Sampler):
-    """Run chains of proposals that are accepted or refused, row by row.
+    """Markov chains whose proposals are accepted or rejected, row by row.
 
-    The chains have the density `exp(−U)` exactly, whatever the step size, which decides how far they
-    go and how often they are refused. A subclass says what is proposed.
+    The chains have the density `exp(−U)` exactly, at every step size. The step size determines how far
+    proposals are and how often they are rejected. A subclass implements `draw` and `propose`.
 
     Args:
         steps: number of proposals, 0 or more.
@@ -95,7 +95,7 @@ class Metropolis(Sampler):
 
     @property
     def rejects(self) -> bool:
-        """Whether proposals may be refused: yes."""
+        """Whether the sampler rejects proposals; always True."""
         return True
 
     @abc.abstractmethod
@@ -103,26 +103,26 @@ class Metropolis(Sampler):
         """Draw the random numbers of the proposals of many steps.
 
         Args:
-            seeds: int64 `[n, 2]`.
+            seeds: int64 `[n, 2]`, one seed pair per row.
             steps: number of steps.
-            shape: of one row's state.
+            shape: shape of one row's state.
 
         Returns:
-            The keywords of `propose`, each `[n, steps, ...]`.
+            The keyword arguments of `propose`, each `[n, steps, ...]`.
         """
 
     @abc.abstractmethod
     def propose(self, look: Look, here: Point, **numbers: tf.Tensor) -> tuple[Point, tf.Tensor]:
-        """Propose where to go.
+        """Propose the next state of each chain.
 
         Args:
-            look: makes the point of a state.
-            here: where the chains are.
-            numbers: random numbers of this step, as `draw` made them, each `[n, ...]`.
+            look: function that returns the `Point` of a state.
+            here: current points of the chains.
+            numbers: random numbers of this step, as `draw` returns them, each `[n, ...]`.
 
         Returns:
-            The proposal, and the log of the ratio of Metropolis and Hastings, `[n]`; it is −infinity
-            or NaN where the proposal's gradient is not finite.
+            The proposal, and the log of the Metropolis-Hastings ratio, `[n]`; it is −infinity or NaN
+            where the gradient of the proposal is not finite.
         """
 
     def sample(self, energy: Energy, state: tf.Tensor, seeds: tf.Tensor) -> tuple[tf.Tensor, Info]:
@@ -152,5 +152,5 @@ class Metropolis(Sampler):
         return end.state, info
 
     def stability(self, energy: Energy, state: tf.Tensor) -> tf.Tensor:
-        """Estimate `δ² λmax(∇²U) / 4` at each row, `[n]`; beyond 1 hardly a proposal is accepted."""
+        """Estimate `δ² λmax(∇²U) / 4` at each row, `[n]`; above 1 hardly any proposal is accepted."""
         return stability(energy, state, self.step_size)

@@ -1,4 +1,4 @@
-"""A preconditioner of the chains: Langevin dynamics in coordinates where posteriors are round."""
+"""A preconditioner: Langevin dynamics in coordinates in which posteriors are round."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Preconditioner(keras.layers.Layer):
 
     With `R Rᵀ = P` a step of `w` is a step `u ← u − (δ²/2) P ∇U(u) + δ √T R ε`: Langevin dynamics
     with the fixed metric `P⁻¹` (Roberts and Stramer 2002; Girolami and Calderhead 2011), which has
-    the same equilibrium. `P` is the inverse of `s G + I`, `G` the mean over examples of `JᵀJ/σ²`, `J`
-    the derivative of what is observed of the decoded signal, and `s` the share of its entries that
-    the mask of the example shows. So stiff and slack directions of the posterior are explored at one
-    pace, whatever the network, σ and the mask; 0.5 is a step size to begin with.
-    With `G = 0`, where it starts, `R = I` and this is the plain algorithm. `R` acts on the last axis,
-    as `Prior` does.
+    the same equilibrium. `P` is the inverse of `s G + I`, where `G` is the mean over examples of
+    `JᵀJ/σ²`, `J` is the derivative of the observed entries of the decoded signal, and `s` is the share
+    of entries that the mask of the example marks as observed. So stiff and slack directions of the
+    posterior are explored at one pace, whatever the network, σ and the mask; 0.5 is a step size to
+    begin with. At first `G = 0` and `R = I`, which is the plain algorithm. `R` acts on the last axis of
+    the latents, as `Prior` does.
 
     Args:
         latent_shape: shape of one latent.
@@ -31,7 +31,7 @@ class Preconditioner(keras.layers.Layer):
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.latent_shape = tuple(latent_shape)
         size = self.latent_shape[-1]
-        # G by its eigenvectors, columns, and eigenvalues: any share then has its root at once.
+        # Eigenvectors of G, as columns, and its eigenvalues: they give R for any share at little cost.
         self.vectors = self.add_weight(
             shape=(size, size), initializer="identity", trainable=False, name="vectors"
         )
@@ -45,7 +45,7 @@ class Preconditioner(keras.layers.Layer):
 
         Args:
             displacement: `w`, float32 `[n, *latent_shape]`.
-            share: s of each example, float32 `[n]`; None: 1.
+            share: s of each example, float32 `[n]`; None means 1.
         """
         values = tf.convert_to_tensor(self.values)
         if share is not None:
@@ -61,9 +61,10 @@ class Preconditioner(keras.layers.Layer):
         """Set `G` to the mean of `JᵀJ/σ²` at `latents`.
 
         Args:
-            decode: maps latents `[n, *latent_shape]` to what is observed of their signals `[n, ...]`.
-            latents: float32 `[n, *latent_shape]`; some chains.
-            sigma: σ of the model.
+            decode: function that maps latents `[n, *latent_shape]` to the observed data of their
+                signals, `[n, ...]`.
+            latents: float32 `[n, *latent_shape]`, current states of some chains.
+            sigma: σ of the model, in units of the signal.
         """
         size = self.latent_shape[-1]
         parts = [_gram(decode, latents[at : at + CHUNK]) for at in range(0, latents.shape[0], CHUNK)]
@@ -72,7 +73,7 @@ class Preconditioner(keras.layers.Layer):
         self._assign(mean / sigma**2)
 
     def follow(self, root: tf.Tensor) -> None:
-        """Take latents as `u = m + S u'` from now on: `G` becomes `S G S`.
+        """Replace `G` by `S G S`, for latents that are now written as `u = m + S u'`.
 
         Args:
             root: `S`, symmetric, float64 `[size, size]`, as `Prior.absorb` returns it.
@@ -94,7 +95,7 @@ class Preconditioner(keras.layers.Layer):
 def _gram(decode: Callable, latents: tf.Tensor) -> tf.Tensor:
     """Sum `JᵀJ` over examples and positions, `[size, size]` on the last axis of the latents."""
     size = latents.shape[-1]
-    # Random signs keep positions of a grid apart: products between two of them average out.
+    # With random signs, products between two positions of a grid average to 0.
     signs = tf.random.stateless_uniform(latents.shape[1:-1], [0, 0], 0, 2, tf.int32)
     signs = tf.cast(2 * signs - 1, tf.float32)[..., None]
 

@@ -1,4 +1,4 @@
-"""Noise that belongs to a row: a pure function of its seeds, the same alone and in any batch."""
+"""Random numbers of each row: a pure function of its seeds, the same alone and in any batch."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import tensorflow as tf
 # Streams keep the different uses of one row's seed independent of each other.
 PRIOR, CHAIN, DATA, POOL, LATENT, REVISION, START, INFERENCE = range(8)
 
-# What the steps of a chain draw besides their noise: who is accepted, how long a step is.
+# Uses of random numbers in the steps of a chain besides noise: acceptance, and lengths of steps.
 ACCEPTANCE, LENGTH = 1, 2
 
 
 def row_seeds(seed: tf.Tensor, stream: int) -> tf.Tensor:
-    """Seed pairs `[n, 2]` from one integer per row, as `infer` and served requests use them.
+    """Return seed pairs from one integer per row, as `infer` and served requests use them.
 
     Args:
-        seed: int64 `[n]`.
-        stream: what the numbers are for, one of the streams above.
+        seed: int64 `[n]`, one seed per row.
+        stream: use of the random numbers: `PRIOR`, `CHAIN` or another constant of this module.
 
     Returns:
         int64 `[n, 2]`.
@@ -26,16 +26,16 @@ def row_seeds(seed: tf.Tensor, stream: int) -> tf.Tensor:
 
 
 def training_seeds(seed: int, stream: int, iteration: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-    """Seed pairs `[n, 2]` folded from (model seed, stream, iteration, example index).
+    """Return seed pairs made from the model's seed, a stream, the iteration and the examples' numbers.
 
-    An example's noise in an iteration depends on nothing else: not on its place, its batch mates or
-    the number of replicas.
+    An example's noise in an iteration depends on nothing else: not on its position, the rest of its
+    batch or the number of replicas.
 
     Args:
-        seed: of the model.
-        stream: what the numbers are for, one of the streams above.
-        iteration: int64 scalar.
-        index: int64 `[n]`, the examples' numbers.
+        seed: integer seed of the model.
+        stream: use of the random numbers: `PRIOR`, `CHAIN` or another constant of this module.
+        iteration: number of the training iteration, an int64 scalar.
+        index: numbers of the examples, int64 `[n]`.
 
     Returns:
         int64 `[n, 2]`.
@@ -46,20 +46,20 @@ def training_seeds(seed: int, stream: int, iteration: tf.Tensor, index: tf.Tenso
 
 
 def later(seeds: tf.Tensor, block: tf.Tensor) -> tf.Tensor:
-    """Seed pairs for the noise of a chain's block number `block`, an integer; 0 are `seeds`."""
-    # Above all streams and examples' numbers, which the second of a pair holds.
+    """Return the seed pairs of block number `block` of a chain's noise; block 0 has `seeds`."""
+    # The second integer of a pair holds a stream or an example's number, which are below 2³².
     return seeds + tf.stack([0, tf.bitwise.left_shift(tf.cast(block, tf.int64), 32)])
 
 
 def apart(seeds: tf.Tensor, use: int) -> tf.Tensor:
-    """Seed pairs for another use than noise, such as `ACCEPTANCE`, of the same steps of a chain.
+    """Return seed pairs for another use than noise, such as `ACCEPTANCE`, of the same steps of a chain.
 
-    Block `k` of the noise takes the pair (a, b + k · 2³²), see `later`; block `k` of use `u` takes
-    (a, b + (k + u · 2²⁸) · 2³²). So no two of them share a pair while a chain has fewer than 2²⁸
+    Block `k` of the noise has the pair (a, b + k · 2³²), see `later`; block `k` of use `u` has
+    (a, b + (k + u · 2²⁸) · 2³²). So no two of them have the same pair while a chain has fewer than 2²⁸
     blocks.
 
     Args:
-        seeds: int64 `[n, 2]`, of a row's chain or of a block of it.
+        seeds: int64 `[n, 2]`, seed pairs of chains or of one of their blocks.
         use: `ACCEPTANCE` or `LENGTH`.
 
     Returns:
@@ -78,8 +78,8 @@ def row_normal(seeds: tf.Tensor, shape: list[int]) -> tf.Tensor:
     """Draw `N(0, I)` for each row from its own seed pair.
 
     Args:
-        seeds: int64 `[n, 2]`.
-        shape: of one row's draw.
+        seeds: int64 `[n, 2]`, one seed pair per row.
+        shape: shape of one row's draw.
 
     Returns:
         float32 `[n, *shape]`; a row is bit for bit the same alone and in any batch.

@@ -1,4 +1,4 @@
-"""Serving: SavedModels, and clients of servers that hold them."""
+"""Export models as SavedModels, and call those that a server runs."""
 
 import importlib
 from collections.abc import Callable

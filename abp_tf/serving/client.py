@@ -1,4 +1,4 @@
-"""Ask a model that a server holds, over TensorFlow Serving's gRPC protocol."""
+"""Run the functions of a model on a server, over the gRPC protocol of TensorFlow Serving."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from abp_tf.serving import protocol
 from abp_tf.serving.protocol import Signature
 from abp_tf.serving.saved_model import UNBOUNDED, WARMUP_ROWS
 
-# When a server goes over to another version between two requests, all rows are asked again.
+# If the server changes to another version between two requests, all rows are requested again.
 _ROUNDS = 3
 
-# Requests of one call that are with the server at a time: while it computes one, the next arrives.
+# Requests of one call that are under way at a time: while the server computes one, the next arrives.
 _UNDER_WAY = 2
 
 
 class Version(NamedTuple):
-    """A version of a model that a server knows, its state such as "AVAILABLE", and its error."""
+    """A version of a model on a server: its number, its state such as "AVAILABLE", and its error."""
 
     number: int
     state: str
@@ -42,30 +42,31 @@ class Version(NamedTuple):
 
 
 class Client:
-    """A served model, asked as the model in Python is.
+    """A client of a served model, with the methods of the model in Python.
 
-    The server is the one of this package or TensorFlow Serving. The answer to a row depends on the
-    row and its seed alone, and agrees with that of the exported model. Rows are split over requests
-    so that neither they nor their answers are larger than gRPC's default of 4 MB; a row that is larger
-    is sent alone. Two requests of a call are under way at a time. Input is checked before it is sent.
-    A server that is away is asked again for about three seconds. A client may be used by several
-    threads.
+    The server is the one of this package or TensorFlow Serving. The result of a row depends on the row
+    and its seed alone, and agrees with that of the exported model. Rows are split over requests so that
+    neither requests nor responses exceed gRPC's default limit of 4 MB; a row that is larger is sent
+    alone. Two requests of a call are under way at a time. Input is checked before it is sent. If the
+    server is unavailable, the client retries for about three seconds. Several threads may use one
+    client.
 
     Args:
-        address: "host:port" of the server.
-        model: the model's name on the server.
-        version: a number, or a label that the server's configuration gives to one; None: the newest.
-        timeout: seconds that one request may take, other attempts included; one that is sent behind
+        address: address of the server, "host:port".
+        model: name of the model on the server.
+        version: number of a version, or a label that the server's configuration assigns to one; None
+            uses the newest version.
+        timeout: seconds that one request may take, retries included. A request that is sent behind
             another of the same call has as many more.
-        root_certificates: file of the certificates (PEM) that the server's is checked against; None:
-            plain text.
-        batch_size: rows in a request at most. The default is the largest batch a server has warmed
-            up with.
-        value_range: what observed entries of signals must lie in; None lifts the check.
+        root_certificates: path of a file of certificates (PEM) against which the server's certificate
+            is checked; None uses no encryption.
+        batch_size: largest number of rows per request. The default is the largest batch size of a
+            server's warm-up.
+        value_range: interval in which observed entries of signals must lie; None lifts the check.
 
     Raises:
-        ValueError: for an argument that is out of range.
-        OSError: the certificates cannot be read.
+        ValueError: if an argument is out of its range.
+        OSError: if the certificates cannot be read.
 
     Example:
         >>> with abp_tf.Client("localhost:8500", model="digits") as client:  # doctest: +SKIP
@@ -85,10 +86,10 @@ class Client:
         value_range: tuple[float, float] | None = (-1, 1),
     ):
         if ":" not in address:
-            raise ValueError(f"Client: expected an address 'host:port', received {address!r}.")
+            raise ValueError(f"Client expected an address 'host:port', received {address!r}.")
         if not 0 < timeout < float("inf") or batch_size < 1:
             raise ValueError(
-                "Client: expected a timeout above 0 s and a batch size of 1 or more, received "
+                "Client expected a timeout above 0 s and a batch size of 1 or more, received "
                 f"{timeout} and {batch_size}."
             )
         self.address = address
@@ -101,7 +102,7 @@ class Client:
             self._model.version_label = version
         elif version is not None:
             self._model.version.value = version
-        self._known: dict[str, Signature] | None = None
+        self._cached: dict[str, Signature] | None = None
         self._channel = protocol.channel(address, root_certificates)
         self._predictions = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
@@ -128,8 +129,9 @@ class Client:
             float32 `[count, *signal_shape]`.
 
         Raises:
-            ValueError: for input that is refused, before anything is sent; so with all methods.
-            ServingError: the server did not answer, or refused; so with all methods.
+            ValueError: if the input is refused, before anything is sent; this holds for all methods.
+            ServingError: if the server does not respond or returns an error; this holds for all
+                methods.
         """
         if count < 1:
             raise ValueError(f"synthesize expected a count of 1 or more, received {count}.")
@@ -147,14 +149,14 @@ class Client:
             float32 `[n, *signal_shape]`.
 
         Raises:
-            DivergenceError: the model's chains left the finite numbers.
+            DivergenceError: if values of the model's chains are not finite.
         """
         return self.ask("reconstruct", signal=signals, seed=seed, verbose=verbose)["signal"]
 
     def inpaint(
         self, signals: ArrayLike, mask: ArrayLike, *, seed: ArrayLike = 0, verbose: int = 0
     ) -> np.ndarray:
-        """Fill in what is hidden.
+        """Fill in hidden entries.
 
         Args:
             signals: float `[n, *signal_shape]` in the value range; hidden entries may hold anything,
@@ -168,14 +170,14 @@ class Client:
             float32 `[n, *signal_shape]`, observed entries untouched.
 
         Raises:
-            DivergenceError: the model's chains left the finite numbers.
+            DivergenceError: if values of the model's chains are not finite.
         """
         return self.ask("inpaint", signal=signals, mask=mask, seed=seed, verbose=verbose)["signal"]
 
     def sample_posterior(
         self, signals: ArrayLike, mask: ArrayLike, *, seed: ArrayLike = 0, verbose: int = 0
     ) -> PosteriorSamples:
-        """Draw whole signals from their posterior given what is observed.
+        """Draw whole signals from their posterior given the observed entries.
 
         The numbers of samples and chains were fixed when the model was exported.
 
@@ -189,7 +191,7 @@ class Client:
             A `PosteriorSamples`; observed entries of its samples are untouched.
 
         Raises:
-            DivergenceError: the model's chains left the finite numbers.
+            DivergenceError: if values of the model's chains are not finite.
         """
         found = self.ask("sample_posterior", signal=signals, mask=mask, seed=seed, verbose=verbose)
         return PosteriorSamples(**found)
@@ -220,27 +222,33 @@ class Client:
         return self.ask("refine", signal=signals, seed=seed, verbose=verbose)["signal"]
 
     def score(self, signals: ArrayLike, *, verbose: int = 0) -> Score:
-        """Return `f(x)` and the energy `U(x)`, float32 `[n]` both; arguments as for `refine`."""
+        """Return `f(x)` and the energy `U(x)` of signals, float32 `[n]` each.
+
+        Args:
+            signals: float `[n, *signal_shape]`; they may lie outside the value range.
+            verbose: 1 shows a progress bar.
+        """
         return Score(**self.ask("score", signal=signals, verbose=verbose))
 
     def ask(
         self, name: str, *, samples: int | None = None, verbose: int = 0, **arrays: ArrayLike
     ) -> dict[str, np.ndarray]:
-        """Run one function of the model over rows of arrays; the other methods are made of it.
+        """Run one function of the model over the rows of arrays; the other methods use it.
 
         Args:
-            name: of the function, "inpaint" for one; `signatures` lists them all.
-            samples: how often each row is asked, with seeds of its own: sample s of row i of n has
-                `seed + i + s n`, so that sample 0 is the answer without `samples`.
+            name: name of the function, such as "inpaint"; `signatures` lists them all.
+            samples: number of results per row, with a seed for each: sample s of row i of n has the
+                seed `seed + i + s n`, so that sample 0 is the result without `samples`. None returns
+                one result without the axis.
             verbose: 1 shows a progress bar.
-            **arrays: its inputs by name, all with the rows first; `seed` is 0 where it is not given.
+            **arrays: inputs of the function by name, all with the rows first; `seed` is 0 by default.
 
         Returns:
-            Its outputs by name, `[n, ...]`, or `[n, samples, ...]` with `samples`; all from one
-            version of the model.
+            Outputs of the function by name, `[n, ...]`, or `[n, samples, ...]` with `samples`; all from
+            one version of the model.
 
         Raises:
-            DivergenceError: numbers came back that are not finite.
+            DivergenceError: if numbers in the response are not finite.
         """
         signature = self._signature(name)
         value_range = None if name in UNBOUNDED else self.value_range
@@ -248,52 +256,52 @@ class Client:
         count = len(next(iter(inputs.values())))
         if samples is not None and (samples < 1 or "seed" not in inputs):
             raise ValueError(
-                "samples: expected a number of 1 or more, for a function that takes seeds, received "
+                "`samples` expected a number of 1 or more, for a function that has seeds, received "
                 f"{samples} for {name!r}."
             )
         total = count * (samples or 1)
         for _ in range(_ROUNDS):
             progress = keras.utils.Progbar(total, verbose=verbose, unit_name="row")
-            answers, versions, end = [], set(), 0
+            results, versions, end = [], set(), 0
             size = protocol.rows_per_request(signature, inputs)
             with contextlib.closing(protocol.Line(self._predictions.Predict, self.timeout)) as line:
                 while end < total or line.under_way:
-                    # One row alone tells how many fit, where nothing else does.
-                    many = _UNDER_WAY if answers or size > 1 else 1
+                    # If the size of a result is unknown, the first request has one row, to measure it.
+                    many = _UNDER_WAY if results or size > 1 else 1
                     while end < total and len(line.under_way) < many:
                         rows = np.arange(end, min(end + min(size, self.batch_size), total))
                         line.send(rows, protocol.request(self._model, name, signature, inputs, rows))
                         end += len(rows)
                     rows, response = self._call(line.receive, line)
-                    answers.append(protocol.arrays(name, response.outputs, len(rows)))
+                    results.append(protocol.arrays(name, response.outputs, len(rows)))
                     versions.add(response.model_spec.version.value)
-                    size = protocol.rows_per_request(signature, inputs, answers[0])
+                    size = protocol.rows_per_request(signature, inputs, results[0])
                     progress.update(rows[-1] + 1)
             if len(versions) == 1:
                 break
         else:
             raise ServingError(
-                f"Rows were answered by different versions of {self.name!r}, last by "
-                f"{sorted(versions)}, {_ROUNDS} times in a row. Name the version to ask.",
+                f"Rows were computed by different versions of {self.name!r}, last by "
+                f"{sorted(versions)}, {_ROUNDS} times in a row. Choose one with `version`.",
                 grpc.StatusCode.ABORTED,
             )
-        answer = {key: np.concatenate([part[key] for part in answers]) for key in answers[0]}
-        # Observed entries are finite, so only what chains made of the others can have gone wrong.
-        wrong = [key for key, part in answer.items() if not np.isfinite(part).all()]
+        result = {key: np.concatenate([part[key] for part in results]) for key in results[0]}
+        # Observed entries are finite, so only values of chains can be other than finite.
+        wrong = [key for key, part in result.items() if not np.isfinite(part).all()]
         if wrong:
             raise DivergenceError(
-                f"Chains left the finite numbers on the server: {', '.join(wrong)}. Export the model "
-                "with a smaller step size."
+                f"Outputs of the server are not finite: {', '.join(wrong)}. Export the model with a "
+                "smaller step size."
             )
         if samples is None:
-            return answer
+            return result
         return {
             key: part.reshape(samples, count, *part.shape[1:]).swapaxes(0, 1)
-            for key, part in answer.items()
+            for key, part in result.items()
         }
 
     def signatures(self) -> dict[str, Signature]:
-        """Return the functions of the model by name, with the shapes and dtypes they take and give."""
+        """Return the functions of the model by name, with the shapes and dtypes of their arrays."""
         request = get_model_metadata_pb2.GetModelMetadataRequest(
             model_spec=self._model, metadata_field=["signature_def"]
         )
@@ -303,11 +311,11 @@ class Client:
         return {
             name: Signature(protocol.specs(definition.inputs), protocol.specs(definition.outputs))
             for name, definition in sorted(found.signature_def.items())
-            if definition.inputs  # others are run by the server as it loads the model
+            if definition.inputs  # the server runs the others while it loads the model
         }
 
     def status(self) -> list[Version]:
-        """Return the versions of the model that the server knows, or the one asked for, by number."""
+        """Return the model's versions on the server, or only the client's version, by number."""
         request = get_model_status_pb2.GetModelStatusRequest(model_spec=self._model)
         response = self._call(lambda: self._models.GetModelStatus(request, timeout=self.timeout))
         name = get_model_status_pb2.ModelVersionStatus.State.Name
@@ -317,22 +325,22 @@ class Client:
         )
 
     def _signature(self, name: str) -> Signature:
-        # Asked anew after an error: the server may have gone over to a version of other shapes.
-        # By way of a name of its own: other threads may forget theirs meanwhile.
-        known = self._known or self.signatures()
-        self._known = known
-        if name not in known:
-            self._known = None
+        # Requested anew after an error: the server may have changed to a version of other shapes.
+        # A local variable, because other threads may clear the attribute meanwhile.
+        found = self._cached or self.signatures()
+        self._cached = found
+        if name not in found:
+            self._cached = None
             raise ValueError(
-                f"Expected one of the functions of the model {self.name!r}, {list(known)}, "
+                f"Expected one of the functions of the model {self.name!r}, {list(found)}, "
                 f"received {name!r}."
             )
-        return known[name]
+        return found[name]
 
-    def _call(self, ask: Callable, line: protocol.Line | None = None):
+    def _call(self, send: Callable, line: protocol.Line | None = None):
         try:
-            return ask()
+            return send()
         except grpc.RpcError as cause:
-            self._known = None
+            self._cached = None
             timeout = line.timeout if line else self.timeout
             raise protocol.error(cause, self.address, self.name, timeout) from cause

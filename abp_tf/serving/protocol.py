@@ -1,4 +1,4 @@
-"""What `Client` sends and receives: connection, arrays as messages, errors."""
+"""Messages between `Client` and a server: connection, arrays, errors."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from abp_tf import checks
 from abp_tf.data import examples
 from abp_tf.errors import ServingError
 
-# What gRPC lets through by default, less what names, shapes and headers take.
+# gRPC's default limit, minus room for names, shapes and headers.
 MESSAGE_BYTES = 4 * 2**20 - 2**16
 
-# Answers are functions of the request, so asking again is safe. The pauses are about 0.2, 0.4, 0.8
-# and 1.6 seconds.
+# A response is a function of the request, so retries are safe. The pauses are about 0.2, 0.4, 0.8 and
+# 1.6 seconds.
 _RETRIES = {
     "maxAttempts": 5,
     "initialBackoff": "0.2s",
@@ -31,10 +31,10 @@ _RETRIES = {
 }
 _OPTIONS = [
     ("grpc.service_config", json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": _RETRIES}]})),
-    # gRPC keeps 256 KB of a request for another attempt, and never repeats a larger one.
+    # By default gRPC keeps 256 KB of a request for retries, and never repeats a larger one.
     ("grpc.per_rpc_retry_buffer_size", 2**31 - 1),
-    # By itself it waits longer and longer before it connects again, up to two minutes, and fails
-    # requests meanwhile, also when the server is back.
+    # By default the pauses before it reconnects grow to two minutes. Requests fail meanwhile, even if
+    # the server is available again.
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 500),
     # One row alone may be larger than the default.
@@ -43,34 +43,34 @@ _OPTIONS = [
 
 _REMEDIES = {
     grpc.StatusCode.UNAVAILABLE: "If no server runs there, start one with `abp-tf serve --model "
-    "{model}=DIRECTORY --port {port}`, or give the address of another. If it wants TLS, give its root "
-    "certificate.",
-    grpc.StatusCode.DEADLINE_EXCEEDED: "No answer within {timeout:g} s: check the address, raise the "
+    "{model}=DIRECTORY --port {port}`, or use the address of another. If it requires TLS, set the root "
+    "certificates.",
+    grpc.StatusCode.DEADLINE_EXCEEDED: "No response within {timeout:g} s: check the address, raise the "
     "timeout, or lower the batch size.",
     grpc.StatusCode.NOT_FOUND: "`abp-tf client status` lists the versions of a model.",
-    grpc.StatusCode.RESOURCE_EXHAUSTED: "The server is at a limit of its own: ask later, or lower the "
-    "batch size.",
-    grpc.StatusCode.UNIMPLEMENTED: "What listens there is no TensorFlow Serving.",
+    grpc.StatusCode.RESOURCE_EXHAUSTED: "The server has reached one of its limits: try later, or lower "
+    "the batch size.",
+    grpc.StatusCode.UNIMPLEMENTED: "The program at this address is not TensorFlow Serving.",
 }
 
 
-# What servers say that have enough to do: this package's, and TensorFlow Serving.
+# Codes of servers that are busy: the one of this package, and TensorFlow Serving.
 _TOO_MANY = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE}
 
 
 class Signature(NamedTuple):
-    """What a function of a served model takes and gives: `tf.TensorSpec`s by name."""
+    """Inputs and outputs of a function of a served model: `tf.TensorSpec`s by name."""
 
     inputs: dict[str, tf.TensorSpec]
     outputs: dict[str, tf.TensorSpec]
 
 
 def channel(address: str, root_certificates: str | os.PathLike | None) -> grpc.Channel:
-    """Prepare a connection; it is made when the first request is sent.
+    """Return a connection, which is made when the first request is sent.
 
     Args:
-        address: "host:port".
-        root_certificates: file of certificates (PEM) for TLS; None: plain text.
+        address: address of the server, "host:port".
+        root_certificates: path of a file of certificates (PEM) for TLS; None uses no encryption.
     """
     if root_certificates is None:
         return grpc.insecure_channel(address, _OPTIONS)
@@ -80,17 +80,17 @@ def channel(address: str, root_certificates: str | os.PathLike | None) -> grpc.C
 
 
 def error(cause: grpc.RpcError, address: str, model: str, timeout: float) -> ServingError:
-    """Turn gRPC's error into one that says what was asked, what came, and what to do."""
+    """Return a `ServingError` with the request, gRPC's error and a remedy."""
     details = " ".join((cause.details() or "").split()).rstrip(".")
     remedy = _REMEDIES.get(cause.code(), "").format(
         model=model, port=address.rpartition(":")[2], timeout=timeout
     )
-    text = f"Asked {address} for the model {model!r}: {cause.code().name}, {details}. {remedy}"
+    text = f"Request to {address} for the model {model!r}: {cause.code().name}, {details}. {remedy}"
     return ServingError(text.rstrip(), cause.code())
 
 
 def specs(infos) -> dict[str, tf.TensorSpec]:
-    """Read the inputs, or the outputs, of a signature from a server's metadata."""
+    """Return the inputs, or the outputs, of a signature in a server's metadata."""
     return {
         name: tf.TensorSpec(tf.TensorShape(info.tensor_shape), tf.as_dtype(info.dtype), name=name)
         for name, info in sorted(infos.items())
@@ -98,19 +98,19 @@ def specs(infos) -> dict[str, tf.TensorSpec]:
 
 
 def checked(name: str, wanted: dict[str, tf.TensorSpec], given: dict, value_range) -> dict:
-    """Check the inputs of a function before they are sent.
+    """Return the inputs of a function, checked before they are sent.
 
     Args:
-        name: of the function.
-        wanted: its inputs.
-        given: arrays by name; None counts as not given, and `seed` is 0 by default.
-        value_range: see `checks.signals`.
+        name: name of the function.
+        wanted: specs of its inputs by name.
+        given: arrays by name; None counts as missing, and `seed` is 0 by default.
+        value_range: interval in which observed entries must lie; None lifts the check.
 
     Returns:
-        Arrays by name with the same number of rows; those of a mask are bool.
+        Arrays by name, all with the same number of rows; a mask is bool.
 
     Raises:
-        ValueError: for inputs that are missing, unknown, of another shape or dtype, or out of range.
+        ValueError: if inputs are missing, unknown, of another shape or dtype, or out of range.
     """
     given = {key: value for key, value in given.items() if value is not None}
     if "seed" in wanted and len(wanted) > 1:
@@ -140,7 +140,7 @@ def checked(name: str, wanted: dict[str, tf.TensorSpec], given: dict, value_rang
 
 
 def _shape(spec: tf.TensorSpec, received: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of one row, with the received sizes where the function takes any."""
+    """Return the shape of one row, with the received sizes where the function allows any."""
     dims = [None] * len(received) if spec.shape.rank is None else spec.shape.as_list()
     if len(dims) == len(received):
         dims = [size if dim is None else dim for dim, size in zip(dims, received, strict=True)]
@@ -164,19 +164,19 @@ def _plain(key: str, value, spec: tf.TensorSpec) -> np.ndarray:
 
 
 def rows_per_request(
-    signature: Signature, inputs: dict[str, np.ndarray], answer: dict[str, np.ndarray] | None = None
+    signature: Signature, inputs: dict[str, np.ndarray], result: dict[str, np.ndarray] | None = None
 ) -> int:
-    """Return how many rows a request may have, so that neither it nor its answer is too large.
+    """Return the number of rows per request that keeps request and response below the limit.
 
     Args:
-        signature: of the function that is asked.
-        inputs: all rows of them.
-        answer: to the first row; without it that row is asked alone where the signature does not tell
-            the size of its outputs.
+        signature: signature of the function.
+        inputs: arrays of all rows, by name.
+        result: outputs of the first rows, if there are any yet. Without them one row is requested if
+            the signature does not determine the size of its outputs.
     """
     sent = sum(part[0].size * signature.inputs[key].dtype.size for key, part in inputs.items())
-    if answer is not None:
-        received = sum(part[0].nbytes for part in answer.values())
+    if result is not None:
+        received = sum(part[0].nbytes for part in result.values())
     elif all(spec.shape[1:].is_fully_defined() for spec in signature.outputs.values()):
         received = sum(
             math.prod(spec.shape[1:]) * spec.dtype.size for spec in signature.outputs.values()
@@ -193,14 +193,14 @@ def request(
     inputs: dict[str, np.ndarray],
     rows: np.ndarray,
 ) -> predict_pb2.PredictRequest:
-    """Return the request for some rows; after the last of the inputs the first comes again.
+    """Return the request for some rows; row numbers beyond the inputs repeat them from the first.
 
     Args:
-        model: that is asked.
-        name: of its function.
-        signature: of that function.
-        inputs: all rows of them; a seed grows by their number each time they come again.
-        rows: numbers of rows, `[n]`.
+        model: specification of the model.
+        name: name of its function.
+        signature: signature of the function.
+        inputs: arrays of all rows, by name; each repetition raises a seed by the number of rows.
+        rows: numbers of the rows, `[n]`.
     """
     message = predict_pb2.PredictRequest(model_spec=model)
     message.model_spec.signature_name = name
@@ -214,12 +214,12 @@ def request(
 
 
 class Line:
-    """Requests under way; their answers are received in the order in which they were sent.
+    """Requests under way; their responses are received in the order of sending.
 
     Args:
-        method: of a stub.
-        timeout: seconds that the answer to a request may take; for one that is sent behind others,
-            so many for each of them too.
+        method: method of a gRPC stub.
+        timeout: seconds that one request may take; a request sent behind others has as many more for
+            each of them.
     """
 
     def __init__(self, method: grpc.UnaryUnaryMultiCallable, timeout: float):
@@ -234,43 +234,48 @@ class Line:
 
     @property
     def timeout(self) -> float:
-        """Seconds that the first of them may take."""
+        """Seconds that the first request under way may take."""
         return self.under_way[0][-1]
 
     def receive(self) -> tuple[np.ndarray, predict_pb2.PredictResponse]:
-        """Wait for the first answer; return it, and the rows it was asked for.
+        """Wait for the response to the first request; return its rows and the response.
 
         Raises:
-            grpc.RpcError: there is none.
+            grpc.RpcError: if the request fails.
         """
         rows, message, call, timeout = self.under_way[0]
         if timeout > self._timeout and call.code() in _TOO_MANY:
-            # A server that takes few requests at a time may take it when the others are answered.
+            # A server that accepts few requests at a time may accept it once the others are done.
             for _, _, other, _ in self.under_way:
                 other.code()
-            answer = self._method(message, timeout=timeout)
+            response = self._method(message, timeout=timeout)
         else:
-            answer = call.result()
+            response = call.result()
         self.under_way.popleft()
-        return rows, answer
+        return rows, response
 
     def close(self) -> None:
-        """Take back what is still under way."""
+        """Cancel the requests that are still under way."""
         for _, _, call, _ in self.under_way:
             call.cancel()
 
 
 def arrays(name: str, outputs, count: int) -> dict[str, np.ndarray]:
-    """Read the outputs of an answer to `count` rows.
+    """Return the outputs of a response as arrays.
+
+    Args:
+        name: name of the function, for errors.
+        outputs: messages of the outputs, by name.
+        count: number of rows that were requested.
 
     Raises:
-        ValueError: the function does not answer row by row.
+        ValueError: if an output does not have one row for each row of the request.
     """
-    answer = {key: tf.make_ndarray(proto) for key, proto in outputs.items()}
-    shapes = {key: part.shape for key, part in answer.items()}
+    found = {key: tf.make_ndarray(proto) for key, proto in outputs.items()}
+    shapes = {key: part.shape for key, part in found.items()}
     if any(shape[:1] != (count,) for shape in shapes.values()):
         raise ValueError(
-            f"{name} was asked for {count} rows and answered with the shapes {shapes}. Expected one "
-            "row for each, as models exported by this package give them."
+            f"{name} expected {count} rows in each output, received the shapes {shapes}. Use a model "
+            "that was exported by this package."
         )
-    return answer
+    return found

@@ -16,34 +16,35 @@ import tensorflow as tf
 
 from abp_tf._version import __version__
 
-# Batch sizes that a server has seen before its first client; export/deploy pads to these.
+# Batch sizes that a server runs before its first client; export/deploy pads to these.
 WARMUP_ROWS = (1, 4, 16)
-# Signals of more entries are warmed up with one row: their inference takes seconds a row.
+# Signals of more entries are warmed up with one row, because inference takes seconds per row.
 WARMUP_ENTRIES = 50_000
-# The signature of requests that name none.
+# The signature of requests without a name of one.
 DEFAULT = "serving_default"
-# These take samples, which may lie outside the range of the data.
+# Functions of samples, which may lie outside the range of the data.
 UNBOUNDED = frozenset(("refine", "score"))
-# What a SavedModel cannot say of a model, for whoever loads it; beside the warm-up records.
+# File beside the warm-up records, for properties of a model that a SavedModel has no field for.
 ABOUT = "abp_tf.json"
 
 
 def export(model, path: str | os.PathLike, **options) -> Path:
     """Write a SavedModel with a model's signatures and warm-up records.
 
-    The directory appears whole or not at all: it is written beside its place and renamed, because
-    servers poll the directory above. It holds the network and the prior, no chains, no optimizer.
+    The directory appears complete or not at all: it is written under another name and then renamed,
+    because servers poll its parent directory. It holds the network and the prior, without chains and
+    optimizer.
 
     Args:
         model: a `SignalModel`.
-        path: the version directory, `…/<name>/<number>`; it must not exist.
-        **options: of `model.signatures`, such as `samples` of a model with latents.
+        path: version directory to write, `…/<name>/<number>`; it must not exist.
+        **options: arguments of `model.signatures`, such as `samples` of a model with latents.
 
     Returns:
         The path.
 
     Raises:
-        FileExistsError: something is there already.
+        FileExistsError: if the path exists.
     """
     path = Path(path)
     if path.exists():
@@ -57,7 +58,7 @@ def export(model, path: str | os.PathLike, **options) -> Path:
                 f"Export expected {parent} to be a directory, but it is a file. Nothing was changed."
             )
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A name that is no number: TensorFlow Serving does not take it for a version.
+    # The name is not a number, so that TensorFlow Serving does not load it as a version.
     aside = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
         archive = keras.export.ExportArchive()
@@ -77,7 +78,7 @@ def export(model, path: str | os.PathLike, **options) -> Path:
 
 
 def _functions(model, options: dict) -> dict:
-    """Compile the signatures of a model; rows of a batch do not depend on each other."""
+    """Return the compiled signatures of a model; rows of a batch do not depend on each other."""
     return {
         name: tf.function(function, specs, autograph=False, jit_compile=False)
         for name, (function, specs) in model.exported_signatures(**options).items()
@@ -85,10 +86,10 @@ def _functions(model, options: dict) -> dict:
 
 
 def _write_extra(model, functions: dict, directory: Path, name: str) -> None:
-    """Write what stands beside a SavedModel: range and shapes of data, and the warm-up records.
+    """Write the files beside a SavedModel: range and shapes of data, and the warm-up records.
 
-    The records are one request per signature and batch size, which a server replays as it loads. The
-    default signature, which is another's under a second name, has one of one row.
+    The records are one request per signature and batch size, which a server runs while it loads the
+    model. The default signature, a second name of another one, has one record of one row.
     """
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
@@ -102,7 +103,7 @@ def _write_extra(model, functions: dict, directory: Path, name: str) -> None:
     (directory / ABOUT).write_text(json.dumps(about) + "\n", encoding="utf-8")
     small = math.prod(model.signal_shape) <= WARMUP_ENTRIES
     requests = itertools.product(WARMUP_ROWS if small else WARMUP_ROWS[:1], functions.items())
-    # Keras exports the first function once more, under the default name.
+    # Keras exports the first function a second time, under the default name.
     default = (WARMUP_ROWS[0], (DEFAULT, next(iter(functions.values()))))
     with tf.io.TFRecordWriter(str(directory / "tf_serving_warmup_requests")) as writer:
         for rows, (signature, function) in (default, *requests):
@@ -110,7 +111,7 @@ def _write_extra(model, functions: dict, directory: Path, name: str) -> None:
             request.model_spec.name = name
             request.model_spec.signature_name = signature
             for spec in function.input_signature:
-                # Latents may be of any size: those of a signal of the trained size.
+                # Latents may have any size; the record has the size of training.
                 shape = model.latent_shape if spec.name == "latent" else spec.shape[1:]
                 value = np.zeros((rows, *shape), spec.dtype.as_numpy_dtype)
                 if spec.name == "seed":

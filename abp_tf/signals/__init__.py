@@ -1,4 +1,4 @@
-"""Kinds of signals, one file each: shape, data, networks, masks, files, pictures and defaults."""
+"""Kinds of signal, one file each: shape, data, networks, masks, files, pictures and defaults."""
 
 from collections.abc import Sequence
 
@@ -15,10 +15,10 @@ _KINDS: dict[str, SignalKind] = {}
 
 
 def register(kind: SignalKind) -> None:
-    """Add a kind of signal, to be known by its name to `get` and to the programs.
+    """Register a kind of signal, so that `get` and the programs find it by its name.
 
     Raises:
-        ValueError: there is one of that name.
+        ValueError: if a kind of that name is registered already.
     """
     if kind.name in _KINDS:
         raise ValueError(f"Expected the name of a new kind of signal, received {kind.name!r}.")
@@ -40,10 +40,10 @@ def names() -> tuple[str, ...]:
 
 
 def get(name: str | SignalKind) -> SignalKind:
-    """Return the kind of signal of a name; a kind is returned as it is.
+    """Return the kind of signal with a name; a kind is returned as it is.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: if no kind has that name.
 
     Example:
         >>> get("sound").axes
@@ -57,13 +57,13 @@ def get(name: str | SignalKind) -> SignalKind:
 
 
 def guess(shape: Sequence[int]) -> SignalKind | None:
-    """Return the kind that signals of a shape most often are; None: no kind has such a shape.
+    """Return the first registered kind that has signals of a shape; None if there is none.
 
-    For arrays that come without a kind. The first registered kind of that shape is meant; others,
-    such as textures, which have the shape of images, must be named.
+    It serves arrays given without a kind. Kinds that are registered later, such as textures, which
+    have the shape of images, must be given by name.
 
     Args:
-        shape: of one signal, without the batch axis.
+        shape: shape of one signal, without the batch axis.
 
     Example:
         >>> guess((28, 28, 1)).name, guess((60,))
@@ -73,18 +73,18 @@ def guess(shape: Sequence[int]) -> SignalKind | None:
 
 
 def of(shape: Sequence[int], name: str | SignalKind | None = None) -> SignalKind:
-    """Return the kind of signal that is named, or else what `guess` says.
+    """Return the kind of signal with a name, or by default the result of `guess`.
 
     Args:
-        shape: of one signal, without the batch axis.
-        name: of the kind, or the kind itself.
+        shape: shape of one signal, without the batch axis.
+        name: name of the kind, or the kind itself.
 
     Raises:
-        ValueError: there is no such kind, or signals of this shape are not of it.
+        ValueError: if there is no such kind, or its signals have another shape.
     """
     kind = guess(shape) if name is None else get(name)
     if kind is None or not kind.fits(shape):
-        known = "; ".join(f"{one.name} {[*one.axes, 'channels']}" for one in _KINDS.values())
-        asked = "a shape of a known kind" if name is None else f"the shape of a {get(name).name}"
-        raise ValueError(f"Expected {asked}, received {tuple(shape)}. Kinds of signal are {known}.")
+        kinds = "; ".join(f"{one.name} {[*one.axes, 'channels']}" for one in _KINDS.values())
+        wanted = "the shape of a kind of signal" if name is None else f"the shape of a {get(name).name}"
+        raise ValueError(f"Expected {wanted}, received {tuple(shape)}. Kinds of signal are {kinds}.")
     return kind

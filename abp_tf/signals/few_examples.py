@@ -1,16 +1,16 @@
-"""Defaults of the training programs for kinds of which there is one example, or few, to learn from.
+"""Defaults of the training programs for kinds of signal that are learned from one or few examples.
 
-A generator takes a recording or a clip whole, or some crops of a photograph, few enough for each one's
-chain to be visited often, with settings near those of `benchmarks.kinds`. Descriptors learn by
-short-run chains, for a pool of whole signals would be as large as it is stale: of sounds and clips from
-pieces, of a photograph from the whole, of which the border is a small part. One pass over so few
-examples is short, so there is a least number of iterations in an epoch.
+A generator learns from whole recordings and clips, or from some crops of a photograph. There are few of
+them, so the chain of each is updated often. The settings are close to those of `benchmarks.kinds`.
+Descriptors learn with short-run chains, because a pool of whole signals would be large and rarely
+updated; they learn from pieces of sounds and clips, and from a whole photograph, of which the border is
+a small part. One pass over few examples is short, so epochs have a least number of iterations.
 """
 
 from __future__ import annotations
 
-# Preconditioned as for images: an energy summed over so many entries is too steep for a plain step of
-# 0.1, or 0.05 for sounds, which throws latents so far that networks of these sizes saturate at once.
+# Preconditioned as for images: an energy summed over so many entries is too steep for plain steps of
+# 0.1, or 0.05 for sounds, which move the latents so far that these networks saturate immediately.
 GENERATOR = {"expansion": 1.0, "batch_size": 4, "learning_rate": 1e-3, "epochs": 20}
 DESCRIPTOR = {
     "activation": "leaky_relu", "chains": "short-run", "start_sigma": 0.3, "pool": 100, "steps": 60,

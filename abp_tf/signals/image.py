@@ -1,4 +1,4 @@
-"""Images: `[n, height, width, channels]`, each in its place."""
+"""Images: `[n, height, width, channels]`, aligned with each other, such as faces or digits."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from abp_tf.options import Option, at_least_zero, positive, share, sides
 from abp_tf.signals.base import Part, SignalKind, filled
 
 SIZE = sides(2, "height x width")
-SMOOTH = Option(networks.SMOOTH, "of hidden layers")
-ANY = Option((*networks.SMOOTH, "relu", "leaky_relu"), "of hidden layers")
+SMOOTH = Option(networks.SMOOTH, "activation of hidden layers")
+ANY = Option((*networks.SMOOTH, "relu", "leaky_relu"), "activation of hidden layers")
 
 
 class Image(SignalKind):
@@ -30,31 +30,33 @@ class Image(SignalKind):
     loader = Part(
         data.load,
         {
-            "size": Option(SIZE, "resize images to this", form="N|HxW"),
-            "crop": Option(bool, "crop the centre to the aspect ratio of --size, or squeeze"),
-            "grey": Option(bool, "make images grey, or colour; by default as they are"),
-            "limit": Option(positive(int), "use the first so many images"),
-            "test_share": Option(share, "share of the images held out for testing"),
-            "data_dir": Option(str, "where tensorflow-datasets keeps its data", form="DIR"),
+            "size": Option(SIZE, "size to which images are resized", form="N|HxW"),
+            "crop": Option(bool, "crop to the aspect ratio of --size instead of stretching"),
+            "grey": Option(bool, "convert images to grey, or to colour; by default keep them"),
+            "limit": Option(positive(int), "number of images to use, the first ones; by default all"),
+            "test_share": Option(share, "share of the images kept for testing"),
+            "data_dir": Option(str, "directory where tensorflow-datasets stores its data", form="DIR"),
         },
     )
     generator = Part(
         networks.image_generator,
         {
             "latent_dim": Option(positive(int), "number of latent variables"),
-            "width": Option(positive(int), "channels of the finest map"),
-            "hidden": Option(at_least_zero(int), "units of the hidden layer; by default 8 * width"),
-            "kernel_size": Option(positive(int), "of the transposed convolutions"),
+            "width": Option(positive(int), "channels of the finest feature map"),
+            "hidden": Option(
+                at_least_zero(int), "units of the hidden dense layer; by default 8 * width"
+            ),
+            "kernel_size": Option(positive(int), "side of the transposed convolutions' kernels"),
             "activation": SMOOTH,
             "batch_norm": Option(
                 bool,
-                "normalise over batches; by default if there is no --mask",
+                "batch normalization in the generator; by default only without --mask",
                 only="coopnets",
             ),
             "antialias": Option(
                 positive(int),
-                "average maps after each doubling over so many pixels; by default the factor of "
-                "--observe coarser, 2 with blur, else 1",
+                "side of the mean filter after each upsampling; by default the factor of --observe "
+                "coarser, 2 with blur, else 1",
                 only="generator",
             ),
         },
@@ -62,12 +64,12 @@ class Image(SignalKind):
     descriptor = Part(
         networks.image_descriptor,
         {
-            "width": Option(positive(int), "channels of the finest map"),
-            "kernel_size": Option(positive(int), "of the convolutions"),
+            "width": Option(positive(int), "channels of the finest feature map"),
+            "kernel_size": Option(positive(int), "side of the convolution kernels"),
             "activation": ANY,
-            "outputs": Option(positive(int), "units whose sum is the score; 100 as published"),
+            "outputs": Option(positive(int), "output units, whose sum is the score; 100 in the paper"),
             "initial_deviation": Option(
-                positive(float), "standard deviation of initial weights; .01 as published"
+                positive(float), "standard deviation of the initial weights; 0.01 in the paper"
             ),
         },
     )
@@ -95,13 +97,12 @@ class Image(SignalKind):
         },
     }  # fmt: skip
     masks = {
-        "pepper": "pepper:0.5 half of the pixels",
-        "squares": "squares:0.5:3 squares of 3x3",
-        "block": "block:9 a square of 9x9",
+        "pepper": "pepper:0.5 hides half of the pixels",
+        "squares": "squares:0.5:3 hides squares of 3x3",
+        "block": "block:9 hides a square of 9x9",
     }
-
     stored_masks = (
-        "folder:PATH image files of the same names, white where observed, black where hidden",
+        "folder:PATH reads images of the same names, white = observed, black = hidden",
         *SignalKind.stored_masks,
     )
 
@@ -110,7 +111,7 @@ class Image(SignalKind):
         return {"size": tuple(shape[:2]), "grey": shape[-1] == 1}
 
     def read(self, paths: Sequence[str], shape: Sequence[int], rate: float | None) -> data.Signals:
-        """Read image files, and those below folders, as images of a shape."""
+        """Read image files, and all images below folders, as images of a shape."""
         from abp_tf.data import collect, convert, folder
 
         look = collect.Request(**self.like(shape, {}))
@@ -121,7 +122,7 @@ class Image(SignalKind):
     def masks_by_name(
         self, path: str, names: Sequence[str], sides: Sequence[int], *, crop: bool = True
     ) -> np.ndarray:
-        """Read masks from image files: white where a pixel is observed."""
+        """Read masks from image files, which are white where a pixel is observed."""
         return mask_files.by_name(path, names, tuple(sides), crop=crop)
 
     def _tiles(self, signals: np.ndarray) -> np.ndarray:

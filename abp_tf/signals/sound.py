@@ -18,19 +18,19 @@ from abp_tf.signals.base import Part, SignalKind, filled
 from abp_tf.signals.image import ANY, SMOOTH
 from abp_tf.signals.texture import PADDING
 
-# Of the spectrogram that stands for a sound among pictures.
+# Window in samples, and number of columns, of the spectrogram that represents a sound in pictures.
 _WINDOW, _COLUMNS = 256, 256
-# Points of the curve of a sound's deviations, each the mean of a piece of it.
+# Number of points of the curve of standard deviations, each the mean over a piece of the sound.
 _POINTS = 1000
 
 
 def _of_samples(build: Callable) -> Callable:
-    """Return a builder of networks that takes the shape `(samples, 1)`, not the samples."""
+    """Return a builder of networks that takes the shape `(samples, 1)` in place of `samples`."""
     return functools.wraps(build)(lambda shape, **keywords: build(shape[0], **keywords))
 
 
 class Sound(SignalKind):
-    """Sounds of one channel: stationary in time, and as long as one likes."""
+    """Sounds of one channel, stationary in time: networks can produce any length."""
 
     name = "sound"
     plural = "sounds"
@@ -41,38 +41,44 @@ class Sound(SignalKind):
     loader = Part(
         data.load_sound,
         {
-            "length": Option(positive(int), "samples of a sound; by default a whole recording"),
-            "hop": Option(positive(int), "from the start of a sound to that of the next"),
-            "rate": Option(positive(float), "resample to so many samples per second"),
-            "peak": Option(positive(float), "scale each recording to this largest absolute value"),
-            "item": Option(int, "number of the recording, of an array of several"),
-            "limit": Option(positive(int), "use the first so many sounds"),
-            "test_share": Option(share, "share of the sounds held out for testing"),
+            "length": Option(positive(int), "samples of one sound; by default the whole recording"),
+            "hop": Option(
+                positive(int), "samples from one sound's start to the next; by default --length"
+            ),
+            "rate": Option(
+                positive(float), "sampling rate in Hz; recordings of another rate are resampled"
+            ),
+            "peak": Option(
+                positive(float), "largest absolute value, to which each recording is scaled"
+            ),
+            "item": Option(int, "number of the only recording to use, in an array of several"),
+            "limit": Option(positive(int), "number of sounds to use, the first ones; by default all"),
+            "test_share": Option(share, "share of the sounds kept for testing"),
         },
     )
     generator = Part(
         _of_samples(networks.sound_generator),
         {
             "latent_dim": Option(
-                positive(int), "latent variables at each place of their sequence",
+                positive(int), "latent variables at each position of the latent sequence",
                 keyword="latent_channels",
             ),
-            "width": Option(positive(int), "channels of the finest layer"),
-            "factors": Option(positive(int), "by how much each layer lengthens a sound", many=True),
-            "kernel_size": Option(positive(int), "of the transposed convolutions"),
+            "width": Option(positive(int), "channels of the finest hidden layer"),
+            "factors": Option(positive(int), "factors by which the layers lengthen a sound", many=True),
+            "kernel_size": Option(positive(int), "length of the transposed convolutions' kernels"),
             "activation": SMOOTH,
-            "padding": Option(PADDING, "valid has latents beyond the ends"),
+            "padding": Option(PADDING, "padding; with valid, latents extend beyond the ends"),
         },
     )  # fmt: skip
     descriptor = Part(
         _of_samples(networks.sound_descriptor),
         {
-            "width": Option(positive(int), "filters of the first layer"),
-            "kernel_size": Option(positive(int), "of the convolutions"),
-            "stride": Option(positive(int), "of the convolutions"),
-            "levels": Option(positive(int), "number of strided convolutions"),
+            "width": Option(positive(int), "number of filters in the first layer"),
+            "kernel_size": Option(positive(int), "length of the convolution kernels"),
+            "stride": Option(positive(int), "stride of the convolutions"),
+            "levels": Option(positive(int), "number of convolutions with a stride"),
             "activation": ANY,
-            "padding": Option(PADDING, "of the convolutions"),
+            "padding": Option(PADDING, "padding of the convolutions"),
         },
     )
     defaults = {
@@ -87,8 +93,8 @@ class Sound(SignalKind):
         },
     }  # fmt: skip
     masks = {
-        "gap": "gap:2000 so many successive samples",
-        "pepper": "pepper:0.5 half of the samples",
+        "gap": "gap:2000 hides 2000 successive samples",
+        "pepper": "pepper:0.5 hides half of the samples",
     }
     columns = 4
     drawn_whole = False
@@ -103,7 +109,7 @@ class Sound(SignalKind):
         return {"length": shape[0], "rate": header.get("rate")}
 
     def save_deviation(self, stem: str | Path, deviation: np.ndarray, header: Mapping) -> None:
-        """Draw the deviation over time: as a sound itself it would say nothing."""
+        """Draw the standard deviation over time, because it is not meaningful as a sound."""
         rate = header.get("rate")
         pieces = min(_POINTS, len(deviation))
         starts = np.arange(pieces) * len(deviation) // pieces
@@ -117,8 +123,8 @@ class Sound(SignalKind):
         )
 
     def summarize(self, name: str, signals: np.ndarray, columns: int, header: Mapping) -> None:
-        """Write sounds to TensorBoard, to be heard, and their spectrograms."""
-        # Of one tag TensorBoard knows one kind of data.
+        """Write sounds to TensorBoard as audio and as spectrograms."""
+        # TensorBoard accepts one type of data per tag.
         super().summarize(f"{name}/spectrogram", signals, columns, header)
         rate = round(header.get("rate") or media.DEFAULT_RATE)
         tf.summary.audio(name, np.clip(signals, -1, 1), rate, max_outputs=len(signals))

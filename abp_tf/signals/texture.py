@@ -1,4 +1,4 @@
-"""Textures: photographs `[n, height, width, channels]` of what is alike everywhere."""
+"""Textures: photographs `[n, height, width, channels]` of patterns that are alike everywhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BRICK = {"size": 224, "least_steps_per_epoch": 50}
 
 
 class Texture(Image):
-    """Textures, grey or in colour: stationary in space, and as large as one likes."""
+    """Textures, grey or in colour, stationary in space: networks can produce any size."""
 
     name = "texture"
     plural = "textures"
@@ -25,34 +25,36 @@ class Texture(Image):
     loader = Part(
         data.load_texture,
         {
-            "size": Option(SIZE, "resize the photograph to this", form="N|HxW"),
-            "grey": Option(bool, "make it grey, or colour; by default as it is"),
-            "patch": Option(SIZE, "learn from random crops of this size", keyword="crop", form="N|HxW"),
-            "patches": Option(positive(int), "number of these", keyword="count"),
-            "item": Option(int, "number of the photograph, of an array of several"),
+            "size": Option(SIZE, "size to which the photograph is resized", form="N|HxW"),
+            "grey": Option(bool, "convert the photograph to grey, or to colour; by default keep it"),
+            "patch": Option(
+                SIZE, "size of the random crops to learn from", keyword="crop", form="N|HxW"
+            ),
+            "patches": Option(positive(int), "number of random crops", keyword="count"),
+            "item": Option(int, "number of the only photograph to use, in an array of several"),
         },
     )
     generator = Part(
         networks.texture_generator,
         {
             "latent_dim": Option(
-                positive(int), "latent variables at each place of their grid",
+                positive(int), "latent variables at each position of the latent grid",
                 keyword="latent_channels",
             ),
-            "width": Option(positive(int), "channels of the finest map"),
-            "kernel_size": Option(positive(int), "of the transposed convolutions"),
-            "levels": Option(positive(int), "how often the sides are doubled"),
+            "width": Option(positive(int), "channels of the finest feature map"),
+            "kernel_size": Option(positive(int), "side of the transposed convolutions' kernels"),
+            "levels": Option(positive(int), "number of layers that double the sides"),
             "activation": SMOOTH,
-            "padding": Option(PADDING, "valid has latents beyond the border"),
+            "padding": Option(PADDING, "padding; with valid, latents extend beyond the border"),
         },
     )  # fmt: skip
     descriptor = Part(
         networks.texture_descriptor,
         {
-            "width": Option(positive(int), "filters of the first layer"),
-            "levels": Option(positive(int), "number of strided convolutions"),
+            "width": Option(positive(int), "number of filters in the first layer"),
+            "levels": Option(positive(int), "number of convolutions with a stride"),
             "activation": ANY,
-            "padding": Option(PADDING, "of the convolutions"),
+            "padding": Option(PADDING, "padding of the convolutions"),
         },
     )
     defaults = {
@@ -76,9 +78,9 @@ class Texture(Image):
     enlarged = 3
 
     def like(self, shape: Sequence[int], header: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the settings that bring another photograph to a number of channels, at its scale."""
+        """Return the settings that bring other photographs to a number of channels, at their size."""
         return {"grey": shape[-1] == 1}
 
     def read(self, paths: Sequence[str], shape: Sequence[int], rate: float | None) -> data.Signals:
-        """Read image files, and those below folders, as textures of a shape."""
+        """Read image files, and all images below folders, as textures of a shape."""
         return Image().read(paths, shape, rate)._replace(kind=self.name)

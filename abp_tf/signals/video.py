@@ -18,13 +18,13 @@ from abp_tf.signals.base import Part, SignalKind, filled
 from abp_tf.signals.image import ANY, SIZE, SMOOTH
 from abp_tf.signals.texture import PADDING
 
-# Frames of a clip that a strip shows.
+# Number of frames of a clip that a picture shows.
 _FRAMES = 8
-_STATIONARY = Option(bool, "whether clips are stationary in space as well as in time")
+_STATIONARY = Option(bool, "assume stationarity in space, not only in time")
 
 
 class Video(SignalKind):
-    """Clips, grey or in colour: stationary in time, and as long as one likes."""
+    """Clips, grey or in colour, stationary in time: networks can produce any length."""
 
     name = "video"
     plural = "clips"
@@ -34,41 +34,45 @@ class Video(SignalKind):
     loader = Part(
         data.load_video,
         {
-            "length": Option(positive(int), "frames of a clip; by default a whole recording"),
-            "hop": Option(positive(int), "from the start of a clip to that of the next"),
-            "size": Option(SIZE, "resize frames to this", form="N|HxW"),
-            "crop": Option(bool, "crop the centre to the aspect ratio of --size, or squeeze"),
-            "grey": Option(bool, "make frames grey, or colour; by default as they are"),
-            "fps": Option(positive(float), "frames per second"),
-            "item": Option(int, "number of the recording, of an array of several"),
-            "limit": Option(positive(int), "use the first so many clips"),
-            "test_share": Option(share, "share of the clips held out for testing"),
+            "length": Option(positive(int), "frames of one clip; by default the whole recording"),
+            "hop": Option(
+                positive(int), "frames from one clip's start to the next; by default --length"
+            ),
+            "size": Option(SIZE, "size to which frames are resized", form="N|HxW"),
+            "crop": Option(bool, "crop to the aspect ratio of --size instead of stretching"),
+            "grey": Option(bool, "convert frames to grey, or to colour; by default keep them"),
+            "fps": Option(
+                positive(float), "frames per second; frames are dropped or repeated to match"
+            ),
+            "item": Option(int, "number of the only recording to use, in an array of several"),
+            "limit": Option(positive(int), "number of clips to use, the first ones; by default all"),
+            "test_share": Option(share, "share of the clips kept for testing"),
         },
     )
     generator = Part(
         networks.video_generator,
         {
             "latent_dim": Option(
-                positive(int), "latent variables at each place of their grid",
+                positive(int), "latent variables at each position of the latent grid",
                 keyword="latent_channels",
             ),
-            "width": Option(positive(int), "channels of the finest map"),
-            "base": Option(SIZE, "coarsest map of frames that are not stationary", form="N|HxW"),
-            "levels": Option(positive(int), "how often the sides of frames are doubled"),
-            "time_levels": Option(int, "how often the number of frames is doubled"),
+            "width": Option(positive(int), "channels of the finest feature map"),
+            "base": Option(SIZE, "size of the coarsest feature map, if not --stationary", form="N|HxW"),
+            "levels": Option(positive(int), "number of layers that double the sides of frames"),
+            "time_levels": Option(int, "number of layers that double the number of frames"),
             "stationary": _STATIONARY,
             "activation": SMOOTH,
-            "padding": Option(PADDING, "in time; valid has latents beyond the ends"),
+            "padding": Option(PADDING, "padding in time; with valid, latents extend beyond the ends"),
         },
     )  # fmt: skip
     descriptor = Part(
         networks.video_descriptor,
         {
-            "width": Option(positive(int), "filters of the first layer"),
+            "width": Option(positive(int), "number of filters in the first layer"),
             "kernel_size": Option(
-                sides(3, "frames x height x width"), "of the convolutions", form="N|TxHxW"
+                sides(3, "frames x height x width"), "size of the convolution kernels", form="N|TxHxW"
             ),
-            "levels": Option(positive(int), "number of strided convolutions"),
+            "levels": Option(positive(int), "number of convolutions with a stride"),
             "stationary": _STATIONARY,
             "activation": ANY,
         },
@@ -88,16 +92,16 @@ class Video(SignalKind):
         },
     }  # fmt: skip
     masks = {
-        "frames": "frames:0.5 half of the frames",
-        "gap": "gap:8 successive frames",
-        "block": "block:9 a moving square of 9x9",
-        "pepper": "pepper:0.5 half of the pixels",
+        "frames": "frames:0.5 hides half of the frames",
+        "gap": "gap:8 hides 8 successive frames",
+        "block": "block:9 hides a moving square of 9x9",
+        "pepper": "pepper:0.5 hides half of the pixels",
     }
     columns = 2
     drawn_whole = False
 
     def default_mask(self, shape: Sequence[int]) -> str:
-        """Return half of the frames."""
+        """Return the mask that hides half of the frames."""
         return "frames:0.5"
 
     def like(self, shape: Sequence[int], header: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,13 +110,13 @@ class Video(SignalKind):
         return {**size, "length": shape[0], "fps": header.get("rate")}
 
     def summarize(self, name: str, signals: np.ndarray, columns: int, header: Mapping) -> None:
-        """Write clips to TensorBoard as strips of frames, and as an animation."""
+        """Write clips to TensorBoard as rows of frames and as an animation."""
         from tensorboard.plugins.image import metadata
 
         super().summarize(name, signals, columns, header)
         frames = media.frames(signals, columns)
         height, width = frames.shape[1:3]
-        # TensorBoard shows whatever a browser can as an image.
+        # TensorBoard passes the encoded image to the browser, which plays a GIF.
         encoded = [str(width), str(height), media.gif(frames, header.get("rate"))]
         plugin = metadata.create_summary_metadata(display_name=None, description="")
         tf.summary.write(f"{name}/animated", tf.constant(encoded), metadata=plugin)

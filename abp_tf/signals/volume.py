@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from abp_tf import files, masks, networks
-from abp_tf.data.volume import VOLUME_SOURCES_HELP, load_volume, nibabel_of_extra
+from abp_tf import extras, files, masks, networks
+from abp_tf.data.volume import VOLUME_SOURCES_HELP, load_volume
 from abp_tf.display import pictures
 from abp_tf.options import Option, positive, share, sides
 from abp_tf.signals import few_examples
@@ -20,7 +20,7 @@ from abp_tf.signals.image import ANY, SMOOTH
 
 
 class Volume(SignalKind):
-    """Volumes, such as scans: of one size, each in its place."""
+    """Volumes of one size, aligned with each other, such as scans."""
 
     name = "volume"
     plural = "volumes"
@@ -31,35 +31,35 @@ class Volume(SignalKind):
         load_volume,
         {
             "size": Option(
-                sides(3, "depth x height x width"), "resize volumes to this", form="N|DxHxW"
+                sides(3, "depth x height x width"), "size to which volumes are resized", form="N|DxHxW"
             ),
             "window": Option(
                 float,
-                "the values that become -1 and 1; by default the least and greatest of NIfTI files",
+                "the two values that become -1 and 1; by default the extremes of the NIfTI files",
                 many=True,
                 form="X",
             ),
-            "item": Option(int, "number of the volume, of an array of several"),
-            "limit": Option(positive(int), "use the first so many volumes"),
-            "test_share": Option(share, "share of the volumes held out for testing"),
+            "item": Option(int, "number of the only volume to use, in an array of several"),
+            "limit": Option(positive(int), "number of volumes to use, the first ones; by default all"),
+            "test_share": Option(share, "share of the volumes kept for testing"),
         },
     )
     generator = Part(
         networks.volume_generator,
         {
             "latent_dim": Option(positive(int), "number of latent variables"),
-            "width": Option(positive(int), "channels of the finest map"),
-            "levels": Option(positive(int), "how often the sides are doubled"),
-            "kernel_size": Option(positive(int), "of the transposed convolutions"),
+            "width": Option(positive(int), "channels of the finest feature map"),
+            "levels": Option(positive(int), "number of layers that double the sides"),
+            "kernel_size": Option(positive(int), "side of the transposed convolutions' kernels"),
             "activation": SMOOTH,
         },
     )
     descriptor = Part(
         networks.volume_descriptor,
         {
-            "width": Option(positive(int), "filters of the first layer"),
-            "levels": Option(positive(int), "number of strided convolutions"),
-            "kernel_size": Option(positive(int), "of the convolutions"),
+            "width": Option(positive(int), "number of filters in the first layer"),
+            "levels": Option(positive(int), "number of convolutions with a stride"),
+            "kernel_size": Option(positive(int), "side of the convolution kernels"),
             "activation": ANY,
         },
     )
@@ -71,20 +71,20 @@ class Volume(SignalKind):
         "coopnets": {**few_examples.COOPNETS, "latent_dim": 20, "least_steps_per_epoch": 10},
     }  # fmt: skip
     masks = {
-        "block": "block:9 a cube of 9x9x9",
-        "gap": "gap:8 successive slices",
-        "frames": "frames:0.5 half of the slices",
-        "pepper": "pepper:0.5 half of the voxels",
+        "block": "block:9 hides a cube of 9x9x9",
+        "gap": "gap:8 hides 8 successive slices",
+        "frames": "frames:0.5 hides half of the slices",
+        "pepper": "pepper:0.5 hides half of the voxels",
     }
     columns = 3
     drawn_whole = False
 
     def default_mask(self, shape: Sequence[int]) -> str:
-        """Return a cube of half of the shortest side."""
+        """Return the mask that hides a cube of half the shortest side."""
         return f"block:{-(-min(shape[:-1]) // 2)}"
 
     def draw_masks(self, spec: str, count: int, shape: Sequence[int], seed: int) -> np.ndarray:
-        """Draw masks over the axes of volumes; a block is a cube."""
+        """Draw masks over the axes of volumes; "block" hides a cube."""
         parsed = masks.parse(spec)
         if parsed.kind != "block":
             return super().draw_masks(spec, count, shape, seed)
@@ -102,7 +102,7 @@ class Volume(SignalKind):
         return drawn
 
     def like(self, shape: Sequence[int], header: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the settings that bring other volumes to a size, and to the same unit."""
+        """Return the settings that bring other volumes to a size, with the same window of values."""
         window = [header["low"], header["high"]] if "low" in header else None
         return {"size": list(shape[:-1]), "window": window}
 
@@ -127,7 +127,7 @@ class Volume(SignalKind):
         return np.concatenate(padded, axis=2)
 
     def _save(self, stem: str, signal: np.ndarray, header: Mapping, every_format: bool) -> Path:
-        """Write a volume in the unit of its file, hidden voxels as NaN, and a picture of slices."""
+        """Write a volume in the unit of its file, NaN in hidden voxels, and a picture of slices."""
         values = signal
         if "low" in header:
             values = header["low"] + (signal + 1) / 2 * (header["high"] - header["low"])
@@ -137,8 +137,10 @@ class Volume(SignalKind):
         pictures.save_png(f"{stem}.png", self.picture(filled(shown)[None], 1))
         values = (values[..., 0] if values.shape[-1] == 1 else values).astype(np.float32)
         if "affine" in header:
+            with extras.needed("volumes"):
+                import nibabel
             path = Path(f"{stem}.nii.gz")
-            image = nibabel_of_extra().Nifti1Image(values, np.array(header["affine"]))
+            image = nibabel.Nifti1Image(values, np.array(header["affine"]))
             files.replace(path, gzip.compress(image.to_bytes()))
             return path
         path, buffer = Path(f"{stem}.npy"), io.BytesIO()

@@ -177,7 +177,7 @@ class Trouble(keras.callbacks.Callback):
         logs["badness"] = float(epoch != 1)
 
 
-@pytest.mark.filterwarnings("ignore:Epoch 2 is taken back because of collapse")
+@pytest.mark.filterwarnings("ignore:Epoch 2 is rolled back because of collapse")
 def test_its_place_among_the_callbacks_does_not_matter(tmp_path):
     model, saved = energy(), energy()
     back, found = rewind(model), []

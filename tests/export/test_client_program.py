@@ -246,7 +246,7 @@ def test_nothing_is_overwritten_and_the_server_not_even_asked(tmp_path):
         (["inpaint", "--images", "PLACE/good.png", "--masks", "PLACE/other"], "found none for 1"),
         (
             ["inpaint", "--images", "PLACE/good.png", "--mask", "pepper:0.5", "--samples", 0],
-            "samples: expected a number of 1 or more",
+            "`samples` expected a number of 1 or more",
         ),
         (["decode", "--latents", "PLACE/none.npy"], "there is no file"),
         (["decode", "--latents", "PLACE/good.png"], "cannot be read as NumPy's"),
@@ -316,6 +316,6 @@ def test_a_server_that_is_not_there_ends_the_process_with_one_line(tmp_path):
     assert child.stdout == ""
     assert "Traceback" not in child.stderr
     last = child.stderr.strip().splitlines()[-1]
-    assert last.startswith("error: Asked 127.0.0.1:1 for the model 'digits': UNAVAILABLE")
+    assert last.startswith("error: Request to 127.0.0.1:1 for the model 'digits': UNAVAILABLE")
     assert "abp-tf serve --model digits=DIRECTORY --port 1" in last
     assert not (tmp_path / "out").exists()

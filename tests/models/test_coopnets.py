@@ -333,7 +333,7 @@ def test_incomplete_data_that_cannot_be_used_are_refused(incomplete, digits):
     with pytest.raises(ValueError, match=r"layer 'norm_hidden' .*ties an example's chain to its batch"):
         norm.fit(incomplete, verbose=0)
     still = make(latent={"langevin": Langevin(0, 0.1)})
-    with pytest.raises(ValueError, match=r"no steps\. Build the Generator with some"):
+    with pytest.raises(ValueError, match=r"`generator\.langevin`.* 0 steps"):
         still.fit(incomplete, verbose=0)
     for one in (norm, still):
         assert one.generator.table.rows == int(one.iteration.value) == 0

@@ -70,7 +70,7 @@ def test_chains_that_are_not_kept(digits, chains):
     model = image_model(chains=chains, langevin=Langevin(0, 1.0), data_noise=0.0)
     assert model.table.rows == 0
     model.fit(digits, batch_size=40, epochs=2, verbose=0)
-    with pytest.raises(ValueError, match="no pool of chains"):
+    with pytest.raises(ValueError, match=f"from_noise=.*{chains}"):
         model.synthesize(2, from_noise=False)
     # Nothing to tell apart, nothing to learn, where chains start at the data and stay there.
     moved = np.abs(model.network.get_weights()[0] - image_model().network.get_weights()[0]).max()
@@ -210,7 +210,7 @@ def test_data_and_calls_that_cannot_be_used_are_refused(digits, learned):
         tf.data.Dataset.from_tensor_slices({"signal": digits, "mask": mask}).batch(40),
     ):
         for method in (model.fit, model.evaluate, model.predict):
-            with pytest.raises(ValueError, match=r"takes whole signals, received a mask.*inpaint"):
+            with pytest.raises(ValueError, match=r"received a mask.*inpaint"):
                 method(data, verbose=0)
         with pytest.raises(ValueError, match=r"Descriptor\.evaluate takes whole signals"):
             model.fit(digits, validation_data=data, verbose=0)

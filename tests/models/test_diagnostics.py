@@ -143,9 +143,7 @@ def test_each_alarm_fires_within_the_first_epochs_of_a_training_gone_wrong(digit
             "generator too fast",
             {"revision_error": 0.01, "drift": 0.005},
             (0, 0),
-            "8 steps moves an entry by no more than 0.04 .* the generator is ahead of the descriptor "
-            r"\(lower the generator's learning rate, .* or drafts do not and steps are too short .*"
-            r"\(raise the step size, 1.41421, or the number of steps\)",
+            r"8 steps moves an entry by no more than 0.04 .* generator's learning rate, .*1\.41421",
         ),
     ],
 )

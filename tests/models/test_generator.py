@@ -117,7 +117,6 @@ def test_fit_learns_digits(digits, make_model):
     assert after["reconstruction_error"] < 0.8 * digits.var(axis=0).mean()
     assert after["reconstruction_error"] < 0.4 * before["reconstruction_error"]
     assert 0 < history["stability"][-1] < 1
-    assert set(history["acceptance"]) == {1.0}
     # The latents belong to their examples.
     errors = ((model(model.latents) - digits) ** 2).numpy().mean()
     others = ((model(model.latents[::-1]) - digits) ** 2).numpy().mean()

@@ -282,7 +282,7 @@ class TestBadInput:
         model = make_model(observation=Projection(20))
         network = abp_tf.networks.image_descriptor((8, 8, 1), width=4)
         descriptor = abp_tf.Descriptor(network, chains="short-run")
-        with pytest.raises(ValueError, match="Build it without an observation"):
+        with pytest.raises(ValueError, match="observation=None"):
             abp_tf.CoopNets(model, descriptor)
 
     def test_nothing_seen(self, make_model, digits):

@@ -116,7 +116,7 @@ def test_a_range_counts_at_once(settled):
 
 
 def test_a_setting_changed_by_a_callback_counts_from_the_next_step_on(settled):
-    model, kept, _ = settled
+    model, kept, before = settled
     change = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: setattr(model, "sigma", 0.2) if batch == 1 else None
     )
@@ -132,6 +132,9 @@ def test_a_setting_changed_by_a_callback_counts_from_the_next_step_on(settled):
         model.sigma = 0.5
     for one, other in zip(found, model.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
+    assert (
+        max(np.abs(one - other).max() for one, other in zip(found, before["fit"], strict=True)) > 1e-4
+    )
 
 
 def test_cooperating_models_see_the_settings_of_their_parts():

@@ -23,6 +23,8 @@ NETWORKS = {
         (4, 16, 8, 3), 2, 2, base=(2, 1), levels=3, padding="valid"
     ),
     "video_descriptor": lambda: networks.video_descriptor((4, 8, 16, 3), 2, levels=1),
+    "volume_generator": lambda: networks.volume_generator((8, 16, 8, 2), 3, 2),
+    "volume_descriptor": lambda: networks.volume_descriptor((8, 16, 8, 2), 2),
     "encoder": lambda: mirror.encoder(networks.image_generator((8, 16, 3), 2, 2)),
     "discriminator": lambda: mirror.discriminator(networks.image_generator((8, 16, 3), 2, 2)),
 }

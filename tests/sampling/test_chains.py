@@ -21,18 +21,18 @@ def test_table_starts_as_the_prior():
     assert abs(values.var() - 1) < 0.02
 
 
-def test_claim_knows_other_data():
+def test_use_for_refuses_other_data():
     table = LatentTable((2,))
     with pytest.raises(ValueError, match=r"examples=N"):
-        table.claim(None)
-    table.claim(10)
+        table.use_for(None)
+    table.use_for(10)
     before = table.states.numpy()
-    table.claim(10)
+    table.use_for(10)
     np.testing.assert_array_equal(table.states, before)
     with pytest.raises(ValueError, match=r"belong to 10 other.*these are 11.*reset_chains"):
-        table.claim(11)
+        table.use_for(11)
     with pytest.raises(ValueError, match=r"10 .*other content.*reset_chains"):
-        table.claim(10, same=False)
+        table.use_for(10, same=False)
 
 
 def test_config_round_trip():

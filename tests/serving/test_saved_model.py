@@ -53,7 +53,7 @@ def test_a_failed_export_leaves_nothing(learned, tmp_path, monkeypatch):
 
 
 def test_other_formats_and_arguments_are_refused(learned, tmp_path):
-    with pytest.raises(ValueError, match="'tf_saved_model', received 'onnx'"):
+    with pytest.raises(ValueError, match=r"'tf_saved_model'\], received 'onnx'"):
         learned.export(tmp_path / "1", format="onnx")
     with pytest.raises(TypeError, match="input_signature"):
         learned.export(tmp_path / "1", input_signature=[])
