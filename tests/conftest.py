@@ -1,6 +1,7 @@
 import contextlib
 import functools
 import os
+import re
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -12,16 +13,17 @@ import abp_tf
 
 # Files that share fixtures which take long to make: one worker tests them all (`--dist loadgroup`).
 TOGETHER = {
-    "serving": ("test_server", "test_client", "test_export"),
-    "programs": ("test_programs", "test_recover"),
+    "serving": re.compile("tests/(export|serving)/"),
+    "programs": re.compile("test_(programs|recover)"),
 }
 
 
 def pytest_collection_modifyitems(items):
     """Give the tests of every file to one worker."""
     for item in items:
-        together = [name for name, starts in TOGETHER.items() if item.path.name.startswith(starts)]
-        item.add_marker(pytest.mark.xdist_group(*(together or [str(item.path)])))
+        path = item.path.as_posix()
+        together = [name for name, pattern in TOGETHER.items() if pattern.search(path)]
+        item.add_marker(pytest.mark.xdist_group(*(together or [path])))
 
 
 @pytest.fixture(scope="session")
@@ -107,6 +109,32 @@ def exported(learned, tmp_path_factory):
     """The directory of versions of `learned`, with the one version 1."""
     directory = tmp_path_factory.mktemp("models") / "digits"
     learned.export(directory / "1", samples=4, chains=2)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def export_only():
+    """Return a function that exports some of a model's signatures: the fewer, the sooner it loads."""
+
+    def export(model, path, *names):
+        whole = type(model).exported_signatures
+
+        def some(self, **options):
+            found = whole(self, **options)
+            return {name: found[name] for name in names}
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(model), "exported_signatures", some)
+            return model.export(path)
+
+    return export
+
+
+@pytest.fixture(scope="session")
+def light(learned, export_only, tmp_path_factory):
+    """As `exported`, with "synthesize" and "reconstruct" alone: for what loads it again and again."""
+    directory = tmp_path_factory.mktemp("models") / "digits"
+    export_only(learned, directory / "1", "synthesize", "reconstruct")
     return directory
 
 

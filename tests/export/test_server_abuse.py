@@ -117,12 +117,13 @@ def test_an_absurd_shape_in_a_tiny_message_allocates_nothing(server):
 
 
 @pytest.fixture(scope="module")
-def texture(start_server, tmp_path_factory):
+def texture(start_server, export_only, tmp_path_factory):
     """A server, as "texture", of a model whose `decode` takes grids of any size; 32x32 from 4x4."""
     directory = tmp_path_factory.mktemp("models") / "texture"
     network = abp_tf.networks.texture_generator((32, 32, 3), 2, 4, levels=3)
     langevin = abp_tf.Langevin(2, 0.1)
-    abp_tf.Generator(network, langevin=langevin, inference=langevin).export(directory / "1")
+    model = abp_tf.Generator(network, langevin=langevin, inference=langevin)
+    export_only(model, directory / "1", "synthesize", "decode")
     result = start_server("--model", f"texture={directory}", "--max-message-mb", 1)
     assert result.address
     return result
@@ -228,9 +229,9 @@ def test_clients_that_vanish_in_the_middle(server):
     assert answer(server.address) == before
 
 
-def test_more_requests_than_admitted_are_refused_and_deadlines_hold(start_server, exported):
+def test_more_requests_than_admitted_are_refused_and_deadlines_hold(start_server, light):
     small = start_server(
-        "--model", f"digits={exported}", "--max-requests", 2, "--workers", 1, "--max-rows", 4096
+        "--model", f"digits={light}", "--max-requests", 2, "--workers", 1, "--max-rows", 4096
     )
     answer(small.address)
     message = good(rows=4096).SerializeToString()
@@ -248,8 +249,8 @@ def test_more_requests_than_admitted_are_refused_and_deadlines_hold(start_server
     assert answer(small.address)
 
 
-def test_a_deadline_that_passes_while_waiting_takes_no_worker(start_server, exported):
-    one = start_server("--model", f"digits={exported}", "--workers", 1, "--max-rows", 4096)
+def test_a_deadline_that_passes_while_waiting_takes_no_worker(start_server, light):
+    one = start_server("--model", f"digits={light}", "--workers", 1, "--max-rows", 4096)
     answer(one.address)
     message = good(rows=4096).SerializeToString()
     with grpc.insecure_channel(one.address) as channel:

@@ -33,11 +33,11 @@ def batches(port):
     return [float(re.search(rf"abp_tf_batch_rows_{what} (\S+)", text)[1]) for what in ("count", "sum")]
 
 
-def test_they_are_put_together_and_answered_as_alone(start_server, exported, digits):
+def test_they_are_put_together_and_answered_as_alone(start_server, light, digits):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     server = start_server(
-        "--model", f"digits={exported}", "--workers", 1, "--batch-rows", 16, "--max-rows", 4096,
+        "--model", f"digits={light}", "--workers", 1, "--batch-rows", 16, "--max-rows", 4096,
         "--metrics-port", port,
     )  # fmt: skip
     several = [request("synthesize", seed=np.arange(3) + 10 * number) for number in range(8)]

@@ -27,8 +27,8 @@ def request(rows=1, signature="synthesize"):
     return result
 
 
-def test_sigterm_finishes_what_is_under_way(start_server, exported):
-    server = start_server("--model", f"digits={exported}", "--max-rows", 4096)
+def test_sigterm_finishes_what_is_under_way(start_server, light):
+    server = start_server("--model", f"digits={light}", "--max-rows", 4096)
     with grpc.insecure_channel(server.address) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         stub.Predict(request())
@@ -41,25 +41,25 @@ def test_sigterm_finishes_what_is_under_way(start_server, exported):
     assert "stopped" in server.log
 
 
-def test_a_port_in_use_is_an_error(server, start_server, exported):
+def test_a_port_in_use_is_an_error(server, start_server, light):
     port = server.address.rsplit(":", 1)[1]
-    second = start_server("--model", f"digits={exported}", "--port", port)
+    second = start_server("--model", f"digits={light}", "--port", port)
     assert second.process.wait(60) == 1
     assert f"Cannot listen on 127.0.0.1:{port}" in second.log
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        third = start_server("--model", f"digits={exported}", "--metrics-port", taken.getsockname()[1])
+        third = start_server("--model", f"digits={light}", "--metrics-port", taken.getsockname()[1])
         assert third.process.wait(60) == 1
         assert "in use" in third.log
 
 
-def test_tls_takes_those_who_know_it_and_refuses_plain_text(start_server, exported, tmp_path):
+def test_tls_takes_those_who_know_it_and_refuses_plain_text(start_server, light, tmp_path):
     authority = trustme.CA()
     certificate = authority.issue_cert("localhost")
     key, chain = tmp_path / "key.pem", tmp_path / "chain.pem"
     certificate.private_key_pem.write_to_path(str(key))
     for part in certificate.cert_chain_pems:
         part.write_to_path(str(chain), append=True)
-    server = start_server("--model", f"digits={exported}", "--tls-certificate", chain, "--tls-key", key)
+    server = start_server("--model", f"digits={light}", "--tls-certificate", chain, "--tls-key", key)
     address = "localhost:" + server.address.rsplit(":", 1)[1]
     trusted = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
     with grpc.secure_channel(address, trusted) as channel:
@@ -72,11 +72,11 @@ def test_tls_takes_those_who_know_it_and_refuses_plain_text(start_server, export
         assert error.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
-def test_two_models_metrics_and_ctrl_c(exported, tmp_path):
+def test_two_models_metrics_and_ctrl_c(light, tmp_path):
     """As a program is started, `python -m export.server`; other tests fork theirs."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    models = "--model", f"digits={exported}", "--model", f"others={exported}"
+    models = "--model", f"digits={light}", "--model", f"others={light}"
     with ServerProcess(tmp_path / "log", *models, "--metrics-port", port) as server:
         ask_and_interrupt(server, port)
 
@@ -120,7 +120,7 @@ def other_export(tmp_path):
     return path.parent
 
 
-def test_directories_it_cannot_serve(exported, other_export, tmp_path):
+def test_directories_it_cannot_serve(light, other_export, tmp_path):
     def refused(kind, *words, named=None):
         with pytest.raises(kind) as error:
             program.open_models(named, keep=1)
@@ -132,8 +132,8 @@ def test_directories_it_cannot_serve(exported, other_export, tmp_path):
     refused(ValueError, "found none", "export.saved_model", named=[("digits", empty)])
     refused(NotADirectoryError, "digits", named=[("digits", tmp_path / "absent")])
     refused(ValueError, "other signatures", "serving_default(x)", named=[("d", other_export)])
-    refused(ValueError, "given twice", named=[("digits", exported)] * 2)
-    unmarked = shutil.copytree(exported, tmp_path / "unmarked")
+    refused(ValueError, "given twice", named=[("digits", light)] * 2)
+    unmarked = shutil.copytree(light, tmp_path / "unmarked")
     (unmarked / "1" / "assets.extra" / saved_model.ABOUT).unlink()
     refused(ValueError, "not a whole export", named=[("digits", unmarked)])
 

@@ -26,8 +26,8 @@ def request(version=None):
 
 
 @pytest.fixture
-def directory(exported, tmp_path):
-    return shutil.copytree(exported, tmp_path / "digits")
+def directory(light, tmp_path):
+    return shutil.copytree(light, tmp_path / "digits")
 
 
 def add(directory, number):
