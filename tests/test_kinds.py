@@ -148,7 +148,9 @@ def learn_incomplete(case):
         if epoch == 2:
             shutil.copy(file, case.path / "half.keras")
 
-    watchers = [abp_tf.callbacks.Backup(file), keras.callbacks.LambdaCallback(on_epoch_end=keep)]
+    keeper = keras.callbacks.LambdaCallback(on_epoch_end=keep)
+    keeper.order = 2  # after the backup
+    watchers = [abp_tf.callbacks.Backup(file), keeper]
     fit = model.fit(case.incomplete, batch_size=10, epochs=6, verbose=0, callbacks=watchers)
     object.__delattr__(model, "train_step")
     assert len(traces) == 1  # for full batches and short ones
