@@ -17,6 +17,10 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--run", required=True, help="directory of the run")
     result.add_argument("--to", required=True, help="directory of the model's versions")
+    for name, what in (("samples", "samples of each row"), ("chains", "chains that draw them")):
+        result.add_argument(
+            f"--{name}", type=int, help=f"number of {what} in the signature sample_posterior"
+        )
     return result
 
 
@@ -40,8 +44,15 @@ def main(argv: list[str] | None = None) -> int:
     directory = Path(arguments.to)
     path = directory / str(next_version(directory))
     model = runs.Run.open(arguments.run).load_model()
-    model.export(path)
-    print(f"exported {path}: {', '.join(model.exported_signatures())}")
+    given = {"samples": arguments.samples, "chains": arguments.chains}
+    options = {name: value for name, value in given.items() if value is not None}
+    if options and "sample_posterior" not in model.exported_signatures():
+        raise ValueError(
+            "--samples and --chains are options of the signature sample_posterior, which a "
+            f"{type(model).__name__} does not export. Leave them out."
+        )
+    model.export(path, **options)
+    print(f"exported {path}: {', '.join(model.exported_signatures(**options))}")
     return 0
 
 

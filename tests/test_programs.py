@@ -127,7 +127,8 @@ def test_evaluate_writes_errors_and_verdict(finished, capsys):
 
 def test_exports_are_numbered(finished, tmp_path, capsys, monkeypatch):
     models = tmp_path / "models" / "digits"
-    assert inside(saved_model, "--run", finished, "--to", models) == 0
+    words = ["--run", finished, "--to", models, "--samples", 4, "--chains", 2]
+    assert inside(saved_model, *words) == 0
     assert f"exported {models / '1'}" in capsys.readouterr().out
     loaded = tf.saved_model.load(str(models / "1"))
     before = contents(models / "1")
@@ -137,8 +138,10 @@ def test_exports_are_numbered(finished, tmp_path, capsys, monkeypatch):
     assert sorted(path.name for path in models.iterdir()) == ["1", "2"]
     assert contents(models / "1") == before
     assert set(loaded.signatures) == {
-        "serving_default", "synthesize", "reconstruct", "inpaint", "decode",
+        "serving_default", "synthesize", "reconstruct", "inpaint", "sample_posterior", "decode",
     }  # fmt: skip
+    drawn = loaded.signatures["sample_posterior"].structured_outputs["samples"]
+    assert drawn.shape[1] == 4
 
     file = tmp_path / "file"
     file.write_text("mine")

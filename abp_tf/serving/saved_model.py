@@ -20,6 +20,8 @@ from abp_tf._version import __version__
 WARMUP_ROWS = (1, 4, 16)
 # Signals of more entries are warmed up with one row, because inference takes seconds per row.
 WARMUP_ENTRIES = 50_000
+# Signatures that run many chains a row; one row is enough for their warm-up.
+ONE_ROW = frozenset(("sample_posterior",))
 # The signature of requests without a name of one.
 DEFAULT = "serving_default"
 # Functions of samples, which may lie outside the range of the data.
@@ -102,7 +104,11 @@ def _write_extra(model, functions: dict, directory: Path, name: str) -> None:
     }
     (directory / ABOUT).write_text(json.dumps(about) + "\n", encoding="utf-8")
     small = math.prod(model.signal_shape) <= WARMUP_ENTRIES
-    requests = itertools.product(WARMUP_ROWS if small else WARMUP_ROWS[:1], functions.items())
+    requests = [
+        (rows, item)
+        for rows, item in itertools.product(WARMUP_ROWS, functions.items())
+        if rows == WARMUP_ROWS[0] or (small and item[0] not in ONE_ROW)
+    ]
     # Keras exports the first function a second time, under the default name.
     default = (WARMUP_ROWS[0], (DEFAULT, next(iter(functions.values()))))
     with tf.io.TFRecordWriter(str(directory / "tf_serving_warmup_requests")) as writer:
