@@ -295,7 +295,7 @@ def network(model, owner: str) -> None:
             "model."
         )
     if not model.trainable_variables:
-        raise ValueError(f"{owner} expected a network with trainable weights, received one without.")
+        raise ValueError(f"{owner} expected trainable weights in the network, received none.")
     for layer in model._flatten_layers():
         if layer.compute_dtype == "float16":
             raise ValueError(

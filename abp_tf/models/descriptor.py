@@ -304,8 +304,8 @@ class Descriptor(SignalModel):
         """Refuse settings that do not fit together."""
         if self.start_sigma is None and self.value_range is None and self.reference_sigma == math.inf:
             raise ValueError(
-                "Expected start_sigma, because there is neither a value_range nor a reference to draw "
-                "the first states of chains from. Set it to the standard deviation of their noise."
+                "Chains expected a value_range, a reference or a start_sigma for their first states, "
+                "received none. Set start_sigma to the standard deviation of their noise."
             )
         for name in ("langevin", "inference"):
             step_size = getattr(self, name).step_size

@@ -296,7 +296,7 @@ class Generator(LatentModel):
         if self.expansion and not self.keeps_chains:
             raise ValueError(
                 "`expansion` expected chains='persistent', whose mean and covariance it uses, received "
-                f"{self.chains!r}. Build the Generator with persistent chains, or set expansion=0."
+                f"chains={self.chains!r}. Build the Generator with such chains, or set expansion=0."
             )
 
     # Saving, export.

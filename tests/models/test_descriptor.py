@@ -212,9 +212,9 @@ def test_data_and_calls_that_cannot_be_used_are_refused(digits, learned):
         for method in (model.fit, model.evaluate, model.predict):
             with pytest.raises(ValueError, match=r"received a mask.*inpaint"):
                 method(data, verbose=0)
-        with pytest.raises(ValueError, match=r"Descriptor\.evaluate .*a mask"):
+        with pytest.raises(ValueError, match=r"Descriptor\.evaluate .*received a mask"):
             model.fit(digits, validation_data=data, verbose=0)
-    with pytest.raises(ValueError, match="`y`"):
+    with pytest.raises(ValueError, match="no `y`"):
         model.fit(digits, np.zeros(120), verbose=0)
     for one, other in zip(before, all_of(model), strict=True):
         np.testing.assert_array_equal(one, other)
