@@ -1,4 +1,4 @@
-"""Packaging of abp_tf: one library, and two folders of programs installed as its subpackages."""
+"""Package abp_tf: one library, with two folders of programs installed as its subpackages."""
 
 import re
 from pathlib import Path
@@ -9,18 +9,18 @@ HERE = Path(__file__).resolve().parent
 
 
 def version() -> str:
-    """Reads the version as text: importing abp_tf would need TensorFlow before it is installed."""
+    """Return the version, read as text because importing abp_tf needs TensorFlow."""
     text = (HERE / "abp_tf" / "_version.py").read_text(encoding="utf-8")
     return re.search(r'^__version__ = "([^"]+)"$', text, flags=re.MULTILINE).group(1)
 
 
 def programs(folder: str) -> list[str]:
-    """Names the packages of a folder of programs as they are called once installed."""
+    """Return the installed names of the packages in a folder of programs."""
     return [f"abp_tf.{folder}", *(f"abp_tf.{folder}.{name}" for name in find_packages(folder))]
 
 
-# TensorFlow, Keras and the serving protocol are bounded at the minor version the tests ran with:
-# training reaches into parts of Keras that change between minor versions.
+# TensorFlow, Keras and the serving protocol are bounded to the minor version that the tests ran with,
+# because training uses parts of Keras that change between minor versions.
 REQUIRES = [
     "tensorflow>=2.21,<2.22",
     "keras>=3.15,<3.16",
@@ -35,12 +35,12 @@ REQUIRES = [
 ]
 DATASETS = [
     "tensorflow-datasets>=4.9.9,<5",
-    "importlib_resources>=6,<8",  # tensorflow-datasets imports it and does not ask for it
+    "importlib_resources>=6,<8",  # tensorflow-datasets imports it without requiring it
 ]
 SERVING = ["grpcio-health-checking>=1.71,<2", "prometheus-client>=0.21,<1"]
-# Reading sounds and video; writing MP4. WAV and GIF files are written without them.
+# For reading sounds and videos, and writing MP4. Writing WAV and GIF needs none of them.
 MEDIA = ["soundfile>=0.12,<1", "soxr>=0.5,<2", "av>=14,<20"]
-# Reading and writing NIfTI files.
+# For reading and writing NIfTI files.
 VOLUMES = ["nibabel>=5.3,<6"]
 BENCHMARKS = ["scikit-learn>=1.6,<2", "psutil>=6,<8", "scipy>=1.14,<2"]
 DEMO = ["scikit-learn>=1.6,<2", "scikit-image>=0.25,<0.27"]
@@ -50,7 +50,7 @@ TOOLS = [
     "pytest-xdist>=3.6,<4",
     # Formatting differs between minor versions of ruff.
     "ruff>=0.17.5,<0.18",
-    # The packaging test builds a wheel offline, that is without build isolation.
+    # The packaging test builds a wheel without build isolation, to work offline.
     "setuptools>=65",
     "trustme>=1.2,<2",  # certificates for the tests of TLS
     "wheel>=0.45",

@@ -1,1 +1,1 @@
-"""Programs that print the tables of docs/results.md."""
+"""Compute the tables of docs/results.md: programs for the command line."""

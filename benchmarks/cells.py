@@ -1,4 +1,4 @@
-"""Results that survive interruption: one cached cell for each combination of settings."""
+"""Store results of benchmarks, one cell for each combination of settings."""
 
 from __future__ import annotations
 
@@ -12,37 +12,43 @@ import numpy as np
 from abp_tf import files
 
 
-def place_of(directory: Path, name: str, settings: dict) -> Path:
-    """Return the directory of a cell; arguments as for `cell`."""
-    # What is not set does not count: an option that is new leaves the cells of before as they are.
+def folder_of(directory: Path, name: str, settings: dict) -> Path:
+    """Return the directory of a cell.
+
+    Args:
+        directory: directory of all cells of a benchmark.
+        name: name of the cell.
+        settings: settings of the cell.
+    """
+    # Settings that are None are left out, so that a new option does not change earlier cells.
     given = {key: value for key, value in settings.items() if value is not None}
     digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:10]
     return directory / f"{name}-{digest}"
 
 
 def cell(directory: Path, name: str, settings: dict, compute: Callable[[Path], dict]) -> dict:
-    """Return the figures of a cell, computed once for its settings.
+    """Return the figures of a cell, which are computed once for its settings.
 
     Args:
-        directory: of all cells of a benchmark.
-        name: of the cell, for people.
-        settings: all that the figures depend on; other settings are another cell.
-        compute: takes a directory for pictures and models and returns the figures.
+        directory: directory of all cells of a benchmark.
+        name: readable name of the cell.
+        settings: all settings that the figures depend on; other settings make another cell.
+        compute: function from a directory for pictures and models to the figures.
     """
-    place = place_of(directory, name, settings)
-    result = place / "result.json"
+    folder = folder_of(directory, name, settings)
+    result = folder / "result.json"
     if result.exists():
         return json.loads(result.read_text())["figures"]
-    place.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     print(f"[{name}] {settings}", flush=True)
-    figures = compute(place)
+    figures = compute(folder)
     files.write_json(result, {"settings": settings, "figures": figures})
     return figures
 
 
 def images(directory: Path, name: str, settings: dict) -> dict[str, np.ndarray]:
-    """Return what a cell has left in `recovered.npz`; nothing if it came from `restore`."""
-    path = place_of(directory, name, settings) / "recovered.npz"
+    """Return the arrays in `recovered.npz` of a cell, empty for a cell that `restore` wrote."""
+    path = folder_of(directory, name, settings) / "recovered.npz"
     if not path.exists():
         return {}
     with np.load(path) as stored:
@@ -50,9 +56,9 @@ def images(directory: Path, name: str, settings: dict) -> dict[str, np.ndarray]:
 
 
 def restore(directory: Path, results: Path) -> None:
-    """Take the cells of earlier runs from a file that `keep` wrote, but none that is there already."""
+    """Write the cells in a file of `keep` to a directory, except for those that it already has."""
     for kept in json.loads(results.read_text()) if results.exists() else []:
-        result = place_of(directory, kept["name"], kept["settings"]) / "result.json"
+        result = folder_of(directory, kept["name"], kept["settings"]) / "result.json"
         if not result.exists():
             result.parent.mkdir(parents=True, exist_ok=True)
             files.write_json(result, {"settings": kept["settings"], "figures": kept["figures"]})

@@ -1,4 +1,4 @@
-"""Fashion-MNIST with its labels, and distances by features of a classifier trained on them."""
+"""Load Fashion-MNIST with its labels, and measure distances by features of a classifier."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ TRAIN = 9000  # of 10 000; the other 1 000 are the test set
 
 
 class Labelled(NamedTuple):
-    """`train`, `test` float32 `[n, 28, 28, 1]` in [-1, 1], and the labels of the training images."""
+    """Hold images with their labels.
+
+    Attributes:
+        train: float32 `[n, 28, 28, 1]` in [-1, 1].
+        test: likewise.
+        labels: int32 `[n]`, of the training images.
+        test_labels: int32 `[n]`, of the test images.
+    """
 
     train: np.ndarray
     test: np.ndarray
@@ -41,11 +48,11 @@ def load() -> Labelled:
 
 
 def extractor(data: Labelled, directory: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """Train a small classifier, once, and return the 64 features before its decision.
+    """Train a small classifier once, and return its function of 64 features before the logits.
 
     Args:
         data: images and labels.
-        directory: where the classifier is kept.
+        directory: directory where the classifier is stored.
 
     Returns:
         A function from images `[n, 28, 28, 1]` to features `[n, 64]`.
@@ -53,12 +60,12 @@ def extractor(data: Labelled, directory: Path) -> Callable[[np.ndarray], np.ndar
     extract = features.classifier(
         data.train, data.labels, directory, held_out=(data.test, data.test_labels)
     )
-    print(f"classifier: {extract.accuracy:.1%} of the {len(data.test)} unseen images right")
+    print(f"accuracy of the classifier on {len(data.test)} test images: {extract.accuracy:.1%}")
     return extract
 
 
 def yardsticks(data: Labelled, extract: Callable) -> dict[str, float]:
-    """Distances whose meaning is known, to read the others by."""
+    """Return distances of simple alternatives, for comparison."""
     from sklearn.decomposition import PCA
 
     random = np.random.default_rng(0)

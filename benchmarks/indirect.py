@@ -1,8 +1,8 @@
-"""Recovery from projections and coarser grids, for `benchmarks.recovery`.
+"""Recover images from projections and coarser grids, for `benchmarks.recovery`.
 
-ABP learns from the observations alone. PCA learns from complete images, which it is given besides:
-of observations by one fixed operator it could learn nothing outside the operator's range. Sparse
-recovery learns nothing; of its penalties that which does best on a few training images counts.
+ABP learns from the observations alone. PCA learns from complete images, because from observations by
+one fixed operator it could learn nothing outside the operator's range. Sparse recovery learns nothing;
+its penalty is chosen on a few training images.
 """
 
 from __future__ import annotations
@@ -33,35 +33,35 @@ OPERATORS = (
     "coarser:4",
 )
 PENALTIES = (1e-4, 3e-4, 1e-3, 3e-3)
-TRAINING = 100  # training images recovered
-# Observations are not as few as one pixel in ten: posteriors are narrower, and less does.
+TRAINING = 100  # number of training images that are recovered
+# Upper limits of settings: posteriors are narrower than those given one pixel in ten, and need less.
 LESS = {"epochs": 20, "samples": 36, "chains": 4}
 
 
 def matrix(operator, shape: tuple[int, ...]) -> np.ndarray:
-    """Return a linear operator on signals of a shape as a matrix `[outputs, entries]`."""
+    """Return the matrix `[outputs, entries]` of a linear operator on signals of a shape."""
     count = int(np.prod(shape))
     basis = np.eye(count, dtype=np.float32).reshape(count, *shape)
     return np.asarray(operator(basis)).reshape(count, -1).T
 
 
 def abp(settings: dict, operator, data: methods.Data) -> dict:
-    """Learn a generator from observations; recover by the median of posterior samples."""
-    seen = np.asarray(operator(data.train)), np.asarray(operator(data.test))
+    """Learn a generator from observations, and recover by the median of posterior samples."""
+    train, test = np.asarray(operator(data.train)), np.asarray(operator(data.test))
     learn = partial(methods.learn_abp, observation=operator)
-    model, seconds = methods.timed(learn, settings, seen[0], None)
+    model, seconds = methods.timed(learn, settings, train, None)
 
     def recover(observed):
         several = {name: settings[name] for name in ("samples", "chains")}
         return np.median(model.sample_posterior(observed, **several).samples, axis=1)
 
-    found, took = methods.timed(recover, seen[1])
-    train = recover(seen[0][:TRAINING])
-    return {"train": train, "test": found, "seconds": seconds, "took": took / len(found)}
+    found, took = methods.timed(recover, test)
+    recovered = recover(train[:TRAINING])
+    return {"train": recovered, "test": found, "seconds": seconds, "took": took / len(found)}
 
 
 def pca(settings: dict, operator, data: methods.Data) -> dict:
-    """Learn principal components; recover by the conditional mean of their Gaussian."""
+    """Learn principal components, and recover by the conditional mean of their Gaussian."""
     shape = data.train.shape[1:]
     flat = data.train.reshape(len(data.train), -1)
     learned, seconds = methods.timed(PCA(settings["components"], random_state=0).fit, flat)
@@ -90,7 +90,7 @@ def sparse(settings: dict, operator, data: methods.Data) -> dict:
         lasso = Lasso(penalty, fit_intercept=False, max_iter=2000)
         observed = np.asarray(operator(images)).reshape(len(images), -1)
         with warnings.catch_warnings():
-            # Where it has not converged after so many sweeps, what it has found counts.
+            # A solution that has not converged after the largest number of iterations is used as it is.
             warnings.simplefilter("ignore", ConvergenceWarning)
             found = [lasso.fit(design, y).coef_ @ waves for y in observed.astype(np.float64)]
         return np.reshape(found, images.shape)
@@ -111,7 +111,7 @@ def table(
     few: int,
     bfloat16: Sequence[str] = (),
 ) -> list[dict]:
-    """Compute or read the cells of all operators; return one row for each, and draw pictures."""
+    """Compute or read the cells of all operators, and draw pictures; return a row for each cell."""
     dtype = "mixed_bfloat16" if "ABP" in bfloat16 else None
     shape = list(data.train.shape[1:])
     common = {"data": data.name, "images": len(data.train), "recovered": [TRAINING, len(data.test)]}
@@ -134,9 +134,9 @@ def table(
                 settings |= {"antialias": factor, "sigma": settings["sigma"] / factor}
             label = f"{data.name}-{spec.replace(':', '')}-{name.replace(' ', '-')}"
 
-            def fill(place, method=method, settings=settings, operator=operator):
+            def fill(folder, method=method, settings=settings, operator=operator):
                 found = method(settings, operator, data)
-                np.savez_compressed(place / "recovered.npz", test=found["test"][:few])
+                np.savez_compressed(folder / "recovered.npz", test=found["test"][:few])
                 return {
                     **{part: _errors(getattr(data, part), found[part]) for part in ("train", "test")},
                     "seconds": found["seconds"],
@@ -155,13 +155,13 @@ def table(
             cost = {"training s": figures["seconds"], "s per 1 000": figures["seconds_per_1000"]}
             result.append({"operator": spec, "method": name, **errors, **cost})
         truth = data.test[:few]
-        # What is seen, brought back to the size of an image by the operator's pseudo-inverse.
+        # Observations are shown as images by the pseudo-inverse of the operator.
         scores = matrix(operator, data.train.shape[1:])
-        seen = (truth.reshape(len(truth), -1) @ scores.T @ np.linalg.pinv(scores).T).reshape(
+        observed = (truth.reshape(len(truth), -1) @ scores.T @ np.linalg.pinv(scores).T).reshape(
             truth.shape
         )
         path = directory / f"{data.name}_{spec}.png".replace(":", "")
-        batches, labels = [truth, seen, *shown.values()], ["truth", "seen", *shown]
+        batches, labels = [truth, observed, *shown.values()], ["truth", "observed", *shown]
         pictures.save_png(path, pictures.rows(batches, labels))
     return result
 
@@ -185,5 +185,7 @@ def shown(rows: list[dict]) -> str:
         for row in rows
     ]
     columns = ["observed", "method", "MAE/range", "PSNR", "training s", "s per 1 000"]
-    title = "All pixels, training / unseen; PCA has learned from complete images, ABP from what is seen"
+    title = (
+        "All pixels, training / test images; PCA learned from complete images, ABP from observations"
+    )
     return f"{title}\n\n{cells.table(columns, listed)}"

@@ -1,8 +1,8 @@
-"""The methods that `benchmarks.recovery` compares: how each learns, and how it recovers.
+"""Define the methods that `benchmarks.recovery` compares: how each learns, and how it recovers.
 
 All networks decode by the same ConvNet. `benchmarks/README.md` lists the settings that were tried. No
-method is told which images it will be tested on. Methods whose answers depend on a seed recover by the
-median of a few of them as well, and the better way counts, the same for all.
+method learns from test images. Methods whose results depend on a seed recover by the median of several
+results as well, and the way that is better on training images is used.
 """
 
 from __future__ import annotations
@@ -17,37 +17,43 @@ import numpy as np
 
 from abp_tf import CoopNets, Descriptor, Generator, Langevin, baselines, networks
 
-# Of the networks, by data set: what all methods share.
+# Settings of the networks, which all methods share, by data set.
 SHARED = {
     "fashion": {"latent_dim": 60, "width": 16, "hidden": 256, "kernel_size": 4, "seed": 0},
     "olivetti": {"latent_dim": 60, "width": 8, "hidden": 256, "kernel_size": 4, "seed": 0},
 }
-# Of one method on one data set, in the place of what `METHODS` says.
+# Settings of one method on one data set, which replace those of `METHODS`.
 OWN = {
     "fashion": {
         "ABP": {"epochs": 30}, "CoopNets": {"epochs": 3}, "VAE": {"epochs": 20}, "GAN": {"epochs": 16},
     },
     "olivetti": {
-        # Few images are learned by heart in many epochs: few of them, by well inferred latents.
+        # Many epochs memorize so few images. Few epochs with well inferred latents generalize.
         "ABP": {"epochs": 2, "steps": 40, "sigma": 0.15},
         "CoopNets": {"draft_epochs": 2, "epochs": 3, "steps": 40, "sigma": 0.15, "samples": 4},
         "VAE": {"epochs": 8}, "GAN": {"epochs": 20}, "PCA": {"ridge": 300.0},
     },
 }  # fmt: skip
-# The same, where blocks are hidden: more is seen than of scattered pixels, and errors of neighbours go
-# together, so that the posterior would be narrower than it should be.
+# The same for hidden blocks: more is observed than with scattered pixels, and errors of neighbours are
+# correlated, so that the posterior would be too narrow.
 BLOCKS = {
     "olivetti": {
         "ABP": {"epochs": 4, "sigma": 0.6}, "CoopNets": {"draft_epochs": 4, "sigma": 0.6},
         "VAE": {"epochs": 4}, "PCA": {"ridge": 1000.0},
     },
 }  # fmt: skip
-# How often an epoch goes over the images: what is done once for an epoch shall be little of it.
+# Passes over the images in an epoch, so that work at the end of an epoch takes little of its time.
 PASSES = {"fashion": None, "olivetti": 5}
 
 
 class Data(NamedTuple):
-    """`train`, `test`: float32 `[n, h, w, 1]` in [-1, 1]; `name` of the data set."""
+    """Hold a data set.
+
+    Attributes:
+        train: float32 `[n, h, w, 1]` in [-1, 1].
+        test: likewise.
+        name: name of the data set.
+    """
 
     train: np.ndarray
     test: np.ndarray
@@ -55,13 +61,13 @@ class Data(NamedTuple):
 
 
 class Method(NamedTuple):
-    """One column of the table.
+    """Describe a method, which is one column of the table.
 
     Attributes:
-        settings: all that its figures depend on, besides `SHARED`, `OWN`, `BLOCKS` and `PASSES`.
-        learn: makes the learned model, from settings, training images and their masks or None.
-        ways: functions that recover images under a mask, by name, of a learned model and settings; the
-            better one on training images counts.
+        settings: settings besides those of `SHARED`, `OWN`, `BLOCKS` and `PASSES`.
+        learn: function from settings, training images and their masks or None to a learned model.
+        ways: function from a learned model and settings to functions, by name, that recover images
+            under a mask; the best one on training images is used.
     """
 
     settings: dict
@@ -72,9 +78,14 @@ class Method(NamedTuple):
 def settings(
     name: str, data: str, quick: bool, dtype: str | None = None, learned_with: str = "complete"
 ) -> dict:
-    """Return all settings of a method on a data set; `quick` cuts epochs and steps.
+    """Return all settings of a method on a data set.
 
-    `dtype` is what its networks compute in, Keras's default by None; `learned_with` the mask.
+    Args:
+        name: name of the method.
+        data: name of the data set.
+        quick: whether to reduce epochs and steps.
+        dtype: policy of the networks; None for Keras's default.
+        learned_with: mask of the training images, or "complete".
     """
     found = {**SHARED[data], **METHODS[name].settings, "passes_per_epoch": PASSES[data]}
     found |= {"dtype": dtype, **OWN[data].get(name, {})}
@@ -88,17 +99,17 @@ def settings(
 
 
 def parameters(model) -> int:
-    """Count the trainable parameters of a model; of PCA components, mean and noise."""
+    """Count the parameters of a model; for PCA those of components, mean and noise."""
     if isinstance(model, keras.Model):
         return int(sum(np.prod(weight.shape) for weight in model.trainable_variables))
     return int((model.components + 1) * model.mean.size + 1)
 
 
 def timed(function: Callable, *arguments) -> tuple[object, float]:
-    """Return what a function returns, and the seconds it took."""
+    """Call a function; return its result and the seconds it took."""
     began = time.perf_counter()
-    answer = function(*arguments)
-    return answer, time.perf_counter() - began
+    result = function(*arguments)
+    return result, time.perf_counter() - began
 
 
 def _network(settings: dict, shape: tuple[int, ...], batch_norm: bool = False) -> keras.Model:
@@ -124,15 +135,15 @@ def _iterations(settings: dict, examples: int) -> int:
 
 
 def _adam(settings: dict, examples: int, key: str = "learning_rate", beta_1: float = 0.5):
-    """Adam whose rate falls to a twentieth of its first value along a cosine."""
+    """Return Adam with a learning rate that falls along a cosine to a twentieth of its first value."""
     iterations = _iterations(settings, examples)
     rate = keras.optimizers.schedules.CosineDecay(settings[key], iterations, alpha=0.05)
     return keras.optimizers.Adam(rate, beta_1=beta_1)
 
 
 def _median(inpaint: Callable, count: int) -> Callable:
-    """Recover by the median of answers to several seeds: the point of least absolute error."""
-    apart = 2**32  # seeds of rows follow each other
+    """Recover by the median of results with several seeds, which minimizes the absolute error."""
+    apart = 2**32  # rows have successive seeds
     return lambda images, mask: np.median(
         [inpaint(images, mask, seed=apart * number) for number in range(count)], axis=0
     )
@@ -142,7 +153,14 @@ def _median(inpaint: Callable, count: int) -> Callable:
 
 
 def learn_abp(settings: dict, images: np.ndarray, mask: np.ndarray | None, observation=None):
-    """Learn a generator from what is seen of images of the shape `settings["shape"]`."""
+    """Learn a generator by alternating back-propagation.
+
+    Args:
+        settings: settings of the method; with an observation also the "shape" of an image.
+        images: training images, or their observations.
+        mask: masks of the images, or None.
+        observation: operator that the images were observed by, or None.
+    """
     shape = images.shape[1:] if observation is None else settings["shape"]
     step_size = settings["step_size"]
     model = Generator(
@@ -170,7 +188,7 @@ def _inpaint_ways(model: CoopNets, settings: dict) -> dict:
 
 
 def _draws_ways(model: Generator, settings: dict) -> dict:
-    """Recover by the median of draws from the posterior, which a few chains give."""
+    """Recover by the median of posterior samples of a few chains."""
     count, chains = settings["samples"], settings["chains"]
 
     def median(images, mask):
@@ -180,16 +198,16 @@ def _draws_ways(model: Generator, settings: dict) -> dict:
     return {f"median of {count} draws": median, "one": model.inpaint}
 
 
-# Cooperative learning of a generator that has learned alone, without BatchNorm, through which no
-# example's chain may run.
+# Cooperative learning, which continues from a generator that has learned alone. It has no BatchNorm,
+# because the chain of an example must not depend on its batch.
 
 
 def learn_coopnets(settings: dict, images: np.ndarray, mask: np.ndarray | None) -> CoopNets:
-    """Learn a generator, then a descriptor and it together, from what is seen of the images."""
+    """Learn a generator, then the generator and a descriptor together."""
     shape = images.shape[1:]
     alone = {"epochs": settings["draft_epochs"], "batch_size": settings["draft_batch_size"]}
     drafts = learn_abp({**settings, **alone}, images, mask)
-    judge = networks.image_descriptor(
+    energy = networks.image_descriptor(
         shape,
         settings["descriptor_width"],
         activation="leaky_relu",
@@ -197,7 +215,7 @@ def learn_coopnets(settings: dict, images: np.ndarray, mask: np.ndarray | None) 
         dtype=settings["dtype"],
     )
     revises = Descriptor(
-        judge,
+        energy,
         reference_sigma=settings["reference_sigma"],
         langevin=Langevin(settings["revision_steps"], settings["revision_step_size"]),
         chains="short-run",
@@ -211,7 +229,7 @@ def learn_coopnets(settings: dict, images: np.ndarray, mask: np.ndarray | None) 
     return _fit(model, settings, images, mask)
 
 
-# What generators are compared with.
+# Methods for comparison.
 
 
 def _learn_vae(settings: dict, images: np.ndarray, mask: np.ndarray | None) -> baselines.VAE:
@@ -264,7 +282,7 @@ def _learn_pca(settings: dict, images: np.ndarray, mask: np.ndarray | None) -> b
     return model.fit(images if mask is None else {"signal": images, "mask": mask})
 
 
-# Of a generator that learns alone.
+# Settings of a generator that learns alone.
 ALONE = {
     "batch_size": 25, "learning_rate": 4e-3, "sigma": 0.25, "steps": 3, "step_size": 0.5,
     "expansion": 0.6, "inference_steps": 200, "cool": 30,
@@ -303,7 +321,7 @@ METHODS = {
         _learn_pca,
         lambda model, _: {"mean of the posterior": model.inpaint},
     ),
-    # Of no components: the mean of observed training pixels.
+    # PCA without components: the mean of the observed training pixels.
     "mean": Method(
         {"components": 0, "iterations": 1, "ridge": 0.0},
         _learn_pca,

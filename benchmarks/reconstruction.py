@@ -1,8 +1,8 @@
-"""Reconstruction against PCA, and synthesis, on Fashion-MNIST: python -m benchmarks.reconstruction.
+"""Compare reconstruction with PCA, and measure synthesis: python -m benchmarks.reconstruction.
 
-Reconstruction error is MAE/range on 1 000 unseen images; distance is the Fréchet distance of
-classifier features between 2 000 syntheses and those images. Cells are kept, so an interrupted
-benchmark goes on where it stopped.
+The reconstruction error is MAE/range on 1 000 test images of Fashion-MNIST. The distance is the Fréchet
+distance of classifier features between 2 000 syntheses and those images. Cells are stored, so that an
+interrupted benchmark continues where it stopped.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from abp_tf.display import pictures
 
 from . import cells, fashion
 
-# Tuned on this task; `benchmarks/README.md` lists what helped and what did not.
+# Settings tuned on this task; `benchmarks/README.md` lists the trials.
 EXPANDED = {
     "latent_dim": 60,
     "width": 32,
@@ -36,12 +36,12 @@ EXPANDED = {
     "epochs": 10,
     "seed": 0,
 }
-# The same network and as many steps, by the published algorithm.
+# The published algorithm with the same network and number of steps.
 PLAIN = {**EXPANDED, "preconditioning": False, "expansion": 0.0, "step_size": 0.1}
 
 
 def train(settings: dict, data: fashion.Labelled) -> tuple[Generator, float]:
-    """Learn a generator; return it and the seconds it took."""
+    """Learn a generator; return it and the seconds of training."""
     keras.utils.set_random_seed(settings["seed"])
     network = networks.image_generator(
         (28, 28, 1),
@@ -66,19 +66,19 @@ def train(settings: dict, data: fashion.Labelled) -> tuple[Generator, float]:
     return model, time.perf_counter() - began
 
 
-def measure(settings: dict, data: fashion.Labelled, extract, place: Path) -> dict:
-    """Learn and measure one generator; write its pictures."""
+def measure(settings: dict, data: fashion.Labelled, extract, folder: Path) -> dict:
+    """Learn and measure one generator, and write its pictures."""
     model, seconds = train(settings, data)
-    model.save(place / "model.keras")
+    model.save(folder / "model.keras")
     latents = model.infer(data.test, seed=0)
     found = model(latents).numpy()
     drawn = model.synthesize(2000, seed=0)
     few = 12
     pictures.save_png(
-        place / "reconstruction.png",
-        pictures.rows([data.test[:few], found[:few]], ["unseen", "reconstructed"]),
+        folder / "reconstruction.png",
+        pictures.rows([data.test[:few], found[:few]], ["test", "reconstructed"]),
     )
-    pictures.save_png(place / "synthesis.png", pictures.grid(drawn[:96], columns=12))
+    pictures.save_png(folder / "synthesis.png", pictures.grid(drawn[:96], columns=12))
     return {
         "mae_per_range": metrics.absolute_error(data.test, found),
         "train_mse": metrics.reconstruction_error(data.train, model(model.latents).numpy()),
@@ -94,7 +94,7 @@ def measure(settings: dict, data: fashion.Labelled, extract, place: Path) -> dic
 
 
 def pca_error(data: fashion.Labelled, components: int) -> float:
-    """MAE/range of PCA on the unseen images, clipped to the range of images."""
+    """Return MAE/range of PCA on the test images, clipped to the range of images."""
     pca = PCA(components, random_state=0).fit(data.train.reshape(len(data.train), -1))
     flat = data.test.reshape(len(data.test), -1)
     found = np.clip(pca.inverse_transform(pca.transform(flat)), -1, 1)
@@ -104,8 +104,10 @@ def pca_error(data: fashion.Labelled, components: int) -> float:
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; return its exit code."""
     parser = argparse.ArgumentParser(prog="benchmarks.reconstruction", description=__doc__)
-    parser.add_argument("--run", default="runs/benchmarks/reconstruction", help="where cells are kept")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--run", default="runs/benchmarks/reconstruction", help="directory of the cells [%(default)s]"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of all models [0]")
     arguments = parser.parse_args(argv)
     directory = Path(arguments.run)
     data = fashion.load()
@@ -120,7 +122,7 @@ def main(argv: list[str] | None = None) -> int:
             directory,
             name.replace(", d = ", "-").replace(" ", "-"),
             settings,
-            lambda place, settings=settings: measure(settings, data, extract, place),
+            lambda folder, settings=settings: measure(settings, data, extract, folder),
         )
         reference = pca_error(data, settings["latent_dim"])
         rows.append(
@@ -139,12 +141,12 @@ def main(argv: list[str] | None = None) -> int:
         )
     columns = [
         "model",
-        "MAE/range unseen",
+        "MAE/range test",
         "PCA",
         "ratio",
         "MSE train",
-        "MSE unseen",
-        "‖z‖²/d train / unseen",
+        "MSE test",
+        "‖z‖²/d train / test",
         "distance, z ~ N(0, I)",
         "distance, chains",
         "seconds",

@@ -1,9 +1,9 @@
-"""Recovery of hidden pixels by every method: python -m benchmarks.recovery --help.
+"""Recover hidden pixels by every method: python -m benchmarks.recovery --help.
 
-Errors are mean absolute errors on hidden entries as a share of the range, and PSNR there; of the first
-training images under the masks they were learned with, and of the first unseen images. Which of its
-ways a method recovers by is decided on the training images, whose truth a benchmark knows. Cells are
-kept, so an interrupted benchmark goes on where it stopped.
+Errors are the mean absolute error on hidden entries as a share of the range, and the PSNR there. They
+are measured on the first training images, with the masks of learning, and on the first test images.
+Each method recovers by the way that is best on the training images. Cells are stored, so that an
+interrupted benchmark continues where it stopped.
 """
 
 from __future__ import annotations
@@ -22,43 +22,53 @@ from train import options
 from . import cells, fashion, indirect, methods
 
 PEPPER = ("pepper:0.5", "pepper:0.7", "pepper:0.9")
-# Blocks are the papers' M20 and M30 of 64 pixels, scaled to 28.
+# Blocks are M20 and M30 of the papers, for images of 64 pixels, here scaled to 28.
 MASKS = {
     "fashion": (*PEPPER, "block:9", "block:13"),
     "olivetti": (*PEPPER, "block:20", "block:30"),
 }
-# Images learned from, and recovered: of training and of test images; and those in pictures.
+# Numbers of images: for learning, of training and test images recovered; and in pictures.
 FULL, QUICK, FEW = {"fashion": (None, 100, 500), "olivetti": (None, 50, 50)}, (500, 20, 50), 10
 
-# A hidden block that is black all over may be recovered exactly; in decibels, one such image would
-# outweigh all others. An image rounded to 8 bits is at 59.
+# Largest PSNR of an image in dB. A hidden block that is black may be recovered exactly, and one such
+# image would outweigh all others. Rounding to 8 bits gives 59 dB.
 EXACT = 60.0
 
 
 def load(name: str, quick: bool) -> methods.Data:
-    """Load a data set, of which `--quick` takes the first images."""
+    """Load a data set.
+
+    Args:
+        name: "fashion" or "olivetti".
+        quick: whether to use only the first images.
+
+    Raises:
+        FileNotFoundError: $ABP_TF_DATA is not set and the data set needs it.
+    """
     if name == "fashion":
         labelled = fashion.load()
         train, test = labelled.train, labelled.test
     else:
         folder = os.environ.get("ABP_TF_DATA")
         if not folder:
-            raise FileNotFoundError("Olivetti faces: set ABP_TF_DATA to a folder with their file.")
+            raise FileNotFoundError(
+                "Expected the folder of the Olivetti faces in $ABP_TF_DATA, which is not set. Set it."
+            )
         with np.load(Path(folder) / "olivetti_train350.npz") as stored:
             images = (stored["images"][..., None] / 127.5 - 1).astype(np.float32)
-            unseen = stored["labels"] >= 30  # people
-        train, test = images[~unseen], images[unseen]
-    learned, _, unseen = QUICK if quick else FULL[name]
-    return methods.Data(train[:learned], test[:unseen], name)
+            others = stored["labels"] >= 30  # people who are not among the training images
+        train, test = images[~others], images[others]
+    learned, _, tested = QUICK if quick else FULL[name]
+    return methods.Data(train[:learned], test[:tested], name)
 
 
 def drawn(spec: str, images: np.ndarray, seed: int) -> np.ndarray:
-    """Draw masks for images: seed 0 for training images, 1 for unseen ones."""
+    """Draw masks for images, with seed 0 for training images and 1 for test images."""
     return masks.parse(spec)(len(images), images.shape[1:3], seed)
 
 
 def errors(truth: np.ndarray, found: np.ndarray, mask: np.ndarray) -> dict:
-    """MAE/range and PSNR on hidden entries, of each image no more than `EXACT`."""
+    """Return MAE/range and PSNR on hidden entries; the PSNR of an image is at most `EXACT`."""
     found = np.clip(found, -1, 1).astype(np.float32)
     ratios = metrics.psnr(truth, found, ~mask, per_example=True)
     return {
@@ -74,12 +84,12 @@ def compute(
     learned_with: str,
     tested: tuple,
     count: int,
-    place: Path,
+    folder: Path,
 ) -> dict:
-    """Learn one model, recover by it, and keep a few recovered images."""
+    """Learn one model, recover images by it, and store a few of them."""
     method = methods.METHODS[name]
-    seen = None if learned_with == "complete" else drawn(learned_with, data.train, 0)
-    model, seconds = methods.timed(method.learn, settings, data.train, seen)
+    mask = None if learned_with == "complete" else drawn(learned_with, data.train, 0)
+    model, seconds = methods.timed(method.learn, settings, data.train, mask)
     found: dict = {"parameters": methods.parameters(model), "seconds": seconds}
     kept = {}
     for spec in tested:
@@ -97,12 +107,12 @@ def compute(
             "seconds_per_1000": 1000 * took / len(recovered),
         }
         kept[spec] = recovered[:FEW]
-    np.savez_compressed(place / "recovered.npz", **kept)
+    np.savez_compressed(folder / "recovered.npz", **kept)
     return found
 
 
 def masked(data: methods.Data, directory: Path, arguments) -> list[dict]:
-    """Compute or read the cells of a data set, and draw its pictures; return one row for each."""
+    """Compute or read the cells of a data set, and draw its pictures; return a row for each."""
     result = []
     specs = arguments.masks or MASKS[data.name]
     count = (QUICK if arguments.quick else FULL[data.name])[1]
@@ -118,8 +128,8 @@ def masked(data: methods.Data, directory: Path, arguments) -> list[dict]:
                 settings["tested"] = tested
             label = f"{data.name}-{learned_with.replace(':', '')}-{name}"
 
-            def fill(place, name=name, settings=settings, given=learned_with, tested=tested):
-                return compute(name, settings, data, given, tested, count, place)
+            def fill(folder, name=name, settings=settings, given=learned_with, tested=tested):
+                return compute(name, settings, data, given, tested, count, folder)
 
             figures = cells.cell(directory, label, settings, fill)
             recovered[name] = cells.images(directory, label, settings)
@@ -128,14 +138,14 @@ def masked(data: methods.Data, directory: Path, arguments) -> list[dict]:
                 result.append({**row, **flat(figures[spec]), **flat(figures)})
         for spec in tested:
             shown = {name: found[spec] for name, found in recovered.items() if spec in found}
-            seen = drawn(spec, data.test, 1)[:FEW]
+            mask = drawn(spec, data.test, 1)[:FEW]
             name = f"{data.name}_{learned_with}_{spec}.png".replace(":", "")
-            picture(data.test[:FEW], seen, shown, directory / name)
+            picture(data.test[:FEW], mask, shown, directory / name)
     return result
 
 
 def flat(figures: dict) -> dict:
-    """Name the figures of a cell, or of one of its ways, as the columns of the CSV file."""
+    """Return the figures of a cell, or of one mask, by the names of the columns of the CSV file."""
     if "way" not in figures:
         return {"parameters": figures["parameters"], "training s": round(figures["seconds"], 1)}
     return {
@@ -147,23 +157,23 @@ def flat(figures: dict) -> dict:
     }
 
 
-def picture(truth: np.ndarray, seen: np.ndarray, recovered: dict, path: Path) -> None:
-    """Draw truth, what was seen of it, and a row for each method."""
-    damaged = np.where(seen[..., None], truth, 0)
-    batches, labels = [truth, damaged, *recovered.values()], ["truth", "seen", *recovered]
+def picture(truth: np.ndarray, mask: np.ndarray, recovered: dict, path: Path) -> None:
+    """Draw rows of complete images, observed images, and images recovered by each method."""
+    observed = np.where(mask[..., None], truth, 0)
+    batches, labels = [truth, observed, *recovered.values()], ["truth", "observed", *recovered]
     pictures.save_png(path, pictures.rows(batches, labels))
 
 
 def pivot(rows: list[dict], key: str, form: str) -> str:
-    """Return a table with a column for each method: training images / unseen ones."""
+    """Return a table of errors on training / test images, with a column for each method."""
     names = list(dict.fromkeys(row["method"] for row in rows))
     lines: dict[tuple, dict] = {}
     for row in rows:
-        place = (row["data"], row["learned with"], row["hidden"])
-        lines.setdefault(place, {})[row["method"]] = row
+        case = (row["data"], row["learned with"], row["hidden"])
+        lines.setdefault(case, {})[row["method"]] = row
     listed = [
         [
-            *place,
+            *case,
             *(
                 f"{found[name][f'train {key}']:{form}} / {found[name][f'test {key}']:{form}}"
                 if name in found
@@ -171,13 +181,13 @@ def pivot(rows: list[dict], key: str, form: str) -> str:
                 for name in names
             ),
         ]
-        for place, found in lines.items()
+        for case, found in lines.items()
     ]
     return cells.table(["data", "learned with", "hidden", *names], listed)
 
 
 def costs(rows: list[dict]) -> str:
-    """Return the table of what each method costs: means over the cells of a data set."""
+    """Return the table of costs of each method, means over the cells of a data set."""
     listed = []
     for data, name in dict.fromkeys((row["data"], row["method"]) for row in rows):
         own = [row for row in rows if (row["data"], row["method"]) == (data, name)]
@@ -192,18 +202,23 @@ def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; return its exit code."""
     parser = argparse.ArgumentParser(prog="benchmarks.recovery", description=__doc__)
     add = parser.add_argument
-    add("--run", default="runs/benchmarks/recovery", help="where cells are kept")
-    add("--data", nargs="+", choices=sorted(methods.SHARED), default=["fashion", "olivetti"])
-    add("--methods", nargs="+", choices=list(methods.METHODS), default=list(methods.METHODS))
-    add("--masks", nargs="+", type=options.mask, help="as --mask of train.generator")
-    add("--learned", nargs="*", type=_learned, help="masks to learn with, or complete; all by default")
+    add("--run", default="runs/benchmarks/recovery", help="directory of the cells [%(default)s]")
+    add("--data", nargs="+", choices=sorted(methods.SHARED), default=["fashion", "olivetti"],
+        help="data sets; by default all")  # fmt: skip
+    add("--methods", nargs="+", choices=list(methods.METHODS), default=list(methods.METHODS),
+        help="methods; by default all")  # fmt: skip
+    add("--masks", nargs="+", type=options.mask,
+        help="masks, as for --mask of train.generator; by default those of the table")  # fmt: skip
+    add("--learned", nargs="*", type=_learned, help="masks to learn with, or complete; by default all")
     add("--operators", nargs="*", type=options.observe, default=list(indirect.OPERATORS),
-        help="as --observe of train.generator; none: leave them out")  # fmt: skip
+        help="operators, as for --observe of train.generator; without a value none")  # fmt: skip
     add("--results", type=Path,
-        help="a JSON file: cells that it has are not computed again, others are added")  # fmt: skip
+        help="JSON file of cells; its cells are not computed again, others are added")  # fmt: skip
     add("--bfloat16", nargs="+", choices=["ABP", "CoopNets", "VAE", "GAN"], default=[],
-        help="methods that compute in mixed_bfloat16, for a processor that has it")  # fmt: skip
-    add("--quick", action="store_true", help="few images and epochs: the shape of the tables")
+        help="methods that compute in mixed_bfloat16; by default none")  # fmt: skip
+    add(
+        "--quick", action="store_true", help="use few images and epochs, to show the form of the tables"
+    )
     arguments = parser.parse_args(argv)
     directory = Path(arguments.run + ("-quick" if arguments.quick else ""))
 
@@ -218,8 +233,8 @@ def main(argv: list[str] | None = None) -> int:
         )
     if arguments.results:
         cells.keep(directory, arguments.results)
-    tables = [f"MAE/range, training / unseen\n\n{pivot(rows, 'mae', '.4f')}"]
-    tables += [f"PSNR, training / unseen\n\n{pivot(rows, 'psnr', '.1f')}", costs(rows)]
+    tables = [f"MAE/range, training / test\n\n{pivot(rows, 'mae', '.4f')}"]
+    tables += [f"PSNR, training / test\n\n{pivot(rows, 'psnr', '.1f')}", costs(rows)]
     if from_indirect:
         tables.append(indirect.shown(from_indirect))
     print("\n" + "\n\n".join(tables))

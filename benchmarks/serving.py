@@ -1,10 +1,10 @@
-"""The server's throughput, latency and memory: python -m benchmarks.serving.
+"""Measure throughput, latency and memory of the server: python -m benchmarks.serving.
 
-Each cell is measured in turns: by client threads that send ready-made requests to a server in another
-process, one at a time, which tells the latency, and with two under way, as `abp_tf.Client` has them;
-and by as many threads that call the same SavedModel in this one. All have the same processor cores,
-which the clients share with the server. Weights are random, time does not depend on them; the inference
-has a tenth of the default's steps, beside which the network would take no visible time.
+Each row of the table is measured in turns: by client threads that send prepared requests to a server in
+another process, one at a time for the latency and two at a time like `abp_tf.Client`; and by as many
+threads that call the same SavedModel in this process. Clients and server share the processor cores.
+Weights are random, because time does not depend on them. Inference has a tenth of the default number of
+steps, so that its time does not hide that of the server.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ NAME = "timed"
 SIGNATURES = ("synthesize", "reconstruct", "inpaint")
 BATCHES = (1, 16, 64)
 CLIENTS = (1, 4, 8)
-# Seconds of each turn, short and many: what changes the speed of a shared machine hits all alike.
+# Seconds of each turn. Many short turns let changes in the speed of the machine affect all alike.
 TURN = 1.0
 
 
 def export(directory: Path) -> Path:
-    """Export the model that is timed; return the directory of its versions."""
+    """Export the model that is measured, and return the directory of its versions."""
     keras.utils.set_random_seed(0)
     network = networks.image_generator(SHAPE, LATENT_DIM, WIDTH)
     model = Generator(network, inference=Langevin(20, 0.1, cool=10))
@@ -48,7 +48,7 @@ def export(directory: Path) -> Path:
 
 
 def inputs(signature: str, rows: int) -> dict[str, tf.Tensor]:
-    """Return the inputs of a signature for so many rows."""
+    """Return inputs of a signature with the given number of rows."""
     rng = np.random.default_rng(0)
     arrays = {
         "seed": np.arange(rows),
@@ -60,7 +60,7 @@ def inputs(signature: str, rows: int) -> dict[str, tf.Tensor]:
 
 
 def request(signature: str, rows: int) -> predict_pb2.PredictRequest:
-    """Return a request for them."""
+    """Return a request of a signature with the given number of rows."""
     spec = model_pb2.ModelSpec(name=NAME, signature_name=signature)
     tensors = inputs(signature, rows).items()
     return predict_pb2.PredictRequest(
@@ -71,15 +71,16 @@ def request(signature: str, rows: int) -> predict_pb2.PredictRequest:
 def load(
     client: Callable[[Callable[[], bool]], Iterator], clients: int, seconds: float
 ) -> tuple[list[float], float]:
-    """Have clients ask for a while, each at least once.
+    """Run clients for some time, each for at least one request.
 
     Args:
-        client: returns what asks once at each step, until it is told that time is up.
-        clients: how many there are, each in a thread of its own.
-        seconds: after which they ask no more.
+        client: function that returns an iterator, which completes one request at each step; its
+            argument is a function that returns whether the time is over.
+        clients: number of clients, each in a thread of its own.
+        seconds: time after which the clients send no further requests.
 
     Returns:
-        The seconds of each step, and the seconds until the last one ended.
+        The seconds of each request, and the seconds until the last one ended.
     """
     times: list[float] = []
     last: list[float] = []
@@ -94,7 +95,7 @@ def load(
                 times.append(after - before)
                 before = after
             last.append(before)
-        except Exception as error:  # raised again below, by the thread that measures
+        except Exception as error:  # raised again below, in the main thread
             failures.append(error)
 
     threads = [threading.Thread(target=work) for _ in range(clients)]
@@ -120,7 +121,7 @@ def measure(stub, signatures, seconds: float) -> list[list]:
                 if over():
                     return
 
-        def two_under_way(over, message=message, rows=range(batch)):
+        def two_at_a_time(over, message=message, rows=range(batch)):
             line = protocol.Line(stub.Predict, timeout=600)
             line.send(rows, message)
             while not over():
@@ -134,7 +135,7 @@ def measure(stub, signatures, seconds: float) -> list[list]:
                 if over():
                     return
 
-        measured: dict = {one_at_a_time: [[], 0.0], two_under_way: [[], 0.0], in_process: [[], 0.0]}
+        measured: dict = {one_at_a_time: [[], 0.0], two_at_a_time: [[], 0.0], in_process: [[], 0.0]}
         for client in measured:
             load(client, 1, 0)
         while min(took for _, took in measured.values()) < seconds:
@@ -146,16 +147,16 @@ def measure(stub, signatures, seconds: float) -> list[list]:
         p50, p99 = np.percentile(measured[one_at_a_time][0], [50, 99]) * 1e3
         figures = [f"{value:.1f}" for value in (p50, p99, *rates)]
         ratio = f"{rates[1] / rates[2]:.2f}"
-        result.append([signature, batch, clients, *figures, ratio, len(measured[two_under_way][0])])
+        result.append([signature, batch, clients, *figures, ratio, len(measured[two_at_a_time][0])])
         print(" ".join(map(str, result[-1])), flush=True)
     return result
 
 
 def memory(stub, process: psutil.Process, minutes: float) -> str:
-    """Load the server with requests of every kind; tell its resident memory at each sixth of them."""
+    """Send requests of every kind for some minutes, and return the memory at each sixth of the time."""
     kinds = itertools.product(SIGNATURES, (1, 3, 16))
     messages = itertools.cycle([request(signature, rows) for signature, rows in kinds])
-    lock, seen = threading.Lock(), []
+    lock, sizes = threading.Lock(), []
 
     def client(over):
         while not over():
@@ -163,17 +164,24 @@ def memory(stub, process: psutil.Process, minutes: float) -> str:
                 message = next(messages)
             yield stub.Predict(message)
 
-    for _ in range(6):  # the first is taken after a load as well
+    for _ in range(6):  # the first size is measured after requests too
         load(client, 4, minutes * 60 / 6)
-        seen.append(process.memory_info().rss / 2**20)
-    return ", ".join(f"{size:.0f}" for size in seen) + " MB"
+        sizes.append(process.memory_info().rss / 2**20)
+    return ", ".join(f"{size:.0f}" for size in sizes) + " MB"
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; return its exit code."""
     parser = argparse.ArgumentParser(prog="benchmarks.serving", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=10, help="of load for each figure")
-    parser.add_argument("--memory-minutes", type=float, default=5)
+    parser.add_argument(
+        "--seconds", type=float, default=10, help="shortest time of each measurement [10]"
+    )
+    parser.add_argument(
+        "--memory-minutes",
+        type=float,
+        default=5,
+        help="minutes of requests while memory is measured [5]",
+    )
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         directory = export(Path(folder))

@@ -1,6 +1,6 @@
-"""Lions and tigers, and cats, through train.generator: python -m benchmarks.small_sets.
+"""Learn lions and tigers, and cats, by train.generator: python -m benchmarks.small_sets.
 
-The images of the published experiments; $ABP_TF_DATA names the folder that holds them.
+These are the images of the published experiments, in the folder $ABP_TF_DATA.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from train import generator
 from . import cells
 
 SETS = {
-    # 12 288 entries determine few latents well at any σ; a large one keeps posteriors broad, and the
-    # images between two others meaningful.
+    # With 12 288 entries few latents are determined well at any σ. A large σ keeps posteriors broad and
+    # interpolated images meaningful.
     "lions and tigers": (
         "seed_lion_tiger_64.npz",
         {"--latent-dim": 10, "--epochs": 15, "--sigma": 1.0},
     ),
-    # From the prior, 100 latents take longer to infer than the default allows.
+    # Inference of 100 latents from the prior needs more steps than the default.
     "cats": (
         "seed_cat_64.npz",
         {
@@ -49,10 +49,14 @@ COMMON = {
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; return its exit code."""
     parser = argparse.ArgumentParser(prog="benchmarks.small_sets", description=__doc__)
-    parser.add_argument("--run", default="runs/benchmarks/small_sets", help="where the runs go")
+    parser.add_argument(
+        "--run", default="runs/benchmarks/small_sets", help="directory of the runs [%(default)s]"
+    )
     arguments = parser.parse_args(argv)
     if "ABP_TF_DATA" not in os.environ:
-        raise FileNotFoundError("Set ABP_TF_DATA to the folder with the published images.")
+        raise FileNotFoundError(
+            "Expected the folder of the published images in $ABP_TF_DATA, which is not set. Set it."
+        )
     folder, directory = Path(os.environ["ABP_TF_DATA"]), Path(arguments.run)
     rows = []
     for name, (file, options) in SETS.items():

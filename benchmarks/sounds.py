@@ -1,4 +1,4 @@
-"""Cells of `benchmarks.kinds`: sounds, each learned from one recording of a few seconds."""
+"""Compute cells of `benchmarks.kinds`: sounds, each from one recording of a few seconds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from abp_tf import Generator, Langevin, networks
 from abp_tf.display import media, pictures
 from abp_tf.metrics import perceptual
 
-# By their numbers in the file.
+# Positions of the recordings in the file.
 SUBJECTS = {"sound1": 0, "sound2": 1, "sound3": 2, "sound10": 9}
 TASKS = ("synthesis", "gap")
 SETTINGS = {
@@ -29,8 +29,8 @@ def settings(subject: str, task: str, quick: bool) -> dict:
     return {**SETTINGS, **small, "task": task}
 
 
-def compute(subject: str, task: str, settings: dict, data: Path, place: Path) -> dict:
-    """Learn one sound, whole or with a gap; synthesize it, or fill the gap."""
+def compute(subject: str, task: str, settings: dict, data: Path, target: Path) -> dict:
+    """Learn one sound, whole or with a gap, and synthesize it or fill the gap."""
     with np.load(data / "seed_audio.npz") as stored:
         number = SUBJECTS[subject]
         sound = stored["audio"][number][: settings["samples"]].astype(np.float32)
@@ -46,11 +46,11 @@ def compute(subject: str, task: str, settings: dict, data: Path, place: Path) ->
         "training_seconds": round(seconds, 1),
         "seconds_per_iteration": seconds / settings["iterations"],
     }
-    media.save_wav(place / "recording.wav", sound, rate)
+    media.save_wav(target / "recording.wav", sound, rate)
     if task == "synthesis":
-        return {**_synthesis(model, sound, rate, place), **common}
+        return {**_synthesis(model, sound, rate, target), **common}
     filled = np.where(mask[0][:, None], sound, model(model.latents).numpy()[0])
-    return {**_gap(filled, sound, slice(start, end), settings["order"], rate, place), **common}
+    return {**_gap(filled, sound, slice(start, end), settings["order"], rate, target), **common}
 
 
 def _learn(settings: dict, sound: np.ndarray, mask: np.ndarray) -> tuple[Generator, float]:
@@ -65,7 +65,7 @@ def _learn(settings: dict, sound: np.ndarray, mask: np.ndarray) -> tuple[Generat
         expansion=1.0,
     )
     rate = keras.optimizers.schedules.CosineDecay(settings["rate"], settings["iterations"], 0.005)
-    # Against a hiss, perhaps what stays of the white noise that kernels begin as.
+    # Weight decay reduces a hiss, perhaps a remainder of the white noise of the initial kernels.
     decay = settings["weight_decay"]
     model.compile(keras.optimizers.Adam(rate, beta_1=0.5, weight_decay=decay))
     began = time.perf_counter()
@@ -75,12 +75,12 @@ def _learn(settings: dict, sound: np.ndarray, mask: np.ndarray) -> tuple[Generat
     return model, time.perf_counter() - began
 
 
-def _synthesis(model: Generator, sound: np.ndarray, rate: float, place: Path) -> dict:
+def _synthesis(model: Generator, sound: np.ndarray, rate: float, target: Path) -> dict:
     drawn = np.clip(model.synthesize(1, seed=1)[0], -1, 1)
-    media.save_wav(place / "synthesis.wav", drawn, rate)
+    media.save_wav(target / "synthesis.wav", drawn, rate)
     for name, one in (("recording", sound), ("synthesis", drawn)):
-        pictures.save_png(place / f"{name}.png", media.spectrogram(one, rate, name))
-    # All are compared with one half of the recording, and as long: so is the other half.
+        pictures.save_png(target / f"{name}.png", media.spectrogram(one, rate, name))
+    # All sounds are cut to the length of one half of the recording and compared with the other half.
     half = len(sound) // 2
 
     def distance(one):
@@ -93,8 +93,8 @@ def _synthesis(model: Generator, sound: np.ndarray, rate: float, place: Path) ->
     }
 
 
-def _gap(filled, sound, gap: slice, order: int, rate: float, place: Path) -> dict:
-    """Compare what fills a gap with what was there, beside linear prediction and silence."""
+def _gap(filled, sound, gap: slice, order: int, rate: float, target: Path) -> dict:
+    """Compare the filled gap with the recording, next to linear prediction and silence."""
     predicted = sound.copy()
     predicted[gap] = predict(sound[: gap.start, 0], sound[gap.stop :, 0], gap.stop - gap.start, order)
     silent = sound.copy()
@@ -102,26 +102,36 @@ def _gap(filled, sound, gap: slice, order: int, rate: float, place: Path) -> dic
     ways = {"model": filled, "linear_prediction": predicted, "silence": silent}
     result = {}
     for name, one in ways.items():
-        media.save_wav(place / f"{name}.wav", np.clip(one, -1, 1), rate)
-        pictures.save_png(place / f"{name}.png", media.spectrogram(one, rate, name))
+        media.save_wav(target / f"{name}.wav", np.clip(one, -1, 1), rate)
+        pictures.save_png(target / f"{name}.png", media.spectrogram(one, rate, name))
         result[f"{name}_MAE"] = float(np.mean(np.abs(one[gap] - sound[gap])) / 2)
         result[f"{name}_dB"] = perceptual.spectrogram_distance(one[gap], sound, rate)
     return result
 
 
 def predict(before: np.ndarray, after: np.ndarray, length: int, order: int) -> np.ndarray:
-    """Fill a gap by linear prediction from both sides, faded into each other, `[length, 1]`."""
+    """Fill a gap by linear prediction from both sides, which are cross-faded.
 
-    def onwards(past):
+    Args:
+        before: samples before the gap.
+        after: samples after the gap.
+        length: number of samples of the gap.
+        order: order of the linear prediction.
+
+    Returns:
+        The samples of the gap, `[length, 1]`.
+    """
+
+    def continued(past):
         centred = past - past.mean()
         transform = np.abs(np.fft.rfft(centred, 2 * len(past))) ** 2
         correlation = np.fft.irfft(transform)[: order + 1]
         correlation[0] *= 1 + 1e-6
         weights = solve_toeplitz(correlation[:-1], correlation[1:])
-        known = list(centred[-order:])
+        samples = list(centred[-order:])
         for _ in range(length):
-            known.append(float(weights @ np.asarray(known[: -order - 1 : -1])))
-        return np.array(known[order:]) + past.mean()
+            samples.append(float(weights @ np.asarray(samples[: -order - 1 : -1])))
+        return np.array(samples[order:]) + past.mean()
 
     fade = np.linspace(1, 0, length)
-    return (fade * onwards(before) + (1 - fade) * onwards(after[::-1])[::-1])[:, None]
+    return (fade * continued(before) + (1 - fade) * continued(after[::-1])[::-1])[:, None]

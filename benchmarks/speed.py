@@ -1,8 +1,8 @@
-"""Speed of a training step, as a share of the machine's peak: python -m benchmarks.speed.
+"""Measure the speed of a training step, as a share of the machine's peak: python -m benchmarks.speed.
 
-A generator's step is 10 Langevin steps and one learning step on 100 images of 28×28, through
-`model.fit`; descriptor and CoopNets are those of `train.descriptor` and `train.coopnets`, with 20
-steps.
+A step of a generator is 10 Langevin steps and one learning step on 100 images of 28×28, through
+`model.fit`. Descriptor and CoopNets are those of `train.descriptor` and `train.coopnets`, with 20
+Langevin steps.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ SHAPE, LATENT_DIM, WIDTH, BATCH, STEPS = (28, 28, 1), 60, 32, 100, 10
 
 
 class StepTimes(keras.callbacks.Callback):
-    """Keep the seconds of every training step."""
+    """Record the seconds of every training step."""
 
     def __init__(self):
         super().__init__()
         self.seconds = []
 
     def on_train_batch_begin(self, batch, logs=None):
-        """Start the clock."""
+        """Record the start of a step."""
         self._began = time.perf_counter()
 
     def on_train_batch_end(self, batch, logs=None):
-        """Stop it."""
+        """Record the duration of the step."""
         self.seconds.append(time.perf_counter() - self._began)
 
 
 def forward_flops(network: keras.Model) -> int:
-    """Multiplications and additions of one example's forward pass through the weights."""
+    """Count the multiplications and additions of the forward pass of one example."""
     total = 0
     for layer in network.layers:
         if isinstance(layer, keras.layers.Conv2DTranspose):
@@ -52,7 +52,7 @@ def forward_flops(network: keras.Model) -> int:
 
 
 def peak(dtype: tf.DType, size: int = 2048, repeats: int = 12) -> float:
-    """Best GFLOP/s of a square matrix product."""
+    """Measure the best GFLOP/s of a square matrix product."""
     first = tf.cast(tf.random.normal([size, size]), dtype)
     product = tf.function(lambda: tf.matmul(first, first))
     product()
@@ -65,7 +65,7 @@ def peak(dtype: tf.DType, size: int = 2048, repeats: int = 12) -> float:
 
 
 def make(dtype: str = "float32", examples: int | None = None) -> Generator:
-    """Make the model that is timed."""
+    """Build the generator that is timed."""
     network = networks.image_generator(SHAPE, LATENT_DIM, WIDTH, hidden=0, kernel_size=5, dtype=dtype)
     model = Generator(network, langevin=Langevin(STEPS, 0.1), examples=examples)
     model.compile(optimizer=keras.optimizers.Adam(1e-3, beta_1=0.5))
@@ -73,11 +73,11 @@ def make(dtype: str = "float32", examples: int | None = None) -> Generator:
 
 
 def make_energy(program, dtype: str) -> tuple[keras.Model, float]:
-    """Make the model of a training program; return it and the operations of a step on one image."""
+    """Build the model of a training program; return it and the operations of a step on one image."""
     settings = program.settle({"data": "fashion_mnist", "precision": dtype})
     model = program.build(settings, SHAPE, 1000)
-    # A Langevin step goes there and back, with respect to the image; learning, from data and samples,
-    # with respect to weights and layers' inputs.
+    # A Langevin step is a forward and a backward pass with respect to the image. Learning is a forward
+    # and a backward pass with respect to weights and inputs of layers, for data and for samples.
     work = (2 * settings["steps"] + 6) * forward_flops(model.network)
     if program is coopnets:
         work += 4 * forward_flops(model.generator.network)
@@ -85,14 +85,14 @@ def make_energy(program, dtype: str) -> tuple[keras.Model, float]:
 
 
 def dataset(examples: int) -> tf.data.Dataset:
-    """Batches of a few images under numbers spread over a table of any size."""
+    """Return batches of a few images whose indices are spread over a table of any size."""
     images = tf.random.stateless_uniform([1000, *SHAPE], [0, 0], -1.0, 1.0)
     numbers = tf.data.Dataset.range(0, examples, max(examples // 1000, 1)).batch(BATCH)
     return numbers.map(lambda i: {"signal": tf.gather(images, i % 1000), "index": i}).repeat()
 
 
 def time_steps(model: Generator, steps: int, epochs: int = 1) -> list[float]:
-    """Return the seconds of steps through `fit`; the first one, which warms caches, is left out."""
+    """Return the seconds of steps of `fit`, without the first one, which fills caches."""
     times = StepTimes()
     model.fit(
         dataset(max(sum(table.rows for table in model.tables), 1000)),
@@ -107,8 +107,8 @@ def time_steps(model: Generator, steps: int, epochs: int = 1) -> list[float]:
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; return its exit code."""
     parser = argparse.ArgumentParser(prog="benchmarks.speed", description=__doc__)
-    parser.add_argument("--steps", type=int, default=6, help="timed in each round")
-    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=6, help="number of timed steps in a round [6]")
+    parser.add_argument("--rounds", type=int, default=8, help="number of rounds [8]")
     arguments = parser.parse_args(argv)
 
     first = "float32, 1 000 rows"
@@ -125,18 +125,18 @@ def main(argv: list[str] | None = None) -> int:
     work = {name: BATCH * operations / 1e9 for name, operations in work.items()}
     for model in models.values():
         time_steps(model, 3)  # compile
-    # Everything in turns, and ratios within a turn: a busy moment of the machine hits all alike.
+    # All models take turns, and ratios are of one round: a busy moment of the machine affects all.
     peaks, seconds = [], {name: [] for name in models}
     for number in range(arguments.rounds):
         peaks.append(peak(tf.float32))
-        # There and back: what comes first while the machine is quick, or cool, comes last next time.
+        # The order alternates, so that no model always runs while the machine is cool and fast.
         for name in list(models)[:: -1 if number % 2 else 1]:
             seconds[name].append(np.median(time_steps(models[name], arguments.steps + 1)))
         print(f"round {number + 1} of {arguments.rounds}", flush=True)
     rows = []
     for name, found in seconds.items():
         rates = work[name] / np.array(found)
-        # Against float32: of the same model, or of the small table.
+        # Speeds are relative to float32 of the same model, or to the small table.
         base = np.array(seconds.get(name.replace("mixed_bfloat16", "float32"), seconds[first]))
         if "rows" in name:
             base = np.array(seconds[first])

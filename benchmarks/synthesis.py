@@ -1,9 +1,9 @@
-"""Synthesis by every model, on Fashion-MNIST: python -m benchmarks.synthesis.
+"""Measure synthesis by every model, on Fashion-MNIST: python -m benchmarks.synthesis.
 
-Distance is the Fréchet distance of classifier features between 2 000 syntheses (of a descriptor's pool
-as many as it has chains, 1 000) and 1 000 unseen images; mean and spread are over seeds. For energies
-the table tells how much an entry of a revised image may depend on the batch it is in. Cells are kept,
-with pictures and model, so an interrupted benchmark goes on where it stopped.
+The distance is the Fréchet distance of classifier features between 2 000 syntheses (for the pool of a
+descriptor 1 000, as many as it has chains) and 1 000 test images. Mean and spread are over seeds. The
+batch effect of an energy is the largest change of an entry of a revised image with its batch. Cells are
+stored with pictures and model, so that an interrupted benchmark continues where it stopped.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ GENERATORS = {"plain ABP": reconstruction.PLAIN, "expanded ABP": reconstruction.
 ENERGIES = {
     "descriptor": (descriptor, {"epochs": 8}),
     "CoopNets": (coopnets, {"epochs": 8}),
-    # Steps of 0.1, as published, overshoot here: energies rise, and the drafts are lost (distance 164).
+    # Steps of 0.1, as published, overshoot here: energies rise, and drafts become poor (distance 164).
     "CoopNets with latent steps": (
         coopnets,
         {"epochs": 8, "latent_steps": 10, "latent_step_size": 0.03},
@@ -37,7 +37,7 @@ ENERGIES = {
 
 
 def settle(name: str, seed: int) -> dict:
-    """Return the settings that a model is learned with."""
+    """Return the settings of a model."""
     if name in GENERATORS:
         return {**GENERATORS[name], "seed": seed}
     program, given = ENERGIES[name]
@@ -45,7 +45,13 @@ def settle(name: str, seed: int) -> dict:
 
 
 class Learned(NamedTuple):
-    """A model, the seconds it took, and its ways to synthesize."""
+    """Hold a learned model.
+
+    Attributes:
+        model: the model.
+        seconds: seconds of training.
+        ways: functions by name from a number of images to syntheses.
+    """
 
     model: keras.Model
     seconds: float
@@ -53,7 +59,7 @@ class Learned(NamedTuple):
 
 
 def learn(name: str, settings: dict, data: fashion.Labelled) -> Learned:
-    """Learn a model."""
+    """Learn a model by its name and settings."""
     if name in GENERATORS:
         model, seconds = reconstruction.train(settings, data)
         return Learned(model, seconds, {"from N(0, I)": model.synthesize})
@@ -68,7 +74,7 @@ def learn(name: str, settings: dict, data: fashion.Labelled) -> Learned:
         }
     else:
         ways = {
-            # As many as there are chains, each once.
+            # At most the number of chains, each once.
             "pool": lambda count: model.synthesize(min(count, model.pool), from_noise=False),
             "from noise": model.synthesize,
         }
@@ -76,21 +82,21 @@ def learn(name: str, settings: dict, data: fashion.Labelled) -> Learned:
 
 
 def batch_effect(model: keras.Model, images: np.ndarray) -> float:
-    """Largest difference between an image revised alone and in a batch, by the same noise."""
+    """Return the largest difference between images revised alone and in a batch, with equal noise."""
     together = model.refine(images)
     alone = np.concatenate([model.refine(x[None], seed=i) for i, x in enumerate(images)])
     return float(np.abs(together - alone).max())
 
 
-def measure(learned: Learned, data: fashion.Labelled, extract, place: Path) -> dict:
-    """Measure each way to synthesize; write model and pictures, with the nearest training images."""
-    learned.model.save(place / "model.keras")
+def measure(learned: Learned, data: fashion.Labelled, extract, folder: Path) -> dict:
+    """Measure each way to synthesize, and write the model, syntheses and nearest training images."""
+    learned.model.save(folder / "model.keras")
     target = extract(data.test)
     found = {}
     energy = not isinstance(learned.model, Generator)
     effect = {"batch_effect": batch_effect(learned.model, data.test[:20])} if energy else {}
     for name, synthesize in learned.ways.items():
-        synthesize(100)  # traced
+        synthesize(100)  # traces the function
         began = time.perf_counter()
         drawn = np.clip(synthesize(COUNT), -1, 1)
         took = time.perf_counter() - began
@@ -103,21 +109,25 @@ def measure(learned: Learned, data: fashion.Labelled, extract, place: Path) -> d
             **effect,
         }
         file = name.replace("N(0, I)", "prior").replace(" ", "_")
-        pictures.save_png(place / f"{file}.png", pictures.grid(drawn[:96], columns=12))
+        pictures.save_png(folder / f"{file}.png", pictures.grid(drawn[:96], columns=12))
         few = drawn[:12]
         nearest = [data.train[np.argmin(((data.train - x) ** 2).sum((1, 2, 3)))] for x in few]
         beside = pictures.rows([few, np.stack(nearest)], ["synthesis", "nearest"])
-        pictures.save_png(place / f"{file}_nearest.png", beside)
+        pictures.save_png(folder / f"{file}_nearest.png", beside)
     return found
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; return its exit code."""
     parser = argparse.ArgumentParser(prog="benchmarks.synthesis", description=__doc__)
-    parser.add_argument("--run", default="runs/benchmarks/synthesis", help="where cells are kept")
-    parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
+    parser.add_argument(
+        "--run", default="runs/benchmarks/synthesis", help="directory of the cells [%(default)s]"
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds [3]")
     names = [*GENERATORS, *ENERGIES]
-    parser.add_argument("--models", nargs="+", choices=names, default=names)
+    parser.add_argument(
+        "--models", nargs="+", choices=names, default=names, help="models; by default all"
+    )
     arguments = parser.parse_args(argv)
     directory = Path(arguments.run)
     data = fashion.load()
@@ -131,8 +141,8 @@ def main(argv: list[str] | None = None) -> int:
                 directory,
                 f"{name.replace(' ', '-')}-{seed}",
                 settings,
-                lambda place, name=name, settings=settings: measure(
-                    learn(name, settings, data), data, extract, place
+                lambda folder, name=name, settings=settings: measure(
+                    learn(name, settings, data), data, extract, folder
                 ),
             )
             for way, row in found.items():

@@ -1,4 +1,4 @@
-"""Cells of `benchmarks.kinds`: textures of 224×224 pixels, each learned from one photograph."""
+"""Compute cells of `benchmarks.kinds`: textures of 224×224 pixels, each from one photograph."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ SETTINGS = {
         "iterations": 500, "margin": 40,
     },
 }  # fmt: skip
-# Of photographs that are not learned by those. So few latents cannot explain blades of grass to .15,
-# and chains that try leave their prior; energies become too steep for the chains, and run away.
+# Settings of photographs for which those fail. So few latents cannot explain blades of grass with
+# σ = .15, and their chains leave the prior. Energies become too steep for their chains and diverge.
 SLOW = {"descriptor": {"rate": 3.5e-4}, "CoopNets": {"rate": 2.5e-4}}
 OWN = {
     ("grass1", "generator"): {"sigma": 0.3, "rate": 1e-3},
@@ -52,8 +52,8 @@ def settings(subject: str, task: str, quick: bool) -> dict:
     return found
 
 
-def compute(subject: str, task: str, settings: dict, data: Path, place: Path) -> dict:
-    """Learn one texture by one model; synthesize it at its size and at twice its size."""
+def compute(subject: str, task: str, settings: dict, data: Path, target: Path) -> dict:
+    """Learn one texture by one model, and synthesize it at its size and at twice its size."""
     with np.load(data / "seed_textures_224.npz") as stored:
         photo = stored["images"][list(stored["names"]).index(subject)]
     photo = (photo[: settings["size"], : settings["size"]] / 127.5 - 1).astype(np.float32)
@@ -64,10 +64,12 @@ def compute(subject: str, task: str, settings: dict, data: Path, place: Path) ->
     same, double = (
         abp_tf.synthesize_at(model, (size, size), seed=1, margin=margin)[0] for size in sizes
     )
-    # All are compared with one half of the photograph, and cut to its size: so is the other half.
+    # All textures are cut to the size of one half of the photograph and compared with the other half.
     half, cut = len(photo) // 2, slice(0, len(photo) // 2)
-    pictures.save_png(place / "synthesis.png", pictures.rows([[photo], [same]], ["photo", "synthesis"]))
-    pictures.save_png(place / "double.png", pictures.grid(double[None], 1, scale=1))
+    pictures.save_png(
+        target / "synthesis.png", pictures.rows([[photo], [same]], ["photo", "synthesis"])
+    )
+    pictures.save_png(target / "double.png", pictures.grid(double[None], 1, scale=1))
 
     def distance(texture):
         return perceptual.texture_distance(np.clip(texture, -1, 1)[: len(photo), cut], photo[:, half:])
@@ -85,8 +87,8 @@ def compute(subject: str, task: str, settings: dict, data: Path, place: Path) ->
 
 def _crops(settings: dict, photo: np.ndarray) -> np.ndarray:
     random, side = np.random.default_rng(0), settings["crop"]
-    places = random.integers(0, len(photo) - side + 1, (settings["crops"], 2))
-    return np.stack([photo[top : top + side, left : left + side] for top, left in places])
+    corners = random.integers(0, len(photo) - side + 1, (settings["crops"], 2))
+    return np.stack([photo[top : top + side, left : left + side] for top, left in corners])
 
 
 def _fit(model, signals: np.ndarray, batch: int, iterations: int) -> float:
@@ -121,7 +123,7 @@ def _generator(settings: dict, photo: np.ndarray) -> tuple[Generator, float]:
 
 
 def _energy(settings: dict, width: int, levels: int) -> Descriptor:
-    """Make a descriptor of short-run chains, whose steps move by the gradient of f."""
+    """Build a descriptor with short-run chains, whose steps move by the gradient of f."""
     side = settings["crop"]
     network = networks.texture_descriptor(
         (side, side, 3), width, levels=levels, activation="leaky_relu"

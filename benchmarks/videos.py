@@ -1,4 +1,4 @@
-"""Cells of `benchmarks.kinds`: clips of 64×64 pixels, each learned from one recording."""
+"""Compute cells of `benchmarks.kinds`: clips of 64×64 pixels, each from one recording."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SETTINGS = {
     "steps": 6, "step_size": 0.3, "rate": 2e-3, "last_rate": 0.02, "weight_decay": 4.0,
     "iterations": 360, "share": 0.5, "block": 20, "seed": 0,
 }  # fmt: skip
-# Of a clip that is nearly black: by a higher rate all of it is soon, where tanh has no slope.
+# Settings of a nearly black clip: a higher rate soon makes all of it black, where tanh is flat.
 OWN = {"flashing light": {"rate": 1e-3}}
 
 
@@ -28,8 +28,8 @@ def settings(subject: str, task: str, quick: bool) -> dict:
     return {**SETTINGS, **OWN.get(subject, {}), **small, "task": task}
 
 
-def compute(subject: str, task: str, settings: dict, data: Path, place: Path) -> dict:
-    """Learn one clip, whole or as it is seen; synthesize it, or recover what is hidden."""
+def compute(subject: str, task: str, settings: dict, data: Path, target: Path) -> dict:
+    """Learn one clip, whole or masked, and synthesize it or recover its hidden parts."""
     with np.load(data / SUBJECTS[subject]) as stored:
         clip = (stored["frames"][: settings["frames"]] / 127.5 - 1).astype(np.float32)
         fps = float(stored["fps"])
@@ -41,25 +41,25 @@ def compute(subject: str, task: str, settings: dict, data: Path, place: Path) ->
         "training_seconds": round(seconds, 1),
         "seconds_per_iteration": seconds / settings["iterations"],
     }
-    media.save_gif(place / "recording.gif", clip, fps)
+    media.save_gif(target / "recording.gif", clip, fps)
     if task == "synthesis":
         drawn = model.synthesize(1, seed=1)
-        media.save_gif(place / "synthesis.gif", drawn[0], fps)
-        media.save_gif(place / "reconstruction.gif", found, fps)
+        media.save_gif(target / "synthesis.gif", drawn[0], fps)
+        media.save_gif(target / "reconstruction.gif", found, fps)
         rows = [signals.get("video").tiles(one[None]) for one in (clip, found, drawn[0])]
         labels = ["recording", "reconstructed", "synthesis"]
-        pictures.save_png(place / "frames.png", pictures.rows(rows, labels))
+        pictures.save_png(target / "frames.png", pictures.rows(rows, labels))
         return {
             "psnr": metrics.psnr(clip[None], found[None]),
             "ssim": metrics.ssim(clip, found),
             **common,
         }
     between = interpolated(clip, mask)
-    media.save_gif(place / "recovered.gif", whole, fps)
-    seen = np.where(mask[..., None], clip, 0)
-    rows = [signals.get("video").tiles(one[None]) for one in (clip, seen, whole, between)]
-    labels = ["recording", "seen", "recovered", "interpolated"]
-    pictures.save_png(place / "frames.png", pictures.rows(rows, labels))
+    media.save_gif(target / "recovered.gif", whole, fps)
+    observed = np.where(mask[..., None], clip, 0)
+    rows = [signals.get("video").tiles(one[None]) for one in (clip, observed, whole, between)]
+    labels = ["recording", "observed", "recovered", "interpolated"]
+    pictures.save_png(target / "frames.png", pictures.rows(rows, labels))
     return {
         "hidden_MAE": metrics.recovery_error(clip[None], whole[None], mask[None]),
         "interpolation_MAE": metrics.recovery_error(clip[None], between[None], mask[None]),
@@ -73,7 +73,7 @@ def hidden(task: str, shape: tuple[int, int, int], settings: dict) -> np.ndarray
     frames, height, width = shape
     if task == "missing frames":
         random = np.random.default_rng(0)
-        # First and last stay, so that interpolation has both sides.
+        # The first and the last frame stay observed, so that interpolation has both ends.
         gone = 1 + random.permutation(frames - 2)[: int(settings["share"] * frames)]
         mask[gone] = False
     if task == "moving block":
@@ -86,14 +86,14 @@ def hidden(task: str, shape: tuple[int, int, int], settings: dict) -> np.ndarray
 
 
 def interpolated(clip: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Fill each pixel by linear interpolation in time between the frames that show it."""
+    """Fill each pixel by linear interpolation in time between the frames where it is observed."""
     frames = np.arange(len(clip))
     result = clip.copy()
-    for place in np.ndindex(clip.shape[1:3]):
-        seen = mask[(slice(None), *place)]
+    for pixel in np.ndindex(clip.shape[1:3]):
+        observed = mask[(slice(None), *pixel)]
         for channel in range(clip.shape[-1]):
-            line = (slice(None), *place, channel)
-            result[line] = np.interp(frames, frames[seen], clip[line][seen])
+            line = (slice(None), *pixel, channel)
+            result[line] = np.interp(frames, frames[observed], clip[line][observed])
     return result
 
 

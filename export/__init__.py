@@ -1,1 +1,1 @@
-"""Programs that export models and serve them."""
+"""Export models and serve them: programs for the command line."""

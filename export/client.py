@@ -1,4 +1,4 @@
-"""Ask a served model for signals, and of signals: python -m export.client --help."""
+"""Request signals and scores from a served model: python -m export.client --help."""
 
 from __future__ import annotations
 
@@ -9,77 +9,87 @@ import numpy as np
 
 from abp_tf import Client, checks, files, masks, programs, signals
 from abp_tf.display import media, pictures
+from abp_tf.options import Formatter
 
 from . import signal_files
-from .signal_files import Answer
+from .signal_files import Output
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the program's options."""
     server = argparse.ArgumentParser(add_help=False)
     add = server.add_argument_group("server").add_argument
-    add("--server", default="localhost:8500", metavar="HOST:PORT", help="default: %(default)s")
-    add("--model", required=True, help="the model's name on the server")
-    add("--version", type=_version, help="number, or label, of the version; by default the newest")
-    add("--timeout", type=float, default=60.0, metavar="SECONDS", help="of a request; default: 60")
-    add("--batch-size", type=int, default=16, metavar="ROWS", help="of a request; default: 16")
-    add("--tls-root", metavar="FILE", help="root certificates (PEM); without them no TLS")
-    answer = argparse.ArgumentParser(add_help=False)
-    answer.add_argument("--to", required=True, metavar="DIR",
-        help="directory to write, new or empty: PNG, WAV or GIF files by name, grid.png, "
-        "answers.npz")  # fmt: skip
-    pace = argparse.ArgumentParser(add_help=False)
-    pace.add_argument("--rate", type=_rate, metavar="NUMBER",
-        help="samples per second of the model's sounds, or frames per second of its clips: what is "
-        "read is brought to it, what is written plays at it; by default that of what is read, or else "
+    add("--server", default="localhost:8500", metavar="HOST:PORT",
+        help="address of the server [%(default)s]")  # fmt: skip
+    add("--model", required=True, metavar="NAME", help="name of the model on the server")
+    add("--version", type=_version, help="number or label of the version; by default the newest")
+    add("--timeout", type=float, default=60.0, metavar="SECONDS",
+        help="longest time for one request [%(default)s]")  # fmt: skip
+    add("--batch-size", type=int, default=16, metavar="ROWS",
+        help="largest number of rows of one request [%(default)s]")  # fmt: skip
+    add("--tls-root", metavar="FILE", help="root certificates for TLS (PEM); by default plain text")
+    output = argparse.ArgumentParser(add_help=False)
+    output.add_argument("--to", required=True, metavar="DIR",
+        help="new or empty directory for the results: a file of each signal (such as PNG, WAV or "
+        "GIF), grid.png and answers.npz")  # fmt: skip
+    form = argparse.ArgumentParser(add_help=False)
+    form.add_argument("--rate", type=_rate, metavar="NUMBER",
+        help="samples per second of the model's sounds, or frames per second of its clips, for files "
+        "that are read and written; by default the rate of the files that are read, or else "
         f"{media.DEFAULT_RATE} samples or 10 frames")  # fmt: skip
-    pace.add_argument("--kind", choices=signals.names(),
-        help="of signal; by default what the shape of the model's signals suggests")  # fmt: skip
+    form.add_argument("--kind", choices=signals.names(), metavar="NAME",
+        help=f"kind of signal: {', '.join(signals.names())}; by default the usual kind of the shape "
+        "of the model's signals")  # fmt: skip
     seed = argparse.ArgumentParser(add_help=False)
-    seed.add_argument("--seed", type=int, default=0, help="row i has the seed SEED + i; default: 0")
-    given = argparse.ArgumentParser(add_help=False, parents=[pace])
+    seed.add_argument("--seed", type=int, default=0, metavar="N",
+        help="seed of the first row; row i has the seed N + i [%(default)s]")  # fmt: skip
+    given = argparse.ArgumentParser(add_help=False, parents=[form])
     given.add_argument("--images", "--signals", required=True, nargs="+", metavar="PATH",
-        help="files, or folders of them: images, brought to the model's size and colour; sounds and "
-        "videos, or arrays of them, FILE.npz[:KEY], cut into windows of its length")  # fmt: skip
+        help="files, or folders of files: images are converted to the model's size and colour; sounds, "
+        "videos and arrays, FILE.npz[:KEY], are cut into windows of its length")  # fmt: skip
 
     result = argparse.ArgumentParser(
         prog="export.client",
-        description="Ask a model that a server holds: images, sounds or clips in and out.",
+        description="Request signals and scores from a model on a server, and write them to files.",
+        formatter_class=Formatter,
     )
     commands = result.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    one = commands.add_parser(
-        "synthesize", parents=[server, answer, pace, seed], help="draw new signals"
-    )
-    one.add_argument("--count", type=int, default=64, help="how many; default: %(default)s")
-    commands.add_parser(
-        "reconstruct", parents=[server, answer, seed, given], help="infer latents and decode them"
-    )
-    one = commands.add_parser(
-        "inpaint", parents=[server, answer, seed, given], help="fill in what is hidden"
-    )
+
+    def command(name: str, text: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        description = f"{text[0].upper()}{text[1:]}. Defaults are in brackets."
+        return commands.add_parser(
+            name,
+            parents=[server, *parents],
+            help=text,
+            description=description,
+            formatter_class=Formatter,
+        )
+
+    one = command("synthesize", "draw new signals", output, form, seed)
+    one.add_argument("--count", type=int, default=64, metavar="N",
+        help="number of signals [%(default)s]")  # fmt: skip
+    command("reconstruct", "infer the latents of signals and decode them", output, seed, given)
+    one = command("inpaint", "fill in the hidden parts of signals", output, seed, given)
     hidden = one.add_mutually_exclusive_group(required=True)
     hidden.add_argument("--masks", metavar="PATH",
-        help="images, white where a pixel is observed and black where it is hidden: a folder with the "
-        "names of the images, or one file for all; cropped and resized as they are. Of any signals "
+        help="mask images, white = observed and black = hidden: a folder with the names of the images, "
+        "or one file for all; they are cropped and resized like the images. For any kind of signal "
         "FILE.npz[:KEY], an array without channels, 1 = observed and 0 = hidden")  # fmt: skip
     hidden.add_argument("--mask", metavar="SPEC",
-        help="hide at random: pepper:P pixels or samples, squares:P:SIDE or block:SIDE squares of "
-        "pixels, frames:P frames of a clip, gap:LENGTH successive samples of a sound or frames; P the "
+        help="random mask: pepper:P hides pixels or samples, squares:P:SIDE or block:SIDE squares of "
+        "pixels, frames:P frames of a clip, gap:LENGTH successive samples or frames; P is the "
         "probability of being hidden")  # fmt: skip
     one.add_argument("--samples", type=int, metavar="K",
-        help="complete each signal K times; writes every sample, their mean, and, but for sounds, "
-        "their standard deviation (black 0, white 1)")  # fmt: skip
-    one = commands.add_parser("decode", parents=[server, answer, pace], help="decode latents")
+        help="complete each signal K times; write all samples, their mean and, except for sounds, "
+        "their standard deviation (black = 0, white = 1)")  # fmt: skip
+    one = command("decode", "decode latents", output, form)
     one.add_argument("--latents", required=True, metavar="FILE",
-        help="FILE.npy or FILE.npz[:KEY], answers.npz of another command for one")  # fmt: skip
-    commands.add_parser(
-        "refine", parents=[server, answer, seed, given], help="revise by the energy of a descriptor"
-    )
-    one = commands.add_parser(
-        "score", parents=[server, given], help="print f(x) and the energy, the likeliest first"
-    )
-    one.add_argument("--json", metavar="FILE", help="write them there instead, in their own order")
-    commands.add_parser("status", parents=[server], help="list the versions of the model")
+        help="FILE.npy or FILE.npz[:KEY], such as answers.npz of another command")  # fmt: skip
+    command("refine", "revise signals by the energy of a descriptor", output, seed, given)
+    one = command("score", "print scores f(x) and energies, the most likely signals first", given)
+    one.add_argument("--json", metavar="FILE",
+        help="write scores and energies to a new JSON file, in the order of the signals")  # fmt: skip
+    command("status", "list the versions of the model")
     return result
 
 
@@ -102,71 +112,71 @@ def status(client: Client, arguments: argparse.Namespace) -> None:
         print(f"{version.number:>7}  {version.state:<9}  {version.error}".rstrip())
 
 
-def synthesize(client: Client, arguments: argparse.Namespace) -> Answer:
+def synthesize(client: Client, arguments: argparse.Namespace) -> Output:
     """Draw new signals."""
     if arguments.count < 1:
         raise ValueError(f"--count: expected 1 or more, received {arguments.count}.")
     seeds = checks.seeds(arguments.seed, arguments.count)
-    answer = client.ask("synthesize", seed=seeds, verbose=1)
-    drawn = answer["signal"]
-    return _answer({**answer, "seed": seeds}, drawn, arguments)
+    outputs = client.ask("synthesize", seed=seeds, verbose=1)
+    drawn = outputs["signal"]
+    return _output({**outputs, "seed": seeds}, drawn, arguments)
 
 
-def reconstruct(client: Client, arguments: argparse.Namespace) -> Answer:
+def reconstruct(client: Client, arguments: argparse.Namespace) -> Output:
     """Infer the latents of signals and decode them."""
     return _revised(client, "reconstruct", arguments)
 
 
-def inpaint(client: Client, arguments: argparse.Namespace) -> Answer:
-    """Fill in what is hidden of signals, once or several times."""
+def inpaint(client: Client, arguments: argparse.Namespace) -> Output:
+    """Fill in the hidden parts of signals, once or several times."""
     spec = masks.parse(arguments.mask) if arguments.mask else None
     given = signal_files.read(client, "inpaint", arguments)
-    known, kind = given.train, signals.get(given.kind)
+    damaged, kind = given.train, signals.get(given.kind)
     if spec:
-        mask = kind.draw_masks(str(spec), len(known), known.shape[1:], arguments.seed)
+        mask = kind.draw_masks(str(spec), len(damaged), damaged.shape[1:], arguments.seed)
     else:
         mask = signal_files.read_masks(arguments.masks, given)
-    answer = client.ask(
+    outputs = client.ask(
         "inpaint",
-        signal=known,
+        signal=damaged,
         mask=mask,
         seed=arguments.seed,
         samples=arguments.samples,
         verbose=1,
     )
-    signal = answer["signal"]
-    seeds = checks.seeds(arguments.seed, len(known))
+    signal = outputs["signal"]
+    seeds = checks.seeds(arguments.seed, len(damaged))
     if arguments.samples is not None:
-        seeds = seeds[:, None] + len(known) * np.arange(arguments.samples)
-    arrays = {**answer, "seed": seeds, "mask": mask, "name": np.array(given.names)}
-    rows = {kind.plural: known, "observed": pictures.visible(known, mask)}
+        seeds = seeds[:, None] + len(damaged) * np.arange(arguments.samples)
+    arrays = {**outputs, "seed": seeds, "mask": mask, "name": np.array(given.names)}
+    rows = {kind.plural: damaged, "observed": pictures.visible(damaged, mask)}
     if arguments.samples is None:
         rows["inpaint"] = signal
-        return Answer(arrays, {kind.plural: signal}, given.names, rows, given.header, kind)
+        return Output(arrays, {kind.plural: signal}, given.names, rows, given.header, kind)
     mean, deviation = signal.mean(axis=1), signal.std(axis=1)
     arrays |= {"mean": mean, "deviation": deviation}
     samples = {f"sample-{number + 1}": one for number, one in enumerate(signal.swapaxes(0, 1))}
     moments = {"mean": mean}
-    if kind.deviation_drawn:  # values in [-1, 1] have one in [0, 1]
+    if kind.deviation_drawn:  # values in [-1, 1] have a standard deviation in [0, 1]
         moments["deviation"] = 2 * deviation - 1
     rows |= dict(list(samples.items())[: signal_files.ROWS]) | moments
-    return Answer(arrays, samples | moments, given.names, rows, given.header, kind)
+    return Output(arrays, samples | moments, given.names, rows, given.header, kind)
 
 
-def decode(client: Client, arguments: argparse.Namespace) -> Answer:
-    """Decode latents."""
+def decode(client: Client, arguments: argparse.Namespace) -> Output:
+    """Decode latents from a file."""
     latents = signal_files.read_latents(arguments.latents)
-    answer = client.ask("decode", latent=latents, verbose=1)
-    return _answer({**answer, "latent": latents}, answer["signal"], arguments)
+    outputs = client.ask("decode", latent=latents, verbose=1)
+    return _output({**outputs, "latent": latents}, outputs["signal"], arguments)
 
 
-def refine(client: Client, arguments: argparse.Namespace) -> Answer:
+def refine(client: Client, arguments: argparse.Namespace) -> Output:
     """Revise signals by the energy of a descriptor or of CoopNets."""
     return _revised(client, "refine", arguments)
 
 
 def score(client: Client, arguments: argparse.Namespace) -> None:
-    """Print, or write, how likely signals are."""
+    """Print the scores and energies of signals, or write them to a JSON file."""
     if arguments.json and Path(arguments.json).exists():
         raise FileExistsError(
             f"--json: expected a file that does not exist, but {arguments.json!r} does. Nothing was "
@@ -185,29 +195,29 @@ def score(client: Client, arguments: argparse.Namespace) -> None:
         print(f"{row['score']:>12.6g}  {row['energy']:>12.6g}  {row['name']}")
 
 
-def _revised(client: Client, name: str, arguments: argparse.Namespace) -> Answer:
-    """Ask for another signal in the place of each that is given."""
+def _revised(client: Client, name: str, arguments: argparse.Namespace) -> Output:
+    """Request a new signal for each given one, by the function `name` of the model."""
     given = signal_files.read(client, name, arguments)
-    known, kind = given.train, signals.get(given.kind)
-    seeds = checks.seeds(arguments.seed, len(known))
-    answer = client.ask(name, signal=known, seed=seeds, verbose=1)
-    found = answer["signal"]
-    # What an operator gave of signals is not of their size, and cannot stand above them.
-    rows = {kind.plural: known, name: found} if found.shape == known.shape else None
-    arrays = {**answer, "seed": seeds, "name": np.array(given.names)}
-    return _answer(arrays, found, arguments, given)._replace(rows=rows)
+    inputs, kind = given.train, signals.get(given.kind)
+    seeds = checks.seeds(arguments.seed, len(inputs))
+    outputs = client.ask(name, signal=inputs, seed=seeds, verbose=1)
+    found = outputs["signal"]
+    # The output of an operator differs in shape from the signals and cannot be shown above them.
+    rows = {kind.plural: inputs, name: found} if found.shape == inputs.shape else None
+    arrays = {**outputs, "seed": seeds, "name": np.array(given.names)}
+    return _output(arrays, found, arguments, given)._replace(rows=rows)
 
 
-def _answer(arrays: dict, found: np.ndarray, arguments, given=None) -> Answer:
-    """Return what is written of signals that a model drew, or made of others."""
+def _output(arrays: dict, found: np.ndarray, arguments, given=None) -> Output:
+    """Return the output of a command: arrays, and signals of the kind of their shape."""
     kind = signal_files.named_kind(arguments, found.shape[1:])
     folder = "signals" if kind is None else kind.plural
     header = {"rate": arguments.rate} if given is None else given.header
     names = None if given is None else given.names
-    return Answer(arrays, {folder: found}, names, header=header, kind=kind)
+    return Output(arrays, {folder: found}, names, header=header, kind=kind)
 
 
-# Those whose answers are written into a directory; and those that tell something.
+# Commands that write to a directory, and commands that print.
 WRITING = {
     "synthesize": synthesize,
     "reconstruct": reconstruct,
@@ -215,7 +225,7 @@ WRITING = {
     "decode": decode,
     "refine": refine,
 }
-TELLING = {"score": score, "status": status}
+PRINTING = {"score": score, "status": status}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -231,7 +241,7 @@ def main(argv: list[str] | None = None) -> int:
         batch_size=arguments.batch_size,
     ) as client:
         if directory is None:
-            TELLING[arguments.command](client, arguments)
+            PRINTING[arguments.command](client, arguments)
         else:
             signal_files.write(directory, WRITING[arguments.command](client, arguments))
     return 0

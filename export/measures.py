@@ -1,4 +1,4 @@
-"""What a server counts, for Prometheus."""
+"""Count requests and measure times of a server, for Prometheus."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ with extras.needed("serving"):
     from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
     from prometheus_client.core import GaugeMetricFamily
 
-# Seconds. A small synthesis takes some milliseconds, a long inference of a large batch a minute.
+# Seconds: from a small synthesis (milliseconds) to a long inference of a large batch (a minute).
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Measures:
-    """Counts of requests by code, histograms of times and of batches, and the versions loaded.
+    """Collect counts of requests, histograms of times and batch sizes, and the loaded versions.
 
     Args:
-        models: by name.
+        models: served models by name.
     """
 
     def __init__(self, models: Mapping[str, Model]):
@@ -35,23 +35,23 @@ class Measures:
         )
         self._seconds = Histogram(
             "abp_tf_answer_seconds",
-            "Time that a good Predict request was computed, with what was computed together with it",
+            "Computation time of a successful Predict request, including its whole batch",
             ["model", "signature"],
             buckets=_BUCKETS,
             registry=self.registry,
         )
         self._rows = Histogram(
             "abp_tf_batch_rows",
-            "Rows computed together, of one request or several",
+            "Rows of a batch, which may combine several requests",
             buckets=_ROWS,
             registry=self.registry,
         )
         self.registry.register(self)
 
     def collect(self):
-        """Yield the versions as they are when Prometheus asks."""
+        """Yield the versions that are loaded at the time of a scrape."""
         family = GaugeMetricFamily(
-            "abp_tf_model_version", "1 for each version loaded", labels=["model", "version"]
+            "abp_tf_model_version", "1 for each loaded version", labels=["model", "version"]
         )
         for name, model in self._models.items():
             for version in model.loaded:
@@ -59,17 +59,21 @@ class Measures:
         yield family
 
     def count(self, method: str, code: str) -> None:
-        """Count a request."""
+        """Count a request by its method and status code."""
         self._requests.labels(method, code).inc()
 
     def seconds(self, model: str, signature: str, seconds: float) -> None:
-        """Note how long an answer took."""
+        """Record the computation time of a request."""
         self._seconds.labels(model, signature).observe(seconds)
 
     def rows(self, count: int) -> None:
-        """Note how many rows a batch has."""
+        """Record the number of rows of a batch."""
         self._rows.observe(count)
 
     def serve(self, host: str, port: int) -> None:
-        """Answer Prometheus from now on; OSError if the port is taken."""
+        """Start to serve the metrics over HTTP.
+
+        Raises:
+            OSError: the port is in use.
+        """
         start_http_server(port, host, self.registry)

@@ -1,4 +1,4 @@
-"""A model directory as it is served: which versions are loaded, and what became of the others."""
+"""Load and replace the versions of a served model."""
 
 from __future__ import annotations
 
@@ -19,36 +19,48 @@ State = get_model_status_pb2.ModelVersionStatus.State
 
 
 class Status(NamedTuple):
-    """What became of a version: its state, and why it ended if not by being replaced."""
+    """Hold the state of a version.
+
+    Attributes:
+        state: a `ModelVersionStatus.State` of TensorFlow Serving.
+        error: why the version could not be loaded; empty for others.
+    """
 
     state: int
     error: str = ""
 
 
 class Model:
-    """The versions in one directory, of which the newest good ones are loaded.
+    """Keep the newest valid versions of a model directory loaded.
 
-    `refresh` is called by one thread now and then; `find` and `statuses` by any, meanwhile.
+    One thread calls `refresh` from time to time; other threads may use `find` and `statuses` meanwhile.
 
     Args:
-        name: what requests call it.
-        directory: holds a directory for each version, named by its number.
-        keep: how many versions to have loaded.
+        name: name of the model in requests.
+        directory: directory with a subdirectory for each version, named by its number.
+        keep: number of versions to keep loaded.
+
+    Attributes:
+        loaded: loaded versions by number, the newest first.
+        statuses: states of all versions by number.
     """
 
     def __init__(self, name: str, directory: Path, keep: int = 1):
         self.name, self.directory, self.keep = name, directory, keep
-        # Replaced and never changed, so that who reads them needs no lock. The newest comes first.
+        # These dictionaries are replaced and never changed, so that readers need no lock.
         self.loaded: dict[int, Servable] = {}
         self.statuses: dict[int, Status] = {}
         self._broken: dict[int, tuple] = {}
         self._swapped = False
 
     def find(self, version: int | None) -> tuple[int, Servable]:
-        """Return a loaded version, the newest for None, and its number.
+        """Return the number and the servable of a loaded version.
+
+        Args:
+            version: number of the version; None for the newest.
 
         Raises:
-            RefusedError: NOT_FOUND.
+            RefusedError: NOT_FOUND, if the version is not loaded.
         """
         loaded = self.loaded
         if version is None:
@@ -62,11 +74,11 @@ class Model:
         return version, loaded[version]
 
     def refresh(self) -> None:
-        """Load what is new and unload what it replaces; a version that fails to load is passed over.
+        """Load new versions and unload the versions that they replace.
 
-        The versions served are always the newest that could be loaded. One that failed is tried again
-        when its files have changed, so that a copy in the making is taken up once it is whole. What is
-        served is not given up because its directory is gone, unless another version remains.
+        The newest versions that can be loaded are served. A version that failed to load is tried again
+        when its files have changed, so that an unfinished copy is loaded once it is complete. A
+        version whose directory was deleted is served until another version replaces it.
         """
         good: dict[int, Servable] = {}
         for number, path in sorted(self._versions().items(), reverse=True):
@@ -76,8 +88,8 @@ class Model:
             if servable is not None:
                 good[number] = servable
         if self._swapped:
-            # TensorFlow objects refer to each other in circles. By now requests that kept the old
-            # versions have been answered.
+            # TensorFlow objects have reference cycles. By now the requests that still used the old
+            # versions have ended.
             self._swapped = False
             gc.collect()
         if not good or good.keys() == self.loaded.keys():
@@ -94,7 +106,7 @@ class Model:
         try:
             paths = list(self.directory.iterdir())
         except OSError as error:
-            log.warning("%s: cannot look for versions: %s", self.name, error)
+            log.warning("%s: cannot list versions: %s", self.name, error)
             return {}
         return {
             int(path.name): path
@@ -109,7 +121,7 @@ class Model:
         self._note(number, State.LOADING)
         try:
             servable = Servable(path)
-        # Whatever a damaged version makes the loader raise: it is told, and others are served.
+        # A damaged version may raise any exception; it is reported and the other versions are served.
         except Exception as error:
             self._broken[number] = stamp
             what = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
@@ -126,12 +138,12 @@ class Model:
 
 
 def _stamp(directory: Path) -> tuple:
-    """Return what changes when files in a directory do."""
+    """Return a value that changes when files in a directory change."""
     found = []
     for path in sorted(directory.rglob("*")):
         try:
             status = path.stat()
-        except FileNotFoundError:  # a copy in the making: it will be looked at again
+        except FileNotFoundError:  # an unfinished copy, which is examined again later
             continue
         found.append((str(path), status.st_size, status.st_mtime_ns))
     return tuple(found)

@@ -1,4 +1,4 @@
-"""A server in a process of its own, for programs that need one for a while."""
+"""Run a server in a process of its own, for programs that need one for a while."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Self
 
 
 class ServerProcess:
-    """`export.server` on a free port of this machine, logging to a file; a context manager.
+    """Run `export.server` on a free port of this machine; a context manager.
 
     Args:
-        log: file for the log.
-        *options: of the program, `--port` excepted.
+        log: file that the server writes its log to.
+        *options: options of the program, without `--port`.
 
     Example:
         >>> with ServerProcess("server.log", "--model", "digits=models/digits") as server:
@@ -42,23 +42,30 @@ class ServerProcess:
 
     @property
     def log(self) -> str:
-        """What the server has said so far."""
+        """Return the log of the server so far."""
         return self._log_path.read_text()
 
     @property
     def address(self) -> str:
-        """The "host:port", once the server answers there."""
+        """Wait until the server listens, and return its "host:port"."""
         return self.wait_for(r"serving on ([^ ]+:\d+)")[1]
 
     def wait_for(self, pattern: str, seconds: float = 300) -> re.Match:
-        """Return the match of a regular expression in the log, once it is there.
+        """Wait for a regular expression to match in the log.
+
+        Args:
+            pattern: the regular expression.
+            seconds: longest time to wait.
+
+        Returns:
+            The match.
 
         Raises:
-            RuntimeError: the process ended, or it took longer than `seconds`.
+            RuntimeError: the process ended, or nothing matched within `seconds`.
         """
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            # Asked first: what a process says as it ends is in the log when it has ended.
+            # Before reading the log, which holds the last lines of a process once it has ended.
             code = self.process.poll()
             if found := re.search(pattern, self.log):
                 return found
@@ -70,7 +77,18 @@ class ServerProcess:
         )
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = 90) -> int:
-        """Send a signal, if the process lives, wait for its end, and return its exit code."""
+        """Send a signal, if the process still runs, and wait for its end.
+
+        Args:
+            number: the signal.
+            seconds: longest time to wait, after which the process is killed.
+
+        Returns:
+            The exit code.
+
+        Raises:
+            subprocess.TimeoutExpired: the process had to be killed.
+        """
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:

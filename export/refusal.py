@@ -1,19 +1,19 @@
-"""How the server says no."""
+"""Refuse requests with the status codes of TensorFlow Serving."""
 
 from __future__ import annotations
 
 import grpc
 
-# Text that a client chose may be of any length; in a message it is cut to this.
+# Largest number of characters of a client's text that an error message quotes.
 _QUOTED = 80
 
 
 class RefusedError(Exception):
-    """A request cannot be answered; the status code is what TensorFlow Serving would send.
+    """Report that a request is refused, with the status code that TensorFlow Serving would return.
 
     Args:
-        code: the gRPC status.
-        text: what was expected, what was received, and what to do.
+        code: gRPC status code.
+        text: what was expected, what was received, and the remedy.
     """
 
     def __init__(self, code: grpc.StatusCode, text: str):
@@ -22,10 +22,10 @@ class RefusedError(Exception):
 
 
 def invalid(text: str) -> RefusedError:
-    """Return the refusal of a request that is wrong whatever the state of the server."""
+    """Return the error for a request that is invalid in any state of the server."""
     return RefusedError(grpc.StatusCode.INVALID_ARGUMENT, text)
 
 
 def quoted(text: str) -> str:
-    """Return a client's text as it can stand in a message: one line, of bounded length."""
+    """Return a client's text for an error message: in quotes, on one line, of bounded length."""
     return repr(text if len(text) <= _QUOTED else text[:_QUOTED] + "…")

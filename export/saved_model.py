@@ -6,20 +6,30 @@ import argparse
 from pathlib import Path
 
 from abp_tf import programs, runs
+from abp_tf.options import Formatter
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the program's options."""
     result = argparse.ArgumentParser(
         prog="export.saved_model",
-        description="Export a run's model with its signatures, synthesize and inpaint among them, as "
-        "the next version in a directory.",
+        description="Export the model of a run as a SavedModel, with a signature for each of its "
+        "functions, such as synthesize and inpaint. The export is the next version in a directory.",
+        formatter_class=Formatter,
     )
-    result.add_argument("--run", required=True, help="directory of the run")
-    result.add_argument("--to", required=True, help="directory of the model's versions")
+    result.add_argument("--run", required=True, metavar="DIR", help="directory of the run")
+    result.add_argument(
+        "--to",
+        required=True,
+        metavar="DIR",
+        help="directory of the versions of the model; new or existing",
+    )
     for name, what in (("samples", "samples of each row"), ("chains", "chains that draw them")):
         result.add_argument(
-            f"--{name}", type=int, help=f"number of {what} in the signature sample_posterior"
+            f"--{name}",
+            type=int,
+            metavar="N",
+            help=f"number of {what} in the signature sample_posterior",
         )
     return result
 
@@ -28,11 +38,11 @@ def next_version(directory: Path) -> int:
     """Return one more than the highest version in a directory that may not exist yet.
 
     Raises:
-        NotADirectoryError: it is a file.
+        NotADirectoryError: the path is a file.
     """
     if directory.exists() and not directory.is_dir():
         raise NotADirectoryError(
-            f"--to expected a directory for versions, but {directory} is a file. Nothing was changed."
+            f"--to: expected a directory of versions, but {directory} is a file. Nothing was changed."
         )
     names = [path.name for path in directory.iterdir()] if directory.exists() else []
     return max((int(name) for name in names if name.isdecimal()), default=0) + 1

@@ -1,4 +1,4 @@
-"""One version of an exported model, loaded and ready to answer."""
+"""Load one version of an exported model and run its signatures."""
 
 from __future__ import annotations
 
@@ -21,20 +21,25 @@ from abp_tf.serving.saved_model import ABOUT, DEFAULT, UNBOUNDED
 from .refusal import RefusedError, invalid, quoted
 from .tensors import measure, read
 
-# What the inputs of an export of this package are called, and their dtypes.
+# Names and dtypes of the inputs that exports of this package have.
 INPUTS = {"seed": tf.int64, "signal": tf.float32, "mask": tf.float32, "latent": tf.float32}
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class Servable:
-    """A SavedModel that `abp_tf` exported.
+    """Load a SavedModel that `abp_tf` exported.
 
     Args:
-        directory: the version directory, `…/<name>/<number>`.
+        directory: directory of the version, `…/<name>/<number>`.
 
     Raises:
-        ValueError: it is not there, is broken, or is not an export of this package.
+        ValueError: the directory is missing, damaged, or not an export of this package.
+
+    Attributes:
+        signature_defs: definitions of the signatures by name, for `GetModelMetadata`.
+        specs: inputs of each signature by name.
+        value_range: interval of the entries of signals, None without one.
     """
 
     def __init__(self, directory: Path):
@@ -43,17 +48,17 @@ class Servable:
             description = saved_model_pb2.SavedModel.FromString(
                 (directory / "saved_model.pb").read_bytes()
             )
-            told = json.loads(about.read_text(encoding="utf-8"))
-            self.value_range = told["value_range"]
-            self._signal_entries = math.prod(told["signal_shape"])
-            self._latent_entries = math.prod(told["latent_shape"] or [])  # a descriptor has none
-            # The object behind them goes away with its last reference, the functions need it.
+            properties = json.loads(about.read_text(encoding="utf-8"))
+            self.value_range = properties["value_range"]
+            self._signal_entries = math.prod(properties["signal_shape"])
+            self._latent_entries = math.prod(properties["latent_shape"] or [])  # a descriptor has none
+            # The reference keeps the variables alive that the functions use.
             self._loaded = tf.saved_model.load(str(directory))
-        # What a damaged file makes the loader raise is not documented; whatever it is, it is told.
+        # TensorFlow does not document which errors a damaged file raises.
         except (OSError, ValueError, KeyError, DecodeError, RuntimeError, tf.errors.OpError) as error:
             what = str(error).splitlines()[0] if str(error) else ""
             raise ValueError(
-                f"{directory} is not a whole export of abp_tf ({type(error).__name__}: {what}). "
+                f"Expected a complete export of abp_tf in {directory}: {type(error).__name__}: {what}. "
                 "Export it again with `python -m export.saved_model`."
             ) from error
         self.signature_defs = dict(description.meta_graphs[0].signature_def)
@@ -67,7 +72,7 @@ class Servable:
 
     @property
     def signatures(self) -> list[str]:
-        """Names of the signatures, without the default, which is one of them."""
+        """Return the names of the signatures, without the default, which repeats one of them."""
         return sorted(set(self.specs) - {DEFAULT})
 
     def _check(self, directory: Path) -> None:
@@ -82,51 +87,50 @@ class Servable:
         ]
         if wrong or DEFAULT not in self.specs:
             raise ValueError(
-                f"{directory} has other signatures than abp_tf exports: "
-                f"{', '.join(wrong) or 'no ' + DEFAULT}. Expected inputs are {sorted(INPUTS)}, each "
-                "with rows first. Export the model with `python -m export.saved_model`."
+                f"Expected signatures of abp_tf with inputs among {sorted(INPUTS)}, each with rows "
+                f"first, received in {directory}: {', '.join(wrong) or 'no ' + DEFAULT}. Export the "
+                "model with `python -m export.saved_model`."
             )
 
     def _warm_up(self, records: Path) -> None:
-        """Answer the recorded requests, so that the first client does not wait for tracing."""
+        """Run the recorded requests, so that the first client does not wait for tracing."""
         for record in tf.data.TFRecordDataset(str(records)) if records.exists() else ():
             log = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log
             inputs = {name: tf.make_ndarray(tensor) for name, tensor in log.request.inputs.items()}
             self._call(log.request.model_spec.signature_name or DEFAULT, inputs)
 
-    def question(
+    def parse(
         self,
         signature: str,
         inputs,
-        wanted: Iterable[str] = (),
+        outputs: Iterable[str] = (),
         *,
         max_rows: int,
         max_entries: int,
-    ) -> Question:
-        """Read a request.
+    ) -> Request:
+        """Check the signature, the outputs and the shapes of a request.
 
         Args:
-            signature: its name.
+            signature: name of the signature.
             inputs: `TensorProto`s by name.
-            wanted: names of the outputs to return; none for all.
-            max_rows: see `tensors.measure`.
-            max_entries: see `tensors.measure`.
+            outputs: names of the outputs to return; empty for all.
+            max_rows: largest number of rows.
+            max_entries: largest number of entries of an input and of the signals of the response.
 
         Raises:
             RefusedError: FAILED_PRECONDITION for an unknown signature, INVALID_ARGUMENT for inputs of
-                wrong names, dtypes or shapes.
+                wrong names, dtypes or shapes, or outputs that do not exist.
         """
         if signature not in self.specs:
             raise RefusedError(
                 grpc.StatusCode.FAILED_PRECONDITION,
                 f"Expected one of the signatures {self.signatures}, received {quoted(signature)}.",
             )
-        outputs = self._functions[signature].structured_outputs
-        unknown = set(wanted) - set(outputs)
-        if unknown or len(set(wanted)) != len(list(wanted)):
+        known = self._functions[signature].structured_outputs
+        if set(outputs) - set(known) or len(set(outputs)) != len(list(outputs)):
             raise invalid(
-                f"output_filter: expected some of {sorted(outputs)}, each once, received "
-                f"{quoted(', '.join(wanted))}."
+                f"output_filter: expected some of {sorted(known)}, each once, received "
+                f"{quoted(', '.join(outputs))}."
             )
         shapes, entries = measure(
             inputs,
@@ -136,26 +140,30 @@ class Servable:
             signal_entries=self._signal_entries,
             latent_entries=self._latent_entries,
         )
-        return Question(self, signature, inputs, shapes, entries)
+        return Request(self, signature, inputs, shapes, entries)
 
-    def values(self, question: Question) -> dict[str, np.ndarray]:
-        """Return the inputs of a question as arrays.
+    def values(self, request: Request) -> dict[str, np.ndarray]:
+        """Return the inputs of a request as arrays.
 
         Raises:
-            RefusedError: INVALID_ARGUMENT.
+            RefusedError: INVALID_ARGUMENT, for values that are not finite or out of range.
         """
-        value_range = None if question.signature in UNBOUNDED else self.value_range
-        return read(question.inputs, question.shapes, value_range)
+        value_range = None if request.signature in UNBOUNDED else self.value_range
+        return read(request.inputs, request.shapes, value_range)
 
     def run(self, signature: str, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return the outputs of a signature.
+        """Run a signature and return its outputs.
+
+        Args:
+            signature: name of the signature.
+            values: its inputs by name.
 
         Raises:
-            RefusedError: by the code of TensorFlow's error.
+            RefusedError: with the code of TensorFlow's error.
         """
         try:
             return self._call(signature, values)
-        except tf.errors.OpError as error:  # TensorFlow's codes are those of gRPC
+        except tf.errors.OpError as error:  # TensorFlow and gRPC use the same codes
             text = error.message.splitlines()[0] if error.message else type(error).__name__
             raise RefusedError(_CODES.get(error.error_code, grpc.StatusCode.INTERNAL), text) from error
 
@@ -164,15 +172,15 @@ class Servable:
         return {name: value.numpy() for name, value in self._functions[signature](**tensors).items()}
 
 
-class Question(NamedTuple):
-    """A request whose inputs have good shapes; their values, which take more room, wait as they came.
+class Request(NamedTuple):
+    """Hold a request with checked shapes, whose values are still in the tensors that were received.
 
     Attributes:
-        servable: that is asked.
-        signature: of it.
+        servable: model version to run.
+        signature: name of the signature.
         inputs: `TensorProto`s by name.
-        shapes: of them, all with the same number of rows.
-        entries: of the signals of the answer.
+        shapes: shapes of the inputs, all with the same number of rows.
+        entries: number of entries of the signals of the response.
     """
 
     servable: Servable
@@ -188,6 +196,6 @@ class Question(NamedTuple):
 
     @property
     def kind(self) -> tuple:
-        """Return what questions that can be answered together have in common."""
+        """Return a key that is equal for requests that can be computed in one batch."""
         sides = sorted((name, shape[1:]) for name, shape in self.shapes.items())
         return id(self.servable), self.signature, sides

@@ -1,7 +1,7 @@
 """Serve exported models over TensorFlow Serving's gRPC protocol: python -m export.server --help.
 
-A small server for the laptop and for tests. It speaks the protocol of TensorFlow Serving over the
-same directories, with the same status codes, and has no REST.
+A small server for a laptop and for tests. It implements the gRPC protocol of TensorFlow Serving for the
+same model directories, with the same status codes, and without REST.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 import grpc
 
 from abp_tf import extras, programs
+from abp_tf.options import Formatter
 
 from .measures import Measures
 from .model import Model
@@ -25,17 +26,16 @@ with extras.needed("serving"):
 
 log = logging.getLogger(__name__)
 
-# Seconds between looks for new versions are an option, these are not: pings find out connections
-# whose other end is gone, and idle or half-open ones are closed.
+# Pings detect connections whose client has gone; idle and half-open connections are closed.
 _CONNECTIONS = [
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.max_connection_idle_ms", 600_000),
     ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.max_concurrent_streams", 128),
-    # Or a second server would bind the same port without a word and take half of the connections.
+    # Otherwise a second server could bind the same port silently and receive half of the connections.
     ("grpc.so_reuseport", 0),
-    # No compressed messages: a small one can expand without bound.
+    # Refuse compressed messages: a small one can expand without bound.
     ("grpc.compression_enabled_algorithms_bitset", 1),
 ]
 
@@ -43,33 +43,42 @@ _CONNECTIONS = [
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the program's options."""
     limits = Limits()
-    result = argparse.ArgumentParser(prog="export.server", description=__doc__.split("\n")[0])
+    result = argparse.ArgumentParser(
+        prog="export.server",
+        description="Serve exported models over TensorFlow Serving's gRPC protocol. Defaults are in "
+        "brackets.",
+        formatter_class=Formatter,
+    )
     add = result.add_argument
     add("--model", action="append", required=True, metavar="NAME=DIR", type=_named_directory,
-        help="a directory of versions, and the name it is served by; may be repeated")  # fmt: skip
-    add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 opens the server to all")
-    add("--port", type=_port, default=8500, help="0 takes a free one, which the log tells")
-    add("--keep", type=_count, default=1, metavar="N", help="how many versions to have loaded")
-    add("--poll", type=float, default=1.0, metavar="SECONDS", help="between looks for new versions")
-    add("--max-rows", type=_count, default=limits.rows, help="of one request")
-    add("--max-message-mb", type=_count, default=limits.message // 2**20,
-        help="of one request; larger ones are refused by gRPC itself, uncounted")  # fmt: skip
-    add("--max-requests", type=_count, default=limits.requests,
-        help="worked on or waiting at a time; others are refused with RESOURCE_EXHAUSTED")  # fmt: skip
-    add(
-        "--workers",
-        type=_count,
-        default=limits.workers,
-        help="batches of them worked on at a time; twice as many if they are full",
-    )
-    add("--batch-rows", type=_count, default=limits.batch_rows,
-        help="of waiting requests that are computed together, which changes answers by rounding; 1: "
-        "each alone")  # fmt: skip
+        help="name of a model and directory of its versions; several are possible")  # fmt: skip
+    add("--host", default="127.0.0.1",
+        help="address to listen on; 0.0.0.0 accepts other machines too [%(default)s]")  # fmt: skip
+    add("--port", type=_port, default=8500,
+        help="port to listen on; 0 chooses a free port, which the log names [%(default)s]")  # fmt: skip
+    add("--keep", type=_count, default=1, metavar="N",
+        help="number of versions of each model to keep loaded [%(default)s]")  # fmt: skip
+    add("--poll", type=float, default=1.0, metavar="SECONDS",
+        help="time between checks for new versions [%(default)s]")  # fmt: skip
+    add("--max-rows", type=_count, default=limits.rows, metavar="N",
+        help="largest number of rows of a request [%(default)s]")  # fmt: skip
+    add("--max-message-mb", type=_count, default=limits.message // 2**20, metavar="MB",
+        help="largest size of a request, whatever its rows [%(default)s]")  # fmt: skip
+    add("--max-requests", type=_count, default=limits.requests, metavar="N",
+        help="largest number of requests that are computed or wait; others are refused with "
+        "RESOURCE_EXHAUSTED [%(default)s]")  # fmt: skip
+    add("--workers", type=_count, default=limits.workers, metavar="N",
+        help="number of batches computed at a time, twice as many if full [%(default)s]")  # fmt: skip
+    add("--batch-rows", type=_count, default=limits.batch_rows, metavar="N",
+        help="largest number of rows of a batch of several requests; batches change results by "
+        "rounding errors; 1 computes each request alone [%(default)s]")  # fmt: skip
     add("--grace", type=float, default=120.0, metavar="SECONDS",
-        help="for requests under way after SIGTERM or Ctrl-C")  # fmt: skip
-    add("--tls-certificate", metavar="FILE", help="PEM certificate chain; needs --tls-key")
-    add("--tls-key", metavar="FILE", help="PEM private key; needs --tls-certificate")
-    add("--metrics-port", type=_port, help="answer Prometheus here, on the same host")
+        help="time to finish requests after SIGTERM or Ctrl-C [%(default)s]")  # fmt: skip
+    add("--tls-certificate", metavar="FILE",
+        help="certificate chain for TLS (PEM); needs --tls-key")  # fmt: skip
+    add("--tls-key", metavar="FILE", help="private key for TLS (PEM); needs --tls-certificate")
+    add("--metrics-port", type=_port, metavar="PORT",
+        help="port of metrics for Prometheus, on the same host; by default none")  # fmt: skip
     return result
 
 
@@ -93,18 +102,28 @@ def _count(text: str) -> int:
 
 
 def open_models(named: list[tuple[str, Path]], keep: int) -> dict[str, Model]:
-    """Load the newest versions of each directory.
+    """Load the newest versions of each model.
+
+    Args:
+        named: names of models with the directories of their versions.
+        keep: number of versions to keep loaded.
+
+    Returns:
+        The models by name.
 
     Raises:
-        ValueError: a name was given twice, or there is no version to serve in a directory.
+        ValueError: a name occurs twice, or a directory holds no version that can be served.
+        NotADirectoryError: a path is not a directory.
     """
     models: dict[str, Model] = {}
     for name, directory in named:
         if name in models:
-            raise ValueError(f"--model: {name!r} was given twice. Give each model its own name.")
+            raise ValueError(
+                f"--model: expected different names, received {name!r} twice. Rename one of the models."
+            )
         if not directory.is_dir():
             raise NotADirectoryError(
-                f"--model {name}: expected a directory of versions, but {directory} is none."
+                f"--model {name}: expected a directory of versions, but {directory} is not a directory."
             )
         model = models[name] = Model(name, directory.resolve(), keep)
         model.refresh()
@@ -119,21 +138,36 @@ def open_models(named: list[tuple[str, Path]], keep: int) -> dict[str, Model]:
 
 
 def credentials(certificate: str | None, key: str | None) -> grpc.ServerCredentials | None:
-    """Return what TLS needs, or None without files.
+    """Return the credentials for TLS, or None without files.
+
+    Args:
+        certificate: file of the certificate chain (PEM).
+        key: file of the private key (PEM).
 
     Raises:
-        ValueError: only one of the two was given.
+        ValueError: only one of the two files is given.
         OSError: a file cannot be read.
     """
     if certificate is None and key is None:
         return None
     if certificate is None or key is None:
-        raise ValueError("TLS expected both --tls-certificate and --tls-key, received one of them.")
+        raise ValueError(
+            "Expected both --tls-certificate and --tls-key, received one of them. Give the other too."
+        )
     return grpc.ssl_server_credentials([(Path(key).read_bytes(), Path(certificate).read_bytes())])
 
 
 async def serve(arguments: argparse.Namespace, models: dict[str, Model], tls) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what is under way."""
+    """Serve models until SIGTERM or SIGINT, then finish the requests that have started.
+
+    Args:
+        arguments: options of the program.
+        models: models by name.
+        tls: credentials for TLS; None for plain text.
+
+    Raises:
+        OSError: the port is in use.
+    """
     limits = Limits(
         arguments.max_rows,
         arguments.max_message_mb * 2**20,
@@ -172,7 +206,7 @@ async def serve(arguments: argparse.Namespace, models: dict[str, Model], tls) ->
 
     poll = asyncio.create_task(_poll(models, arguments.poll))
     await stop.wait()
-    log.info("stopping: requests under way have %g s", arguments.grace)
+    log.info("stopping: requests may continue for %g s", arguments.grace)
     await checks.enter_graceful_shutdown()
     await server.stop(arguments.grace)
     service.close()
@@ -186,8 +220,8 @@ async def _poll(models: dict[str, Model], seconds: float) -> None:
         for model in models.values():
             try:
                 await asyncio.to_thread(model.refresh)
-            except Exception:  # whatever it was, what is loaded is served on
-                log.exception("looking for new versions of %s failed", model.name)
+            except Exception:  # the loaded versions are served in any case
+                log.exception("checking for new versions of %s failed", model.name)
 
 
 def main(argv: list[str] | None = None) -> int:

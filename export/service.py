@@ -1,7 +1,7 @@
-"""TensorFlow Serving's gRPC services over a few loaded models.
+"""Implement TensorFlow Serving's gRPC services for a few loaded models.
 
-Requests are taken as bytes and parsed here, so that what cannot be parsed is refused by the same
-codes and counted in the same way as everything else.
+Requests arrive as bytes and are parsed here, so that requests that cannot be parsed are refused with
+the same codes and counted in the same way as all others.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ from .tensors import write
 
 log = logging.getLogger(__name__)
 
-# Entries of the signals that are computed together at most, 128 images of 32x32 in grey.
+# Largest number of entries of the signals of a batch: 128 grey images of 32x32.
 _TOGETHER = 2**17
 
 
 class Limits(NamedTuple):
-    """What one server takes on.
+    """Hold the limits of a server.
 
     Attributes:
-        rows: of one request.
-        message: bytes of one request.
-        requests: how many are worked on or wait at a time; more are refused.
-        workers: how many batches of them are computed at a time; twice as many if they are full.
-        batch_rows: of requests that are computed together; 1: each alone. Large signals are computed
-            alone in any case: together they take long, and some may find that their time is over.
+        rows: largest number of rows of a request.
+        message: largest number of bytes of a request.
+        requests: largest number of requests that are computed or wait; others are refused.
+        workers: number of batches that are computed at a time; twice as many if they are full.
+        batch_rows: largest number of rows of a batch; 1 computes each request alone. Large signals are
+            computed alone in any case, because a batch of them could exceed the clients' timeouts.
     """
 
     rows: int = 256
@@ -58,12 +58,12 @@ class Limits(NamedTuple):
 
 
 class Service:
-    """Answers `Predict`, `GetModelMetadata` and `GetModelStatus`.
+    """Implement `Predict`, `GetModelMetadata` and `GetModelStatus`.
 
     Args:
-        models: by name.
-        limits: see `Limits`.
-        measures: where requests are counted.
+        models: served models by name.
+        limits: limits of the server.
+        measures: counters of the requests.
     """
 
     def __init__(self, models: Mapping[str, Model], limits: Limits, measures: Measures):
@@ -71,7 +71,7 @@ class Service:
         self._batches = Batches(limits.workers, limits.batch_rows, _TOGETHER, measures.rows)
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
-        """Return what a `grpc.aio` server is to be given; other methods are UNIMPLEMENTED."""
+        """Return the handlers for a `grpc.aio` server; it refuses other methods as UNIMPLEMENTED."""
         prediction = prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"]
         model = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"]
         methods = {
@@ -90,44 +90,43 @@ class Service:
         ]
 
     def close(self) -> None:
-        """Forget what waits for a worker; what is being worked on ends by itself."""
+        """Cancel the requests that wait; those that are computed continue to their end."""
         self._batches.close()
 
     async def predict(self, request: bytes) -> bytes:
-        """Answer with the outputs of a signature."""
+        """Compute the outputs of a signature and return a `PredictResponse`."""
         if self._batches.load >= self.limits.requests:
             raise RefusedError(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"{self.limits.requests} requests are being worked on or wait. Try again later.",
+                f"Expected fewer than {self.limits.requests} requests at a time. Try again later.",
             )
         message = _parsed(predict_pb2.PredictRequest, request)
         name, signature = message.model_spec.name, message.model_spec.signature_name or DEFAULT
         version, servable = self._model(message.model_spec).find(_version(message.model_spec))
-        wanted = list(message.output_filter)
-        question = servable.question(
+        names = list(message.output_filter)
+        parsed = servable.parse(
             signature,
             message.inputs,
-            wanted,
+            names,
             max_rows=self.limits.rows,
             max_entries=self.limits.message // 4,
         )
 
         def finish(outputs: Mapping[str, np.ndarray], seconds: float) -> bytes:
-            # Observed only here, where names are known to be ours: a label for each name that clients
-            # think of would be without bound.
+            # Only here are the names known to exist. Labels of arbitrary names would be without bound.
             self.measures.seconds(name, signature, seconds)
-            answer = predict_pb2.PredictResponse(
+            response = predict_pb2.PredictResponse(
                 model_spec=model_pb2.ModelSpec(name=name, signature_name=signature)
             )
-            answer.model_spec.version.value = version
-            for key in wanted or outputs:
-                write(outputs[key], answer.outputs[key])
-            return answer.SerializeToString()
+            response.model_spec.version.value = version
+            for key in names or outputs:
+                write(outputs[key], response.outputs[key])
+            return response.SerializeToString()
 
-        return await self._batches.answer(question, finish)
+        return await self._batches.submit(parsed, finish)
 
     async def metadata(self, request: bytes) -> bytes:
-        """Answer with the signatures of a version."""
+        """Return a `GetModelMetadataResponse` with the signatures of a version."""
         message = _parsed(get_model_metadata_pb2.GetModelMetadataRequest, request)
         if list(message.metadata_field) != ["signature_def"]:
             raise invalid(
@@ -135,29 +134,31 @@ class Service:
                 f"{quoted(', '.join(message.metadata_field))}."
             )
         version, servable = self._model(message.model_spec).find(_version(message.model_spec))
-        answer = get_model_metadata_pb2.GetModelMetadataResponse(
+        response = get_model_metadata_pb2.GetModelMetadataResponse(
             model_spec=model_pb2.ModelSpec(name=message.model_spec.name)
         )
-        answer.model_spec.version.value = version
-        answer.metadata["signature_def"].Pack(SignatureDefMap(signature_def=servable.signature_defs))
-        return answer.SerializeToString()
+        response.model_spec.version.value = version
+        response.metadata["signature_def"].Pack(SignatureDefMap(signature_def=servable.signature_defs))
+        return response.SerializeToString()
 
     async def status(self, request: bytes) -> bytes:
-        """Answer with the state of each version, or of the one asked for."""
+        """Return a `GetModelStatusResponse` with the states of all versions or of the requested one."""
         message = _parsed(get_model_status_pb2.GetModelStatusRequest, request)
         model, version = self._model(message.model_spec), _version(message.model_spec)
-        answer = get_model_status_pb2.GetModelStatusResponse()
+        response = get_model_status_pb2.GetModelStatusResponse()
         for number, status in sorted(model.statuses.items(), reverse=True):
             if version in (None, number):
-                found = answer.model_version_status.add(version=number, state=status.state)
+                found = response.model_version_status.add(version=number, state=status.state)
                 if status.error:
                     found.status.error_code = grpc.StatusCode.FAILED_PRECONDITION.value[0]
                     found.status.error_message = status.error
-        if not answer.model_version_status:
+        if not response.model_version_status:
             raise RefusedError(
-                grpc.StatusCode.NOT_FOUND, f"There is no version {version} of {model.name!r}."
+                grpc.StatusCode.NOT_FOUND,
+                f"Expected one of the versions {sorted(model.statuses)} of {model.name!r}, received "
+                f"{version}.",
             )
-        return answer.SerializeToString()
+        return response.SerializeToString()
 
     def _model(self, spec: model_pb2.ModelSpec) -> Model:
         if not spec.name:
@@ -170,7 +171,7 @@ class Service:
         return self.models[spec.name]
 
     def _guarded(self, name: str, method: Callable[[bytes], Awaitable[bytes]]) -> Callable:
-        """Return a method as a handler that counts, and says no in proper codes."""
+        """Return a handler that runs a method, counts the request and returns errors as codes."""
 
         async def handle(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
             code = grpc.StatusCode.OK
@@ -180,13 +181,15 @@ class Service:
                 code = refusal.code
                 log.info("%s refused %s: %s", name, code.name, refusal)
                 await context.abort(code, str(refusal))
-            except asyncio.CancelledError:  # the client went away, or its deadline is over
+            except asyncio.CancelledError:  # the client has gone, or its deadline has passed
                 code = grpc.StatusCode.CANCELLED
                 raise
             except Exception:
                 code = grpc.StatusCode.INTERNAL
                 log.exception("%s failed", name)
-                await context.abort(code, "An error of the server; its log has more.")
+                await context.abort(
+                    code, "Internal error of the server. The log of the server has the details."
+                )
             finally:
                 self.measures.count(name, code.name)
 
@@ -197,12 +200,15 @@ def _parsed(kind: type[Message], data: bytes) -> Message:
     try:
         return kind.FromString(data)
     except DecodeError:
-        raise invalid(f"Expected a {kind.__name__}; {len(data)} bytes that are none came.") from None
+        raise invalid(
+            f"Expected a {kind.__name__}, received {len(data)} bytes that are not one."
+        ) from None
 
 
 def _version(spec: model_pb2.ModelSpec) -> int | None:
     if spec.WhichOneof("version_choice") == "version_label":
         raise invalid(
-            f"Unrecognized version label {quoted(spec.version_label)}; give a version number."
+            f"Expected a version number, received the label {quoted(spec.version_label)}. This server "
+            "has no labels."
         )
     return spec.version.value if spec.HasField("version") else None

@@ -1,4 +1,4 @@
-"""The files of the client: signals, masks and latents that are read, answers that are written."""
+"""Read signals, masks and latents for the client, and write its results."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from abp_tf import Client, data, files, mask_files, signals
 from abp_tf.data import npz
 from abp_tf.display import pictures
 
-# Rows of the grid, which is for a first look.
+# Largest number of rows of the grid.
 ROWS = 10
 
 
-class Answer(NamedTuple):
-    """What a command writes.
+class Output(NamedTuple):
+    """Hold the output of a command.
 
     Attributes:
-        arrays: for the .npz file.
-        folders: signals by the folder that holds one file of each.
-        names: of these files; None: numbers.
-        rows: labelled signals for the grid; None: those of the first folder.
-        header: what files of the signals hold besides; see `abp_tf.data.Signals`.
-        kind: of signal; None: none that can be shown.
+        arrays: arrays of the .npz file by name.
+        folders: signals by the name of the folder that holds a file of each.
+        names: names of these files; None for numbers.
+        rows: signals by label for the grid; None for those of the first folder.
+        header: other contents of the files, as in `abp_tf.data.Signals`.
+        kind: kind of signal; None for signals that cannot be shown.
     """
 
     arrays: dict[str, np.ndarray]
@@ -41,48 +41,64 @@ class Answer(NamedTuple):
 
 
 def read(client: Client, name: str, arguments: argparse.Namespace) -> data.Signals:
-    """Read files as the signals that a function of the model takes.
+    """Read files as signals for a function of the model.
 
     Args:
-        client: of the model.
-        name: of the function.
-        arguments: of the program: files and folders, the rate of sounds and clips, and the kind.
+        client: client of the model.
+        name: name of the function, such as "inpaint".
+        arguments: options of the program: files and folders, rate and kind.
+
+    Raises:
+        ValueError: the model does not have the function, or its signals are of no known kind.
     """
-    known = client.signatures()
-    shape = known[name].inputs["signal"].shape.as_list()[1:] if name in known else []
+    signatures = client.signatures()
+    shape = signatures[name].inputs["signal"].shape.as_list()[1:] if name in signatures else []
     kind = None if None in shape else named_kind(arguments, shape)
     if kind is None:
-        known = ", ".join(signals.get(one).plural for one in signals.names())
+        kinds = ", ".join(signals.get(one).plural for one in signals.names())
         raise ValueError(
-            f"Expected a model that can {name} {known}, but signals of {client.name!r} have the shape "
+            f"Expected a model that can {name} {kinds}, but signals of {client.name!r} have the shape "
             f"{shape}. Use abp_tf.Client for other signals."
         )
     return kind.read(arguments.images, shape, arguments.rate)
 
 
 def named_kind(arguments: argparse.Namespace, shape: Sequence[int]) -> signals.SignalKind | None:
-    """Return the kind that the options name, or else what the shape of a signal suggests, or None."""
+    """Return the kind of --kind or, without it, the usual kind of a shape, None for other shapes."""
     return signals.of(shape, arguments.kind) if arguments.kind else signals.guess(shape)
 
 
 def read_masks(path: str, given: data.Signals) -> np.ndarray:
-    """Read masks for signals that were read; return bool `[n, ...]`, True where observed."""
+    """Read masks of signals.
+
+    Args:
+        path: a folder of mask images, one mask image, or FILE.npz[:KEY].
+        given: signals, with the names of their files.
+
+    Returns:
+        bool `[n, *axes]`, True where observed.
+    """
     if npz.is_npz(path):
         return mask_files.attach(given, f"npz:{path}").train_mask
     kind, sides = signals.get(given.kind), given.train.shape[1:-1]
     if Path(path).is_dir():
         return kind.masks_by_name(path, given.names, sides)
-    # One file for all.
+    # One file for all signals.
     return np.repeat(kind.masks_by_name(path, [Path(path).name], sides), len(given.names), axis=0)
 
 
 def read_latents(argument: str) -> np.ndarray:
-    """Read the array that FILE.npy holds, or FILE.npz as `latent` or another KEY."""
+    """Read latents from FILE.npy, or from FILE.npz[:KEY], whose default key is `latent`.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is damaged or has no such array.
+    """
     path, key = npz.split(argument)
     if not path.is_file():
         raise FileNotFoundError(f"--latents: expected a file, but there is no file {str(path)!r}.")
     try:
-        with open(path, "rb") as file:  # NumPy would leave a torn file open
+        with open(path, "rb") as file:  # NumPy would leave a damaged file open
             content = np.load(file, allow_pickle=False)
             if isinstance(content, np.ndarray):
                 return content
@@ -90,17 +106,19 @@ def read_latents(argument: str) -> np.ndarray:
     except KeyError:
         raise ValueError(
             f"--latents: expected one of the arrays {content.files} of {str(path)!r}, as in "
-            f"FILE.npz:KEY; there is no {key or 'latent'!r}."
+            f"FILE.npz:KEY, received {key or 'latent'!r}."
         ) from None
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"--latents: {str(path)!r} cannot be read as NumPy's: {error}.") from error
+        raise ValueError(
+            f"--latents: expected a NumPy file, but {str(path)!r} cannot be read: {error}."
+        ) from error
 
 
 def fresh(text: str) -> Path:
-    """Return a directory to write into.
+    """Return the path of a new or empty directory.
 
     Raises:
-        FileExistsError: something is there.
+        FileExistsError: the path is a file or a directory that is not empty.
     """
     path = Path(text)
     if files.taken(path):
@@ -111,25 +129,25 @@ def fresh(text: str) -> Path:
     return path
 
 
-def write(directory: Path, answer: Answer) -> None:
-    """Write arrays and, of images, sounds and clips, a file of each and a picture of the first."""
+def write(directory: Path, output: Output) -> None:
+    """Write arrays and, for signals of a known kind, a file of each and a grid of the first ones."""
     directory.mkdir(parents=True, exist_ok=True)
     with files.aside(directory / "answers.npz") as path:
-        np.savez_compressed(path, **answer.arrays)
-    first = next(iter(answer.folders.values()))
-    kind = answer.kind
+        np.savez_compressed(path, **output.arrays)
+    first = next(iter(output.folders.values()))
+    kind = output.kind
     if kind is None:
-        print(f"wrote {directory / 'answers.npz'}; of signals of shape {first.shape[1:]} nothing else")
+        print(f"wrote {directory / 'answers.npz'}; no files of signals of shape {first.shape[1:]}")
         return
-    names = answer.names or [f"{number:0{len(str(len(first) - 1))}}" for number in range(len(first))]
-    for name, folder in answer.folders.items():
+    names = output.names or [f"{number:0{len(str(len(first) - 1))}}" for number in range(len(first))]
+    for name, folder in output.folders.items():
         for stem, signal in zip(files.stems(names), folder, strict=True):
-            kind.save(directory / name / stem, signal, answer.header)
-    if answer.rows is None:
+            kind.save(directory / name / stem, signal, output.header)
+    if output.rows is None:
         grid = kind.picture(first[: kind.columns * ROWS])
     else:
-        tiles = [kind.tiles(row[: kind.columns]) for row in answer.rows.values()]
-        grid = pictures.rows(tiles, list(answer.rows))
+        tiles = [kind.tiles(row[: kind.columns]) for row in output.rows.values()]
+        grid = pictures.rows(tiles, list(output.rows))
     pictures.save_png(directory / "grid.png", grid)
-    print(f"wrote {', '.join(f'{name}/' for name in answer.folders)}, grid.png and answers.npz "
+    print(f"wrote {', '.join(f'{name}/' for name in output.folders)}, grid.png and answers.npz "
           f"into {directory}")  # fmt: skip

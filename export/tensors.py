@@ -1,7 +1,7 @@
-"""From the tensors of a request to arrays, and back.
+"""Convert the tensors of requests to arrays, and arrays to the tensors of responses.
 
-What a request declares is compared with the signature before anything is allocated: a message of
-41 bytes can declare a tensor of gigabytes, or ask for one.
+The declared shapes are compared with the signature before any memory is allocated: a message of 41
+bytes can declare an input of gigabytes, or request an output of that size.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from abp_tf import checks
 
 from .refusal import invalid, quoted
 
-# The field that holds the values of a dtype where `tensor_content` does not.
+# Fields of a `TensorProto` that hold values outside `tensor_content`, by dtype.
 _FIELDS = {tf.float32: "float_val", tf.int64: "int64_val"}
 
 
@@ -30,21 +30,22 @@ def measure(
     signal_entries: int,
     latent_entries: int,
 ) -> tuple[dict[str, tuple[int, ...]], int]:
-    """Return the shapes of the inputs of a request, or refuse it for them.
+    """Check the shapes of the inputs of a request.
 
     Args:
-        inputs: what was sent.
-        specs: what the signature takes, each `[n, …]`, float32 or int64.
-        max_rows: the largest `n`.
-        max_entries: the largest number of entries of one input, and of the signals of the answer.
-        signal_entries: of a signal of the trained size.
-        latent_entries: of its latents.
+        inputs: tensors of the request by name.
+        specs: inputs of the signature by name, each `[n, …]`, float32 or int64.
+        max_rows: largest `n`.
+        max_entries: largest number of entries of one input, and of the signals of the response.
+        signal_entries: number of entries of a signal of the trained size.
+        latent_entries: number of entries of its latents.
 
     Returns:
-        Shapes by name, all with the same number of rows, and the entries of the signals they ask for.
+        Shapes by name, all with the same number of rows, and the number of entries of the signals of
+        the response.
 
     Raises:
-        RefusedError: INVALID_ARGUMENT.
+        RefusedError: INVALID_ARGUMENT, for names, dtypes or shapes that do not fit.
     """
     missing, extra = sorted(specs.keys() - inputs.keys()), sorted(inputs.keys() - specs.keys())
     if missing or extra:
@@ -61,17 +62,17 @@ def measure(
         raise invalid(f"Expected inputs with the same number of rows, received {rows}.")
     count = next(iter(rows.values()))
     if not 1 <= count <= max_rows:
-        raise invalid(f"Expected 1 to {max_rows} rows, received {count}. Split what is more.")
+        raise invalid(f"Expected 1 to {max_rows} rows, received {count}. Split larger requests.")
     for name, shape in shapes.items():
         if math.prod(shape) > max_entries:
             raise invalid(f"{name}: expected at most {max_entries} entries, received shape {shape}.")
-    # Latents may be of any size, and decode to signals that are larger by as much.
+    # Latents of convolutional networks may have any size, and the size of signals is proportional.
     grid = math.prod(shapes["latent"][1:]) / latent_entries if "latent" in shapes else 1
     entries = round(count * grid * signal_entries)
     if entries > max_entries:
         raise invalid(
-            f"Expected inputs whose answer has at most {max_entries} entries, received the shapes "
-            f"{shapes}, whose answer would have {entries}. Send fewer rows"
+            f"Expected inputs whose response has at most {max_entries} entries, received the shapes "
+            f"{shapes}, whose response would have {entries}. Send fewer rows"
             f"{' or a smaller grid' * (grid > 1)}, or start the server with a larger --max-message-mb."
         )
     return shapes, entries
@@ -82,15 +83,15 @@ def read(
     shapes: Mapping[str, tuple[int, ...]],
     value_range: tuple[float, float] | None,
 ) -> dict[str, np.ndarray]:
-    """Return the inputs of a request as arrays, or refuse it for their values.
+    """Return the inputs of a request as arrays, and check their values.
 
     Args:
-        inputs: what was sent.
-        shapes: what `measure` found.
-        value_range: what observed entries of `signal` must lie in; None lifts the check.
+        inputs: tensors of the request by name.
+        shapes: shapes of the inputs, as `measure` returns them.
+        value_range: interval of the observed entries of `signal`; None lifts the check.
 
     Raises:
-        RefusedError: INVALID_ARGUMENT.
+        RefusedError: INVALID_ARGUMENT, for values that are not finite or out of range.
     """
     values = {name: _values(name, inputs[name], shape) for name, shape in shapes.items()}
     _check_values(values, value_range)
@@ -115,7 +116,7 @@ def _shape(name: str, tensor: tensor_pb2.TensorProto, spec: tf.TensorSpec) -> tu
 
 
 def _values(name: str, tensor, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the values, of which there may be fewer than entries: the last one is repeated."""
+    """Return the values of a tensor; the last one is repeated where there are fewer than entries."""
     dtype = tf.as_dtype(tensor.dtype)
     kind, count = dtype.as_numpy_dtype, math.prod(shape)
     if tensor.tensor_content:
@@ -138,16 +139,16 @@ def _check_values(values: Mapping[str, np.ndarray], value_range) -> None:
         return
     signal, mask = values["signal"], values.get("mask")
     try:
-        seen = None if mask is None else mask > 0.5
-        checks.signals(signal, signal.shape[1:], value_range, seen)
-        if seen is not None:
-            checks.mask(seen, signal.shape)
+        observed = None if mask is None else mask > 0.5
+        checks.signals(signal, signal.shape[1:], value_range, observed)
+        if observed is not None:
+            checks.mask(observed, signal.shape)
     except ValueError as error:
         raise invalid(str(error)) from None
 
 
 def write(values: np.ndarray, tensor: tensor_pb2.TensorProto) -> None:
-    """Put an array into the tensor of an answer."""
+    """Write an array into a tensor of a response."""
     tensor.dtype = tf.as_dtype(values.dtype).as_datatype_enum
     tensor.tensor_content = values.tobytes()
     for side in values.shape:

@@ -31,8 +31,8 @@ def test_a_cell_is_computed_once_for_its_settings(tmp_path):
     again = cells.cell(tmp_path, "one", {"b": 2, "a": 1}, compute)
     other = cells.cell(tmp_path, "one", {"a": 1, "b": 3}, compute)
     assert (first, again, other) == ({"figure": 1}, {"figure": 1}, {"figure": 2})
-    assert calls[1] == cells.place_of(tmp_path, "one", {"a": 1, "b": 3})
-    assert calls[1] == cells.place_of(tmp_path, "one", {"a": 1, "b": 3, "a new option": None})
+    assert calls[1] == cells.folder_of(tmp_path, "one", {"a": 1, "b": 3})
+    assert calls[1] == cells.folder_of(tmp_path, "one", {"a": 1, "b": 3, "a new option": None})
     stored = json.loads((calls[0] / "result.json").read_text())
     assert stored == {"settings": {"a": 1, "b": 2}, "figures": {"figure": 1}}
 

@@ -249,8 +249,8 @@ def test_nothing_is_overwritten_and_the_server_not_even_asked(tmp_path):
             "`samples` expected a number of 1 or more",
         ),
         (["decode", "--latents", "PLACE/none.npy"], "there is no file"),
-        (["decode", "--latents", "PLACE/good.png"], "cannot be read as NumPy's"),
-        (["decode", "--latents", "PLACE/torn.npz"], "cannot be read as NumPy's"),
+        (["decode", "--latents", "PLACE/good.png"], "expected a NumPy file"),
+        (["decode", "--latents", "PLACE/torn.npz"], "expected a NumPy file"),
         (["decode", "--latents", "PLACE/a.npz"], "expected one of the arrays ['z']"),
         (["decode", "--latents", "PLACE/a.npz:z"], "latent: expected float32 of shape ('n', 4)"),
     ],
@@ -291,9 +291,9 @@ def test_wrong_options(words, capsys):
 
 def test_signals_that_cannot_be_shown(tmp_path, capsys):
     stereo = np.zeros((2, 100, 2), np.float32)
-    signal_files.write(tmp_path / "out", signal_files.Answer({"signal": stereo}, {"signals": stereo}))
+    signal_files.write(tmp_path / "out", signal_files.Output({"signal": stereo}, {"signals": stereo}))
     assert files(tmp_path) == {"out/answers.npz"}
-    assert "of signals of shape (100, 2) nothing else" in capsys.readouterr().out
+    assert "no files of signals of shape (100, 2)" in capsys.readouterr().out
 
 
 def test_help_names_all_masks(capsys):

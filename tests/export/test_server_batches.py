@@ -15,7 +15,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from export.batches import Batches
 from export.refusal import RefusedError, invalid
-from export.servable import Question
+from export.servable import Request
 
 
 def request(signature, *wanted, **inputs):
@@ -93,7 +93,7 @@ class Gated:
         return {"double": 2 * values["seed"]}
 
     def question(self, *seeds, signature="synthesize", entries=1):
-        return Question(
+        return Request(
             self, signature, {"seed": np.array(seeds)}, {"seed": (len(seeds),)}, entries * len(seeds)
         )
 
@@ -106,7 +106,7 @@ def asked_of(gated, questions, meanwhile=lambda batches, tasks: None, rows=6, en
         batches = Batches(1, rows, entries, noted.append)
         tasks = []
         for each in questions:
-            answer = batches.answer(each, lambda outputs, _: bytes(outputs["double"].tolist()))
+            answer = batches.submit(each, lambda outputs, _: bytes(outputs["double"].tolist()))
             tasks.append(asyncio.create_task(answer))
             await asyncio.sleep(0)
         assert batches.load == len(questions)

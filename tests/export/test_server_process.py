@@ -131,11 +131,13 @@ def test_directories_it_cannot_serve(light, other_export, tmp_path):
     empty.mkdir()
     refused(ValueError, "found none", "export.saved_model", named=[("digits", empty)])
     refused(NotADirectoryError, "digits", named=[("digits", tmp_path / "absent")])
-    refused(ValueError, "other signatures", "serving_default(x)", named=[("d", other_export)])
-    refused(ValueError, "given twice", named=[("digits", light)] * 2)
+    refused(
+        ValueError, "Expected signatures of abp_tf", "serving_default(x)", named=[("d", other_export)]
+    )
+    refused(ValueError, "received 'digits' twice", named=[("digits", light)] * 2)
     unmarked = shutil.copytree(light, tmp_path / "unmarked")
     (unmarked / "1" / "assets.extra" / saved_model.ABOUT).unlink()
-    refused(ValueError, "not a whole export", named=[("digits", unmarked)])
+    refused(ValueError, "Expected a complete export", named=[("digits", unmarked)])
 
 
 def test_the_program_tells_in_one_line(start_server, tmp_path):

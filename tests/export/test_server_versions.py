@@ -95,7 +95,7 @@ def test_a_broken_version_is_reported_and_the_good_one_kept(start_server, direct
     graph = (directory / ".aside" / "saved_model.pb").read_bytes()
     (directory / ".aside" / "saved_model.pb").write_bytes(graph[: len(graph) // 2])
     (directory / ".aside").rename(directory / "3")
-    assert "not a whole export" in server.wait_for("refused digits version 3: (.*)")[1]
+    assert "Expected a complete export" in server.wait_for("refused digits version 3: (.*)")[1]
     with grpc.insecure_channel(address) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         assert stub.Predict(request()).model_spec.version.value == 2
