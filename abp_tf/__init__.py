@@ -1,10 +1,10 @@
-"""Generative ConvNets learned by maximum likelihood with Langevin dynamics."""
+"""Generative ConvNets trained by maximum likelihood with Langevin dynamics."""
 
 import importlib
 import os
 from typing import TYPE_CHECKING
 
-# Asked before Keras is imported, which fails in words of its own where the other one is missing.
+# Checked before Keras is imported, because Keras fails with another error if a backend is missing.
 _REMEDY = "Set the environment variable KERAS_BACKEND=tensorflow before Python starts."
 if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
     raise ImportError(
@@ -13,7 +13,7 @@ if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
 
 import keras
 
-if keras.config.backend() != "tensorflow":  # chosen in Keras's own configuration file
+if keras.config.backend() != "tensorflow":  # set in Keras's configuration file
     raise ImportError(
         f"abp_tf runs on TensorFlow, but Keras uses {keras.config.backend()!r}. {_REMEDY}"
     )
@@ -71,7 +71,7 @@ __all__ = [
     "synthesize_at",
 ]
 
-# These need gRPC, which takes time to load and which training does without.
+# Imported on first use: these need gRPC, which is slow to load and which training does not need.
 _LATER = {"Client": "abp_tf.serving.client"}
 
 

@@ -1,4 +1,4 @@
-"""Bad input is refused early, in words that say what was expected, what came, and what to do."""
+"""Checks of input, whose errors contain what was expected, what was received, and a remedy."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ POLARITY = "A mask holds 1 (or True) where an entry is observed and 0 (or False)
 def signals(
     values, shape: tuple[int, ...], value_range: tuple[float, float] | None, mask=None
 ) -> np.ndarray:
-    """Return `values` as a float32 array `[n, *shape]`, or say what is wrong with them.
+    """Return `values` as a float32 array `[n, *shape]`, or raise an error.
 
     Args:
-        values: anything NumPy makes an array of.
-        shape: of one signal.
-        value_range: what observed entries must lie in; none lifts the check.
-        mask: bool array that broadcasts against `values`; hidden entries are not looked at.
+        values: anything that NumPy can convert to an array.
+        shape: shape of one signal.
+        value_range: interval in which observed entries must lie; None lifts the check.
+        mask: bool array that broadcasts against `values`; hidden entries are not checked. None means
+            that all is observed.
 
     Returns:
         float32 `[n, *shape]`.
 
     Raises:
-        ValueError: wrong dtype, rank or size, no examples, NaN or values out of range.
+        ValueError: if the dtype, rank or size is wrong, there are no examples, or observed entries are
+            not finite or out of range.
     """
     values = np.asarray(values)
     if not np.issubdtype(values.dtype, np.floating):
@@ -37,8 +39,8 @@ def signals(
         )
     if values.shape[1:] != shape:
         remedy = (
-            "Give them the shape the model learns from; where it has an observation, "
-            "`model.observe(signals)` makes that of whole signals."
+            "Pass signals of this shape; if the model has an observation, "
+            "`model.observe(signals)` computes them from whole signals."
         )
         if (*values.shape[1:], 1) == shape:
             remedy = "Add the channel axis: `images[..., None]`."
@@ -47,17 +49,17 @@ def signals(
         raise ValueError(f"Signals: expected shape {('n', *shape)}, received {values.shape}. {remedy}")
     if values.shape[0] == 0:
         raise ValueError("Signals: expected at least one example, received none.")
-    seen = values if mask is None else np.where(mask, values, 0)
-    if not np.isfinite(seen).all():
+    observed = values if mask is None else np.where(mask, values, 0)
+    if not np.isfinite(observed).all():
         raise ValueError(
             "Signals: expected finite values, received NaN or infinity in observed entries. "
             "Mark missing entries as hidden with a mask. " + POLARITY
         )
-    if value_range is not None and (seen.min() < value_range[0] or seen.max() > value_range[1]):
+    if value_range is not None and (observed.min() < value_range[0] or observed.max() > value_range[1]):
         raise ValueError(
             f"Signals: expected values in {_range_text(value_range)}, received values from "
-            f"{seen.min():g} to {seen.max():g}. {SCALING} For signals without a range, build the "
-            "model with value_range=None."
+            f"{observed.min():g} to {observed.max():g}. {SCALING} For signals without a range, build "
+            "the model with value_range=None."
         )
     return values.astype(np.float32, copy=False)
 
@@ -67,13 +69,13 @@ def mask(values, shape: tuple[int, ...]) -> np.ndarray:
 
     Args:
         values: bool or 0/1, `[n, *signal]` or without the channel axis; 1 = observed, 0 = hidden.
-        shape: of the signals, `(n, *signal)`.
+        shape: shape of the signals, `(n, *signal)`.
 
     Returns:
-        bool, `[n, *signal]`, or `[n, ..., 1]` where the channel axis was missing.
+        bool, `[n, *signal]`, or `[n, ..., 1]` if the channel axis was missing.
 
     Raises:
-        ValueError: other shape, other values, or an example with nothing observed.
+        ValueError: if the shape is wrong, values are not 0 or 1, or an example has no observed entry.
     """
     values = np.asarray(values)
     if values.shape == shape[:-1] and values.ndim > 1:
@@ -92,15 +94,26 @@ def mask(values, shape: tuple[int, ...]) -> np.ndarray:
     empty = np.flatnonzero(~values.any(axis=tuple(range(1, values.ndim))))
     if len(empty):
         raise ValueError(
-            f"Mask: expected something observed in every example, but nothing is in {len(empty)} of "
-            f"{len(values)}, the first of them number {empty[0]}. {POLARITY} Drop examples of which "
-            "nothing is known."
+            f"Mask: expected an observed entry in every example, received none in {len(empty)} of "
+            f"{len(values)}, the first of them number {empty[0]}. {POLARITY} Drop examples without "
+            "observed entries."
         )
     return values
 
 
 def seeds(seed, count: int) -> np.ndarray:
-    """Return one int64 seed per row: `seed + arange(count)`, or `seed` itself if it has `count`."""
+    """Return one int64 seed per row.
+
+    Args:
+        seed: an integer, for the seeds `seed + arange(count)`, or `count` integers.
+        count: number of rows.
+
+    Returns:
+        int64 `[count]`.
+
+    Raises:
+        ValueError: if `seed` is neither.
+    """
     values = np.asarray(seed)
     if not np.issubdtype(values.dtype, np.integer) or values.shape not in ((), (count,)):
         raise ValueError(
@@ -110,18 +123,18 @@ def seeds(seed, count: int) -> np.ndarray:
 
 
 def labels(values, count: int, where: str = "") -> np.ndarray:
-    """Return class numbers as int32 `[count]`, or say what is wrong with them.
+    """Return class numbers as int32 `[count]`, or raise an error.
 
     Args:
-        values: anything NumPy makes an array of.
-        count: of the images they belong to.
-        where: " of ..." for messages.
+        values: anything that NumPy can convert to an array.
+        count: number of images that the labels belong to.
+        where: origin of the labels, such as " of mnist", for messages.
 
     Returns:
         int32 `[count]`.
 
     Raises:
-        ValueError: wrong shape, no integers, or integers beyond 32 bits.
+        ValueError: if the shape is wrong, or the values are not integers of 32 bits.
     """
     values = np.asarray(values)
     if values.shape != (count,) or not np.issubdtype(values.dtype, np.integer):
@@ -140,7 +153,7 @@ def labels(values, count: int, where: str = "") -> np.ndarray:
 
 
 def index(values: np.ndarray, count: int) -> None:
-    """Refuse examples' numbers that are not distinct, or not from 0 to `count` − 1."""
+    """Raise an error unless examples' numbers are distinct and from 0 to `count` − 1."""
     distinct = len(np.unique(values))
     if distinct != len(values) or values.min() < 0 or values.max() >= count:
         raise ValueError(
@@ -150,16 +163,16 @@ def index(values: np.ndarray, count: int) -> None:
 
 
 def integer(owner: str, name: str, value, least: int | None = None) -> int:
-    """Return an option as an int, or refuse what is no integer of `least` or more.
+    """Return an option as an int, or raise an error unless it is an integer of `least` or more.
 
     Args:
-        owner: what has the option, for the message.
-        name: of the option.
-        value: what was given; NumPy's integers are welcome, bool is not.
-        least: smallest value that is allowed; None: any.
+        owner: name of the class or function that has the option, for the message.
+        name: name of the option.
+        value: value of the option; integers of NumPy are allowed, bool is not.
+        least: smallest value that is allowed; None allows any.
 
     Raises:
-        ValueError: for anything else.
+        ValueError: if the value is not such an integer.
 
     Example:
         >>> integer("Langevin", "steps", np.int64(3), 0)
@@ -181,18 +194,18 @@ def positive(
     infinite: bool = False,
     optional: bool = False,
 ) -> float | None:
-    """Return an option as a float, or refuse what is no number above 0.
+    """Return an option as a float, or raise an error unless it is a number above 0.
 
     Args:
-        owner: what has the option, for the message.
-        name: of the option.
-        value: what was given; NumPy's numbers are welcome, bool is not.
+        owner: name of the class or function that has the option, for the message.
+        name: name of the option.
+        value: value of the option; numbers of NumPy are allowed, bool is not.
         remedy: a sentence that ends the message.
         infinite: whether infinity is allowed.
         optional: whether None is allowed, and returned.
 
     Raises:
-        ValueError: for anything else.
+        ValueError: if the value is not such a number.
 
     Example:
         >>> positive("Langevin", "step_size", 1)
@@ -206,21 +219,21 @@ def positive(
 
 
 def not_negative(owner: str, name: str, value) -> float:
-    """Return an option as a float, or refuse what is no finite number of 0 or more; see `positive`."""
+    """Return an option as a float; allow finite numbers of 0 or more. Arguments as for `positive`."""
     if not _is_number(value) or not 0 <= value < np.inf:
         raise ValueError(f"{owner} expected a `{name}` of 0 or more, received {value!r}.")
     return float(value)
 
 
 def share(owner: str, name: str, value) -> float:
-    """Return an option as a float, or refuse what is no number in [0, 1]; see `positive`."""
+    """Return an option as a float; allow numbers in [0, 1]. Arguments as for `positive`."""
     if not _is_number(value) or not 0 <= value <= 1:
         raise ValueError(f"{owner} expected a `{name}` in [0, 1], received {value!r}.")
     return float(value)
 
 
 def one_of(*choices: str) -> Callable:
-    """Return a check of an option that is one of some words, of (owner, name, value)."""
+    """Return a check, a function of (owner, name, value), that a value is one of some words."""
 
     def check(owner: str, name: str, value) -> str:
         if value not in choices:
@@ -231,7 +244,7 @@ def one_of(*choices: str) -> Callable:
 
 
 def instance_of(kind: type) -> Callable:
-    """Return a check of an option that is of a class, of (owner, name, value)."""
+    """Return a check, a function of (owner, name, value), that a value is an instance of a class."""
 
     def check(owner: str, name: str, value):
         if not isinstance(value, kind):
@@ -242,29 +255,30 @@ def instance_of(kind: type) -> Callable:
 
 
 def value_range(owner: str, name: str, value) -> tuple[float, float] | None:
-    """Return an interval as two floats, None as it is, or refuse what is neither."""
+    """Return an interval as two floats, or None as it is; raise an error for anything else."""
     if value is None:
         return None
     low, high = (float(end) for end in value)
     if not -np.inf < low < high < np.inf:
-        raise ValueError(f"{owner} expected `{name}` to be two numbers that rise, received {value!r}.")
+        raise ValueError(f"{owner} expected `{name}` to be two increasing numbers, received {value!r}.")
     return low, high
 
 
 def _is_number(value) -> bool:
-    """Tell whether a value is a real number, of Python or NumPy, and no bool."""
+    """Return whether a value is a real number, of Python or NumPy, but not a bool."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def network(model, owner: str) -> None:
-    """Refuse networks that cannot be learned: no model, unknown shapes, no weights, float16.
+    """Raise an error for networks that cannot be trained.
 
     Args:
-        model: what came for a network.
-        owner: name of the class that is to own it.
+        model: object to check.
+        owner: name of the class that uses the network, for the message.
 
     Raises:
-        ValueError: with the remedy.
+        ValueError: if it is no model, its shapes are unknown, it has no trainable weights, or it
+        computes in float16.
     """
     if not isinstance(model, keras.Model):
         raise ValueError(
@@ -281,23 +295,24 @@ def network(model, owner: str) -> None:
             "model."
         )
     if not model.trainable_variables:
-        raise ValueError(f"{owner} expected a network with trainable weights; this one has none.")
+        raise ValueError(f"{owner} expected a network with trainable weights, received one without.")
     for layer in model._flatten_layers():
         if layer.compute_dtype == "float16":
             raise ValueError(
-                f"The network computes in float16 (layer {layer.name!r}), in which energies overflow. "
-                "Use the policy mixed_bfloat16 or float32."
+                f"{owner} expected a network that does not compute in float16, in which energies "
+                f"overflow, received one with such a layer, {layer.name!r}. Use the policy "
+                "mixed_bfloat16 or float32."
             )
 
 
 def independent_rows(model: keras.Model) -> None:
-    """Refuse layers that are no pure function of an example: those an example's chain cannot have."""
+    """Raise an error for layers that make an example's output depend on its batch or on chance."""
     tied = (keras.layers.BatchNormalization, keras.layers.Dropout, keras.layers.GaussianDropout)
     for layer in model._flatten_layers():
         if isinstance(layer, (*tied, keras.layers.GaussianNoise)):
             raise ValueError(
-                f"The network has a layer {layer.name!r} of type {type(layer).__name__}, which ties an "
-                "example's chain to its batch, or to chance. Build the network without it."
+                "Expected a network whose output for an example depends on the example alone, received "
+                f"a layer {layer.name!r} of type {type(layer).__name__}. Build the network without it."
             )
 
 

@@ -1,12 +1,12 @@
-"""The errors of this package that are not Python's own."""
+"""Exceptions of this package."""
 
 
 class DivergenceError(RuntimeError):
-    """Training or inference left the finite numbers; the message says what to change."""
+    """Energies, gradients, latents or signals are not finite; the message contains a remedy."""
 
 
 class ServingError(OSError):
-    """A server could not be reached, or refused a request; `code` is the `grpc.StatusCode`."""
+    """A server could not be reached, or returned an error; `code` is its `grpc.StatusCode`."""
 
     def __init__(self, message: str, code):
         super().__init__(message)

@@ -8,10 +8,10 @@ from abp_tf import checks
 
 
 def line(count: int) -> np.ndarray:
-    """Weights of `count` points on the straight line from one latent to another.
+    """Return weights of points on the straight line from one latent to another.
 
     Args:
-        count: number of points, both ends among them; 2 or more.
+        count: number of points, both ends included; 2 or more.
 
     Returns:
         float32 `[count, 2]`; rows sum to 1.
@@ -25,16 +25,16 @@ def line(count: int) -> np.ndarray:
 
 
 def arc(count: int) -> np.ndarray:
-    """Weights `(√(1 − ρ²), ρ)` of `count` points on the arc from one latent to another.
+    """Return weights `(√(1 − ρ²), ρ)` of points on the arc from one latent to another.
 
-    Two independent draws from the prior, combined so, are again a draw from the prior: the spherical
-    interpolation of arXiv 1606.08571.
+    Such a combination of two independent draws from the prior is again a draw from the prior: the
+    spherical interpolation of arXiv 1606.08571.
 
     Args:
-        count: number of points, both ends among them; 2 or more.
+        count: number of points, both ends included; 2 or more.
 
     Returns:
-        float32 `[count, 2]`; squares of a row sum to 1.
+        float32 `[count, 2]`; the squares of each row sum to 1.
     """
     angle = _shares(count) * np.float32(np.pi / 2)
     weights = np.stack([np.cos(angle), np.sin(angle)], axis=1)
@@ -43,10 +43,10 @@ def arc(count: int) -> np.ndarray:
 
 
 def square(count: int) -> np.ndarray:
-    """Weights of `count × count` points between four latents, row by row.
+    """Return weights of `count × count` points between four latents, row by row.
 
     Args:
-        count: points along one side, both ends among them; 2 or more.
+        count: number of points along one side, both ends included; 2 or more.
 
     Returns:
         float32 `[count², 4]`; corners in the order upper left, upper right, lower left, lower right.

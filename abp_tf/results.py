@@ -1,4 +1,4 @@
-"""What methods of models return where one array is not enough."""
+"""Results of methods that return more than one array."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import numpy as np
 
 
 class PosteriorSamples(NamedTuple):
-    """Hold draws of whole signals from the posterior, and how well the chains agree.
+    """Draws of whole signals from the posterior, with diagnostics of the chains.
 
-    A draw is `g(z)` with `z` drawn from the posterior, without the noise `σ ε` of single entries:
-    `√(deviation² + σ²)` is how far the signal itself is expected from the mean.
+    A draw is `g(z)` with `z` drawn from the posterior, without the noise `σ ε` of single entries.
+    `√(deviation² + σ²)` is the expected distance of the signal itself from the mean.
 
     Attributes:
-        samples: float32 `[n, k, *signal_shape]`.
-        mean: mean of the k samples, `[n, *signal_shape]`.
-        deviation: standard deviation of the k samples, same shape.
-        r_hat: rank-normalized split R-hat of each latent, float32 `[n, *latent_shape]`; NaN where
-            there are too few chains or draws (`abp_tf.sampling.convergence.diagnose`); None where
-            latents are not at hand.
-        effective_samples: effective sample size of each latent; likewise.
+        samples: draws, float32 `[n, k, *signal_shape]`.
+        mean: mean of the k draws, `[n, *signal_shape]`.
+        deviation: standard deviation of the k draws, same shape.
+        r_hat: rank-normalized split R-hat of each latent, float32 `[n, *latent_shape]`; NaN if there
+            are too few chains or draws (`abp_tf.sampling.convergence.diagnose`); None if the latents
+            are not available.
+        effective_samples: effective sample size of each latent, same shape; NaN or None as `r_hat`.
 
     Example:
         >>> samples = np.zeros((2, 16, 8, 8, 1), np.float32)
@@ -37,18 +37,18 @@ class PosteriorSamples(NamedTuple):
     effective_samples: np.ndarray | None = None
 
     def intervals(self, level: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return the central interval of each entry that holds a share of its samples.
+        """Return the central interval of each entry that contains a share of its draws.
 
         Args:
-            level: the share, between 0 and 1, such as 0.9. Intervals of k samples are too narrow
-                where `(1 − level) / 2` is not well above `1 / k`.
+            level: the share, between 0 and 1, such as 0.9. Intervals of k draws are too narrow unless
+                `(1 − level) / 2` is well above `1 / k`.
 
         Returns:
-            Lower and upper ends, float32 `[n, *signal_shape]` each: quantiles of the samples, with
-            linear interpolation.
+            Lower and upper ends, float32 `[n, *signal_shape]` each: quantiles of the draws, with linear
+            interpolation.
 
         Raises:
-            ValueError: for a level that is not between 0 and 1.
+            ValueError: if the level is not between 0 and 1.
         """
         if not 0 < level < 1:
             raise ValueError(f"`level` expected a share between 0 and 1, received {level!r}.")
@@ -58,11 +58,11 @@ class PosteriorSamples(NamedTuple):
 
 
 class Score(NamedTuple):
-    """Hold how likely signals are.
+    """Scores and energies of signals.
 
     Attributes:
         score: `f(x)`, float32 `[n]`.
-        energy: `U(x)`, float32 `[n]`; the less, the likelier.
+        energy: `U(x)`, float32 `[n]`; signals of lower energy are likelier.
     """
 
     score: np.ndarray
@@ -70,11 +70,11 @@ class Score(NamedTuple):
 
 
 class AutoEncoding(NamedTuple):
-    """Hold where descents of an energy ended.
+    """Local minima of an energy, at which descents ended.
 
     Attributes:
-        signal: float32 `[n, *signal_shape]`.
-        residual: `‖x − s² ∂f/∂x‖` there, float32 `[n]`.
+        signal: last states of the descents, float32 `[n, *signal_shape]`.
+        residual: `‖x − s² ∂f/∂x‖` at these states, float32 `[n]`.
     """
 
     signal: np.ndarray

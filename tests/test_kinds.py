@@ -148,7 +148,9 @@ def learn_incomplete(case):
         if epoch == 2:
             shutil.copy(file, case.path / "half.keras")
 
-    watchers = [abp_tf.callbacks.Backup(file), keras.callbacks.LambdaCallback(on_epoch_end=keep)]
+    keeper = keras.callbacks.LambdaCallback(on_epoch_end=keep)
+    keeper.order = 2  # after the backup
+    watchers = [abp_tf.callbacks.Backup(file), keeper]
     fit = model.fit(case.incomplete, batch_size=10, epochs=6, verbose=0, callbacks=watchers)
     object.__delattr__(model, "train_step")
     assert len(traces) == 1  # for full batches and short ones
@@ -212,7 +214,7 @@ def test_saved_and_loaded_it_answers_the_same(case, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded.synthesize(2, seed=3), model.synthesize(2, seed=3))
-    np.testing.assert_array_equal(loaded.table.table.numpy(), model.table.table.numpy())
+    np.testing.assert_array_equal(loaded.table.states.numpy(), model.table.states.numpy())
 
 
 def test_exported_it_answers_the_same(case):
@@ -286,15 +288,13 @@ def test_signals_of_other_sides_are_cut_from_wider_ones(case):
 
 def test_clips_have_frames_of_one_size():
     for model in (make_generator("video"), abp_tf.Descriptor(DESCRIPTORS["video"]())):
-        with pytest.raises(
-            ValueError, match=r"sides of \(None, 8, 8\), None for any, received \(4, 8, 16\)"
-        ):
+        with pytest.raises(ValueError, match=r"sides \(None, 8, 8\).* received \(4, 8, 16\)"):
             abp_tf.synthesize_at(model, (4, 8, 16))
 
 
 def test_images_have_one_size(make_model):
     model = make_model()
-    with pytest.raises(ValueError, match=r"sides of \(8, 8\), None for any, received \(16, 16\)"):
+    with pytest.raises(ValueError, match=r"sides \(8, 8\).* received \(16, 16\)"):
         abp_tf.synthesize_at(model, (16, 16))
     with pytest.raises(ValueError, match=r"made for inputs of"):
         abp_tf.resized(model, (8,))

@@ -288,5 +288,5 @@ def test_impossible_values_are_refused_by_name(tmp_path, capsys, words, part):
 
 def test_options_that_exclude_each_other_are_refused(tmp_path):
     message = inside(generator, "--run", tmp_path / "run", "--chains", "fresh", "--expansion", "0.5")
-    assert message.startswith("error: `expansion` takes mean and covariance from persistent chains")
+    assert message.startswith("error: `expansion` expected chains='persistent'")
     assert not list(tmp_path.iterdir())

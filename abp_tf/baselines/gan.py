@@ -14,7 +14,7 @@ from abp_tf.models.batches import unpack
 from abp_tf.models.latent_model import LatentModel
 from abp_tf.observation import masking
 from abp_tf.sampling import Descent
-from abp_tf.sampling.random import PRIOR, later, row_seeds, training_seeds
+from abp_tf.sampling.random import PRIOR, later, row_seeds
 
 
 @keras.saving.register_keras_serializable(package="abp_tf")
@@ -108,7 +108,7 @@ class GAN(LatentModel):
             and `margin`, the mean logit of data minus that of drawn signals.
         """
         signal, mask, index = unpack(batch)
-        latent = self.prior.draw(training_seeds(self.seed, PRIOR, self.iteration.value, index))
+        latent = self.prior.draw(self.step_seeds(PRIOR, index))
         with tf.GradientTape(persistent=True) as tape:
             drawn, of_network = stateless.call(self.network, latent)
             of_drawn, moving = stateless.call(self.discriminator, mirror.view(drawn, mask))

@@ -15,7 +15,7 @@ from abp_tf.models.batches import unpack
 from abp_tf.models.latent_model import LatentModel
 from abp_tf.observation import masking
 from abp_tf.sampling import Descent
-from abp_tf.sampling.random import CHAIN, LATENT, PRIOR, later, row_normal, row_seeds, training_seeds
+from abp_tf.sampling.random import CHAIN, LATENT, PRIOR, later, row_normal, row_seeds
 
 
 @keras.saving.register_keras_serializable(package="abp_tf")
@@ -162,7 +162,7 @@ class VAE(LatentModel):
             squared error per observed entry), `kl`, `latent_norm` (mean of `‖z‖²/d`) and `sigma`.
         """
         signal, mask, index = unpack(batch)
-        noise = self.prior.draw(training_seeds(self.seed, LATENT, self.iteration.value, index))
+        noise = self.prior.draw(self.step_seeds(LATENT, index))
         entries = masking.entries(signal, mask)
         with tf.GradientTape() as tape:
             encoded, of_encoder = stateless.call(self.encoder, mirror.view(signal, mask))

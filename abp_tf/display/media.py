@@ -12,6 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from abp_tf import checks, data, extras, files
@@ -80,8 +81,10 @@ def levels(sound: np.ndarray, window: int, hop: int) -> np.ndarray:
     """
     sound = np.pad(sound, (0, max(0, window - len(sound))))
     shape = np.hanning(window + 2)[1:-1]
-    pieces = np.lib.stride_tricks.sliding_window_view(sound, window)[::hop]
-    spectrum = np.abs(np.fft.rfft(pieces * shape))[:, 1:] / (shape.sum() / 2)
+    transform = tf.signal.stft(
+        tf.constant(sound, tf.float64), window, hop, window, lambda *_, **__: shape
+    )
+    spectrum = np.abs(transform)[:, 1:] / (shape.sum() / 2)
     return np.clip(20 * np.log10(np.maximum(spectrum, 1e-9)), FLOOR, 0).T
 
 

@@ -121,7 +121,7 @@ def classifier(
     images, labels = _labelled(images, labels, np.shape(images)[1:])
     if len(np.unique(labels)) < 2:
         raise ValueError(
-            f"Labels: expected at least two classes, received only class {labels[0]}. Give images of "
+            f"Labels: expected at least two classes, received class {labels[0]} only. Give images of "
             "other classes too."
         )
     classes = int(labels.max()) + 1

@@ -12,6 +12,7 @@ import tensorflow as tf
 from abp_tf import checks, serving
 from abp_tf.errors import DivergenceError
 from abp_tf.models import batches, diagnostics, rows
+from abp_tf.sampling.random import training_seeds
 
 
 class SignalModel(keras.Model):
@@ -283,6 +284,18 @@ class SignalModel(keras.Model):
 
         done = tf.cond(good & ~self._stopped, written, refused)
         return {**self.means.results(means), "written": done}
+
+    def step_seeds(self, stream: int, index: tf.Tensor) -> tf.Tensor:
+        """Return seed pairs for the noise of the current training step.
+
+        Args:
+            stream: use of the noise, such as `abp_tf.sampling.random.CHAIN`.
+            index: numbers of the examples, or of chains, int64 `[n]`.
+
+        Returns:
+            int64 `[n, 2]`, a function of the model's seed, the stream, the iteration and the number.
+        """
+        return training_seeds(self.seed, stream, self.iteration.value, index)
 
     def make_train_function(self, force=False):
         """Compile a step of `fit`; compile it anew if a setting has changed."""

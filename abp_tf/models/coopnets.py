@@ -27,7 +27,6 @@ from abp_tf.sampling.random import (
     PRIOR,
     REVISION,
     START,
-    training_seeds,
 )
 
 
@@ -118,7 +117,7 @@ class CoopNets(SignalModel):
         """
         generator, descriptor = self.generator, self.descriptor
         observed, mask, index = unpack(batch)
-        seeds = functools.partial(self._seeds, index)
+        seeds = functools.partial(self.step_seeds, index=index)
 
         # 0. Hidden entries of the data are decoded from inferred latents, and revised.
         signal = descriptor.noisy(observed, seeds(DATA))
@@ -195,9 +194,6 @@ class CoopNets(SignalModel):
         """Return the means that are reported of inferred latents and their reconstructions."""
         found = self.generator.latent_means(latent, energy, signal, mask)
         return {name: found[name] for name in ("reconstruction_error", "latent_norm")}
-
-    def _seeds(self, index, stream):
-        return training_seeds(self.seed, stream, self.iteration.value, index)
 
     def complete(self, signal, mask, seed, sampler) -> tuple:
         """Infer latents from observed entries, then decode and revise the hidden ones.

@@ -21,7 +21,7 @@ from abp_tf.observation import masking
 from abp_tf.results import AutoEncoding, Score
 from abp_tf.sampling import Langevin, Sampler
 from abp_tf.sampling.chains import Pool
-from abp_tf.sampling.random import CHAIN, DATA, POOL, PRIOR, row_normal, row_uniform, training_seeds
+from abp_tf.sampling.random import CHAIN, DATA, POOL, PRIOR, row_normal, row_uniform
 
 CHAINS = ("persistent", "short-run", "data")
 
@@ -192,11 +192,11 @@ class Descriptor(SignalModel):
             `energy_gap_spread`; and the `acceptance` of the chains if their sampler rejects proposals.
         """
         signal, _, index = unpack(batch)
-        signal = self.noisy(signal, self._seeds(DATA, index))
+        signal = self.noisy(signal, self.step_seeds(DATA, index))
 
         # Synthesis: continue some chains along −∂U/∂x.
         chain, start = self._start(signal, index)
-        samples, info = self.langevin.sample(self.energy, start, self._seeds(CHAIN, chain))
+        samples, info = self.langevin.sample(self.energy, start, self.step_seeds(CHAIN, chain))
 
         # Analysis: raise f of the data and lower f of the samples, which are held fixed.
         variables = self.network.trainable_variables
@@ -247,14 +247,14 @@ class Descriptor(SignalModel):
         if self.chains == "data":
             return index, signal
         if self.chains == "short-run":
-            return index, self.noise(self._seeds(PRIOR, index))
+            return index, self.noise(self.step_seeds(PRIOR, index))
         count = tf.shape(signal)[0]
         return self.table.some(
-            count, self.restart, self._seeds(POOL, tf.range(2)), lambda chain: self._seeds(PRIOR, chain)
+            count,
+            self.restart,
+            self.step_seeds(POOL, tf.range(2)),
+            lambda chain: self.step_seeds(PRIOR, chain),
         )
-
-    def _seeds(self, stream, index):
-        return training_seeds(self.seed, stream, self.iteration.value, index)
 
     def test_step(self, batch) -> dict:
         """Report the mean `score`, `f(x)`, and the mean `energy` of a batch."""
@@ -393,7 +393,7 @@ class Descriptor(SignalModel):
         """Return `f(x)` and the energy `U(x)`; signals of lower energy are likelier.
 
         Args:
-            signals: as for `refine`.
+            signals: float `[n, *signal_shape]`, finite; they may lie outside the value range.
             batch_size: number of rows that are computed at a time.
             verbose: 1 shows a progress bar.
         """
@@ -417,7 +417,7 @@ class Descriptor(SignalModel):
                 NaN included. Their chains start from noise.
             mask: bool or 0/1, `[n, *signal_shape]` or without the channel axis; 1 = observed,
                 0 = hidden.
-            seed: as for `refine`.
+            seed: an integer, for the seeds `seed + arange(n)`, or `n` integers.
             batch_size: number of rows that are computed at a time.
             verbose: 1 shows a progress bar.
             steps: number of steps; those of `inference` by default.
@@ -444,7 +444,7 @@ class Descriptor(SignalModel):
         generative ConvNet", arXiv 1602.03264, section 5).
 
         Args:
-            signals: first states, as for `refine`.
+            signals: first states, float `[n, *signal_shape]`, finite.
             steps: number of steps of gradient descent.
             step_size: δ; the rate of the descent is `δ²/2`. By default the step size of `langevin`.
             batch_size: number of rows that are computed at a time.

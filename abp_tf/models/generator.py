@@ -20,7 +20,7 @@ from abp_tf.observation import masking, operators
 from abp_tf.sampling import Langevin, Sampler
 from abp_tf.sampling.chains import LatentTable
 from abp_tf.sampling.preconditioner import Preconditioner
-from abp_tf.sampling.random import CHAIN, PRIOR, row_seeds, training_seeds
+from abp_tf.sampling.random import CHAIN, PRIOR, row_seeds
 
 PROBE_EVERY, PROBE_ROWS = 50, 16  # iterations from one measurement of stability to the next, and rows
 
@@ -145,7 +145,7 @@ class Generator(LatentModel):
             stay below 1.
         """
         signal, mask, index = unpack(batch)
-        seeds = functools.partial(self._seeds, index)
+        seeds = functools.partial(self.step_seeds, index=index)
 
         # Inferential back-propagation: continue each example's chain along −∂U/∂z.
         start = self.table.read(index) if self.keeps_chains else self.prior.draw(seeds(PRIOR))
@@ -199,9 +199,6 @@ class Generator(LatentModel):
 
         due = iteration.value % PROBE_EVERY == 0
         self.stability.assign(tf.cond(due, probe, lambda: self.stability.value))
-
-    def _seeds(self, index, stream):
-        return training_seeds(self.seed, stream, self.iteration.value, index)
 
     # Between the steps.
 

@@ -69,7 +69,7 @@ class LatentModel(SignalModel):
         return self.decode(latent)
 
     def decode(self, latent: tf.Tensor) -> tf.Tensor:
-        """Map latents `[n, *latent_shape]` to signals, float32 `[n, *signal_shape]`."""
+        """Return the decoded latents `[n, *latent_shape]`, float32 `[n, *signal_shape]`."""
         return tf.cast(self.network(self.prior(latent), training=False), tf.float32)
 
     def observed(self, decoded: tf.Tensor) -> tf.Tensor:
@@ -105,8 +105,9 @@ class LatentModel(SignalModel):
         """Return first states of inference, each `[n, *latent_shape]`; the best end of them is kept.
 
         Args:
-            signal: as for `energy`.
-            mask: as for `energy`.
+            signal: data, float32 `[n, *observed_shape]`, 0 where hidden.
+            mask: float32 of 0 and 1 that broadcasts against `signal`; 1 = observed. None means that all
+                is observed.
             seed: int64 `[n]`, one seed per row.
         """
         return [self.prior.draw(row_seeds(seed, PRIOR))]
@@ -270,8 +271,8 @@ class LatentModel(SignalModel):
             latents that are inferred from the observed ones.
 
         Raises:
-            ValueError: as for `infer`; also if the model has an `observation`, because then no entry is
-                observed.
+            ValueError: if signals, mask, seeds or the number of restarts cannot be used, or if the
+                model has an `observation`, because then no entry is observed.
         """
         if self.observation is not None:
             raise ValueError(
@@ -302,12 +303,14 @@ class LatentModel(SignalModel):
         the noise `σ ε` of single entries.
 
         Args:
-            signals: as for `infer`.
-            mask: as for `infer`. Observed entries are the same in all samples, unless the model has an
-                `observation`.
+            signals: float `[n, *observed_shape]` in the range of the data; hidden entries may hold
+                anything, NaN included.
+            mask: bool or 0/1, `[n, *observed_shape]` or without the channel axis; 1 = observed, 0 =
+                hidden. None means that all is observed. Observed entries are the same in all samples,
+                unless the model has an `observation`.
             samples: number of samples per row, a multiple of `chains`.
             chains: number of independent chains per row.
-            seed: as for `infer`.
+            seed: an integer, for the seeds `seed + arange(n)`, or `n` integers.
             batch_size: number of chains that run at a time.
             verbose: 1 shows a progress bar.
 
@@ -315,7 +318,7 @@ class LatentModel(SignalModel):
             A `PosteriorSamples`, with R̂ and effective sample sizes if chains are long enough.
 
         Raises:
-            ValueError: as for `infer`; also if the sampler `inference` draws no samples.
+            ValueError: if an argument cannot be used, or the sampler `inference` draws no samples.
             DivergenceError: if latents are not finite.
 
         Warns:

@@ -23,13 +23,13 @@ class ExpandLatents(keras.callbacks.Callback):
         self._expanded = False
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
-        """Expand, if the epoch is one of the schedule."""
+        """Expand if the epoch is one of the schedule."""
         epochs = self.params["epochs"]
         if epoch < self.share * epochs or epoch + 1 == epochs:
             self._expand()
 
     def on_train_end(self, logs=None) -> None:
-        """Expand, if training stopped before the last epoch."""
+        """Expand if training stopped before the last epoch."""
         if not self._expanded:
             self._expand()
 
@@ -56,7 +56,7 @@ class AdaptPreconditioner(keras.callbacks.Callback):
         self._begun = 0
 
     def on_train_begin(self, logs=None) -> None:
-        """Estimate, if the network is untrained."""
+        """Estimate if the network is untrained."""
         if int(self.model.iteration.value) == 0:
             self.model.precondition()
 
@@ -70,6 +70,6 @@ class AdaptPreconditioner(keras.callbacks.Callback):
             self.model.precondition()
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
-        """Estimate, if the iteration passed a multiple of 50."""
+        """Estimate if the iteration passed a multiple of 50."""
         if int(self.model.iteration.value) // self.APART > self._begun // self.APART:
             self.model.precondition()

@@ -31,7 +31,8 @@ def residual(signal: tf.Tensor, decoded: tf.Tensor, mask: tf.Tensor | None) -> t
     Args:
         signal: float32 `[n, *signal_shape]`, the result of `hide`.
         decoded: `g(z)`, same shape.
-        mask: as for `hide`.
+        mask: float32 of 0 and 1 that broadcasts against `signal`; 1 = observed. None means that all is
+            observed.
     """
     difference = signal - decoded
     return difference if mask is None else mask * difference

@@ -38,7 +38,7 @@ class HMC(Metropolis):
         leapfrog: number of leapfrog steps per trajectory, each with one gradient; 1 or more.
 
     Raises:
-        ValueError: for an argument out of its range.
+        ValueError: if an argument is out of its range.
 
     Example:
         >>> HMC(steps=50, step_size=0.2).total_steps

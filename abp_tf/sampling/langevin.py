@@ -37,7 +37,7 @@ class Langevin(Sampler):
         cool: number of noise-free steps at half the step size that follow the noisy ones; 0 or more.
 
     Raises:
-        ValueError: for an argument out of its range.
+        ValueError: if an argument is out of its range.
 
     Example:
         >>> Langevin(steps=200, step_size=0.1, cool=100).total_steps

@@ -29,7 +29,7 @@ class MALA(Metropolis):
         step_size: δ, positive.
 
     Raises:
-        ValueError: for an argument out of its range.
+        ValueError: if an argument is out of its range.
 
     Example:
         >>> quadratic = lambda u: 0.5 * tf.reduce_sum(u**2, axis=-1)

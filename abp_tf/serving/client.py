@@ -182,9 +182,11 @@ class Client:
         The numbers of samples and chains were fixed when the model was exported.
 
         Args:
-            signals: as for `inpaint`.
-            mask: as for `inpaint`.
-            seed: as for `inpaint`.
+            signals: float `[n, *signal_shape]` in the value range; hidden entries may hold anything,
+                NaN included.
+            mask: bool or 0/1, `[n, *signal_shape]` or without the channel axis; 1 = observed, 0 =
+                hidden.
+            seed: an integer, for the seeds `seed + arange(n)`, or `n` integers.
             verbose: 1 shows a progress bar.
 
         Returns:

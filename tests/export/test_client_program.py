@@ -242,7 +242,7 @@ def test_nothing_is_overwritten_and_the_server_not_even_asked(tmp_path):
         (["reconstruct", "--images", "PLACE/broken.png"], "None of the 1 image files can be read"),
         (["inpaint", "--images", "PLACE/good.png", "--mask", "dots:3"], "'dots:3'"),
         (["inpaint", "--images", "PLACE/good.png", "--masks", "PLACE/none"], "there is no"),
-        (["inpaint", "--images", "PLACE/good.png", "--masks", "PLACE/black"], "nothing is in 1 of 1"),
+        (["inpaint", "--images", "PLACE/good.png", "--masks", "PLACE/black"], "none in 1 of 1"),
         (["inpaint", "--images", "PLACE/good.png", "--masks", "PLACE/other"], "found none for 1"),
         (
             ["inpaint", "--images", "PLACE/good.png", "--mask", "pepper:0.5", "--samples", 0],

@@ -51,7 +51,7 @@ def test_both_learn_and_report(digits, latent_steps):
     history = model.fit(digits, batch_size=40, epochs=2, verbose=0).history
     assert set(history) == {
         "loss", "energy_gap", "energy_gap_spread", "drift", "data_deviation", "sample_deviation",
-        "saturation", "score_size", "acceptance", "revision_error",
+        "saturation", "score_size", "revision_error",
         *["stability"] * bool(latent_steps),
     }  # fmt: skip
     for weights, network in zip(before, (model.generator.network, model.network), strict=True):
@@ -330,12 +330,12 @@ def test_incomplete_data_that_cannot_be_used_are_refused(incomplete, digits):
     model = make()
     norm = CoopNets(Generator(top_down(batch_norm=True)), model.descriptor)
     norm.compile("adam", "adam")
-    with pytest.raises(ValueError, match=r"layer 'norm_hidden' .*ties an example's chain to its batch"):
+    with pytest.raises(ValueError, match="layer 'norm_hidden' of type BatchNormalization"):
         norm.fit(incomplete, verbose=0)
     still = make(latent={"langevin": Langevin(0, 0.1)})
     with pytest.raises(ValueError, match=r"`generator\.langevin`.* 0 steps"):
         still.fit(incomplete, verbose=0)
     for one in (norm, still):
         assert one.generator.table.rows == int(one.iteration.value) == 0
-    with pytest.raises(ValueError, match=r"CoopNets\.predict takes whole signals, received a mask"):
+    with pytest.raises(ValueError, match=r"CoopNets\.predict .*a mask"):
         model.predict(incomplete, verbose=0)

@@ -197,7 +197,7 @@ def test_networks_that_cannot_be_used_are_refused(digits):
         Descriptor(two)
     for layer in (keras.layers.BatchNormalization(name="tie"), keras.layers.Dropout(0.1, name="tie")):
         network = keras.Model(image, keras.layers.Dense(1)(keras.layers.Flatten()(layer(image))))
-        with pytest.raises(ValueError, match=r"layer 'tie' .*ties an example's chain to its batch"):
+        with pytest.raises(ValueError, match="layer 'tie' of type"):
             image_model(network=network).fit(digits, verbose=0)
 
 
@@ -212,9 +212,9 @@ def test_data_and_calls_that_cannot_be_used_are_refused(digits, learned):
         for method in (model.fit, model.evaluate, model.predict):
             with pytest.raises(ValueError, match=r"received a mask.*inpaint"):
                 method(data, verbose=0)
-        with pytest.raises(ValueError, match=r"Descriptor\.evaluate takes whole signals"):
+        with pytest.raises(ValueError, match=r"Descriptor\.evaluate .*a mask"):
             model.fit(digits, validation_data=data, verbose=0)
-    with pytest.raises(ValueError, match="`y` was given"):
+    with pytest.raises(ValueError, match="`y`"):
         model.fit(digits, np.zeros(120), verbose=0)
     for one, other in zip(before, all_of(model), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -226,5 +226,5 @@ def test_data_and_calls_that_cannot_be_used_are_refused(digits, learned):
         learned.refine(np.full((1, 8, 8, 1), np.nan, np.float32))
     with pytest.raises(ValueError, match="reference_sigma is infinite"):
         learned.autoencode(digits)
-    with pytest.raises(ValueError, match="format='tf_saved_model', received 'onnx'"):
+    with pytest.raises(ValueError, match=r"'tf_saved_model'.*'onnx'"):
         learned.export("x", format="onnx")

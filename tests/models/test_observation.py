@@ -283,5 +283,5 @@ class TestBadInput:
         model, y = indirect(make_model, digits, Projection(20))
         mask = np.ones_like(y)
         mask[3] = 0
-        with pytest.raises(ValueError, match="nothing is in 1 of 120, the first of them number 3"):
+        with pytest.raises(ValueError, match="1 of 120, the first of them number 3"):
             model.reconstruct(y, mask)
