@@ -104,6 +104,29 @@ def assert_same_state():
     return check
 
 
+class Start:
+    """Where a model was before it learned: trained from there again, it is not traced again."""
+
+    def __init__(self, model):
+        self.model = model
+        self.weights = [(weight, weight.numpy()) for weight in model.weights]
+
+    def restore(self):
+        self.model.reset_chains()
+        for weight, value in self.weights:
+            weight.assign(value)
+        for optimizer, _ in self.model.learners():
+            for variable in optimizer.variables:
+                if variable is not optimizer._learning_rate:
+                    variable.assign(np.zeros(variable.shape, variable.dtype))
+
+
+@pytest.fixture
+def start_of():
+    """Return `Start`: give it a compiled model that has not learned yet."""
+    return Start
+
+
 @pytest.fixture(scope="session")
 def exported(learned, tmp_path_factory):
     """The directory of versions of `learned`, with the one version 1."""
