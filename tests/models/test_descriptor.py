@@ -161,7 +161,7 @@ def test_precision_bfloat16_trains_and_answers_in_float32(digits):
         ({"pool": 0}, "`pool` .*1 or more, received 0"),
         ({"restart": 1.5}, r"`restart` in \[0, 1\], received 1.5"),
         ({"start_sigma": 0.0}, "`start_sigma`.*received 0.0"),
-        ({"value_range": None}, "start_sigma.*value_range"),
+        ({"value_range": None}, "value_range.*start_sigma"),
         ({"data_noise": -0.1}, "`data_noise` of 0 or more, received -0.1"),
         ({"energy_penalty": -1.0}, "`energy_penalty` of 0 or more, received -1.0"),
         ({"penalized": "g"}, "`penalized` .*'f', 'U'.*'g'"),
