@@ -21,7 +21,7 @@ from tests import processes
 from tests.digit_runs import WORDS
 from train import evaluate, generator
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parents[2]
 TINY = {
     "--size": 8,
     "--width": 4,
