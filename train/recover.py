@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import functools
-from collections.abc import Mapping
-from pathlib import Path, PurePath
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from abp_tf import Generator, checks, data, files, mask_files, metrics, programs, runs, signals
+from abp_tf import Generator, checks, files, metrics, programs, runs, signals
 from abp_tf.display import pictures
 from abp_tf.options import Option, at_least, positive
 from abp_tf.results import PosteriorSamples
 
 from . import options, parsing, report
+from .damaged import Damaged, load
 
 # Number of signals in the grid.
 _SHOWN = 10
@@ -27,26 +26,6 @@ CONVERGENCE = {
     "effective_samples_minimum": ("effective_samples", np.min),
     "effective_samples_maximum": ("effective_samples", np.max),
 }
-
-
-class Damaged(NamedTuple):
-    """Hold signals to recover.
-
-    Attributes:
-        signal: float32 `[n, *axes, channels]`; hidden entries may hold anything.
-        mask: bool `[n, *axes]`, True where observed; None if an operator observes the signals.
-        truth: the complete signals; None if they are not known.
-        names: names of the files to write, without suffixes.
-        kind: kind of signal.
-        header: other contents of the signals' files, as in `abp_tf.data.Signals`.
-    """
-
-    signal: np.ndarray
-    mask: np.ndarray | None
-    truth: np.ndarray | None
-    names: list[str]
-    kind: signals.SignalKind
-    header: Mapping[str, Any]
 
 
 class Recovered(NamedTuple):
@@ -170,88 +149,6 @@ def main(argv: list[str] | None = None) -> int:
         print("no errors: the complete signals are not known; give them by --truth SOURCE")
     print(f"written: {out}")
     return 0
-
-
-def load(run: runs.Run, model, arguments: argparse.Namespace) -> Damaged:
-    """Load the signals that the options name, their masks, and the truth if it is known.
-
-    Args:
-        run: the run whose model recovers.
-        model: the model of the run.
-        arguments: options of the program.
-
-    Raises:
-        ValueError: signals, masks and truth do not fit each other or the run.
-    """
-    settings, spec, count = run.config["settings"], arguments.mask, arguments.count
-    own = arguments.data in ("train", "test")
-    observed = settings.get("observe")
-    if observed and spec:
-        raise ValueError(f"--mask: signals are observed by the run's own {observed!r}. Leave it out.")
-    stored, kind = mask_files.is_stored(spec), signals.get(settings["kind"])
-    like = functools.partial(
-        runs.load_like, settings=settings, shape=model.signal_shape, header=run.config["data"]
-    )
-    if own:
-        images = run.load_images()
-    else:
-        images = like(arguments.data, limit=count, mask=spec if stored else None)
-    if stored and own:
-        images = runs.attach_masks(images, spec, settings)
-    part = report.sets(images).get(arguments.data if own else "train")
-    if part is None:
-        raise ValueError("--data: the run has no test signals. Give train, or another source.")
-    positions = mask_files.places(images)[arguments.data == "test"]
-    names = images.names and [images.names[position] for position in positions]
-    mask, truth = part.mask, part.signal
-    if mask is not None:
-        truth = None
-        if spec and not stored:
-            raise ValueError("--mask: the run's signals have masks of their own. Leave it out.")
-    elif not observed:
-        mask = _drawn(kind, arguments, settings if own else {}, truth)
-    if arguments.truth:
-        # Signals that are matched by name may have any position.
-        complete = like(arguments.truth, limit=None if own or names else count)
-        truth = complete.train[_matching(complete, names, positions, arguments.truth)]
-    return Damaged(
-        part.signal[:count],
-        None if mask is None else mask[:count],
-        None if truth is None else truth[:count],
-        files.stems(names or [f"{position:05}" for position in positions])[:count],
-        kind,
-        images.header,
-    )
-
-
-def _drawn(kind: signals.SignalKind, arguments, settings: dict, images: np.ndarray) -> np.ndarray:
-    """Draw the masks of --mask or, without it, those that the run draws."""
-    count, shape = len(images), images.shape[1:]
-    if arguments.mask:
-        return kind.draw_masks(arguments.mask, count, shape, arguments.seed)
-    spec = settings.get("mask")
-    if spec is None or mask_files.is_stored(spec):
-        raise ValueError(f"--mask: expected a mask, because these signals have none. {checks.POLARITY}")
-    return kind.draw_masks(spec, count, shape, settings["seed"])
-
-
-def _matching(complete: data.Signals, names: list[str] | None, positions: np.ndarray, source: str):
-    """Return positions among complete signals, by the names of damaged ones or by their positions."""
-    if names and complete.names:
-        found = {PurePath(name).with_suffix(""): i for i, name in enumerate(complete.names)}
-        missing = [name for name in names if PurePath(name).with_suffix("") not in found]
-        if missing:
-            raise ValueError(
-                f"--truth: expected signals of the same names, found none for {len(missing)} in "
-                f"{source!r}, the first of them {missing[0]!r}."
-            )
-        return [found[PurePath(name).with_suffix("")] for name in names]
-    if positions.max() >= len(complete.train):
-        raise ValueError(
-            f"--truth: expected {positions.max() + 1} signals in the order of the damaged ones, "
-            f"received {len(complete.train)} from {source!r}."
-        )
-    return positions
 
 
 def recover(model, damaged: Damaged, samples: int | None, seed: int, **several: int) -> Recovered:
