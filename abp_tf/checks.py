@@ -29,7 +29,12 @@ def signals(
     Raises:
         ValueError: wrong dtype, rank or size, no examples, NaN or values out of range.
     """
-    values = np.asarray(values)
+    values, observed = parted(values)
+    if observed is not None:
+        raise ValueError(
+            f"Signals: expected whole signals, received a NumPy masked array with "
+            f"{np.sum(~observed)} masked entries. Fill them in first, for instance with `inpaint`."
+        )
     if not np.issubdtype(values.dtype, np.floating):
         raise ValueError(
             f"Signals: expected floating-point values in {_range_text(value_range)}, received dtype "
@@ -62,6 +67,27 @@ def signals(
     return values.astype(np.float32, copy=False)
 
 
+def parted(values) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the entries of an array, and which of them are observed.
+
+    NumPy's masked arrays have True where an entry is hidden, the opposite of a mask of this package.
+
+    Args:
+        values: anything NumPy makes an array of, a masked array or a list of them too.
+
+    Returns:
+        An array of any shape and dtype; and a bool array of its shape, True where NumPy's mask hides
+        nothing, or None if it hides nothing anywhere.
+
+    Example:
+        >>> parted(np.ma.masked_less([3.0, -1.0], 0))
+        (array([ 3., -1.]), array([ True, False]))
+    """
+    values = np.ma.asarray(values)
+    hidden = np.ma.getmaskarray(values) if np.ma.is_masked(values) else None
+    return values.data, None if hidden is None else ~hidden
+
+
 def mask(values, shape: tuple[int, ...]) -> np.ndarray:
     """Return a mask as a bool array that broadcasts against signals of `shape`.
 
@@ -75,7 +101,7 @@ def mask(values, shape: tuple[int, ...]) -> np.ndarray:
     Raises:
         ValueError: other shape, other values, or an example with nothing observed.
     """
-    values = np.asarray(values)
+    values = np.asarray(np.ma.filled(values, 0))  # what NumPy masks of a mask is not known: hidden
     if values.shape == shape[:-1] and values.ndim > 1:
         values = values[..., None]
     elif values.shape != shape and values.shape != (*shape[:-1], 1):

@@ -240,8 +240,11 @@ def _compare(
     signal: ArrayLike, reconstruction: ArrayLike, mask: ArrayLike | None, hidden: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     # The difference, 0 where it does not count, and where it counts.
+    (signal, first), (reconstruction, second) = map(checks.parted, (signal, reconstruction))
     signal, reconstruction = _checked_pair(signal, reconstruction)
     counted = np.ones(signal.shape, bool)
+    for observed in (first, second):
+        counted &= True if observed is None else observed
     if mask is not None:
         counted &= checks.mask(mask, signal.shape) != hidden
     if not counted.any():
@@ -262,6 +265,10 @@ def _mean(values: np.ndarray, counted: np.ndarray, per_example: bool) -> float |
 
 
 def _checked_pair(a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    if np.ma.is_masked(a) or np.ma.is_masked(b):
+        raise ValueError(
+            "Expected whole signals, received a NumPy masked array. Fill in its masked entries first."
+        )
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if a.shape != b.shape or a.ndim < 2 or a.size == 0:
         raise ValueError(
