@@ -152,9 +152,12 @@ def _chosen(
 
 def _array(archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
     try:
-        return archive[key]
+        array = archive[key]
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"The array {key!r} cannot be read: {error}.") from error
+    if not isinstance(array, np.ndarray):  # NumPy returns the bytes of other files
+        raise ValueError(f"{key!r} is no array but a file of another sort.")
+    return array
 
 
 def _beside(archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
