@@ -5,9 +5,10 @@ The next one is a line in `FILES`. Nothing is copied: each file is made where it
 
 import io
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,7 +28,7 @@ class Odd(NamedTuple):
     make: Callable[[Path], str]
     load: Callable
     right: str | Callable[[data.Signals], bool]
-    options: dict = {}
+    options: Mapping[str, Any] = MappingProxyType({})
 
 
 def npz(members: dict[str, np.ndarray | bytes]) -> Callable[[Path], str]:
@@ -52,11 +53,28 @@ def shaped(*shape: int) -> Callable[[data.Signals], bool]:
 
 GREY = np.arange(2 * 6 * 6, dtype=np.uint8).reshape(2, 6, 6)
 TONE = np.sin(np.arange(400) / 5).astype(np.float32) / 2
+CLIPS = np.zeros((2, 3, 6, 6, 3), np.uint8)
 WHOLE = {"test_share": 0}
 MAC = {"__MACOSX/._x.npy": b"\0\5\x16\7\0", "README.txt": b"six by six", ".DS_Store": b"\0\0\0\1"}
 
 FILES = {
     "zipped again on a Mac": Odd(npz({"x": GREY, **MAC}), data.load, shaped(2, 6, 6, 1), WHOLE),
     "sounds with a README": Odd(npz({"x": TONE, **MAC}), data.load_sound, shaped(1, 400, 1), WHOLE),
+    **{
+        f"{key} of {value}": Odd(
+            npz({"x": array, key: np.array(value)}),
+            load,
+            rf"`{key}`.* 'x'.* of 2 recordings, received",
+            {key: 5.0},
+        )
+        for key, load, array in (
+            ("rate", data.load_sound, np.stack([TONE, TONE])),
+            ("fps", data.load_video, CLIPS),
+        )
+        for value in (np.nan, np.inf, 0, -8.0, [], [8.0, 8.0, 8.0], [8.0, np.nan], "8")
+    },
+    "as many rates as clips": Odd(
+        npz({"x": CLIPS, "fps": np.array([8, 8])}), data.load_video, lambda found: found.rate == 8
+    ),
     "nothing but a README": Odd(npz(MAC), data.load, "found 0.*README"),
 }

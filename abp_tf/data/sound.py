@@ -100,11 +100,11 @@ def _from_npz(argument: str, rate, peak, item, missing):
     form = "sounds [samples] or [n, samples]"
     array, name, beside = npz.stored(argument, _is_sounds, form, beside=["rate"])
     array = np.atleast_2d(array)
-    rates = np.broadcast_to(beside.get("rate", 0), len(array))
+    rates = clips.rates_beside(beside, "rate", len(array), name)
     array, place = clips.chosen(array, item, name)
     return [
-        _usable(f"sound {number} of {name}", _scaled(values, name), own or None, rate, peak, missing)
-        for number, (values, own) in enumerate(zip(array, rates[place].tolist(), strict=True))
+        _usable(f"sound {number} of {name}", _scaled(values, name), own, rate, peak, missing)
+        for number, (values, own) in enumerate(zip(array, rates[place], strict=True))
     ], {}
 
 
