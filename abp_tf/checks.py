@@ -9,6 +9,8 @@ import keras
 import numpy as np
 
 SCALING = "Scale 8-bit images with `images.astype('float32') / 127.5 - 1`."
+# Values that exceed a range by so many units in the last place of float32 are taken as rounded.
+ROUNDINGS = 4
 POLARITY = "A mask holds 1 (or True) where an entry is observed and 0 (or False) where it is hidden."
 
 
@@ -58,13 +60,42 @@ def signals(
             "Signals: expected finite values, received NaN or infinity in observed entries. "
             "Mark missing entries as hidden with a mask. " + POLARITY
         )
-    if value_range is not None and (seen.min() < value_range[0] or seen.max() > value_range[1]):
+    if value_range is not None and outside(seen.min(), seen.max(), value_range):
         raise ValueError(
             f"Signals: expected values in {_range_text(value_range)}, received values from "
-            f"{seen.min():g} to {seen.max():g}. {SCALING} For signals without a range, build the "
-            "model with value_range=None."
+            f"{digits(seen.min())} to {digits(seen.max())}. {SCALING} For signals without a "
+            "range, build the model with value_range=None."
         )
     return values.astype(np.float32, copy=False)
+
+
+def widened(value_range: tuple[float, float]) -> tuple[float, float]:
+    """Return an interval with room for values that float32 rounded beyond its ends."""
+    low, high = value_range
+    room = ROUNDINGS * float(np.finfo(np.float32).eps) * max(abs(low), abs(high))
+    return low - room, high + room
+
+
+def outside(lowest: float, highest: float, value_range: tuple[float, float]) -> bool:
+    """Return whether values leave an interval by more than roundings of float32.
+
+    Example:
+        >>> outside(-1, np.float32(1.0000001), (-1, 1)), outside(-1, 1.00001, (-1, 1))
+        (False, True)
+    """
+    low, high = widened(value_range)
+    return bool(lowest < low or highest > high)
+
+
+def digits(value: float) -> str:
+    """Return a number in few digits, or in as many as tell it from other numbers of float32.
+
+    Example:
+        >>> digits(255.0), digits(1.00001), digits(1.000001)
+        ('255', '1.00001', '1.000001')
+    """
+    value, short = np.float32(value), f"{value:g}"
+    return short if np.float32(short) == value else str(value)
 
 
 def parted(values) -> tuple[np.ndarray, np.ndarray | None]:

@@ -54,6 +54,8 @@ def shaped(*shape: int) -> Callable[[data.Signals], bool]:
 GREY = np.arange(2 * 6 * 6, dtype=np.uint8).reshape(2, 6, 6)
 TONE = np.sin(np.arange(400) / 5).astype(np.float32) / 2
 CLIPS = np.zeros((2, 3, 6, 6, 3), np.uint8)
+FLOATS = np.linspace(-1, 0.5, 3 * 36, dtype=np.float32).reshape(3, 6, 6)
+BEYOND = np.nextafter(np.float32(1), np.float32(2))
 WHOLE = {"test_share": 0}
 MAC = {"__MACOSX/._x.npy": b"\0\5\x16\7\0", "README.txt": b"six by six", ".DS_Store": b"\0\0\0\1"}
 
@@ -76,5 +78,12 @@ FILES = {
     "as many rates as clips": Odd(
         npz({"x": CLIPS, "fps": np.array([8, 8])}), data.load_video, lambda found: found.rate == 8
     ),
+    **{
+        f"{name} rounded beyond 1": Odd(
+            npz({"x": array * BEYOND / array.max()}), load, lambda found: found.train.max() == BEYOND
+        )
+        for name, load, array in (("sounds", data.load_sound, TONE), ("images", data.load, -FLOATS))
+    },
+    "far beyond 1": Odd(npz({"x": FLOATS * np.float32(1.00001)}), data.load, r"-1\.00001 to .* 'x'"),
     "nothing but a README": Odd(npz(MAC), data.load, "found 0.*README"),
 }

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from abp_tf import checks
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -207,10 +209,10 @@ def fit_to(images: np.ndarray, shape: Sequence[int]) -> np.ndarray:
             "x / 127.5 - 1."
         )
     # In this form the test fails for NaN too.
-    if not (np.abs(images) <= 1).all():
+    if not (np.abs(images) <= checks.widened((-1, 1))[1]).all():
         raise ValueError(
-            f"Expected finite values in [-1, 1], received values from {images.min():g} to "
-            f"{images.max():g}."
+            f"Expected finite values in [-1, 1], received values from {checks.digits(images.min())} to "
+            f"{checks.digits(images.max())}."
         )
     fitted = np.empty((len(images), *shape), np.float32)
     for place, image in enumerate(images):

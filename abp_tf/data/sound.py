@@ -147,10 +147,10 @@ def _usable(name: str, values: np.ndarray, own, rate, peak, missing: bool) -> cl
         )
     if peak is not None:
         values = values * np.float32(peak / largest)
-    elif largest > 1:
+    elif checks.outside(0, largest, (-1, 1)):
         raise ValueError(
-            f"Expected values in [-1, 1], received values up to {largest:g} in {name!r}. Scale them "
-            "with peak=1.0."
+            f"Expected values in [-1, 1], received values up to {checks.digits(largest)} in {name!r}. "
+            "Scale them with peak=1.0."
         )
     if rate is not None and own != rate:
         if own is None:

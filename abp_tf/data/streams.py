@@ -185,8 +185,9 @@ def _checked(batch: dict, rank: int, value_range, rows: int | None) -> dict:
         )
     )
     if value_range is not None:
-        low, high = value_range
+        low, high = checks.widened(value_range)
         inside = tf.reduce_all((observed >= low) & (observed <= high))
+        low, high = value_range
         text = f"Signals: values outside [{low:g}, {high:g}]. {checks.SCALING}"
         tests.append(_require(inside, text))
     if "index" in batch:
