@@ -9,6 +9,8 @@ import keras
 import numpy as np
 
 SCALING = "Scale 8-bit images with `images.astype('float32') / 127.5 - 1`."
+# Values that exceed a range by so many units in the last place of float32 are taken as rounded.
+ROUNDINGS = 4
 POLARITY = "A mask holds 1 (or True) where an entry is observed and 0 (or False) where it is hidden."
 
 
@@ -31,7 +33,12 @@ def signals(
         ValueError: if the dtype, rank or size is wrong, there are no examples, or observed entries are
             not finite or out of range.
     """
-    values = np.asarray(values)
+    values, given = parted(values)
+    if given is not None:
+        raise ValueError(
+            f"Signals: expected whole signals, received a NumPy masked array with "
+            f"{np.sum(~given)} masked entries. Fill them in first, for instance with `inpaint`."
+        )
     if not np.issubdtype(values.dtype, np.floating):
         raise ValueError(
             f"Signals: expected floating-point values in {_range_text(value_range)}, received dtype "
@@ -55,13 +62,63 @@ def signals(
             "Signals: expected finite values, received NaN or infinity in observed entries. "
             "Mark missing entries as hidden with a mask. " + POLARITY
         )
-    if value_range is not None and (observed.min() < value_range[0] or observed.max() > value_range[1]):
+    if value_range is not None and outside(observed.min(), observed.max(), value_range):
         raise ValueError(
             f"Signals: expected values in {_range_text(value_range)}, received values from "
-            f"{observed.min():g} to {observed.max():g}. {SCALING} For signals without a range, build "
-            "the model with value_range=None."
+            f"{digits(observed.min())} to {digits(observed.max())}. {SCALING} For signals without a "
+            "range, build the model with value_range=None."
         )
     return values.astype(np.float32, copy=False)
+
+
+def widened(value_range: tuple[float, float]) -> tuple[float, float]:
+    """Return an interval with room for values that float32 rounded beyond its ends."""
+    low, high = value_range
+    room = ROUNDINGS * float(np.finfo(np.float32).eps) * max(abs(low), abs(high))
+    return low - room, high + room
+
+
+def outside(lowest: float, highest: float, value_range: tuple[float, float]) -> bool:
+    """Return whether values leave an interval by more than roundings of float32.
+
+    Example:
+        >>> outside(-1, np.float32(1.0000001), (-1, 1)), outside(-1, 1.00001, (-1, 1))
+        (False, True)
+    """
+    low, high = widened(value_range)
+    return bool(lowest < low or highest > high)
+
+
+def digits(value: float) -> str:
+    """Return a number in few digits, or in as many as tell it from other numbers of float32.
+
+    Example:
+        >>> digits(255.0), digits(1.00001), digits(1.000001)
+        ('255', '1.00001', '1.000001')
+    """
+    value, short = np.float32(value), f"{value:g}"
+    return short if np.float32(short) == value else str(value)
+
+
+def parted(values) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the entries of an array, and which of them are observed.
+
+    NumPy's masked arrays have True where an entry is hidden, the opposite of a mask of this package.
+
+    Args:
+        values: anything NumPy makes an array of, a masked array or a list of them too.
+
+    Returns:
+        An array of any shape and dtype; and a bool array of its shape, True where NumPy's mask hides
+        nothing, or None if it hides nothing anywhere.
+
+    Example:
+        >>> parted(np.ma.masked_less([3.0, -1.0], 0))
+        (array([ 3., -1.]), array([ True, False]))
+    """
+    values = np.ma.asarray(values)
+    hidden = np.ma.getmaskarray(values) if np.ma.is_masked(values) else None
+    return values.data, None if hidden is None else ~hidden
 
 
 def mask(values, shape: tuple[int, ...]) -> np.ndarray:
@@ -77,7 +134,7 @@ def mask(values, shape: tuple[int, ...]) -> np.ndarray:
     Raises:
         ValueError: if the shape is wrong, values are not 0 or 1, or an example has no observed entry.
     """
-    values = np.asarray(values)
+    values = np.asarray(np.ma.filled(values, 0))  # what NumPy masks of a mask is not known: hidden
     if values.shape == shape[:-1] and values.ndim > 1:
         values = values[..., None]
     elif values.shape != shape and values.shape != (*shape[:-1], 1):

@@ -3,14 +3,21 @@
 Stored masks mark the damaged parts of images; `abp_tf.masks` draws random masks.
 """
 
+from __future__ import annotations
+
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from abp_tf import checks
-from abp_tf.data import collect, folder, npz
+from abp_tf.data import collect, convert, folder, npz
 from abp_tf.data.collect import Signals
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 # The lowest brightness of an observed pixel: black-and-white scans have grey edges.
 WHITE = 128
@@ -57,6 +64,9 @@ def attach(
         ValueError: if names, number, shape or values of the masks do not fit the images, or a mask
             hides a whole image; the message names it.
 
+    Warns:
+        UserWarning: if no mask hides anything.
+
     Example:
         >>> attach(load("folder:photos"), "folder:masks").train_mask.dtype  # doctest: +SKIP
         dtype('bool')
@@ -73,16 +83,17 @@ def attach(
                 f"{images.name!r} has none. Give the masks as npz:PATH, in the order of the images."
             )
         sides = images.train.shape[1:-1]
-        observed = (read or by_name)(argument, images.names, sides, crop=crop)
+        observed = (read or by_name)(argument, images.names, sides, crop=crop, forms=images.forms)
     else:
         observed = _of_array(argument, images.train.shape[1:-1])
         if len(observed) == len(train) < count:
-            return images._replace(train_mask=_checked(observed, train, images))
+            return images._replace(train_mask=_checked(_hiding(observed, spec), train, images))
         if len(observed) != count and not (limited and len(observed) > count):
             raise ValueError(
                 f"Expected a mask for each of {count} images, or for each of {len(train)} training "
                 f"images, received {len(observed)} in {spec!r}. {checks.POLARITY}"
             )
+        _hiding(observed, spec)
     return images._replace(
         train_mask=_checked(observed[train], train, images),
         test_mask=_checked(observed[test], test, images),
@@ -95,36 +106,87 @@ def places(images: Signals) -> tuple[np.ndarray, np.ndarray]:
     return images.places or (np.arange(count), count + np.arange(len(images.test)))
 
 
-def by_name(path: str, names: Sequence[str], size: tuple[int, int], *, crop: bool = True) -> np.ndarray:
+def by_name(
+    path: str,
+    names: Sequence[str],
+    size: tuple[int, int],
+    *,
+    crop: bool = True,
+    forms: Sequence[convert.Form] | None = None,
+) -> np.ndarray:
     """Read the masks of images from a folder, matched by file names without suffixes.
+
+    A mask is turned as its image is, unless it has an EXIF orientation of its own, or only the
+    displayed image has its size or aspect ratio.
 
     Args:
         path: path of the folder.
         names: file names of the images, relative to their folder.
         size: (height, width) in pixels to resize the masks to.
         crop: whether the centre is cut out if the aspect ratio changes; else masks are stretched.
+        forms: the forms of the images' files; None if they are not known.
 
     Returns:
         Bool `[n, height, width]`, True where observed: where a mask has a brightness of 128 or more.
+        Transparent parts are black.
 
     Raises:
         FileNotFoundError: if there is no such folder, or no image in it.
-        ValueError: if an image has no mask; the message names some of these images.
+        ValueError: if an image has no mask or two, or a mask has neither the size nor the aspect ratio
+            of its image; the message names some of these images.
     """
     request = collect.Request(tuple(size), crop, grey=True)
-    found, pixels = folder.read_named([Path(path).expanduser()], request)
-    rows = {_stem(name): row for row, name in enumerate(found)}
+    known = dict(zip(map(_stem, names), forms, strict=True)) if forms else {}
+    unfit: list[str] = []
+
+    def look(name: str, image: Image.Image) -> np.ndarray:
+        form = known.get(_stem(name))
+        if form is None:
+            return convert.from_pil(image, "black")
+        exif = image.getexif()
+        if convert.ORIENTATION not in exif and _alike((image.height, image.width), form[:2]):
+            exif[convert.ORIENTATION] = form.orientation
+        pixels = convert.from_pil(image, "black")
+        if not _alike(pixels.shape[:2], form.shown):
+            sizes = ("x".join(map(str, sides)) for sides in (pixels.shape[:2], form.shown))
+            unfit.append("{} of {} for an image of {}".format(repr(name), *sizes))
+        return pixels
+
+    found, pixels, _ = folder.read_named([Path(path).expanduser()], request, look)
+    if unfit:
+        raise ValueError(
+            f"Expected masks of the size or aspect ratio of their images (height x width), received "
+            f"{len(unfit)} others in {path!r}: {_few(unfit)}. Make each mask on its image as it is "
+            "displayed."
+        )
+    wanted = set(map(_stem, names))
+    rows: dict[PurePath, int] = {}
+    for row, name in enumerate(found):
+        other = rows.setdefault(_stem(name), row)
+        if other != row and _stem(name) in wanted:
+            raise ValueError(
+                f"Expected one mask for each image in {path!r}, received {found[other]!r} and {name!r} "
+                "for the same one. Remove one of them."
+            )
     missing = [name for name in names if _stem(name) not in rows]
     if missing:
-        known = {_stem(name) for name in names}
-        spare = [name for name in found if _stem(name) not in known]
+        spare = [name for name in found if _stem(name) not in wanted]
         raise ValueError(
             f"Expected a mask with the name of each of {len(names)} images in {path!r}, found none for "
-            f"{len(missing)}: {_few(missing)}. "
-            + (f"Masks without an image: {_few(spare)}." if spare else "There are no other masks.")
+            f"{len(missing)}: {_few([*map(repr, missing)])}. "
+            + (
+                f"Masks without an image: {_few([*map(repr, spare)])}."
+                if spare
+                else "There are no other masks."
+            )
         )
     observed = pixels[..., 0] >= WHITE
-    return observed[[rows[_stem(name)] for name in names]]
+    return _hiding(observed[[rows[_stem(name)] for name in names]], path)
+
+
+def _alike(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Return whether two sizes have one aspect ratio, up to rounding."""
+    return size == other or abs(size[0] * other[1] - size[1] * other[0]) < sum(other) / 2
 
 
 def _of_array(argument: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -145,6 +207,17 @@ def _of_array(argument: str, shape: tuple[int, ...]) -> np.ndarray:
     return values.astype(bool)
 
 
+def _hiding(observed: np.ndarray, source: str) -> np.ndarray:
+    """Return the masks of a source; warn if they hide nothing."""
+    if observed.all():
+        warnings.warn(
+            f"Masks: nothing is hidden by any of {len(observed)} masks of {source}. {checks.POLARITY} "
+            "If all is observed, leave the masks out.",
+            stacklevel=4,
+        )
+    return observed
+
+
 def _checked(observed: np.ndarray, places: np.ndarray, images: Signals) -> np.ndarray:
     """Return the masks; refuse masks that hide a whole image."""
     empty = np.flatnonzero(~observed.any(axis=tuple(range(1, observed.ndim))))
@@ -152,8 +225,8 @@ def _checked(observed: np.ndarray, places: np.ndarray, images: Signals) -> np.nd
         named = [images.names[p] if images.names else f"number {p}" for p in places[empty]]
         raise ValueError(
             f"Expected masks that leave something of every image observed, received masks that hide "
-            f"everything for {len(empty)} of {len(observed)}: {_few(named)}. {checks.POLARITY} White "
-            "is observed. Leave out images without observed pixels."
+            f"everything for {len(empty)} of {len(observed)}: {_few([*map(repr, named)])}. "
+            f"{checks.POLARITY} White is observed. Leave out images without observed pixels."
         )
     return observed
 
@@ -162,6 +235,6 @@ def _stem(name: str) -> PurePath:
     return PurePath(name).with_suffix("")
 
 
-def _few(names: Sequence[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(map(repr, names[:_NAMED])) + (f" and {more} more" if more > 0 else "")
+def _few(texts: Sequence[str]) -> str:
+    more = len(texts) - _NAMED
+    return ", ".join(texts[:_NAMED]) + (f" and {more} more" if more > 0 else "")

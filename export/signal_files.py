@@ -82,9 +82,11 @@ def read_masks(path: str, given: data.Signals) -> np.ndarray:
         return mask_files.attach(given, f"npz:{path}").train_mask
     kind, sides = signals.get(given.kind), given.train.shape[1:-1]
     if Path(path).is_dir():
-        return kind.masks_by_name(path, given.names, sides)
+        return kind.masks_by_name(path, given.names, sides, forms=given.forms)
     # One file for all signals.
-    return np.repeat(kind.masks_by_name(path, [Path(path).name], sides), len(given.names), axis=0)
+    forms = given.forms[:1] if len(set(given.forms or ())) == 1 else None
+    mask = kind.masks_by_name(path, [Path(path).name], sides, forms=forms)
+    return np.repeat(mask, len(given.names), axis=0)
 
 
 def read_latents(argument: str) -> np.ndarray:

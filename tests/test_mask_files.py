@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from abp_tf import data, mask_files
+from abp_tf.data import convert
 
 
 def write(folder, arrays):
@@ -105,6 +106,63 @@ def test_masks_are_cropped_and_resized_as_their_images_are(tmp_path, crop):
     np.testing.assert_array_equal(attached.train_mask, images.train[..., 0] < 0)
 
 
+SENSOR = np.full((8, 16), 255, np.uint8)  # a photo held upright, as its file stores it
+SENSOR[:3, :5] = 0
+
+
+def turned(array, orientation):
+    """Return an image as displayed: 3 is upside down, 6 and 8 are turned to the right and left."""
+    return np.rot90(array, {3: 2, 6: -1, 8: 1}[orientation])
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+@pytest.mark.parametrize("drawn_on", ["stored", "displayed"])
+@pytest.mark.parametrize("tagged", [True, False])
+def test_masks_are_turned_as_their_images_are(tmp_path, orientation, drawn_on, tagged):
+    if drawn_on == "displayed" and orientation == 3 and not tagged:
+        pytest.skip("such a mask cannot be told from one that was drawn on the stored pixels")
+    exif = Image.Exif()
+    exif[convert.ORIENTATION] = orientation
+    photo = write(tmp_path / "photos", {"a.png": SENSOR}) / "a.png"
+    Image.fromarray(SENSOR).save(photo, exif=exif)
+    mask = write(tmp_path / "masks", {"a.png": SENSOR}) / "a.png"
+    if drawn_on == "displayed":
+        exif[convert.ORIENTATION] = 1
+    drawn = SENSOR if drawn_on == "stored" else turned(SENSOR, orientation)
+    Image.fromarray(drawn).save(mask, exif=exif if tagged else None)
+    images = data.load(f"folder:{tmp_path / 'photos'}", test_share=0)
+    attached = mask_files.attach(images, f"folder:{tmp_path / 'masks'}")
+    np.testing.assert_array_equal(attached.train_mask[0], turned(SENSOR, orientation) > 0)
+
+
+def test_a_mask_may_be_coarser_than_its_image(tmp_path):
+    write(tmp_path / "photos", {"a.png": np.zeros((30, 41), np.uint8)})
+    write(tmp_path / "masks", {"a.png": np.full((15, 20), 255, np.uint8)})
+    images = data.load(f"folder:{tmp_path / 'photos'}", size=8, test_share=0)
+    with pytest.warns(UserWarning, match="hidden"):
+        assert mask_files.attach(images, f"folder:{tmp_path / 'masks'}").train_mask.all()
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "P"])
+def test_transparent_holes_are_hidden(tmp_path, mode):
+    write(tmp_path / "photos", {"a.png": SENSOR})
+    holes = Image.merge("LA", [Image.new("L", (16, 8), 255), Image.fromarray(SENSOR)])
+    path = tmp_path / "masks" / "a.png"
+    path.parent.mkdir()
+    holes.convert("RGBA").convert(mode).save(path)
+    images = data.load(f"folder:{tmp_path / 'photos'}", test_share=0)
+    attached = mask_files.attach(images, f"folder:{tmp_path / 'masks'}")
+    np.testing.assert_array_equal(attached.train_mask[0], SENSOR > 0)
+
+
+def test_masks_that_hide_nothing_at_all(tmp_path):
+    images = data.load("digits", size=8, limit=20)
+    path = tmp_path / "masks.npz"
+    np.savez(path, np.ones((20, 8, 8)))
+    with pytest.warns(UserWarning, match=f"(?s)nothing.*{path}.*A mask holds 1"):
+        mask_files.attach(images, f"npz:{path}")
+
+
 class TestRefusals:
     @pytest.fixture
     def images(self, photos):
@@ -126,6 +184,19 @@ class TestRefusals:
         write(tmp_path / "masks", masks)
         told = r"\d of 14: 'a/"
         self.refused(images, f"folder:{tmp_path / 'masks'}", told)
+
+    def test_masks_of_another_shape(self, images, tmp_path):
+        masks = {f"{'ab'[i % 2]}/{i}.png": hidden_at(i) for i in range(COUNT)}
+        write(
+            tmp_path / "masks",
+            masks | {"a/4.png": np.ones((6, 9), np.uint8), "x.png": masks["a/2.png"][:2]},
+        )
+        self.refused(images, f"folder:{tmp_path / 'masks'}", "1 .*'a/4.png' of 6x9 for an image of 6x6")
+
+    def test_two_masks_of_one_image(self, images, tmp_path):
+        masks = {f"{'ab'[i % 2]}/{i}.png": hidden_at(i) for i in range(COUNT)}
+        write(tmp_path / "masks", masks | {"a/4.bmp": hidden_at(5)})
+        self.refused(images, f"folder:{tmp_path / 'masks'}", r"'a/4\.bmp'.*'a/4\.png'")
 
     def test_images_without_names(self, tmp_path):
         write(tmp_path / "masks", {"0.png": hidden_at(0)})

@@ -209,10 +209,9 @@ class PCA:
             float64 `[n, d]`.
         """
         self._check_fitted()
-        parts = {"signal": signals} if mask is None else {"signal": signals, "mask": mask}
-        data = examples.examples(parts, self.signal_shape, self.value_range)
+        data = examples.examples(examples.masked(signals, mask), self.signal_shape, self.value_range)
         flat = data.signal.reshape(len(data.signal), -1).astype(np.float64)
-        if mask is None:
+        if data.mask is None:
             observed = np.ones_like(flat)
         else:
             observed = np.broadcast_to(data.mask, data.signal.shape).reshape(flat.shape)
@@ -230,7 +229,7 @@ class PCA:
             float32 `[n, *signal_shape]`, all entries decoded, observed ones too (see `inpaint`).
         """
         latents = self.infer(signals, mask)
-        if mask is None:
+        if mask is None and checks.parted(signals)[1] is None:
             # The posterior mean, without its shrinkage towards 0.
             gram = self.loading.T @ self.loading
             latents = latents @ (gram + self._variance * np.eye(self.components)) @ np.linalg.pinv(gram)

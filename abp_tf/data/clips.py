@@ -1,7 +1,7 @@
 """Files, rates and windows of sounds, video clips and volumes."""
 
 import warnings
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,6 +67,30 @@ def from_files(
         # Attributed to the caller of `load_sound` or `load_video`.
         warnings.warn(folder.warning(kind, skipped, where), stacklevel=4)
     return found, skipped
+
+
+def rates_beside(beside: Mapping[str, np.ndarray], key: str, count: int, name: str) -> list:
+    """Return the rate of each of the recordings in an array; None where no rate is stored.
+
+    Args:
+        beside: the arrays that were stored beside that of the recordings, by name.
+        key: name of the array of rates: one number, or one for each recording.
+        count: number of recordings.
+        name: name of the array of recordings for messages.
+
+    Raises:
+        ValueError: if there are other numbers of rates, or rates that are not positive and finite.
+    """
+    if key not in beside:
+        return [None] * count
+    found = np.ravel(beside[key])
+    numeric = found.dtype.kind in "iuf"
+    if found.size not in (1, count) or not numeric or not ((found > 0) & (found < np.inf)).all():
+        raise ValueError(
+            f"Expected `{key}` beside {name} to be a positive number, or one for each of {count} "
+            f"recordings, received {beside[key]}. Correct it, or leave it out."
+        )
+    return np.broadcast_to(found, count).tolist()
 
 
 def one_rate(recordings: Iterable[Recording], option: str) -> float | None:

@@ -48,6 +48,7 @@ class Signals(NamedTuple):
         header: values that files of such signals hold too, in JSON's types: `rate`, the
             samples of sounds or the frames of clips per second; for volumes, what `load_volume`
             returns.
+        forms: the form of each file in `names`; None unless the files are images.
     """
 
     train: np.ndarray
@@ -62,6 +63,7 @@ class Signals(NamedTuple):
     train_mask: np.ndarray | None = None
     test_mask: np.ndarray | None = None
     header: Mapping[str, Any] = MappingProxyType({})
+    forms: tuple[convert.Form, ...] | None = None
 
     @property
     def rate(self) -> float | None:
@@ -80,6 +82,7 @@ class Pixels(NamedTuple):
     test_labels: np.ndarray | None = None  # labels of `test`
     names: tuple[str, ...] | None = None  # file names of `train`; None if there are none
     places: tuple[np.ndarray, np.ndarray] | None = None  # positions of `train`, `test` in the source
+    forms: tuple[convert.Form, ...] | None = None  # forms of the files in `names`
 
 
 def stack(

@@ -7,9 +7,11 @@ float32 in [-1, 1], with one (grey) or three (RGB) channels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from abp_tf import checks
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -19,15 +21,38 @@ _LUMA = np.array([19595, 38470, 7471]) / 65536
 
 _WHITE_16 = 65535
 
+# The number of the EXIF orientation.
+ORIENTATION = 0x0112
 
-def from_pil(image: Image.Image) -> np.ndarray:
+
+class Form(NamedTuple):
+    """The height and width of an image as its file stores it, and its EXIF orientation, 1 to 8."""
+
+    height: int
+    width: int
+    orientation: int
+
+    @property
+    def shown(self) -> tuple[int, int]:
+        """Height and width as the image is displayed: orientations from 5 on lie on their side."""
+        return (self.height, self.width) if self.orientation < 5 else (self.width, self.height)
+
+
+def form(image: Image.Image) -> Form:
+    """Return the form of a Pillow image that was just opened."""
+    orientation = image.getexif().get(ORIENTATION)
+    return Form(image.height, image.width, orientation if orientation in range(1, 9) else 1)
+
+
+def from_pil(image: Image.Image, background: str = "white") -> np.ndarray:
     """Return the pixels of a Pillow image of any mode as a viewer displays it.
 
-    The EXIF rotation is applied, transparent parts become white, and 16-bit grey is divided by 257.
-    If there are several frames, the current one is read.
+    The EXIF rotation is applied, and 16-bit grey is divided by 257. If there are several frames, the
+    current one is read.
 
     Args:
         image: a Pillow image of any mode.
+        background: the colour of transparent parts, "white" or "black".
 
     Returns:
         uint8 `[h, w, 1]` for grey images, `[h, w, 3]` for all others.
@@ -44,7 +69,7 @@ def from_pil(image: Image.Image) -> np.ndarray:
 
     image = ImageOps.exif_transpose(image)
     if image.mode == "I" or image.mode.startswith("I;16"):
-        return _from_16_bit(image)
+        return _from_16_bit(image, _WHITE_16 if background == "white" else 0)
     if image.mode == "F":
         raise ValueError("floating-point image of unknown scale; save it with 8 or 16 bits")
     grey = image.mode in ("1", "L", "LA", "La")
@@ -52,19 +77,19 @@ def from_pil(image: Image.Image) -> np.ndarray:
         # Premultiplied "La" can be converted to "LA" only.
         image = image.convert("LA") if image.mode == "La" else image
         image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, background), image)
     pixels = np.asarray(image.convert("L" if grey else "RGB"))
     return pixels[..., None] if grey else pixels
 
 
-def _from_16_bit(image: Image.Image) -> np.ndarray:
+def _from_16_bit(image: Image.Image, background: int) -> np.ndarray:
     values = np.array(image, dtype=np.int64)
     if values.min() < 0 or values.max() > _WHITE_16:
         raise ValueError(
             f"grey values from {values.min()} to {values.max()}, where 16 bits were expected"
         )
     if "transparency" in image.info:
-        values[values == image.info["transparency"]] = _WHITE_16
+        values[values == image.info["transparency"]] = background
     return np.rint(values / 257).astype(np.uint8)[..., None]
 
 
@@ -207,10 +232,10 @@ def fit_to(images: np.ndarray, shape: Sequence[int]) -> np.ndarray:
             "x / 127.5 - 1."
         )
     # In this form the test fails for NaN too.
-    if not (np.abs(images) <= 1).all():
+    if not (np.abs(images) <= checks.widened((-1, 1))[1]).all():
         raise ValueError(
-            f"Expected finite values in [-1, 1], received values from {images.min():g} to "
-            f"{images.max():g}."
+            f"Expected finite values in [-1, 1], received values from {checks.digits(images.min())} to "
+            f"{checks.digits(images.max())}."
         )
     fitted = np.empty((len(images), *shape), np.float32)
     for place, image in enumerate(images):

@@ -55,7 +55,8 @@ def examples(x, shape: tuple[int, ...], value_range) -> Examples:
     """Check an array, or a dict of arrays, and return `Examples`.
 
     Args:
-        x: float array `[n, *shape]`, or a dict with "signal" and optionally "mask" and "index".
+        x: float array `[n, *shape]`, or a dict with "signal" and optionally "mask" and "index". What
+            NumPy's mask hides of a masked array is hidden, beside what "mask" hides.
         shape: shape of one signal.
         value_range: lowest and highest value that observed entries may have; None for any.
 
@@ -75,9 +76,12 @@ def examples(x, shape: tuple[int, ...], value_range) -> Examples:
     parts = dict(x) if isinstance(x, dict) else {"signal": x}
     check_keys(parts)
     mask = parts.get("mask")
+    signal, observed = checks.parted(parts["signal"])
     if mask is not None:
-        mask = checks.mask(mask, np.shape(parts["signal"]))
-    signal = checks.signals(parts["signal"], shape, value_range, mask)
+        mask = checks.mask(mask, signal.shape)
+    if observed is not None:
+        mask = checks.mask(observed if mask is None else mask & observed, signal.shape)
+    signal = checks.signals(signal, shape, value_range, mask)
     if mask is not None and np.mean(mask) < 1 - MOSTLY:
         warnings.warn(
             f"Mask: {1 - np.mean(mask):.1%} of all entries are hidden. {checks.POLARITY} Check "
@@ -96,11 +100,16 @@ def examples(x, shape: tuple[int, ...], value_range) -> Examples:
     return Examples(signal, mask, index)
 
 
+def masked(signals, mask) -> dict:
+    """Return the arguments of methods that take signals and a mask, which may be None, as a dict."""
+    return {"signal": signals} if mask is None else {"signal": signals, "mask": mask}
+
+
 def incomplete(signals, mask, seed, shape: tuple[int, ...], value_range) -> list[np.ndarray]:
     """Check the arguments of `inpaint`; return signals, a mask of their shape, and a seed per row."""
-    if mask is None:
+    data = examples(masked(signals, mask), shape, value_range)
+    if data.mask is None:
         raise ValueError(f"inpaint expected a mask, received None. {checks.POLARITY}")
-    data = examples({"signal": signals, "mask": mask}, shape, value_range)
     full = np.broadcast_to(data.mask, data.signal.shape)
     return [data.signal, full, checks.seeds(seed, len(data.signal))]
 

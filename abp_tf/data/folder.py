@@ -1,14 +1,20 @@
 """A folder of image files, flat or nested."""
 
+from __future__ import annotations
+
 import os
 import re
 import warnings
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from abp_tf.data import collect, convert
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 # The number of unreadable files that a warning names; `skipped` holds all of them.
 _NAMED = 5
@@ -49,27 +55,37 @@ def read(argument: str, request: collect.Request) -> collect.Pixels:
         raise FileNotFoundError(
             f"Expected image files such as .png or .jpg in or below {str(folder)!r}, found none."
         )
-    pixels, skipped = _stacked(folder, names, request, f" in {str(folder)!r}")
+    pixels, skipped, forms = _stacked(folder, names, request, f" in {str(folder)!r}")
     if skipped:
         # Attributed to the caller of `load`.
         warnings.warn(warning("image", skipped, f" in {str(folder)!r}"), stacklevel=3)
     read = tuple(name for name in names if name not in skipped)[: len(pixels)]
     return collect.Pixels(
-        pixels, skipped=tuple(skipped), by_class=True, labels=_labels(names, read), names=read
+        pixels,
+        skipped=tuple(skipped),
+        by_class=True,
+        labels=_labels(names, read),
+        names=read,
+        forms=forms,
     )
 
 
 def read_named(
-    paths: Sequence[str | os.PathLike], request: collect.Request
-) -> tuple[list[str], np.ndarray]:
+    paths: Sequence[str | os.PathLike],
+    request: collect.Request,
+    look: Callable[[str, Image.Image], np.ndarray] | None = None,
+) -> tuple[list[str], np.ndarray, tuple[convert.Form, ...]]:
     """Read image files, and those below folders as `read` does, and return them with their names.
 
     Args:
         paths: paths of files and folders.
         request: size, crop and colour, without a limit.
+        look: function of the name of an image and the Pillow image that returns its pixels
+            `[h, w, c]`; `convert.from_pil` by default.
 
     Returns:
-        The names of the images, relative to their folders; uint8 `[n, h, w, c]`.
+        The names of the images, relative to their folders; uint8 `[n, h, w, c]`; and the forms of the
+        files.
 
     Raises:
         FileNotFoundError: if there is no such file or folder, or no image in a folder.
@@ -85,18 +101,22 @@ def read_named(
                 f"Expected image files such as .png or .jpg in or below {str(path)!r}, found none."
             )
         named |= {str(path): path.name} if below is None else {str(path / n): n for n in below}
-    pixels, skipped = _stacked(Path(), list(named), request, "")
+    pixels, skipped, forms = _stacked(
+        Path(), list(named), request, "", look and (lambda path, image: look(named[path], image))
+    )
     if skipped:
         warnings.warn(warning("image", skipped, ""), stacklevel=2)
-    return [name for path, name in named.items() if path not in skipped], pixels
+    return [name for path, name in named.items() if path not in skipped], pixels, forms
 
 
 def _stacked(
-    folder: Path, names: list[str], request: collect.Request, where: str
-) -> tuple[np.ndarray, dict[str, str]]:
+    folder: Path, names: list[str], request: collect.Request, where: str, look: Callable | None = None
+) -> tuple[np.ndarray, dict[str, str], tuple[convert.Form, ...]]:
     skipped: dict[str, str] = {}
+    forms: list[convert.Form] = []
     try:
-        return collect.stack(_readable(folder, names, skipped), request), skipped
+        pixels = collect.stack(_readable(folder, names, skipped, forms, look), request)
+        return pixels, skipped, tuple(forms)
     except ValueError as error:
         if len(skipped) == len(names):
             raise ValueError(
@@ -157,18 +177,24 @@ def _natural(name: str) -> tuple:
 
 
 def _readable(
-    folder: Path, names: list[str], skipped: dict[str, str]
+    folder: Path,
+    names: list[str],
+    skipped: dict[str, str],
+    forms: list[convert.Form],
+    look: Callable | None,
 ) -> Iterator[tuple[str, np.ndarray]]:
     from PIL import Image
 
     for name in names:
         try:
             with Image.open(folder / name) as image:
-                pixels = convert.from_pil(image)
+                form = convert.form(image)
+                pixels = look(name, image) if look else convert.from_pil(image)
         # Pillow raises errors of many types for damaged files, struct.error included.
         except Exception as error:
             skipped[name] = f"{type(error).__name__}: {error}"
             continue
+        forms.append(form)
         yield name, pixels
 
 

@@ -157,9 +157,12 @@ def _chosen(
 
 def _array(archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
     try:
-        return archive[key]
+        array = archive[key]
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"The array {key!r} cannot be read: {error}.") from error
+    if not isinstance(array, np.ndarray):  # NumPy returns the bytes of other files
+        raise ValueError(f"{key!r} is no array but a file of another sort.")
+    return array
 
 
 def _beside(archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
@@ -200,13 +203,13 @@ def checked(array: np.ndarray, name: str, missing: bool = False) -> np.ndarray:
             "entries that a stored mask hides."
         )
     low, high = float(values.min()), float(values.max())
-    if low < -1 or high > 1:
+    if checks.outside(low, high, (-1, 1)):
         scaling = "x / 127.5 - 1"
         if low < 0 or high > 255:
             scaling = f"2 * (x - {low:g}) / {high - low:g} - 1"
         raise ValueError(
-            f"Expected floats in [-1, 1], received values from {low:g} to {high:g} in {name}. "
-            f"Scale them with {scaling} before saving."
+            f"Expected floats in [-1, 1], received values from {checks.digits(low)} to "
+            f"{checks.digits(high)} in {name}. Scale them with {scaling} before saving."
         )
     if low >= 0 and high > 0:
         # In the range, but rarely intended: black would become mid-grey.

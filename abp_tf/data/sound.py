@@ -100,11 +100,11 @@ def _from_npz(argument: str, rate, peak, item, missing):
     form = "sounds [samples] or [n, samples]"
     array, name, beside = npz.stored(argument, _is_sounds, form, beside=["rate"])
     array = np.atleast_2d(array)
-    rates = np.broadcast_to(beside.get("rate", 0), len(array))
+    rates = clips.rates_beside(beside, "rate", len(array), name)
     array, place = clips.chosen(array, item, name)
     return [
-        _usable(f"sound {number} of {name}", _scaled(values, name), own or None, rate, peak, missing)
-        for number, (values, own) in enumerate(zip(array, rates[place].tolist(), strict=True))
+        _usable(f"sound {number} of {name}", _scaled(values, name), own, rate, peak, missing)
+        for number, (values, own) in enumerate(zip(array, rates[place], strict=True))
     ], {}
 
 
@@ -147,10 +147,10 @@ def _usable(name: str, values: np.ndarray, own, rate, peak, missing: bool) -> cl
         )
     if peak is not None:
         values = values * np.float32(peak / largest)
-    elif largest > 1:
+    elif checks.outside(0, largest, (-1, 1)):
         raise ValueError(
-            f"Expected values in [-1, 1], received values up to {largest:g} in {name!r}. Scale them "
-            "with peak=1.0."
+            f"Expected values in [-1, 1], received values up to {checks.digits(largest)} in {name!r}. "
+            "Scale them with peak=1.0."
         )
     if rate is not None and own != rate:
         if own is None:

@@ -93,4 +93,5 @@ def load(
         pixels.test_labels,
         names=pixels.names,
         places=pixels.places,
+        forms=pixels.forms,
     )

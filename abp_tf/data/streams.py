@@ -25,7 +25,8 @@ def as_dataset(x, shuffle: bool = False, seed: int = 0, iteration=None) -> tf.da
 
     Args:
         x: a `tf.data.Dataset`, returned as it is; or a `keras.utils.PyDataset`, whose items are
-            batches of signals, or dicts of arrays "signal" and optionally "mask" and "index".
+            batches of signals, or dicts of arrays "signal" and optionally "mask" and "index". If
+            signals are masked arrays of NumPy, those of all batches must be.
         shuffle: whether the batches of a `PyDataset` are in a new random order each epoch.
         seed: seed of the random order.
         iteration: int64 variable, the number of batches used so far; it selects the order.
@@ -38,7 +39,13 @@ def as_dataset(x, shuffle: bool = False, seed: int = 0, iteration=None) -> tf.da
         batch = keras.utils.unpack_x_y_sample_weight(batch)
         if any(part is not None for part in batch[1:]):
             refuse_labels()
-        return batch[0] if isinstance(batch[0], dict) else {"signal": batch[0]}
+        found = dict(batch[0]) if isinstance(batch[0], dict) else {"signal": batch[0]}
+        if isinstance(found.get("signal"), np.ma.MaskedArray):
+            observed = ~np.ma.getmaskarray(found["signal"])
+            if "mask" in found:
+                observed &= checks.mask(found["mask"], observed.shape)
+            found |= {"signal": found["signal"].data, "mask": observed}
+        return found
 
     def epoch():
         done = 0 if iteration is None else int(iteration.value) // count
@@ -178,8 +185,9 @@ def _checked(batch: dict, rank: int, value_range, rows: int | None) -> dict:
         )
     )
     if value_range is not None:
-        low, high = value_range
+        low, high = checks.widened(value_range)
         inside = tf.reduce_all((observed >= low) & (observed <= high))
+        low, high = value_range
         text = f"Signals: values outside [{low:g}, {high:g}]. {checks.SCALING}"
         tests.append(_require(inside, text))
     if "index" in batch:

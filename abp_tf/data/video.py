@@ -115,16 +115,21 @@ def _from_files(argument: str, request: collect.Request, fps, item, needed):
 def _from_npz(argument: str, request: collect.Request, fps, item, needed):
     form = "frames [t, h, w], [t, h, w, c] or [n, t, h, w, c] with 1 or 3 channels"
     array, name, beside = npz.stored(argument, _is_frames, form, beside=["fps"])
-    own = float(np.ravel(beside["fps"])[0]) if "fps" in beside else None
     array = npz.checked(array, name, request.missing)
     array = array[..., None] if array.ndim == 3 else array
-    array, _ = clips.chosen(array[None] if array.ndim == 4 else array, item, name)
-    times = np.arange(array.shape[1]) / (own or 1)
+    array = array[None] if array.ndim == 4 else array
+    rates = clips.rates_beside(beside, "fps", len(array), name)
+    array, place = clips.chosen(array, item, name)
     return [
         _recording(
-            f"recording {number} of {name}", zip(times, frames, strict=True), own, fps, request, needed
+            f"recording {number} of {name}",
+            zip(np.arange(len(frames)) / (own or 1), frames, strict=True),
+            own,
+            fps,
+            request,
+            needed,
         )
-        for number, frames in enumerate(array)
+        for number, (own, frames) in enumerate(zip(rates[place], array, strict=True))
     ], {}
 
 

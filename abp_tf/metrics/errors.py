@@ -261,8 +261,11 @@ def _compare(
     signal: ArrayLike, reconstruction: ArrayLike, mask: ArrayLike | None, hidden: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     # Returns the difference, 0 in entries that do not count, and a mask of the entries that count.
+    (signal, first), (reconstruction, second) = map(checks.parted, (signal, reconstruction))
     signal, reconstruction = _checked_pair(signal, reconstruction)
     counted = np.ones(signal.shape, bool)
+    for observed in (first, second):
+        counted &= True if observed is None else observed
     if mask is not None:
         counted &= checks.mask(mask, signal.shape) != hidden
     if not counted.any():
@@ -283,6 +286,10 @@ def _mean(values: np.ndarray, counted: np.ndarray, per_example: bool) -> float |
 
 
 def _checked_pair(a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    if np.ma.is_masked(a) or np.ma.is_masked(b):
+        raise ValueError(
+            "Expected whole signals, received a NumPy masked array. Fill in its masked entries first."
+        )
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if a.shape != b.shape or a.ndim < 2 or a.size == 0:
         raise ValueError(

@@ -279,10 +279,10 @@ class LatentModel(SignalModel):
                 "inpaint expected a model that observes entries of signals, received one with "
                 f"observation={self.observation}. Use `reconstruct(signals, mask)`."
             )
-        if mask is None:
-            raise ValueError(f"inpaint expected a mask, received None. {checks.POLARITY}")
         options = {"seed": seed, "batch_size": batch_size, "verbose": verbose, "restarts": restarts}
         data = self._data(signals, mask)
+        if data.mask is None:
+            raise ValueError(f"inpaint expected a mask, received None. {checks.POLARITY}")
         return np.where(data.mask, data.signal, self.reconstruct(signals, mask, **options))
 
     def sample_posterior(
@@ -334,12 +334,14 @@ class LatentModel(SignalModel):
         checks.integer("sample_posterior", "batch_size", batch_size, 1)
         count = draws.Count(samples, chains)
         seeds = checks.seeds(seed, len(data.signal))
-        full = self._full(np.True_ if mask is None else data.mask, data.signal.shape)
+        full = self._full(np.True_ if data.mask is None else data.mask, data.signal.shape)
         rows = max(batch_size // chains, 1)
         found = self.run(
             "draw", [data.signal, *full, seeds], rows, verbose, samples=samples, chains=chains
         )
-        return draws.summarize(self._checked(found), count, None if self.observation else mask, data)
+        return draws.summarize(
+            self._checked(found), count, None if self.observation else data.mask, data
+        )
 
     def synthesize(
         self, count: int, *, seed: int | ArrayLike = 0, batch_size: int = 100, verbose: int = 0
@@ -415,7 +417,7 @@ class LatentModel(SignalModel):
         return {name: part for name, part in found.items() if name not in left_out}
 
     def _data(self, signals, mask) -> examples.Examples:
-        parts = {"signal": signals} if mask is None else {"signal": signals, "mask": mask}
+        parts = examples.masked(signals, mask)
         return examples.examples(parts, self.observed_shape, self.observed_range)
 
     @staticmethod

@@ -115,18 +115,26 @@ def checked(name: str, wanted: dict[str, tf.TensorSpec], given: dict, value_rang
     given = {key: value for key, value in given.items() if value is not None}
     if "seed" in wanted and len(wanted) > 1:
         given.setdefault("seed", 0)
-    if set(given) != set(wanted):
+    parts = {key: given[key] for key in ("signal", "mask") if key in given}
+    needed = set(wanted) - (
+        {"mask"} if checks.parted(given.get("signal", ()))[1] is not None else set()
+    )
+    if not needed <= set(given) <= set(wanted):
         raise ValueError(
             f"{name} expected the inputs {sorted(wanted)}, received {sorted(given)}."
             + (f" {checks.POLARITY}" if "mask" in set(wanted) - set(given) else "")
         )
     arrays = {}
     if "signal" in wanted:
-        parts = {key: given[key] for key in ("signal", "mask") if key in wanted}
         shape = _shape(wanted["signal"], np.shape(given["signal"]))
         data = examples.examples(parts, shape, value_range)
         arrays["signal"] = data.signal
         if data.mask is not None:
+            if "mask" not in wanted:
+                raise ValueError(
+                    f"{name} expected whole signals, received a NumPy masked array. Fill in its masked "
+                    "entries first, by inpaint."
+                )
             arrays["mask"] = np.broadcast_to(data.mask, data.signal.shape)
     for key in sorted(set(wanted) - {"signal", "mask", "seed"}):
         arrays[key] = _plain(key, given[key], wanted[key])
@@ -148,7 +156,9 @@ def _shape(spec: tf.TensorSpec, received: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _plain(key: str, value, spec: tf.TensorSpec) -> np.ndarray:
-    array = np.asarray(value)
+    array, observed = checks.parted(value)
+    if observed is not None:
+        raise ValueError(f"{key}: expected an array without a mask, received a NumPy masked array.")
     shape, kind = _shape(spec, array.shape), spec.dtype.as_numpy_dtype
     wanted = np.floating if spec.dtype.is_floating else np.integer if spec.dtype.is_integer else kind
     if array.ndim == 0 or array.shape[1:] != shape or not np.issubdtype(array.dtype, wanted):

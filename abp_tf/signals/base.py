@@ -186,7 +186,7 @@ class SignalKind:
         return parsed(count, tuple(shape[:-1]), seed)
 
     def masks_by_name(
-        self, path: str, names: Sequence[str], sides: Sequence[int], *, crop: bool = True
+        self, path: str, names: Sequence[str], sides: Sequence[int], *, crop: bool = True, forms=None
     ) -> np.ndarray:
         """Read the masks of signals from a folder, by the names of the signals' files.
 
@@ -195,6 +195,8 @@ class SignalKind:
             names: names of the signals' files.
             sides: sides of a signal, to which masks are resized.
             crop: whether the centre is cut out if the aspect ratio changes.
+            forms: the forms of the signals' files, the field of `abp_tf.data.Signals`; None if they
+                are not known.
 
         Returns:
             bool `[n, *sides]`, True where observed.

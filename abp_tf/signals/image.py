@@ -115,15 +115,17 @@ class Image(SignalKind):
         from abp_tf.data import collect, convert, folder
 
         look = collect.Request(**self.like(shape, {}))
-        names, pixels = folder.read_named(paths, look)
+        names, pixels, forms = folder.read_named(paths, look)
         train = convert.to_signals(pixels)
-        return data.Signals(train, train[:0], ", ".join(paths), names=tuple(names), kind=self.name)
+        return data.Signals(
+            train, train[:0], ", ".join(paths), names=tuple(names), kind=self.name, forms=forms
+        )
 
     def masks_by_name(
-        self, path: str, names: Sequence[str], sides: Sequence[int], *, crop: bool = True
+        self, path: str, names: Sequence[str], sides: Sequence[int], *, crop: bool = True, forms=None
     ) -> np.ndarray:
         """Read masks from image files, which are white where a pixel is observed."""
-        return mask_files.by_name(path, names, tuple(sides), crop=crop)
+        return mask_files.by_name(path, names, tuple(sides), crop=crop, forms=forms)
 
     def _tiles(self, signals: np.ndarray) -> np.ndarray:
         return signals

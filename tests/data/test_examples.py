@@ -98,6 +98,18 @@ def test_nothing_at_all_is_refused(digits):
             examples(parts)
 
 
+def test_values_rounded_beyond_the_range_are_none_too_many(digits):
+    beyond = digits[:20] * np.nextafter(np.float32(1), np.float32(2))
+    assert beyond.max() > 1
+    examples(beyond)
+    stream({"signal": beyond, "index": np.arange(20)})
+
+
+def test_what_exceeds_a_range_is_told_in_digits_that_show_it(digits):
+    with pytest.raises(ValueError, match=r"from -1\.000002 to 1\.000002\b"):
+        examples(digits[:20] * np.float32(1.000002))
+
+
 MASKS = {
     "shape": (lambda mask: mask[:, :5], r"\(20, 5, 8\)|\(None, 5, 8\)"),
     "rank": (lambda mask: mask[:, 0], r"\(20, 8\)|\(None, 8\)"),

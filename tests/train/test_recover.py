@@ -157,6 +157,7 @@ def test_samples_tell_how_uncertain_entries_are(made, tmp_path, name):
         np.testing.assert_allclose(found["deviation"], np.std(again, axis=0), atol=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore:Masks. nothing is hidden")
 @pytest.mark.parametrize(
     ("words", "part"),
     [
