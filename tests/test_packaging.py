@@ -197,7 +197,10 @@ def refused(wheel):
 
 class TestPlainInstall:
     def test_import_loads_nothing_that_only_some_uses_need(self, installed, tmp_path):
-        code = f"{REFUSAL}import abp_tf; from abp_tf import callbacks, data, media, pictures"
+        code = (
+            f"{REFUSAL}import abp_tf; from abp_tf import callbacks, data; "
+            "from abp_tf.display import media, pictures"
+        )
         run = run_python(code, installed, tmp_path, REFUSED=json.dumps(LATER))
         assert run.returncode == 0, run.stderr
 

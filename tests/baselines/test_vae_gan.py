@@ -22,7 +22,9 @@ def half_hidden():
     )
 
 
-@pytest.mark.parametrize(("kind", "share"), [(VAE, 0.85), (GAN, 0.95)])
+@pytest.mark.parametrize(
+    ("kind", "share"), [(VAE, 0.85), pytest.param(GAN, 0.95, marks=pytest.mark.slow)]
+)
 def test_it_recovers_digits_better_than_their_mean(half_hidden, make_baseline, kind, share):
     images, mask, of_test = half_hidden
     damaged = np.where(mask[..., None], images.train, np.float32(np.nan))

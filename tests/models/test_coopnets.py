@@ -90,7 +90,7 @@ def gaussian(latent_steps, chains="persistent"):
     return model
 
 
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("masked", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_linear_generator_and_a_quadratic_descriptor_find_the_gaussian_of_the_data(masked):
     rng = np.random.default_rng(0)
     mixing = np.array([[1.0, 0.0], [0.6, 0.7]])

@@ -12,9 +12,9 @@ SEEN = np.tile(np.arange(6) % 3 > 0, (20, 1))
 # The policy of layers, and `floatx`.
 PRECISIONS = [
     ("mixed_bfloat16", "float32"),
-    ("bfloat16", "bfloat16"),
+    pytest.param(("bfloat16", "bfloat16"), marks=pytest.mark.slow, id="bfloat16-bfloat16"),
     ("float64", "float64"),
-    ("float32", "float64"),
+    pytest.param(("float32", "float64"), marks=pytest.mark.slow, id="float32-float64"),
 ]
 
 

@@ -144,7 +144,9 @@ def test_resumed_training_goes_on_as_the_one_that_did_not_stop(
         if epoch == 1:
             shutil.copy(backup, half)
 
-    watchers = [abp_tf.callbacks.Backup(backup), keras.callbacks.LambdaCallback(on_epoch_end=keep)]
+    keeper = keras.callbacks.LambdaCallback(on_epoch_end=keep)
+    keeper.order = 2  # after the backup
+    watchers = [abp_tf.callbacks.Backup(backup), keeper]
     through.fit(data, batch_size=50, epochs=4, verbose=0, callbacks=watchers)
     watchers = [abp_tf.callbacks.Backup(half)]
     assert resumed.fit(data, batch_size=50, epochs=4, verbose=0, callbacks=watchers).epoch == [2, 3]

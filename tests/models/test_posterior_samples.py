@@ -161,7 +161,7 @@ def test_samples_want_noisy_steps(learned, digits):
     before = learned.inference
     learned.inference = Langevin(0, 0.1, cool=10)
     try:
-        with pytest.raises(ValueError, match=r"Langevin\(steps=0.*received 0"):
+        with pytest.raises(ValueError, match=r"received 0 in Langevin\(steps=0"):
             learned.sample_posterior(digits, samples=4)
         assert "sample_posterior" not in learned.exported_signatures()
     finally:

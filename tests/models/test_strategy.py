@@ -36,7 +36,7 @@ def refused(name, call):
     try:
         call()
     except ValueError as error:
-        assert " 2: " in str(error) and "replica" in str(error) and name in str(error), error
+        assert " of 2. " in str(error) and "replica" in str(error) and name in str(error), error
     else:
         raise AssertionError(f"{name}: not refused")
 

@@ -96,7 +96,17 @@ def made(sources, tmp_path_factory):
 
 
 # The models themselves are tried with all kinds elsewhere.
-CASES = [*((generator, kind) for kind in KINDS), (descriptor, "texture"), (coopnets, "sound")]
+CASES = [
+    *((generator, kind) for kind in ("sound", "volume")),
+    *(
+        pytest.param(*case, marks=pytest.mark.slow)
+        for case in (
+            *((generator, kind) for kind in KINDS if kind not in ("sound", "volume")),
+            (descriptor, "texture"),
+            (coopnets, "sound"),
+        )
+    ),
+]
 
 
 @pytest.mark.parametrize(("program", "kind"), CASES)
