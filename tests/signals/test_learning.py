@@ -214,7 +214,7 @@ def test_saved_and_loaded_it_answers_the_same(case, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded.synthesize(2, seed=3), model.synthesize(2, seed=3))
-    np.testing.assert_array_equal(loaded.table.states.numpy(), model.table.states.numpy())
+    np.testing.assert_array_equal(loaded.tables[0].states.numpy(), model.tables[0].states.numpy())
 
 
 def test_exported_it_answers_the_same(case):
