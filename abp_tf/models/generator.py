@@ -140,9 +140,9 @@ class Generator(LatentModel):
 
         Returns:
             means over the epoch of `loss` (the energy), `reconstruction_error` (squared error per
-            observed entry), `latent_norm` (`‖z‖²/d`, near 1 if posterior and prior agree), and
-            `gradient_norm` and `acceptance` of the chains; and `stability`, `δ² λmax / 4`, which must
-            stay below 1.
+            observed entry), `latent_norm` (`‖z‖²/d`, near 1 if posterior and prior agree) and
+            `gradient_norm` of the chains, and their `acceptance` if the sampler rejects proposals; and
+            `stability`, `δ² λmax / 4`, which must stay below 1.
         """
         signal, mask, index = unpack(batch)
         seeds = functools.partial(self.step_seeds, index=index)
