@@ -16,7 +16,7 @@ DEMO_ARGS ?=
 
 BIN := .venv/bin
 INSTALLED := .venv/installed
-PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -q
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -q
 
 # Less chatter from the C++ side of TensorFlow.
 export TF_CPP_MIN_LOG_LEVEL ?= 1

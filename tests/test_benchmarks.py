@@ -102,6 +102,7 @@ def test_quick_settings_are_smaller_and_others_cells(name):
             assert 1 <= value < full[key]
 
 
+@pytest.mark.slow
 def test_a_dtype_is_a_setting_that_networks_compute_in():
     short = methods.settings("CoopNets", "fashion", True, "mixed_bfloat16")
     assert {**methods.settings("CoopNets", "fashion", True), "dtype": "mixed_bfloat16"} == short

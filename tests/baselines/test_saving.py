@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from abp_tf.baselines import GAN, VAE
 
-KINDS = (VAE, GAN)
+KINDS = (VAE, pytest.param(GAN, marks=pytest.mark.slow))
 
 
 @pytest.mark.parametrize("kind", KINDS)

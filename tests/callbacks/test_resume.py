@@ -1,6 +1,8 @@
 """Trainings that are killed, stopped or watched by Keras's own callbacks."""
 
+import functools
 import os
+import shutil
 import signal
 import threading
 import time
@@ -121,15 +123,21 @@ class Killer(keras.callbacks.Callback):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.fixture(scope="module")
-def left_alone():
-    """Trainings that nothing happened to, by case."""
-    found = {}
+class Finished(NamedTuple):
+    """A model that learned to the end, and its backup."""
 
+    model: keras.Model
+    backup: Path
+
+
+@pytest.fixture(scope="module")
+def left_alone(tmp_path_factory):
+    """Return a function of a case: a training that nothing happened to."""
+
+    @functools.cache
     def get(case):
-        if case not in found:
-            found[case] = train(case)[0]
-        return found[case]
+        path = tmp_path_factory.mktemp("left-alone") / "model.keras"
+        return Finished(train(case, path)[0], path)
 
     return get
 
@@ -169,7 +177,7 @@ def test_a_killed_training_ends_as_one_left_alone(
     done = (at - (delay is None or delay < 0)) // 5
     assert history.epoch[-1] == EPOCHS - 1
     assert history.epoch[0] in ((done,) if delay is None or delay < 0 else (done - 1, done))
-    assert_same_state(resumed, left_alone(case))
+    assert_same_state(resumed, left_alone(case).model)
     assert int(resumed.iteration.value) == (25 if "rolled back" in case else 30)
     if CASES[case][1] is EXPANDED:
         assert np.abs(resumed.prior.scale.numpy() - np.eye(4)).max() > 0.05
@@ -181,25 +189,21 @@ def train_and_be_killed(case, path, at, delay):
 
 
 def test_a_finished_training_stays_as_it_is_and_later_fits_run(tmp_path, left_alone, assert_same_state):
-    path = tmp_path / "model.keras"
-    train("expanded", path)
+    model, path = left_alone("expanded")
+    path = Path(shutil.copy(path, tmp_path))
     again, history = train("expanded", path)
     assert history.epoch == []
-    assert_same_state(again, left_alone("expanded"))
-    loaded = keras.models.load_model(path)
-    assert_same_state(loaded, again)
-    # Where Keras went on must not stick: without a backup, epochs are counted from 0 again.
-    assert again.fit(images(), batch_size=BATCH, epochs=2, verbose=0).epoch == [0, 1]
-    assert int(again.iteration.value) == (EPOCHS + 2) * 5
-
-
-def test_a_backup_with_more_epochs_goes_on(tmp_path):
-    path = tmp_path / "model.keras"
-    train("paper", path, epochs=1)
-    model, history = train("paper", path, epochs=3)
-    assert history.epoch == [1, 2]
-    assert int(model.iteration.value) == 15
+    assert_same_state(again, model)
+    assert_same_state(keras.models.load_model(path), again)
+    # With more epochs it goes on.
+    settings = {"batch_size": BATCH, "verbose": 0}
+    backup = abp_tf.callbacks.Backup(path)
+    fit = again.fit(images(), epochs=EPOCHS + 1, callbacks=[backup], **settings)
+    assert fit.epoch == [EPOCHS]
     assert [entry.name for entry in tmp_path.iterdir()] == ["model.keras"]
+    # Where Keras went on must not stick: without a backup, epochs are counted from 0 again.
+    assert again.fit(images(), epochs=2, **settings).epoch == [0, 1]
+    assert int(again.iteration.value) == (EPOCHS + 3) * 5
 
 
 class Stop(keras.callbacks.Callback):
@@ -242,7 +246,7 @@ def test_keras_backup_and_restore(tmp_path, left_alone, assert_same_state):
     backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
     history = model.fit(data, batch_size=BATCH, epochs=EPOCHS, verbose=0, callbacks=[backup])
     assert history.epoch == [1, 2, 3, 4, 5]
-    assert_same_state(model, left_alone("expanded"))
+    assert_same_state(model, left_alone("expanded").model)
 
 
 @pytest.mark.parametrize("expansion", [pytest.param(0.0, marks=pytest.mark.slow), 0.1])

@@ -77,9 +77,10 @@ def settled():
         ("sigma", 0.3, ("fit", "evaluate", "infer")),
         ("langevin", Langevin(2, 0.4), ("fit",)),
         ("inference", Langevin(9, 0.1), ("evaluate", "predict")),
-        ("expansion", 1.0, ("fit",)),
-        ("preconditioning", True, ("fit",)),
-        ("seed", 7, ("fit",)),
+        # By the same mechanism.
+        pytest.param("expansion", 1.0, ("fit",), marks=pytest.mark.slow),
+        pytest.param("preconditioning", True, ("fit",), marks=pytest.mark.slow),
+        pytest.param("seed", 7, ("fit",), marks=pytest.mark.slow),
     ],
 )
 def test_a_setting_counts_as_if_the_model_were_built_with_it(settled, setting, value, calls):

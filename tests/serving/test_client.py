@@ -342,7 +342,8 @@ class TestSplitting:
 
 
 class TestFailures:
-    @pytest.mark.parametrize("shape", [(8, 8, 1), (512, 512, 1)])  # 1 MB: more than gRPC's buffer
+    # 1 MB is more than gRPC's buffer.
+    @pytest.mark.parametrize("shape", [(512, 512, 1), pytest.param((8, 8, 1), marks=pytest.mark.slow)])
     def test_unavailable_is_tried_five_times(self, fake, shape):
         servicer, client = fake(shape)
         signals = noise(1, *shape)

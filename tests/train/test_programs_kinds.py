@@ -107,6 +107,7 @@ CASES = [
         )
     ),
 ]
+OTHERS = [kind for kind in KINDS if kind != "sound"]
 
 
 @pytest.mark.parametrize(("program", "kind"), CASES)
@@ -140,10 +141,14 @@ def test_learn_and_recover(program, kind, made, tmp_path):
         assert len(list((out / folder).glob(f"*.{suffix}"))) == 2
     with Image.open(out / "grid.png") as picture:
         assert picture.size[0] > 64
-    if program is generator:
-        assert inside(generator, "--run", path, "--resume", "--epochs", 2) == 0
-        history = json.loads((path / "history.json").read_text())
-        assert [entry["epoch"] for entry in history] == [1, 2]
+
+
+@pytest.mark.parametrize("kind", ["sound", *(pytest.param(k, marks=pytest.mark.slow) for k in OTHERS)])
+def test_resume(kind, made):
+    path, _ = made(generator, kind)
+    assert inside(generator, "--run", path, "--resume", "--epochs", 2) == 0
+    history = json.loads((path / "history.json").read_text())
+    assert [entry["epoch"] for entry in history] == [1, 2]
 
 
 def test_another_sound_is_brought_to_the_form_of_the_run(made, tmp_path):
