@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 # Each step halves the interval that contains a quantile, which is as wide as the draws lie apart.
-_HALVINGS = 22
+_HALVINGS = 20
 
 
 def quantile(share: float) -> float:
@@ -38,15 +38,16 @@ def expected_distance(difference: np.ndarray, deviation: np.ndarray) -> np.ndarr
     """Return `E |d + s ε|` for `ε ~ N(0, 1)`, which is `d (2Φ(d/s) − 1) + 2 s φ(d/s)`.
 
     Args:
-        difference: d, float64 of any shape.
-        deviation: s, 0 or more, broadcasts against `difference`.
+        difference: d, float of any shape.
+        deviation: s, 0 or more, of the same dtype; broadcasts against `difference`.
     """
-    if not np.any(deviation):
+    wide = deviation > 0
+    if not np.any(wide):
         return np.abs(difference)
-    scaled = difference / np.where(deviation > 0, deviation, 1)
-    density = np.exp(-(scaled**2) / 2) / math.sqrt(2 * math.pi)
-    found = difference * (2 * cdf(scaled) - 1) + 2 * deviation * density
-    return np.where(deviation > 0, found, np.abs(difference))
+    scaled = difference / np.where(wide, math.sqrt(2) * deviation, 1)
+    found = difference * tf.math.erf(scaled).numpy()
+    found += np.exp(-scaled * scaled) * (math.sqrt(2 / math.pi) * deviation)
+    return found if np.all(wide) else np.where(wide, found, np.abs(difference))
 
 
 def mixture_cdf(x: np.ndarray, centers: np.ndarray, deviation: np.ndarray) -> np.ndarray:
@@ -115,7 +116,7 @@ def mixture_quantiles(
         return found
     deviation, centers = deviation[wide], centers[:, wide]
     middle = centers.mean(axis=0)
-    # In units of the deviation, where float32 is precise enough and four times as quick.
+    # In units of the deviation, where float32 is precise enough and quicker than float64.
     centers = ((centers - middle) / deviation).astype(np.float32)
     for number, share in enumerate(shares):
         low, high = (end + np.float32(quantile(share)) for end in (centers.min(0), centers.max(0)))

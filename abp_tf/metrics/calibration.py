@@ -357,10 +357,13 @@ def _scores(entries: Entries, draws, sigma) -> np.ndarray:
     """Return the ranked probability score of each entry, `[m]`."""
 
     def score(truth, draws, sigma):
-        error = normal.expected_distance(draws - truth, sigma).mean(axis=0)
+        draws = draws - truth
+        error = normal.expected_distance(draws, sigma).mean(axis=0)
         wider = math.sqrt(2) * sigma
         if len(draws) == 1:
             return error - normal.expected_distance(np.zeros_like(truth), wider) / 2
+        # Distances from the truth are small, so that float32 is precise; pairs take most of the time.
+        draws, wider = draws.astype(np.float32), wider.astype(np.float32)
         apart = sum(
             normal.expected_distance(draws[number:] - draws[number - 1], wider).sum(axis=0)
             for number in range(1, len(draws))

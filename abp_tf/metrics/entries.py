@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike
 
 from abp_tf import checks
 
-# Entries that are computed at a time, which bounds the memory.
-_BLOCK = 1 << 15
+# Entries that are computed at a time: few enough for their draws to stay in the processor's cache.
+_BLOCK = 1 << 12
 
 
 class Entries:
