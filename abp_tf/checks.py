@@ -134,20 +134,7 @@ def mask(values, shape: tuple[int, ...]) -> np.ndarray:
     Raises:
         ValueError: if the shape is wrong, values are not 0 or 1, or an example has no observed entry.
     """
-    values = np.asarray(np.ma.filled(values, 0))  # what NumPy masks of a mask is not known: hidden
-    if values.shape == shape[:-1] and values.ndim > 1:
-        values = values[..., None]
-    elif values.shape != shape and values.shape != (*shape[:-1], 1):
-        raise ValueError(
-            f"Mask: expected shape {shape[:-1]} or {shape}, received {values.shape}. {POLARITY}"
-        )
-    if values.dtype != bool:
-        if not np.isin(values, (0, 1)).all():
-            raise ValueError(
-                f"Mask: expected only 0 and 1, received values from {values.min()} to "
-                f"{values.max()} of dtype {values.dtype}. {POLARITY}"
-            )
-        values = values.astype(bool)
+    values = entries("Mask", values, shape, POLARITY)
     empty = np.flatnonzero(~values.any(axis=tuple(range(1, values.ndim))))
     if len(empty):
         raise ValueError(
@@ -156,6 +143,42 @@ def mask(values, shape: tuple[int, ...]) -> np.ndarray:
             "observed entries."
         )
     return values
+
+
+def entries(name: str, values, shape: tuple[int, ...], meaning: str) -> np.ndarray:
+    """Return an array of 0 and 1 as a bool array that broadcasts against signals of `shape`.
+
+    Args:
+        name: name of the array, for messages.
+        values: bool or 0/1, `[n, *signal]` or without the channel axis; what NumPy masks counts as 0.
+        shape: shape of the signals, `(n, *signal)`.
+        meaning: a sentence that ends messages, on the meaning of 0 and 1.
+
+    Returns:
+        bool, `[n, *signal]`, or `[n, ..., 1]` if the channel axis was missing.
+
+    Raises:
+        ValueError: if the shape is wrong, or values are not 0 or 1.
+
+    Example:
+        >>> entries("where", [[1, 0]], (1, 2, 3), "1 counts.").shape
+        (1, 2, 1)
+    """
+    values = np.asarray(np.ma.filled(values, 0))  # what NumPy masks of a mask is not known: hidden
+    if values.shape == shape[:-1] and values.ndim > 1:
+        values = values[..., None]
+    elif values.shape != shape and values.shape != (*shape[:-1], 1):
+        raise ValueError(
+            f"{name}: expected shape {shape[:-1]} or {shape}, received {values.shape}. {meaning}"
+        )
+    if values.dtype == bool:
+        return values
+    if not np.isin(values, (0, 1)).all():
+        raise ValueError(
+            f"{name}: expected only 0 and 1, received values from {values.min()} to "
+            f"{values.max()} of dtype {values.dtype}. {meaning}"
+        )
+    return values.astype(bool)
 
 
 def seeds(seed, count: int) -> np.ndarray:
@@ -287,6 +310,12 @@ def share(owner: str, name: str, value) -> float:
     if not _is_number(value) or not 0 <= value <= 1:
         raise ValueError(f"{owner} expected a `{name}` in [0, 1], received {value!r}.")
     return float(value)
+
+
+def level(value: float) -> None:
+    """Raise an error unless the level of an interval is between 0 and 1."""
+    if not 0 < value < 1:
+        raise ValueError(f"`level` expected a share between 0 and 1, received {value!r}.")
 
 
 def one_of(*choices: str) -> Callable:

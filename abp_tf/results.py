@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+from abp_tf import checks, normal
 
 
 class PosteriorSamples(NamedTuple):
     """Draws of whole signals from the posterior, with diagnostics of the chains.
 
-    A draw is `g(z)` with `z` drawn from the posterior, without the noise `σ ε` of single entries.
-    `√(deviation² + σ²)` is the expected distance of the signal itself from the mean.
+    A draw is `g(z)` with `z` drawn from the posterior, without the noise `σ ε` of single entries. The
+    value of an entry is a draw and noise: `intervals` and `total_deviation` are those of the value.
 
     Attributes:
         samples: draws, float32 `[n, k, *signal_shape]`.
@@ -21,13 +24,15 @@ class PosteriorSamples(NamedTuple):
             are too few chains or draws (`abp_tf.sampling.convergence.diagnose`); None if the latents
             are not available.
         effective_samples: effective sample size of each latent, same shape; NaN or None as `r_hat`.
+        sigma: standard deviation of the noise of each entry, in units of the signal, 0 where an entry
+            is observed; it broadcasts against `mean`. None if it is not known.
 
     Example:
         >>> samples = np.zeros((2, 16, 8, 8, 1), np.float32)
-        >>> drawn = PosteriorSamples(samples, samples.mean(axis=1), samples.std(axis=1))
+        >>> drawn = PosteriorSamples(samples, samples.mean(axis=1), samples.std(axis=1), sigma=0.3)
         >>> low, high = drawn.intervals(0.9)
-        >>> low.shape
-        (2, 8, 8, 1)
+        >>> low.shape, round(float(high.max()), 3)
+        ((2, 8, 8, 1), 0.493)
     """
 
     samples: np.ndarray
@@ -35,26 +40,70 @@ class PosteriorSamples(NamedTuple):
     deviation: np.ndarray
     r_hat: np.ndarray | None = None
     effective_samples: np.ndarray | None = None
+    sigma: ArrayLike | None = None
 
-    def intervals(self, level: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return the central interval of each entry that contains a share of its draws.
+    @property
+    def total_deviation(self) -> np.ndarray:
+        """Standard deviation of the value itself, `√(deviation² + σ²)`, float32; 0 where observed.
+
+        Raises:
+            ValueError: if `sigma` is not known.
+        """
+        return np.sqrt(self.deviation**2 + self._noise() ** 2).astype(np.float32)
+
+    def intervals(self, level: float, noise: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """Return the central interval that contains each entry with some probability.
 
         Args:
-            level: the share, between 0 and 1, such as 0.9. Intervals of k draws are too narrow unless
+            level: the probability, between 0 and 1, such as 0.9.
+            noise: whether the interval is that of the value itself, whose distribution is a mixture of
+                the normal distributions around the k draws with deviation `sigma`. If False, it is that
+                of `g(z)`, and contains this share of the draws: it is too narrow unless
                 `(1 − level) / 2` is well above `1 / k`.
 
         Returns:
-            Lower and upper ends, float32 `[n, *signal_shape]` each: quantiles of the draws, with linear
-            interpolation.
+            Lower and upper ends, float32 `[n, *signal_shape]` each, equal where an entry is observed:
+            quantiles of the mixture, or of the draws with linear interpolation if there is no noise.
 
         Raises:
-            ValueError: if the level is not between 0 and 1.
+            ValueError: if the level is not between 0 and 1, or the noise is not known.
         """
-        if not 0 < level < 1:
-            raise ValueError(f"`level` expected a share between 0 and 1, received {level!r}.")
-        ends = np.quantile(self.samples, [(1 - level) / 2, (1 + level) / 2], axis=1)
-        low, high = ends.astype(np.float32)
+        checks.level(level)
+        sigma = self._noise() if noise else np.zeros(self.mean.shape)
+        shares = (1 - level) / 2, (1 + level) / 2
+        # Row by row, because each draw takes part in each step.
+        ends = [normal.mixture_quantiles(shares, *row) for row in zip(self.samples, sigma, strict=True)]
+        low, high = np.stack(ends, axis=1).astype(np.float32)
         return low, high
+
+    def stretched(self, factor: float) -> PosteriorSamples:
+        """Return the samples with all deviations from the mean multiplied by a factor.
+
+        With `abp_tf.metrics.calibration.conformal_factor` this corrects intervals that are too narrow
+        or too wide; the samples are then no longer draws from the posterior.
+
+        Args:
+            factor: a positive number.
+
+        Raises:
+            ValueError: if the factor is not positive, or `sigma` is not known.
+        """
+        checks.positive("stretched", "factor", factor)
+        samples = self.mean[:, None] + np.float32(factor) * (self.samples - self.mean[:, None])
+        scaled = {"deviation": factor * self.deviation, "sigma": factor * self._noise()}
+        return self._replace(
+            samples=samples, **{key: part.astype(np.float32) for key, part in scaled.items()}
+        )
+
+    def _noise(self) -> np.ndarray:
+        """Return `sigma` of each entry, of the shape of `mean`."""
+        if self.sigma is None:
+            raise ValueError(
+                "Expected samples with the standard deviation `sigma` of their noise, received None. "
+                "Give it by `drawn._replace(sigma=...)`, or leave the noise out: `drawn.deviation`, "
+                "`drawn.intervals(level, noise=False)`."
+            )
+        return np.broadcast_to(np.asarray(self.sigma), self.mean.shape)
 
 
 class Score(NamedTuple):

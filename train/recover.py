@@ -10,6 +10,7 @@ import numpy as np
 
 from abp_tf import Generator, checks, files, metrics, programs, runs, signals
 from abp_tf.display import pictures
+from abp_tf.metrics.calibration import Calibration, calibration
 from abp_tf.options import Option, at_least, positive
 from abp_tf.results import PosteriorSamples
 
@@ -18,6 +19,8 @@ from .damaged import Damaged, load
 
 # Number of signals in the grid.
 _SHOWN = 10
+# Levels at which the coverage of intervals is reported.
+_LEVELS = (0.5, 0.9)
 # What is reported of how chains of samples agree, over all latents and images.
 CONVERGENCE = {
     "r_hat_median": ("r_hat", np.median),
@@ -33,12 +36,10 @@ class Recovered(NamedTuple):
 
     Attributes:
         signal: float32 `[n, h, w, c]`.
-        deviation: standard deviation of samples, same shape; None without samples.
-        drawn: samples of the posterior, of a model that draws them.
+        drawn: samples, of the posterior of a generator or completions by another model; None without.
     """
 
     signal: np.ndarray
-    deviation: np.ndarray | None = None
     drawn: PosteriorSamples | None = None
 
 
@@ -81,7 +82,7 @@ OPTIONS = {
     "out": Option(
         str,
         "new or empty directory for the results: observed/, recovered/, deviation/, grid.png, "
-        "recovery.npz and recovery.json",
+        "recovery.npz and recovery.json; where the truth is known, reliability.png with --samples",
         required=True,
         form="DIR",
     ),
@@ -133,16 +134,21 @@ def main(argv: list[str] | None = None) -> int:
             f"--mask: expected a mask with hidden entries, but nothing is hidden. {checks.POLARITY}"
         )
     found = recover(model, damaged, arguments.samples, arguments.seed, **several)
+    calibrated = calibrate(damaged, found.drawn)
     summary = {
         **{name: value for name, value in vars(arguments).items() if name != "out"},
         "images": len(damaged.signal),
         "hidden": None if damaged.mask is None else float(1 - damaged.mask.mean()),
         **errors(damaged, found.signal),
         **convergence(found.drawn),
+        **figures(calibrated),
     }
     write(out, model, damaged, found)
+    if calibrated is not None:
+        title = f"Intervals of {arguments.samples} samples"
+        pictures.reliability(out / "reliability.png", calibrated.levels, calibrated.coverage, title)
     files.write_json(out / "recovery.json", summary)
-    for name in ("images", "hidden", "mae_per_range", "psnr", *CONVERGENCE):
+    for name in ("images", "hidden", "mae_per_range", "psnr", *CONVERGENCE, *figures(None)):
         if summary[name] is not None:
             print(f"{name:26}{summary[name]:10.4g}")
     if damaged.truth is None:
@@ -170,12 +176,15 @@ def recover(model, damaged: Damaged, samples: int | None, seed: int, **several: 
     if isinstance(model, Generator):
         several = {"chains": samples, **several}
         drawn = model.sample_posterior(*inputs, seed=seed, samples=samples, **several)
-        return Recovered(_clipped(drawn.mean), drawn.deviation, drawn)
+        return Recovered(_clipped(drawn.mean), drawn)
     count = len(damaged.signal)
-    found = [ask(*inputs, seed=seed + number * count) for number in range(samples)]
+    found = np.stack([ask(*inputs, seed=seed + number * count) for number in range(samples)], axis=1)
     # In double precision the mean of equal entries is exactly that entry, and their deviation 0.
-    mean, deviation = (of(found, axis=0, dtype=np.float64) for of in (np.mean, np.std))
-    return Recovered(_clipped(mean.astype(np.float32)), deviation.astype(np.float32))
+    mean, deviation = (
+        of(found, axis=1, dtype=np.float64).astype(np.float32) for of in (np.mean, np.std)
+    )
+    # A completion is a value itself: these models add no noise to what they draw.
+    return Recovered(_clipped(mean), PosteriorSamples(found, mean, deviation, sigma=0.0))
 
 
 def _clipped(signal: np.ndarray) -> np.ndarray:
@@ -208,10 +217,28 @@ def convergence(drawn: PosteriorSamples | None) -> dict:
     """Return R-hat and effective sample sizes as `CONVERGENCE` names them; all None without samples."""
     found = {}
     for name, (field, of) in CONVERGENCE.items():
-        values = np.array([]) if drawn is None else getattr(drawn, field)
-        values = values[np.isfinite(values)]
+        values = None if drawn is None else getattr(drawn, field)
+        values = np.array([]) if values is None else values[np.isfinite(values)]
         found[name] = float(of(values)) if values.size else None
     return found
+
+
+def calibrate(damaged: Damaged, drawn: PosteriorSamples | None) -> Calibration | None:
+    """Return how well samples predict hidden entries; None without samples or truth."""
+    if drawn is None or damaged.truth is None:
+        return None
+    hidden = np.ones(damaged.truth.shape, bool) if damaged.mask is None else ~damaged.mask
+    return calibration(damaged.truth, drawn, hidden)
+
+
+def figures(calibrated: Calibration | None) -> dict:
+    """Return what is reported of a calibration; None for what is not known or not finite."""
+    names = [*(f"coverage_{100 * level:.0f}" for level in _LEVELS), "crps", "scaled_deviation"]
+    if calibrated is None:
+        return dict.fromkeys(names)
+    coverage = np.interp(_LEVELS, calibrated.levels, calibrated.coverage)
+    values = [float(value) for value in (*coverage, calibrated.crps, calibrated.scaled_deviation)]
+    return {name: v if np.isfinite(v) else None for name, v in zip(names, values, strict=True)}
 
 
 def write(out: Path, model, damaged: Damaged, found: Recovered) -> None:
@@ -232,16 +259,16 @@ def write(out: Path, model, damaged: Damaged, found: Recovered) -> None:
         observed = report.observed_images(model, damaged.signal)
         shown |= {} if observed is None else {"observed": observed}
     shown["recovered"] = found.signal
-    if found.deviation is not None:
-        arrays["deviation"] = found.deviation
-        for name, one in zip(damaged.names, found.deviation, strict=True):
+    if found.drawn is not None:
+        arrays["deviation"] = found.drawn.deviation
+        for name, one in zip(damaged.names, found.drawn.deviation, strict=True):
             damaged.kind.save_deviation(out / "deviation" / name, one, damaged.header)
     for folder, part in shown.items():
         for name, signal in zip(damaged.names, part, strict=True):
             damaged.kind.save(out / folder / name, signal, damaged.header)
-    if found.deviation is not None and damaged.kind.deviation_drawn:
+    if found.drawn is not None and damaged.kind.deviation_drawn:
         # Values in [-1, 1] have a standard deviation in [0, 1], drawn from black to white.
-        shown["deviation"] = 2 * found.deviation - 1
+        shown["deviation"] = 2 * found.drawn.deviation - 1
     if damaged.truth is not None:
         shown["truth"] = damaged.truth
     report.save_rows(

@@ -187,6 +187,24 @@ def curves(
     files.replace(path, buffer.getvalue())
 
 
+def reliability(path: str | os.PathLike, levels: ArrayLike, coverage: ArrayLike, title: str) -> None:
+    """Draw the observed coverage of intervals against their level into a PNG file.
+
+    Args:
+        path: path of the file; missing folders are made, an existing file is replaced whole.
+        levels: nominal levels, in [0, 1].
+        coverage: share of the entries inside the intervals of each level
+            (`abp_tf.metrics.calibration.coverage_by_level`).
+        title: title above the picture.
+
+    Example:
+        >>> reliability("runs/reliability.png", [0.5, 0.9], [0.4, 0.8], title="Intervals")
+    """
+    observed = zip(levels, coverage, strict=True)
+    series = {"exact intervals": [(0, 0), (1, 1)], "observed": list(observed)}
+    curves(path, series, "share of hidden entries inside", title, xlabel="level of the interval")
+
+
 def _displayed(images: ArrayLike) -> np.ndarray:
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or images.size == 0:

@@ -1,6 +1,6 @@
 """Measures of the quality of models: pure functions of NumPy arrays."""
 
-from abp_tf.metrics import features, likelihood, perceptual
+from abp_tf.metrics import calibration, features, likelihood, perceptual
 from abp_tf.metrics.distances import frechet_distance, kernel_distance
 from abp_tf.metrics.errors import (
     Verdict,
@@ -17,6 +17,7 @@ __all__ = [
     "Verdict",
     "absolute_error",
     "auc",
+    "calibration",
     "features",
     "frechet_distance",
     "kernel_distance",

@@ -90,7 +90,7 @@ def draw(model, signal, mask, seed, count: Count) -> dict:
     }
 
 
-def summarize(found: dict, count: Count, mask, data) -> PosteriorSamples:
+def summarize(found: dict, count: Count, mask, data, sigma) -> PosteriorSamples:
     """Return samples with their mean, standard deviation and diagnostics.
 
     Args:
@@ -98,13 +98,16 @@ def summarize(found: dict, count: Count, mask, data) -> PosteriorSamples:
         count: numbers of samples and chains per row.
         mask: None if no entry of the samples is observed.
         data: `Examples` whose observed entries replace those of the samples, unless `mask` is None.
+        sigma: standard deviation of the noise of entries that are not observed, broadcasts against
+            them.
     """
     samples = found["samples"]
     mean, deviation = samples.mean(axis=1), samples.std(axis=1)
+    sigma = np.broadcast_to(np.float32(sigma), mean.shape)
     if mask is not None:
         samples = np.where(data.mask[:, None], data.signal[:, None], samples)
         mean = np.where(data.mask, data.signal, mean)
-        deviation = np.where(data.mask, np.float32(0), deviation)
+        deviation, sigma = (np.where(data.mask, np.float32(0), part) for part in (deviation, sigma))
     latents = found["latent"]
     latents = latents.reshape(len(latents), -1, count.chains, *latents.shape[2:]).swapaxes(1, 2)
     r_hat, effective_samples = convergence.diagnose(latents)
@@ -117,4 +120,4 @@ def summarize(found: dict, count: Count, mask, data) -> PosteriorSamples:
             "`model.inference`.",
             stacklevel=3,
         )
-    return PosteriorSamples(samples, mean, deviation, r_hat, effective_samples)
+    return PosteriorSamples(samples, mean, deviation, r_hat, effective_samples, sigma)

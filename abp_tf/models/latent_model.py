@@ -97,6 +97,14 @@ class LatentModel(SignalModel):
         """Return σ², a number or a tensor."""
         return self.sigma**2
 
+    def signal_noise(self) -> tf.Tensor:
+        """Return the standard deviation of the noise of a signal's entries, given `g(z)`.
+
+        It is σ; with an `observation` it is 0, because the noise is then that of what is observed.
+        """
+        variance = tf.cast(self.noise_variance(), tf.float32)
+        return tf.sqrt(variance) if self.observation is None else tf.zeros_like(variance)
+
     def posterior(self, signal: tf.Tensor, mask: tf.Tensor | None) -> Posterior:
         """Return the posterior of the latents of a batch; arguments as for `energy`."""
         return Posterior(lambda latent: self.energy(latent, signal, mask).total)
@@ -339,9 +347,8 @@ class LatentModel(SignalModel):
         found = self.run(
             "draw", [data.signal, *full, seeds], rows, verbose, samples=samples, chains=chains
         )
-        return draws.summarize(
-            self._checked(found), count, None if self.observation else data.mask, data
-        )
+        mask = None if self.observation else data.mask
+        return draws.summarize(self._checked(found), count, mask, data, self.signal_noise())
 
     def synthesize(
         self, count: int, *, seed: int | ArrayLike = 0, batch_size: int = 100, verbose: int = 0

@@ -60,11 +60,13 @@ def signatures(model, count: draws.Count) -> dict:
     def sample_posterior(signal, mask, seed):
         drawn = draw(signal, mask, seed)["samples"]
         mean, deviation = tf.reduce_mean(drawn, axis=1), tf.math.reduce_std(drawn, axis=1)
+        sigma = tf.zeros_like(mean) + model.signal_noise()
         if model.observation is None:
             observed = mask > 0.5
             drawn = tf.where(observed[:, None], signal[:, None], drawn)
-            mean, deviation = tf.where(observed, signal, mean), tf.where(observed, 0.0, deviation)
-        return {"samples": drawn, "mean": mean, "deviation": deviation}
+            mean = tf.where(observed, signal, mean)
+            deviation, sigma = (tf.where(observed, 0.0, part) for part in (deviation, sigma))
+        return {"samples": drawn, "mean": mean, "deviation": deviation, "sigma": sigma}
 
     def decode(latent):
         return {"signal": tf.cast(network(model.prior(latent), training=False), tf.float32)}

@@ -87,7 +87,7 @@ def test_answers_equal_those_of_the_model_row_by_row(stub, learned, images):
     expected = learned.sample_posterior(damaged, mask, samples=4, chains=2, seed=7)
     for name, part in drawn.items():
         np.testing.assert_allclose(part, getattr(expected, name), atol=1e-4, err_msg=name)
-    assert set(drawn) == {"samples", "mean", "deviation"}
+    assert set(drawn) == {"samples", "mean", "deviation", "sigma"}
     decoded = ask(stub, "decode", latent=recon["latent"])
     np.testing.assert_allclose(decoded["signal"], recon["signal"], atol=1e-5)
 

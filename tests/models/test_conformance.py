@@ -138,6 +138,7 @@ def answers(model, given, rows=slice(20), batch_size=100):
             "sample_posterior/samples": drawn.samples,
             "sample_posterior/mean": drawn.mean,
             "sample_posterior/deviation": drawn.deviation,
+            "sample_posterior/sigma": drawn.sigma,
         }
     if hasattr(model, "score"):
         told = model.score(signal, batch_size=batch_size)

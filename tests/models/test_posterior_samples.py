@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from abp_tf import Generator, Langevin, Projection
+from abp_tf.metrics import calibration
 from tests.models.linear import SIGMA, factor_data, linear_model, parameters, posterior, unadjusted
 
 SEEN = np.array([1, 1, 0, 1, 0, 0, 1, 0, 1, 0, 0, 1], bool)
@@ -57,9 +58,14 @@ def test_statistics_and_observed_entries(learned, digits, masks_of_digits):
         np.testing.assert_array_equal(sample[mask], digits[:7][mask])
     np.testing.assert_array_equal(found.deviation[mask], 0)
     assert found.deviation[~mask].min() > 0
+    np.testing.assert_array_equal(found.sigma, np.where(mask[..., None], 0, np.float32(learned.sigma)))
+    np.testing.assert_array_equal(found.total_deviation[mask], 0)
+    for end in found.intervals(0.9):
+        np.testing.assert_array_equal(end[mask], digits[:7][mask])
     # Without a mask all is observed, and no entry is kept.
     whole = learned.sample_posterior(digits[:7], seed=3, samples=4)
     assert whole.deviation.min() > 0
+    np.testing.assert_array_equal(whole.sigma, np.full(whole.mean.shape, np.float32(learned.sigma)))
     assert whole.r_hat.shape == whole.effective_samples.shape == (7, 4)
 
 
@@ -98,6 +104,26 @@ def test_samples_of_an_indirect_model_are_whole_signals(make_model, digits):
     assert found.samples.shape == (3, 4, 8, 8, 1)
     np.testing.assert_allclose(found.deviation, found.samples.std(axis=1), atol=1e-6)
     assert found.deviation.min() > 0
+    # The noise is that of what is observed, not of the signal.
+    np.testing.assert_allclose(found.total_deviation, found.deviation, rtol=1e-6)
+    function, _ = model.signatures(samples=4)["sample_posterior"]
+    exported = function(y, tf.ones_like(y), tf.range(3, dtype=tf.int64))
+    np.testing.assert_array_equal(exported["sigma"], np.zeros((3, 8, 8, 1)))
+
+
+def test_intervals_of_a_linear_model_contain_the_truth():
+    model, random = linear_model(inference=Langevin(150, 0.1)), np.random.default_rng(4)
+    weights, bias = parameters(model)
+    signal = random.normal(size=(500, 3)) @ weights.T + bias + SIGMA * random.normal(size=(500, 12))
+    drawn = model.sample_posterior(
+        signal, np.tile(SEEN, (500, 1)), samples=40, chains=40, batch_size=20_000
+    )
+    hidden = np.tile(~SEEN, (500, 1))
+    found = calibration.calibration(signal, drawn, hidden)
+    np.testing.assert_allclose(found.coverage, found.levels, atol=0.03)
+    assert found.scaled_deviation == pytest.approx(1, abs=0.04)
+    without = calibration.calibration(signal, drawn._replace(sigma=0.0), hidden)
+    assert (without.coverage < found.coverage - 0.05).all()
 
 
 def two_modes():

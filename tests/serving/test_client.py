@@ -81,7 +81,7 @@ class TestAnswers:
         expected = learned.sample_posterior(signals, mask, samples=4, chains=2, seed=3)
         assert type(found) is type(expected)
         assert found.samples.shape == (21, 4, 8, 8, 1)
-        for name in ("samples", "mean", "deviation"):
+        for name in ("samples", "mean", "deviation", "sigma", "total_deviation"):
             assert_equal(getattr(found, name), getattr(expected, name))
         np.testing.assert_array_equal(found.samples[:, 2][mask], signals[mask])
         assert (found.deviation[mask] == 0).all()

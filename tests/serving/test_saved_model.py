@@ -92,7 +92,7 @@ def test_samples_of_the_posterior(exported, learned, digits, masks_of_digits):
     )
     found = learned.sample_posterior(damaged, mask, samples=4, chains=2)
     assert answer["samples"].shape == (5, 4, 8, 8, 1)
-    for name in ("samples", "mean", "deviation"):
+    for name in ("samples", "mean", "deviation", "sigma"):
         np.testing.assert_allclose(answer[name], getattr(found, name), atol=1e-4)
     for sample in (*np.moveaxis(answer["samples"].numpy(), 1, 0), answer["mean"].numpy()):
         np.testing.assert_array_equal(sample[mask], digits[:5][mask])

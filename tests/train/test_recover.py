@@ -9,6 +9,7 @@ from PIL import Image
 
 from abp_tf import data, masks, metrics, programs, runs
 from abp_tf.data import convert
+from abp_tf.metrics import calibration
 from abp_tf.results import PosteriorSamples
 from train import command, recover
 
@@ -119,6 +120,7 @@ def test_damaged_images_with_masks_in_files(made, damaged, capsys):
     words = ["--run", made("generator"), "--data", f"folder:{place / 'photos'}"]
     assert inside(*words, "--mask", f"folder:{place / 'masks'}", "--out", place / "one") == 0
     assert told(place / "one")["psnr"] is None
+    assert told(place / "one")["crps"] is None
     assert "--truth SOURCE" in capsys.readouterr().out
     truth = ["--truth", f"folder:{place / 'whole'}"]
     assert inside(*words, "--mask", f"npz:{place / 'masks.npz'}", *truth, "--out", place / "two") == 0
@@ -148,13 +150,24 @@ def test_samples_tell_how_uncertain_entries_are(made, tmp_path, name):
     shown = convert.to_uint8(2 * found["deviation"][0, ..., 0] - 1)
     picture = pixels(tmp_path / "out" / "deviation" / f"{found['name'][0]}.png")
     np.testing.assert_array_equal(picture, shown)
+    figures = told(tmp_path / "out")
+    assert 0 < figures["coverage_50"] <= figures["coverage_90"] <= 1
+    assert min(pixels(tmp_path / "out" / "reliability.png").shape[:2]) > 300
     model = runs.Run.open(made(name)).load_model()
     if name == "generator":
         again = model.sample_posterior(truth, found["mask"], samples=3, chains=3)
         np.testing.assert_allclose(found["deviation"], again.deviation, atol=1e-3)
+        low, high = again.intervals(0.9)
+        coverage = calibration.coverage(truth, low, high, ~found["mask"])
+        assert figures["coverage_90"] == pytest.approx(coverage, abs=0.01)
+        score = calibration.crps(truth, again.samples, ~found["mask"], sigma=again.sigma)
+        assert figures["crps"] == pytest.approx(score, rel=0.01)
     else:
         again = [model.inpaint(truth, found["mask"], seed=seed) for seed in (0, 12, 24)]
         np.testing.assert_allclose(found["deviation"], np.std(again, axis=0), atol=1e-3)
+        samples = np.stack(again, axis=1)
+        score = calibration.crps(truth, samples, ~found["mask"])
+        assert figures["crps"] == pytest.approx(score, rel=0.01)
 
 
 @pytest.mark.filterwarnings("ignore:Masks. nothing is hidden")
@@ -208,6 +221,7 @@ def test_several_chains(made, tmp_path, capsys):
     best = model.inpaint(truth, found["mask"], restarts=3)
     np.testing.assert_allclose(found["recovered"], np.clip(best, -1, 1), atol=1e-4)
     assert told(tmp_path / "restarts")["r_hat_median"] is None
+    assert not (tmp_path / "restarts" / "reliability.png").exists()
     assert "r_hat" not in capsys.readouterr().out
     found = recovered("--chains", 2, "--samples", 20)
     several = model.sample_posterior(truth, found["mask"], samples=20, chains=2)
@@ -235,6 +249,14 @@ def test_how_chains_agree_is_told_of_all_latents_and_images():
     unknown = drawn._replace(r_hat=nan * r_hat)
     assert recover.convergence(unknown) == {**found, "r_hat_median": None, "r_hat_maximum": None}
     assert set(recover.convergence(None).values()) == {None}
+
+
+def test_figures_that_are_not_known_or_not_finite():
+    truth, samples = np.zeros((1, 2, 2, 1)), np.ones((1, 3, 2, 2, 1))
+    drawn = PosteriorSamples(samples, samples[:, 0], 0 * truth, sigma=0.0)
+    found = recover.figures(calibration.calibration(truth, drawn, np.ones((1, 2, 2))))
+    assert found == {"coverage_50": 0, "coverage_90": 0, "crps": 1, "scaled_deviation": None}
+    assert recover.figures(None) == dict.fromkeys(found)
 
 
 def test_one_sample_tells_nothing(capsys):
