@@ -1,0 +1,49 @@
+"""Moved gaps: hide observed entries as the gaps of other frames would, to compare settings."""
+
+from __future__ import annotations
+
+import numpy as np
+
+_MOST = 0.6  # largest share of a frame's observed entries that moved gaps hide
+
+
+def moved(mask: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Choose observed entries to hide: in each frame those that another frame has hidden.
+
+    Errors at these entries, which a method must not use, estimate its errors in the real gaps, because
+    the gaps have the same sizes and shapes. Of the other frames, in random order, the first is taken
+    that hides some of the observed entries, and at most 60 % of them.
+
+    Args:
+        mask: bool `[n, *signal_shape]`, True where observed.
+        seed: seed of the choice of frames.
+
+    Returns:
+        bool, same shape: True where an observed entry is to be hidden. A frame stays as it is if the
+        gaps of no other frame fit.
+
+    Raises:
+        ValueError: if no frame gets a gap.
+
+    Example:
+        >>> mask = np.ones((2, 4, 4, 1), bool)
+        >>> mask[0, :2] = False
+        >>> moved(mask).sum(axis=(1, 2, 3)).tolist()
+        [0, 8]
+    """
+    mask = np.asarray(mask, bool)
+    random = np.random.default_rng(seed)
+    held = np.zeros_like(mask)
+    for number, observed in enumerate(mask):
+        total = observed.sum()
+        for other in random.permutation(len(mask)):
+            hidden = observed & ~mask[other]
+            if 0 < hidden.sum() <= _MOST * total:
+                held[number] = hidden
+                break
+    if not held.any():
+        raise ValueError(
+            "Expected frames with different gaps, to choose settings by gaps moved from one frame to "
+            "another, received frames whose gaps are all alike. Give the settings."
+        )
+    return held
