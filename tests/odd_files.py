@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
 from abp_tf import data
 
@@ -47,6 +48,31 @@ def npz(members: dict[str, np.ndarray | bytes]) -> Callable[[Path], str]:
     return make
 
 
+def video(frames: np.ndarray, rotation: int = 0) -> Callable[[Path], str]:
+    """Return a maker of a video without loss, which players turn counterclockwise by `rotation`."""
+
+    def make(folder: Path) -> str:
+        av = pytest.importorskip("av")
+
+        pixels = {3: "rgb24", 4: "rgba"}[frames.shape[-1]]
+        with av.open(str(folder / "a.mov"), "w") as container:
+            stream = container.add_stream("png", rate=10)
+            stream.height, stream.width = frames.shape[1:3]
+            stream.pix_fmt = pixels
+            stream.set_display_rotation(rotation)
+            for frame in frames:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format=pixels)))
+            container.mux(stream.encode())
+        return f"video:{folder / 'a.mov'}"
+
+    return make
+
+
+def equal(pixels: np.ndarray) -> Callable[[data.Signals], bool]:
+    """Return a check of all signals against 8-bit pixels."""
+    return lambda signals: np.array_equal(data.to_uint8(signals.train), pixels)
+
+
 def shaped(*shape: int) -> Callable[[data.Signals], bool]:
     return lambda signals: signals.train.shape == shape
 
@@ -56,6 +82,11 @@ TONE = np.sin(np.arange(400) / 5).astype(np.float32) / 2
 CLIPS = np.zeros((2, 3, 6, 6, 3), np.uint8)
 FLOATS = np.linspace(-1, 0.5, 3 * 36, dtype=np.float32).reshape(3, 6, 6)
 BEYOND = np.nextafter(np.float32(1), np.float32(2))
+MOVIE = np.random.default_rng(0).integers(0, 256, (3, 8, 12, 3), np.uint8)
+OPACITY = np.full((3, 8, 12, 1), 255, np.uint8)
+OPACITY[:, :, 4:8], OPACITY[:, :, 8:] = 51, 0
+GLASS = np.concatenate([MOVIE, OPACITY], axis=-1)
+ON_WHITE = np.rint(MOVIE / 255 * OPACITY + 255 - OPACITY).astype(np.uint8)
 WHOLE = {"test_share": 0}
 MAC = {"__MACOSX/._x.npy": b"\0\5\x16\7\0", "README.txt": b"six by six", ".DS_Store": b"\0\0\0\1"}
 
@@ -85,5 +116,14 @@ FILES = {
         for name, load, array in (("sounds", data.load_sound, TONE), ("images", data.load, -FLOATS))
     },
     "far beyond 1": Odd(npz({"x": FLOATS * np.float32(1.00001)}), data.load, r"-1\.00001 to .* 'x'"),
+    **{
+        f"video turned by {angle}": Odd(
+            video(MOVIE, angle),
+            data.load_video,
+            equal(np.rot90(MOVIE, angle // 90, axes=(1, 2))[None]),
+        )
+        for angle in (-90, 90, 180)
+    },
+    "transparent video": Odd(video(GLASS), data.load_video, equal(ON_WHITE[None])),
     "nothing but a README": Odd(npz(MAC), data.load, "found 0.*README"),
 }

@@ -99,9 +99,7 @@ def _from_files(argument: str, request: collect.Request, fps, item, needed):
                     raise ValueError("it has no pictures.")
                 stream = container.streams.video[0]
                 rate = float(stream.average_rate or 0) or None
-                frames = (
-                    (frame.time, frame.to_ndarray(format="rgb24")) for frame in container.decode(stream)
-                )
+                frames = ((frame.time, _displayed(frame)) for frame in container.decode(stream))
                 return _recording(str(path), frames, rate, fps, request, needed)
         except (av.FFmpegError, ValueError) as error:
             raise ValueError(
@@ -110,6 +108,20 @@ def _from_files(argument: str, request: collect.Request, fps, item, needed):
             ) from error
 
     return clips.from_files(argument, "video", _EXTENSIONS, read)
+
+
+def _displayed(frame) -> np.ndarray:
+    """Return the pixels of a frame, uint8 `[h, w, 3]`, as a player shows it, on white.
+
+    It is turned by quarters as the header of the file tells, as phones write it that were held upright.
+    """
+    if frame.format.has_palette or any(part.is_alpha for part in frame.format.components):
+        pixels = frame.to_ndarray(format="rgba").astype(np.uint16)
+        opacity = pixels[..., 3:]
+        pixels = ((pixels[..., :3] * opacity + 255 * (255 - opacity) + 127) // 255).astype(np.uint8)
+    else:
+        pixels = frame.to_ndarray(format="rgb24")
+    return np.rot90(pixels, round(frame.rotation / 90))
 
 
 def _from_npz(argument: str, request: collect.Request, fps, item, needed):
