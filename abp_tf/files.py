@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
@@ -12,6 +13,18 @@ from pathlib import Path, PurePath
 def taken(path: Path) -> bool:
     """Return whether a path cannot become a new directory: it exists and is no empty directory."""
     return path.exists() and (not path.is_dir() or any(path.iterdir()))
+
+
+def stem(name: str) -> PurePath:
+    """Return the name of a file without its suffix, in the one Unicode form that names are compared in.
+
+    macOS stores some letters in two parts, and other systems as one.
+
+    Example:
+        >>> stem("caf\u00e9.png") == stem("cafe\u0301.jpg")
+        True
+    """
+    return PurePath(unicodedata.normalize("NFC", name)).with_suffix("")
 
 
 def stems(names: Sequence[str]) -> list[str]:
@@ -24,11 +37,11 @@ def stems(names: Sequence[str]) -> list[str]:
     used: set[str] = set()
     result = []
     for name in names:
-        stem, number = PurePath(name).with_suffix("").as_posix(), 1
-        candidate = stem
+        first, number = stem(name).as_posix(), 1
+        candidate = first
         while candidate.lower() in used:
             number += 1
-            candidate = f"{stem}-{number}"
+            candidate = f"{first}-{number}"
         used.add(candidate.lower())
         result.append(candidate)
     return result
