@@ -124,6 +124,14 @@ FILES = {
         )
         for angle in (-90, 90, 180)
     },
+    **{
+        f"big-endian sounds of {size} bytes": Odd(
+            npz({"x": np.full(400, -(2 ** (8 * size - 2)), f">i{size}")}),
+            data.load_sound,
+            lambda found: (found.train == -0.5).all(),
+        )
+        for size in (1, 2, 4)
+    },
     "transparent video": Odd(video(GLASS), data.load_video, equal(ON_WHITE[None])),
     "nothing but a README": Odd(npz(MAC), data.load, "found 0.*README"),
 }

@@ -121,7 +121,7 @@ def _scaled(values: np.ndarray, name: str) -> np.ndarray:
         return values.astype(np.float32)
     if values.dtype == np.uint8:
         return (values.astype(np.float32) - 128) / 128
-    if values.dtype not in (np.int8, np.int16, np.int32):
+    if values.dtype.kind != "i" or values.dtype.itemsize > 4:  # of any byte order
         raise ValueError(
             f"Expected int16 or floats in [-1, 1], received {values.dtype} in {name}. Scale them to "
             "floats before saving."
