@@ -94,7 +94,8 @@ def _from_files(argument: str, request: collect.Request, fps, item, needed):
 
     def read(path: Path) -> clips.Recording:
         try:
-            with av.open(str(path)) as container:
+            # FFmpeg takes what precedes a colon in a relative path for a protocol.
+            with av.open(str(path.absolute())) as container:
                 if not container.streams.video:
                     raise ValueError("it has no pictures.")
                 stream = container.streams.video[0]
