@@ -3,16 +3,46 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import re
+import secrets
 import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
+# Names of temporary files: eight random digits, and the suffix of the file to be.
+_PART = re.compile(r"\.[0-9a-f]{8}\.part(\.[^.]*)?")
+
 
 def taken(path: Path) -> bool:
-    """Return whether a path cannot become a new directory: it exists and is no empty directory."""
-    return path.exists() and (not path.is_dir() or any(path.iterdir()))
+    """Return whether a path cannot become a new directory: it exists and is no empty directory.
+
+    What processes left that were killed while they wrote does not count.
+    """
+    return path.exists() and (not path.is_dir() or any(not _left(entry) for entry in path.iterdir()))
+
+
+def clean(path: Path) -> None:
+    """Remove the temporary files that killed processes left in a directory and below it."""
+    for entry in path.rglob(".*.part*"):
+        if _left(entry):
+            entry.unlink(missing_ok=True)
+
+
+def _left(path: Path) -> bool:
+    """Return whether a path is a temporary file of `aside` whose writer is dead."""
+    if not (_PART.fullmatch(path.name) and path.is_file()):
+        return False
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:  # its writer has just renamed it
+        return False
+    except BlockingIOError:
+        return False
+    return True
 
 
 def stem(name: str) -> PurePath:
@@ -69,15 +99,18 @@ def aside(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The same suffix, because writers choose the format by the suffix.
-    temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
-    try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # The same suffix, because writers choose the format by it; not the name, which may be as long as
+    # names can be; no number of the process, which is 1 in every container.
+    temporary = path.with_name(f".{secrets.token_hex(4)}.part{path.suffix}")
+    with open(temporary, "xb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # lasts as long as this process lives, and tells that it does
+        try:
+            yield temporary
+            with open(temporary, "rb") as written:
+                os.fsync(written.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: str | os.PathLike, value) -> None:

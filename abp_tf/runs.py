@@ -62,6 +62,7 @@ class Run:
                 "it with --resume. Nothing was changed."
             )
         path.mkdir(parents=True, exist_ok=True)
+        files.clean(path)
         config = {
             "program": program,
             "settings": settings,
@@ -77,7 +78,7 @@ class Run:
 
     @classmethod
     def open(cls, path: str | os.PathLike) -> Run:
-        """Return the run in a directory.
+        """Return the run in a directory, and remove what killed programs left half written in it.
 
         Raises:
             FileNotFoundError: if the directory holds no run.
@@ -90,6 +91,7 @@ class Run:
                 f"Expected a run directory, but there is no {path / 'config.json'}. Make a run with "
                 "`python -m train.generator --run ...`."
             ) from None
+        files.clean(path)
         return cls(path, config)
 
     def load_images(self) -> data.Signals:
