@@ -12,6 +12,8 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
+# The largest number of bytes of a name, and the longest suffix of files that are written by name.
+_BYTES, _SUFFIX = 255, ".nii.gz"
 # Names of temporary files: eight random digits, and the suffix of the file to be.
 _PART = re.compile(r"\.[0-9a-f]{8}\.part(\.[^.]*)?")
 
@@ -70,6 +72,9 @@ def stem(name: str) -> PurePath:
 def stems(names: Sequence[str]) -> list[str]:
     """Return the names of files without suffixes, with numbers where two names would be equal.
 
+    Raises:
+        ValueError: if a name is too long for a file system, with the suffix of any kind of signal.
+
     Example:
         >>> stems(["a.png", "b.png", "more/a.png", "a.bmp"])
         ['a', 'b', 'more/a', 'a-2']
@@ -82,6 +87,12 @@ def stems(names: Sequence[str]) -> list[str]:
         while candidate.lower() in used:
             number += 1
             candidate = f"{first}-{number}"
+        longest = max(len(os.fsencode(part)) for part in candidate.split("/"))
+        if longest + len(_SUFFIX) > _BYTES:
+            raise ValueError(
+                f"Expected names of files of at most {_BYTES - len(_SUFFIX)} bytes without suffix, "
+                f"received {longest}: {name!r}. Shorten it."
+            )
         used.add(candidate.lower())
         result.append(candidate)
     return result

@@ -18,10 +18,7 @@ def message(error):
 
 
 def test_memory():
-    assert message(MemoryError("Unable to allocate 9. GiB")).startswith(
-        "error: There is not enough memory"
-    )
-    assert "9. GiB" in message(MemoryError("Unable to allocate 9. GiB"))
+    assert message(MemoryError("9. GiB")).startswith("error: There is not enough memory. 9. GiB")
 
 
 def test_files_that_tensorflow_cannot_write():

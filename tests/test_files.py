@@ -64,3 +64,11 @@ def test_names_as_long_as_names_can_be(tmp_path):
     name = "n" * 251 + ".txt"
     files.replace(tmp_path / name, b"x")
     assert os.listdir(tmp_path) == [name]
+
+
+def test_names_that_are_too_long_are_refused_before_anything_is_written():
+    assert files.stems(["more/" + "n" * 248 + ".png"]) == ["more/" + "n" * 248]
+    with pytest.raises(ValueError, match=r"248 bytes.*received 250: .üüü"):
+        files.stems(["ü" * 125 + ".png"])
+    with pytest.raises(ValueError, match="received 249"):  # for the number of the second
+        files.stems(["n" * 247 + ".png", "n" * 247 + ".bmp"])
