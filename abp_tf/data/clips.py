@@ -20,7 +20,12 @@ class Recording(NamedTuple):
 
 
 def from_files(
-    argument: str, kind: str, extensions: Container[str], read: Callable[[Path], Recording]
+    argument: str,
+    kind: str,
+    extensions: Container[str],
+    read: Callable[[Path], Recording],
+    count: Callable[[Recording], int] = lambda recording: 0,
+    limit: int | None = None,
 ) -> tuple[list[Recording], dict[str, str]]:
     """Read a file, or all files below a folder that have one of the extensions.
 
@@ -30,6 +35,8 @@ def from_files(
         extensions: extensions of the files to read below a folder, in lower case, with the dot. A
             single file may have any extension.
         read: function that reads one file; it raises ValueError for a file that cannot be used.
+        count: function that returns the number of signals in a recording.
+        limit: number of signals after which no further file is opened; None for all.
 
     Returns:
         The recordings in the natural order of their paths, and the skipped files of the folder with
@@ -54,6 +61,8 @@ def from_files(
         )
     found, skipped = [], {}
     for name in names:
+        if limit is not None and sum(map(count, found)) >= limit:
+            break
         try:
             found.append(read(path / name)._replace(name=name))
         except ValueError as error:
@@ -67,6 +76,25 @@ def from_files(
         # Attributed to the caller of `load_sound` or `load_video`.
         warnings.warn(folder.warning(kind, skipped, where), stacklevel=4)
     return found, skipped
+
+
+def needed(length: int | None, hop: int | None, limit: int | None) -> int | None:
+    """Return the length of a recording from which `windows` takes all it was asked for; None: any."""
+    _check(length, hop)
+    return None if limit is None or length is None else (limit - 1) * (hop or length) + length
+
+
+def counter(length: int | None, hop: int | None) -> Callable[[Recording], int]:
+    """Return a function that returns the number of windows of a recording."""
+    _check(length, hop)
+    step = hop or length
+    return lambda one: 1 if length is None else max(0, (len(one.values) - length) // step + 1)
+
+
+def _check(length: int | None, hop: int | None) -> None:
+    for name, value in (("length", length), ("hop", hop)):
+        if value is not None:
+            checks.integer("Loading", name, value, 1)
 
 
 def rates_beside(beside: Mapping[str, np.ndarray], key: str, count: int, name: str) -> list:
@@ -132,9 +160,7 @@ def windows(
     Raises:
         ValueError: if no recording is as long as a window, or their shapes differ.
     """
-    for name, value in (("length", length), ("hop", hop)):
-        if value is not None:
-            checks.integer("Loading", name, value, 1)
+    _check(length, hop)
     if length is None:
         sizes = {len(recording.values) for recording in recordings}
         if len(sizes) > 1:

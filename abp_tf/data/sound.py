@@ -1,5 +1,6 @@
 """Load sounds by the name of their source: `load_sound`."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -71,13 +72,16 @@ def load_sound(
         checks.positive("load_sound", "rate", rate)
     if peak is not None and not 0 < peak <= 1:
         raise ValueError(f"Expected a peak in (0, 1], received {peak}.")
-    recordings, skipped = read(argument, rate, peak, item, missing)
+    # The largest value of a recording is known only at its end.
+    needed = clips.needed(length, hop, limit) if peak is None else None
+    enough = {"count": clips.counter(length, hop), "limit": limit}
+    recordings, skipped = read(argument, rate, peak, item, missing, needed, enough)
     rate = clips.one_rate(recordings, "rate")
     sounds, short = clips.windows(recordings, length, hop, limit, "samples")
     return clips.split(sounds[..., None], test_share, spec, {**skipped, **short}, rate, "sound")
 
 
-def _from_files(argument: str, rate, peak, item, missing):
+def _from_files(argument: str, rate, peak, item, missing, needed, enough):
     if item is not None:
         raise ValueError(f"Expected item only for an array of sounds, received item={item}.")
     with extras.needed("media"):
@@ -85,18 +89,24 @@ def _from_files(argument: str, rate, peak, item, missing):
 
     def read(path: Path) -> clips.Recording:
         try:
-            values, own = soundfile.read(path, dtype="float32", always_2d=True)
+            with soundfile.SoundFile(path) as file:
+                own, count = file.samplerate, -1
+                if needed is not None:  # and a second more, for the filter that resamples
+                    count = math.ceil(needed * own / (rate or own)) + own
+                values = file.read(count, dtype="float32", always_2d=True)
+                whole = count < 0 or len(values) < count
         # soundfile raises TypeError for files of bare numbers without a header.
         except (soundfile.SoundFileError, TypeError) as error:
             raise ValueError(
                 f"{str(path)!r} cannot be read as a sound: {error} Save it as WAV or FLAC."
             ) from error
-        return _usable(str(path), values.mean(axis=1), own, rate, peak, missing)
+        found = _usable(str(path), values.mean(axis=1), own, rate, peak, missing, whole)
+        return found._replace(values=found.values[:needed])
 
-    return clips.from_files(argument, "sound", _EXTENSIONS, read)
+    return clips.from_files(argument, "sound", _EXTENSIONS, read, **enough)
 
 
-def _from_npz(argument: str, rate, peak, item, missing):
+def _from_npz(argument: str, rate, peak, item, missing, needed, enough):
     form = "sounds [samples] or [n, samples]"
     array, name, beside = npz.stored(argument, _is_sounds, form, beside=["rate"])
     array = np.atleast_2d(array)
@@ -129,8 +139,10 @@ def _scaled(values: np.ndarray, name: str) -> np.ndarray:
     return values / np.float32(-float(np.iinfo(values.dtype).min))
 
 
-def _usable(name: str, values: np.ndarray, own, rate, peak, missing: bool) -> clips.Recording:
-    """Check a mono recording, then scale and resample it."""
+def _usable(
+    name: str, values: np.ndarray, own, rate, peak, missing: bool, whole: bool = True
+) -> clips.Recording:
+    """Check a mono recording, or its beginning, then scale and resample it."""
     if not len(values):
         raise ValueError(f"{name!r} is empty: it holds no samples. Leave it out, or record it again.")
     observed = values[~np.isnan(values)] if missing else values
@@ -140,7 +152,7 @@ def _usable(name: str, values: np.ndarray, own, rate, peak, missing: bool) -> cl
             f"mask that hides it (missing=True). {checks.POLARITY}"
         )
     largest = float(np.abs(observed).max())
-    if largest == 0:
+    if largest == 0 and whole:
         raise ValueError(
             f"{name!r} is silent: the mean of its channels is 0. Leave it out, or, if the channels "
             "cancel, give one of them."

@@ -78,15 +78,16 @@ def load_video(
     if fps is not None:
         checks.positive("load_video", "fps", fps)
     request = collect.Request(collect.pair(size), crop, grey, missing=missing)
-    needed = None if limit is None or length is None else (limit - 1) * (hop or length) + length
-    recordings, skipped = read(argument, request, fps, item, needed)
+    needed = clips.needed(length, hop, limit)
+    enough = {"count": clips.counter(length, hop), "limit": limit}
+    recordings, skipped = read(argument, request, fps, item, needed, enough)
     rate = clips.one_rate(recordings, "fps")
     cut, short = clips.windows(recordings, length, hop, limit, "frames")
     signals = convert.to_signals(cut)
     return clips.split(signals, test_share, spec, {**skipped, **short}, rate, "video")
 
 
-def _from_files(argument: str, request: collect.Request, fps, item, needed):
+def _from_files(argument: str, request: collect.Request, fps, item, needed, enough):
     if item is not None:
         raise ValueError(f"Expected item only for an array of clips, received item={item}.")
     with extras.needed("media"):
@@ -108,7 +109,7 @@ def _from_files(argument: str, request: collect.Request, fps, item, needed):
                 "in it."
             ) from error
 
-    return clips.from_files(argument, "video", _EXTENSIONS, read)
+    return clips.from_files(argument, "video", _EXTENSIONS, read, **enough)
 
 
 def _displayed(frame) -> np.ndarray:
@@ -125,7 +126,7 @@ def _displayed(frame) -> np.ndarray:
     return np.rot90(pixels, round(frame.rotation / 90))
 
 
-def _from_npz(argument: str, request: collect.Request, fps, item, needed):
+def _from_npz(argument: str, request: collect.Request, fps, item, needed, enough):
     form = "frames [t, h, w], [t, h, w, c] or [n, t, h, w, c] with 1 or 3 channels"
     array, name, beside = npz.stored(argument, _is_frames, form, beside=["fps"])
     array = npz.checked(array, name, request.missing)

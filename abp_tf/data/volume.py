@@ -73,7 +73,7 @@ def load_volume(
     collect.check_share(test_share)
     if window is not None and not (len(window) == 2 and window[0] < window[1]):
         raise ValueError(f"Expected a window (low, high) with low < high, received {window}.")
-    found, skipped = read(argument, item, missing, window is None)
+    found, skipped = read(argument, item, missing, window is None, limit)
     if size is not None:
         size = (size,) * 3 if isinstance(size, int) else tuple(size)
         found = [_resized(volumes, size, missing) for volumes in found]
@@ -109,7 +109,7 @@ def load_volume(
     )
 
 
-def _from_files(argument: str, item, missing: bool, ranged: bool):
+def _from_files(argument: str, item, missing: bool, ranged: bool, limit):
     if item is not None:
         raise ValueError(f"Expected item only for an array of volumes, received item={item}.")
 
@@ -126,10 +126,11 @@ def _from_files(argument: str, item, missing: bool, ranged: bool):
             raise ValueError(f"{name!r} cannot be read as an array: {error}.") from error
         return Volumes(path.name, _several(_usable(array, name, missing, ranged), name))
 
-    return clips.from_files(argument, "volume", (".nii", ".gz", ".npy"), read)
+    extensions = (".nii", ".gz", ".npy")
+    return clips.from_files(argument, "volume", extensions, read, lambda one: len(one.values), limit)
 
 
-def _from_npz(argument: str, item, missing: bool, ranged: bool):
+def _from_npz(argument: str, item, missing: bool, ranged: bool, limit):
     form = "volumes [d, h, w], [n, d, h, w] or [n, d, h, w, c] with 1 or 3 channels"
     array, name, _ = npz.stored(argument, lambda one: one.ndim in (3, 4, 5) and one.size, form)
     array = _several(_usable(array, name, missing, ranged), name)
