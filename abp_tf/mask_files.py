@@ -192,7 +192,7 @@ def _alike(size: tuple[int, int], other: tuple[int, int]) -> bool:
 def _of_array(argument: str, shape: tuple[int, ...]) -> np.ndarray:
     """Return an array of masks over the spatial axes of signals, bool `[n, *shape]`."""
     form, hint = f"masks {('n', *shape)}", " Resize them to the size of the images in the model."
-    values, name, _ = npz.stored(argument, lambda array: array.ndim > 1, form, hint)
+    values, name, *_ = npz.stored(argument, lambda array: array.ndim > 1, form, hint)
     if values.shape[1:] == (*shape, 1):
         values = values[..., 0]
     if values.shape[1:] != shape:

@@ -196,6 +196,13 @@ def windows(
     return np.stack(cut[:limit]), short
 
 
+def leading(item: int | None, limit: int | None) -> int | None:
+    """Return how many recordings of an array are needed for item `item`, or for `limit` windows."""
+    if item is None:
+        return limit
+    return item + 1 if item >= 0 else None
+
+
 def chosen(array: np.ndarray, item: int | None, name: str) -> tuple[np.ndarray, slice]:
     """Return item `item` of an array as `[1, ...]`, or all of it for None, and the slice it is at."""
     if item is None:

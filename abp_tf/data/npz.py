@@ -1,5 +1,6 @@
 """Arrays in NumPy .npz files."""
 
+import math
 import warnings
 import zipfile
 import zlib
@@ -36,11 +37,13 @@ def read(argument: str, request: collect.Request) -> collect.Pixels:
     """
     form = "images [n, h, w] or [n, h, w, c] with 1 or 3 channels"
     hint = " Save a single image as image[None]."
-    array, name, beside = stored(argument, _is_images, form, hint, [_LABELS])
+    array, name, beside, count = stored(
+        argument, _is_images, form, hint, [_LABELS], lambda array: request.limit
+    )
     labels = None
     if _LABELS in beside:
-        labels = checks.labels(beside[_LABELS], len(array), f" of {name}")[: request.limit]
-    array = checked(array[: request.limit], name, request.missing)
+        labels = checks.labels(beside[_LABELS], count, f" of {name}")[: request.limit]
+    array = checked(array, name, request.missing)
     if array.ndim == 3:
         array = array[..., None]
     images = ((f"image {place}", image) for place, image in enumerate(array))
@@ -48,11 +51,19 @@ def read(argument: str, request: collect.Request) -> collect.Pixels:
 
 
 class Stored(NamedTuple):
-    """An array of a file, its name for messages, and other arrays of the same file."""
+    """An array of a file, or its first entries.
+
+    Attributes:
+        array: the array.
+        name: its name for messages.
+        beside: other arrays of the same file by name.
+        count: number of entries along the first axis in the file.
+    """
 
     array: np.ndarray
     name: str
     beside: dict[str, np.ndarray]
+    count: int
 
 
 def stored(
@@ -61,15 +72,19 @@ def stored(
     form: str,
     hint: str = "",
     beside: Sequence[str] = (),
+    first: Callable[[np.ndarray], int | None] = lambda array: None,
 ) -> Stored:
     """Read one array of a file: array KEY, or the only one that fits.
 
     Args:
         argument: `PATH`, or `PATH:KEY` if the file holds several arrays that fit.
-        fits: function that returns whether an array has the expected form.
+        fits: function that returns whether an array has the expected form. It may use the shape and
+            the dtype of the array, not its values.
         form: the expected form in words, for messages.
         hint: end of the message for an array KEY that does not fit.
         beside: names of other arrays to read too, if the file holds them.
+        first: function that returns how many entries along the first axis to read of an array of the
+            shape and dtype of its argument; None for all.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -88,14 +103,14 @@ def stored(
             "np.savez_compressed(path, name=array)."
         )
     with archive:
-        key, array = _chosen(archive, key, path, fits, form)
+        key, array, count = _chosen(archive, key, path, fits, form, first)
         found = {
             name: _beside(archive, name) for name in beside if name in archive.files and name != key
         }
     name = f"array {key!r} of {str(path)!r}"
     if not fits(array):
         raise ValueError(f"Expected {form}, received {name} of shape {array.shape}.{hint}")
-    return Stored(array, name, found)
+    return Stored(array, name, found, count)
 
 
 def split(argument: str) -> tuple[Path, str | None]:
@@ -127,27 +142,39 @@ def is_pixels(array: np.ndarray, ranks: Sequence[int]) -> bool:
 
 
 def _chosen(
-    archive: np.lib.npyio.NpzFile, key: str | None, path: Path, fits: Callable, form: str
-) -> tuple[str, np.ndarray]:
+    archive: np.lib.npyio.NpzFile,
+    key: str | None,
+    path: Path,
+    fits: Callable,
+    form: str,
+    first: Callable,
+) -> tuple[str, np.ndarray, int]:
+    """Return the name of the chosen array, its first entries, and how many it has in all."""
     if key is not None:
         if key not in archive.files:
             raise ValueError(
                 f"Expected one of the arrays of {str(path)!r}, {sorted(archive.files)}, received "
                 f"the key {key!r}."
             )
-        return key, _array(archive, key)
+        outline = _outline(archive, key)
+        count = first(outline) if fits(outline) else None
+        return key, _array(archive, key, count), len(outline) if outline.ndim else 1
     shapes, found = {}, {}
     for name in archive.files:
         try:
-            array = _array(archive, name)
+            outline = _outline(archive, name)
         except ValueError:
             shapes[name] = "(not readable)"
             continue
-        shapes[name] = str(array.shape)
-        if fits(array):
-            found[name] = array
+        shapes[name] = str(outline.shape)
+        if fits(outline):
+            found[name] = outline
     if len(found) == 1:
-        return found.popitem()
+        name, outline = found.popitem()
+        try:
+            return name, _array(archive, name, first(outline)), len(outline)
+        except ValueError:
+            shapes[name] = "(not readable)"
     listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "nothing"
     raise ValueError(
         f"Expected exactly one array of {form} in {str(path)!r}, found {len(found)}; it holds "
@@ -155,14 +182,43 @@ def _chosen(
     )
 
 
-def _array(archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
+def _outline(archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
+    """Return an array of the shape and dtype of a stored one, without its values and their memory."""
+    shape, _, dtype, _ = _read(archive, key, 0)
+    return np.broadcast_to(np.zeros((), dtype), shape)
+
+
+def _array(archive: np.lib.npyio.NpzFile, key: str, count: int | None = None) -> np.ndarray:
+    """Return an array, or its first `count` entries; no more of the file is decompressed."""
+    shape, fortran, dtype, content = _read(archive, key, count)
+    if count is None or fortran or not shape:
+        try:
+            return archive[key][:count] if shape else archive[key]
+        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"The array {key!r} cannot be read: {error}.") from error
+    rows = min(count, shape[0])
+    size = rows * math.prod(shape[1:])
+    if len(content) < size * dtype.itemsize:
+        raise ValueError(f"The array {key!r} cannot be read: the file ends before it.")
+    return np.frombuffer(content, dtype, size).reshape(rows, *shape[1:])
+
+
+def _read(archive: np.lib.npyio.NpzFile, key: str, count: int | None) -> tuple:
+    """Return the shape of an array, whether it is in Fortran's order, its dtype and its first bytes."""
+    name = key if key in archive.zip.namelist() else f"{key}.npy"
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     try:
-        array = archive[key]
+        with archive.zip.open(name) as file:
+            version = np.lib.format.read_magic(file)
+            if version not in readers:
+                raise ValueError("it has names of fields beyond Latin-1")
+            shape, fortran, dtype = readers[version](file)
+            if dtype.hasobject:
+                raise ValueError("it holds Python objects, which are never unpickled")
+            rows = min(count or 0, shape[0]) if shape and not fortran else 0
+            return shape, fortran, dtype, file.read(rows * math.prod(shape[1:]) * dtype.itemsize)
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"The array {key!r} cannot be read: {error}.") from error
-    if not isinstance(array, np.ndarray):  # NumPy returns the bytes of other files
-        raise ValueError(f"{key!r} is no array but a file of another sort.")
-    return array
+        raise ValueError(f"{key!r} cannot be read as an array: {error}.") from error
 
 
 def _beside(archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:

@@ -108,13 +108,15 @@ def _from_files(argument: str, rate, peak, item, missing, needed, enough):
 
 def _from_npz(argument: str, rate, peak, item, missing, needed, enough):
     form = "sounds [samples] or [n, samples]"
-    array, name, beside = npz.stored(argument, _is_sounds, form, beside=["rate"])
-    array = np.atleast_2d(array)
-    rates = clips.rates_beside(beside, "rate", len(array), name)
-    array, place = clips.chosen(array, item, name)
+    rows = clips.leading(item, enough["limit"])
+    array, name, beside, count = npz.stored(
+        argument, _is_sounds, form, beside=["rate"], first=lambda one: rows if one.ndim > 1 else None
+    )
+    rates = clips.rates_beside(beside, "rate", count if array.ndim > 1 else 1, name)
+    array, place = clips.chosen(np.atleast_2d(array), item, name)
     return [
         _usable(f"sound {number} of {name}", _scaled(values, name), own, rate, peak, missing)
-        for number, (values, own) in enumerate(zip(array, rates[place], strict=True))
+        for number, (values, own) in enumerate(zip(array, rates[place][: len(array)], strict=True))
     ], {}
 
 

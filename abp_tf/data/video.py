@@ -128,11 +128,15 @@ def _displayed(frame) -> np.ndarray:
 
 def _from_npz(argument: str, request: collect.Request, fps, item, needed, enough):
     form = "frames [t, h, w], [t, h, w, c] or [n, t, h, w, c] with 1 or 3 channels"
-    array, name, beside = npz.stored(argument, _is_frames, form, beside=["fps"])
+    rows, frames = clips.leading(item, enough["limit"]), needed if fps is None else None
+    array, name, beside, count = npz.stored(
+        argument, _is_frames, form, beside=["fps"], first=lambda one: rows if one.ndim > 4 else frames
+    )
+    count = count if array.ndim > 4 else 1
     array = npz.checked(array, name, request.missing)
     array = array[..., None] if array.ndim == 3 else array
     array = array[None] if array.ndim == 4 else array
-    rates = clips.rates_beside(beside, "fps", len(array), name)
+    rates = clips.rates_beside(beside, "fps", count, name)
     array, place = clips.chosen(array, item, name)
     return [
         _recording(
@@ -143,7 +147,7 @@ def _from_npz(argument: str, request: collect.Request, fps, item, needed, enough
             request,
             needed,
         )
-        for number, (own, frames) in enumerate(zip(rates[place], array, strict=True))
+        for number, (own, frames) in enumerate(zip(rates[place][: len(array)], array, strict=True))
     ], {}
 
 

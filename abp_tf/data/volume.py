@@ -132,7 +132,7 @@ def _from_files(argument: str, item, missing: bool, ranged: bool, limit):
 
 def _from_npz(argument: str, item, missing: bool, ranged: bool, limit):
     form = "volumes [d, h, w], [n, d, h, w] or [n, d, h, w, c] with 1 or 3 channels"
-    array, name, _ = npz.stored(argument, lambda one: one.ndim in (3, 4, 5) and one.size, form)
+    array, name, *_ = npz.stored(argument, lambda one: one.ndim in (3, 4, 5) and one.size, form)
     array = _several(_usable(array, name, missing, ranged), name)
     return [Volumes(npz.split(argument)[0].name, clips.chosen(array, item, name)[0])], {}
 
