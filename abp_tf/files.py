@@ -38,11 +38,9 @@ def _left(path: Path) -> bool:
     if not (_PART.fullmatch(path.name) and path.is_file()):
         return False
     try:
-        with open(path, "rb") as file:
+        with open(path, "r+b") as file:  # disks of a network lock only what may be written
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:  # its writer has just renamed it
-        return False
-    except BlockingIOError:
+    except OSError:  # its writer lives, or has just renamed it; or nobody can tell
         return False
     return True
 
@@ -115,6 +113,8 @@ def numbered(name: str, count: int) -> list[str]:
 def aside(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path to write to, and rename it to `path` when the block ends without error.
 
+    The temporary file exists and is locked, so that `clean` keeps it while this process lives.
+
     Args:
         path: path of the file. An existing file is replaced at the end; missing folders are made.
     """
@@ -124,7 +124,9 @@ def aside(path: str | os.PathLike) -> Iterator[Path]:
     # names can be; no number of the process, which is 1 in every container.
     temporary = path.with_name(f".{secrets.token_hex(4)}.part{path.suffix}")
     with open(temporary, "xb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # lasts as long as this process lives, and tells that it does
+        # Lasts as long as this process, and tells others that it lives; some disks have no locks.
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
         try:
             yield temporary
             with open(temporary, "rb") as written:

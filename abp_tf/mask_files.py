@@ -85,7 +85,8 @@ def attach(
         sides = images.train.shape[1:-1]
         observed = (read or by_name)(argument, images.names, sides, crop=crop, forms=images.forms)
     else:
-        observed = _of_array(argument, images.train.shape[1:-1])
+        # One more tells that there are more.
+        observed = _of_array(argument, images.train.shape[1:-1], count + 1 if limited else None)
         if len(observed) == len(train) < count:
             return images._replace(train_mask=_checked(_hiding(observed, spec), train, images))
         if len(observed) != count and not (limited and len(observed) > count):
@@ -189,10 +190,16 @@ def _alike(size: tuple[int, int], other: tuple[int, int]) -> bool:
     return size == other or abs(size[0] * other[1] - size[1] * other[0]) < sum(other) / 2
 
 
-def _of_array(argument: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Return an array of masks over the spatial axes of signals, bool `[n, *shape]`."""
+def _of_array(argument: str, shape: tuple[int, ...], most: int | None) -> np.ndarray:
+    """Return an array of masks over the spatial axes of signals, or its `most` first ones.
+
+    Returns:
+        Bool `[n, *shape]`.
+    """
     form, hint = f"masks {('n', *shape)}", " Resize them to the size of the images in the model."
-    values, name, *_ = npz.stored(argument, lambda array: array.ndim > 1, form, hint)
+    values, name, *_ = npz.stored(
+        argument, lambda array: array.ndim > 1, form, hint, first=lambda array: most
+    )
     if values.shape[1:] == (*shape, 1):
         values = values[..., 0]
     if values.shape[1:] != shape:

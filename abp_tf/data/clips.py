@@ -19,13 +19,46 @@ class Recording(NamedTuple):
     rate: float | None
 
 
+class Wanted(NamedTuple):
+    """The windows to cut recordings into.
+
+    Attributes:
+        length: length of a window; None takes each recording whole.
+        hop: distance from the start of one window to the start of the next; `length` by default.
+        limit: largest number of windows; None for all.
+    """
+
+    length: int | None
+    hop: int | None
+    limit: int | None
+
+    def check(self) -> None:
+        """Raise ValueError unless all numbers that are given are positive integers."""
+        for name, value in self._asdict().items():
+            if value is not None:
+                checks.integer("Loading", name, value, 1)
+
+    @property
+    def needed(self) -> int | None:
+        """Length of a recording that holds all windows; None if recordings are needed whole."""
+        if self.limit is None or self.length is None:
+            return None
+        return (self.limit - 1) * (self.hop or self.length) + self.length
+
+    def count(self, recording: Recording) -> int:
+        """Return the number of windows in a recording."""
+        if self.length is None:
+            return 1
+        return max(0, (len(recording.values) - self.length) // (self.hop or self.length) + 1)
+
+
 def from_files(
     argument: str,
     kind: str,
     extensions: Container[str],
     read: Callable[[Path], Recording],
-    count: Callable[[Recording], int] = lambda recording: 0,
-    limit: int | None = None,
+    count: Callable[[Recording], int],
+    limit: int | None,
 ) -> tuple[list[Recording], dict[str, str]]:
     """Read a file, or all files below a folder that have one of the extensions.
 
@@ -78,25 +111,6 @@ def from_files(
     return found, skipped
 
 
-def needed(length: int | None, hop: int | None, limit: int | None) -> int | None:
-    """Return the length of a recording from which `windows` takes all it was asked for; None: any."""
-    _check(length, hop)
-    return None if limit is None or length is None else (limit - 1) * (hop or length) + length
-
-
-def counter(length: int | None, hop: int | None) -> Callable[[Recording], int]:
-    """Return a function that returns the number of windows of a recording."""
-    _check(length, hop)
-    step = hop or length
-    return lambda one: 1 if length is None else max(0, (len(one.values) - length) // step + 1)
-
-
-def _check(length: int | None, hop: int | None) -> None:
-    for name, value in (("length", length), ("hop", hop)):
-        if value is not None:
-            checks.integer("Loading", name, value, 1)
-
-
 def rates_beside(beside: Mapping[str, np.ndarray], key: str, count: int, name: str) -> list:
     """Return the rate of each of the recordings in an array; None where no rate is stored.
 
@@ -142,15 +156,13 @@ def one_rate(recordings: Iterable[Recording], option: str) -> float | None:
 
 
 def windows(
-    recordings: list[Recording], length: int | None, hop: int | None, limit: int | None, unit: str
+    recordings: list[Recording], wanted: Wanted, unit: str
 ) -> tuple[np.ndarray, dict[str, str]]:
     """Cut recordings into windows of equal length; the rest at their ends is not used.
 
     Args:
         recordings: one or more recordings.
-        length: length of a window; None takes each recording whole.
-        hop: distance from the start of one window to the start of the next; `length` by default.
-        limit: largest number of windows; None for all.
+        wanted: their length, distance and number.
         unit: the unit of `length` for messages, in the plural, such as "samples".
 
     Returns:
@@ -160,7 +172,7 @@ def windows(
     Raises:
         ValueError: if no recording is as long as a window, or their shapes differ.
     """
-    _check(length, hop)
+    length, hop, limit = wanted
     if length is None:
         sizes = {len(recording.values) for recording in recordings}
         if len(sizes) > 1:
@@ -197,7 +209,7 @@ def windows(
 
 
 def leading(item: int | None, limit: int | None) -> int | None:
-    """Return how many recordings of an array are needed for item `item`, or for `limit` windows."""
+    """Return how many recordings of an array to read for the one numbered `item`, or else `limit`."""
     if item is None:
         return limit
     return item + 1 if item >= 0 else None

@@ -1,10 +1,11 @@
 """Arrays in NumPy .npz files."""
 
+import contextlib
 import math
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,9 @@ from abp_tf.data import collect
 
 # Name of the array that holds the labels of the images.
 _LABELS = "labels"
+
+# Readers of the headers of arrays by version of the format. Later ones hold names of fields.
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def read(argument: str, request: collect.Request) -> collect.Pixels:
@@ -103,14 +107,13 @@ def stored(
             "np.savez_compressed(path, name=array)."
         )
     with archive:
-        key, array, count = _chosen(archive, key, path, fits, form, first)
-        found = {
-            name: _beside(archive, name) for name in beside if name in archive.files and name != key
-        }
-    name = f"array {key!r} of {str(path)!r}"
-    if not fits(array):
-        raise ValueError(f"Expected {form}, received {name} of shape {array.shape}.{hint}")
-    return Stored(array, name, found, count)
+        key, outline = _chosen(archive, key, path, fits, form)
+        name = f"array {key!r} of {str(path)!r}"
+        if not fits(outline):
+            raise ValueError(f"Expected {form}, received {name} of shape {outline.shape}.{hint}")
+        array = _array(archive, key, first(outline))
+        found = {one: _beside(archive, one) for one in beside if one in archive.files and one != key}
+    return Stored(array, name, found, len(outline))
 
 
 def split(argument: str) -> tuple[Path, str | None]:
@@ -142,23 +145,16 @@ def is_pixels(array: np.ndarray, ranks: Sequence[int]) -> bool:
 
 
 def _chosen(
-    archive: np.lib.npyio.NpzFile,
-    key: str | None,
-    path: Path,
-    fits: Callable,
-    form: str,
-    first: Callable,
-) -> tuple[str, np.ndarray, int]:
-    """Return the name of the chosen array, its first entries, and how many it has in all."""
+    archive: np.lib.npyio.NpzFile, key: str | None, path: Path, fits: Callable, form: str
+) -> tuple[str, np.ndarray]:
+    """Return the name of the chosen array, and its outline."""
     if key is not None:
         if key not in archive.files:
             raise ValueError(
                 f"Expected one of the arrays of {str(path)!r}, {sorted(archive.files)}, received "
                 f"the key {key!r}."
             )
-        outline = _outline(archive, key)
-        count = first(outline) if fits(outline) else None
-        return key, _array(archive, key, count), len(outline) if outline.ndim else 1
+        return key, _outline(archive, key)
     shapes, found = {}, {}
     for name in archive.files:
         try:
@@ -170,11 +166,7 @@ def _chosen(
         if fits(outline):
             found[name] = outline
     if len(found) == 1:
-        name, outline = found.popitem()
-        try:
-            return name, _array(archive, name, first(outline)), len(outline)
-        except ValueError:
-            shapes[name] = "(not readable)"
+        return found.popitem()
     listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "nothing"
     raise ValueError(
         f"Expected exactly one array of {form} in {str(path)!r}, found {len(found)}; it holds "
@@ -184,40 +176,43 @@ def _chosen(
 
 def _outline(archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
     """Return an array of the shape and dtype of a stored one, without its values and their memory."""
-    shape, _, dtype, _ = _read(archive, key, 0)
-    return np.broadcast_to(np.zeros((), dtype), shape)
+    with _opened(archive, key) as (_, shape, _, dtype):
+        return np.broadcast_to(np.zeros((), dtype), shape)
 
 
 def _array(archive: np.lib.npyio.NpzFile, key: str, count: int | None = None) -> np.ndarray:
-    """Return an array, or its first `count` entries; no more of the file is decompressed."""
-    shape, fortran, dtype, content = _read(archive, key, count)
-    if count is None or fortran or not shape:
-        try:
-            return archive[key][:count] if shape else archive[key]
-        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"The array {key!r} cannot be read: {error}.") from error
-    rows = min(count, shape[0])
-    size = rows * math.prod(shape[1:])
-    if len(content) < size * dtype.itemsize:
-        raise ValueError(f"The array {key!r} cannot be read: the file ends before it.")
-    return np.frombuffer(content, dtype, size).reshape(rows, *shape[1:])
+    """Return an array, or its first `count` entries.
+
+    No more of the file is decompressed, unless the array is stored in the order of Fortran.
+    """
+    with _opened(archive, key) as (file, shape, fortran, dtype):
+        if count is not None and not fortran:
+            shape = (min(count, shape[0]), *shape[1:])
+        size = math.prod(shape)
+        values = np.frombuffer(file.read(size * dtype.itemsize), dtype, size)
+        array = values.reshape(shape, order="F" if fortran else "C")
+    return array if count is None else array[:count]
 
 
-def _read(archive: np.lib.npyio.NpzFile, key: str, count: int | None) -> tuple:
-    """Return the shape of an array, whether it is in Fortran's order, its dtype and its first bytes."""
+@contextlib.contextmanager
+def _opened(archive: np.lib.npyio.NpzFile, key: str) -> Iterator[tuple]:
+    """Yield the file of an array, read up to its values, its shape, whether in Fortran's order, dtype.
+
+    Raises:
+        ValueError: here or in the block: what is stored is no array, or damaged.
+    """
     name = key if key in archive.zip.namelist() else f"{key}.npy"
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     try:
         with archive.zip.open(name) as file:
             version = np.lib.format.read_magic(file)
-            if version not in readers:
-                raise ValueError("it has names of fields beyond Latin-1")
-            shape, fortran, dtype = readers[version](file)
+            if version not in _HEADERS:
+                raise ValueError(f"its format is {version}")
+            shape, fortran, dtype = _HEADERS[version](file)
             if dtype.hasobject:
                 raise ValueError("it holds Python objects, which are never unpickled")
-            rows = min(count or 0, shape[0]) if shape and not fortran else 0
-            return shape, fortran, dtype, file.read(rows * math.prod(shape[1:]) * dtype.itemsize)
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            yield file, shape, fortran, dtype
+    # RuntimeError: it is encrypted, or compressed in a way that Python does not know.
+    except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{key!r} cannot be read as an array: {error}.") from error
 
 

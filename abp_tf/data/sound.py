@@ -16,6 +16,12 @@ SOUND_SOURCES_HELP: dict[str, str] = {
 
 _EXTENSIONS = frozenset((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au"))
 
+# Samples to read beyond the last window where recordings are resampled, at the lower of the two rates;
+# the filter is shorter.
+_FILTER = 1000
+# Samples that are decoded at a time where only their largest is wanted.
+_BLOCK = 1 << 16
+
 
 def load_sound(
     spec: str,
@@ -66,51 +72,62 @@ def load_sound(
         ((5, 60000, 1), 11025)
     """
     read, argument = collect.find(spec, {"wav": _from_files, "npz": _from_npz}, SOUND_SOURCES_HELP)
-    collect.check_limit(limit)
+    wanted = clips.Wanted(length, hop, limit)
+    wanted.check()
     collect.check_share(test_share)
     if rate is not None:
         checks.positive("load_sound", "rate", rate)
     if peak is not None and not 0 < peak <= 1:
         raise ValueError(f"Expected a peak in (0, 1], received {peak}.")
-    # The largest value of a recording is known only at its end.
-    needed = clips.needed(length, hop, limit) if peak is None else None
-    enough = {"count": clips.counter(length, hop), "limit": limit}
-    recordings, skipped = read(argument, rate, peak, item, missing, needed, enough)
+    recordings, skipped = read(argument, rate, peak, item, missing, wanted)
     rate = clips.one_rate(recordings, "rate")
-    sounds, short = clips.windows(recordings, length, hop, limit, "samples")
+    sounds, short = clips.windows(recordings, wanted, "samples")
     return clips.split(sounds[..., None], test_share, spec, {**skipped, **short}, rate, "sound")
 
 
-def _from_files(argument: str, rate, peak, item, missing, needed, enough):
+def _from_files(argument: str, rate, peak, item, missing, wanted: clips.Wanted):
     if item is not None:
         raise ValueError(f"Expected item only for an array of sounds, received item={item}.")
     with extras.needed("media"):
         import soundfile
 
     def read(path: Path) -> clips.Recording:
+        largest, count = None, -1
         try:
             with soundfile.SoundFile(path) as file:
-                own, count = file.samplerate, -1
-                if needed is not None:  # and a second more, for the filter that resamples
-                    count = math.ceil(needed * own / (rate or own)) + own
+                own = file.samplerate
+                if wanted.needed is not None:
+                    ratio = own / (rate or own)
+                    count = math.ceil(wanted.needed * ratio + _FILTER * max(1, ratio))
+                    if peak is not None:
+                        largest = _largest(file)
                 values = file.read(count, dtype="float32", always_2d=True)
-                whole = count < 0 or len(values) < count
         # soundfile raises TypeError for files of bare numbers without a header.
         except (soundfile.SoundFileError, TypeError) as error:
             raise ValueError(
                 f"{str(path)!r} cannot be read as a sound: {error} Save it as WAV or FLAC."
             ) from error
-        found = _usable(str(path), values.mean(axis=1), own, rate, peak, missing, whole)
-        return found._replace(values=found.values[:needed])
+        found = _usable(str(path), values.mean(axis=1), own, rate, peak, missing, largest)
+        return found._replace(values=found.values[: wanted.needed])
 
-    return clips.from_files(argument, "sound", _EXTENSIONS, read, **enough)
+    return clips.from_files(argument, "sound", _EXTENSIONS, read, wanted.count, wanted.limit)
 
 
-def _from_npz(argument: str, rate, peak, item, missing, needed, enough):
+def _largest(file) -> float:
+    """Return the largest magnitude of the mean of the channels of a sound file, apart from NaN."""
+    blocks = file.blocks(_BLOCK, dtype="float32", always_2d=True)
+    largest = max((np.fmax.reduce(np.abs(one.mean(axis=1))) for one in blocks), default=0.0)
+    file.seek(0)
+    return float(largest)
+
+
+def _from_npz(argument: str, rate, peak, item, missing, wanted: clips.Wanted):
     form = "sounds [samples] or [n, samples]"
-    rows = clips.leading(item, enough["limit"])
+    # Recordings of one length may come to hold different numbers of windows where they are resampled.
+    rows = clips.leading(item, wanted.limit if rate is None else None)
+    samples = wanted.needed if rate is None and peak is None else None
     array, name, beside, count = npz.stored(
-        argument, _is_sounds, form, beside=["rate"], first=lambda one: rows if one.ndim > 1 else None
+        argument, _is_sounds, form, beside=["rate"], first=lambda one: rows if one.ndim > 1 else samples
     )
     rates = clips.rates_beside(beside, "rate", count if array.ndim > 1 else 1, name)
     array, place = clips.chosen(np.atleast_2d(array), item, name)
@@ -142,28 +159,38 @@ def _scaled(values: np.ndarray, name: str) -> np.ndarray:
 
 
 def _usable(
-    name: str, values: np.ndarray, own, rate, peak, missing: bool, whole: bool = True
+    name: str, values: np.ndarray, own, rate, peak, missing: bool, largest: float | None = None
 ) -> clips.Recording:
-    """Check a mono recording, or its beginning, then scale and resample it."""
+    """Check a mono recording, then scale and resample it.
+
+    Args:
+        name: name of the recording for messages.
+        values: the samples, or those at the beginning.
+        own: the rate of the recording; None if unknown.
+        rate: the wanted rate; None for that of the recording.
+        peak: the largest magnitude that the recording is to have; None to leave it as it is.
+        missing: whether samples may be NaN.
+        largest: the largest magnitude of the recording; None for that of `values`.
+    """
     if not len(values):
         raise ValueError(f"{name!r} is empty: it holds no samples. Leave it out, or record it again.")
     observed = values[~np.isnan(values)] if missing else values
-    if not np.isfinite(observed).all() or not observed.size:
+    if not np.isfinite(observed).all() or not observed.size or largest == np.inf:
         raise ValueError(
             f"{name!r} holds NaN or infinity. Cut the damaged part out, or set it to NaN and give a "
             f"mask that hides it (missing=True). {checks.POLARITY}"
         )
-    largest = float(np.abs(observed).max())
-    if largest == 0 and whole:
+    highest = float(np.abs(observed).max())
+    if highest == 0:
         raise ValueError(
-            f"{name!r} is silent: the mean of its channels is 0. Leave it out, or, if the channels "
-            "cancel, give one of them."
+            f"{name!r} is silent: the mean of its channels is 0 in all {len(observed)} samples that "
+            "were read. Leave it out, or, if the channels cancel, give one of them."
         )
     if peak is not None:
-        values = values * np.float32(peak / largest)
-    elif checks.outside(0, largest, (-1, 1)):
+        values = values * np.float32(peak / (largest or highest))
+    elif checks.outside(0, highest, (-1, 1)):
         raise ValueError(
-            f"Expected values in [-1, 1], received values up to {checks.digits(largest)} in {name!r}. "
+            f"Expected values in [-1, 1], received values up to {checks.digits(highest)} in {name!r}. "
             "Scale them with peak=1.0."
         )
     if rate is not None and own != rate:
