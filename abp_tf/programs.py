@@ -31,7 +31,7 @@ def call(main: Callable[[list[str] | None], int | None], argv: list[str] | None)
     except (ValueError, OSError, ImportError, DivergenceError) as error:
         message = str(error)
     except MemoryError as error:
-        message = f"There is not enough memory. {error} Use fewer or smaller signals."
+        message = f"There is not enough memory. Use fewer or smaller signals. {error}"
     except Exception as error:
         # TensorFlow's errors of files, as of a disk that is full or may not be written, are no OSError.
         if type(error).__name__ not in _OF_FILES or not type(error).__module__.startswith("tensorflow"):

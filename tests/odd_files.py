@@ -85,6 +85,18 @@ def video(frames: np.ndarray, quarters: int = 0) -> Callable[[Path], str]:
     return make
 
 
+def edited(make: Callable[[Path], str], old: bytes, new: bytes) -> Callable[[Path], str]:
+    """Return a maker of the file of another one, with some of its bytes replaced."""
+
+    def make_edited(folder: Path) -> str:
+        spec = make(folder)
+        path = Path(spec.partition(":")[2])
+        path.write_bytes(path.read_bytes().replace(old, new))
+        return spec
+
+    return make_edited
+
+
 def gif(count: int, side: int) -> Callable[[Path], str]:
     """Return a maker of a GIF of squares that are white and black in turn."""
 
@@ -254,6 +266,9 @@ FILES = {
     ),
     "long GIF": Odd(gif(400, 256), data.load_video, shaped(3, 5, 256, 256, 3), CLIPPED),
     "many volumes": Odd(nifti(40, 40, 40, 2000), data.load_volume, shaped(3, 40, 40, 40, 1), FEW_WHOLE),
+    "video of an unknown codec": Odd(
+        edited(video(MOVIE), b"png ", b"zzzz"), data.load_video, "a.mov.* cannot be read as video"
+    ),
     "huge frames": Odd(canvas(11_000, 9000), data.load_video, "11000 x 9000 pixels.*MAX_IMAGE_PIXELS"),
     "nothing but a README": Odd(npz(MAC), data.load, "found 0.*README"),
 }

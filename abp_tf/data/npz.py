@@ -212,7 +212,8 @@ def _opened(archive: np.lib.npyio.NpzFile, key: str) -> Iterator[tuple]:
                 raise ValueError("it holds Python objects, which are never unpickled")
             yield file, shape, fortran, dtype
     # RuntimeError: it is encrypted, or compressed in a way that Python does not know.
-    except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    # OverflowError: its header tells of more than any memory holds.
+    except (ValueError, EOFError, RuntimeError, OverflowError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{key!r} cannot be read as an array: {error}.") from error
 
 

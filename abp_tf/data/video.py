@@ -100,7 +100,7 @@ def _from_files(argument: str, request: collect.Request, fps, item, wanted: clip
                 if not container.streams.video:
                     raise ValueError("it has no pictures.")
                 stream = container.streams.video[0]
-                _check_size(stream.width, stream.height)
+                _check_size(stream.codec_context)
                 rate = float(stream.average_rate or 0) or None
                 frames = ((frame.time, _displayed(frame)) for frame in container.decode(stream))
                 return _recording(str(path), frames, rate, fps, request)
@@ -113,14 +113,16 @@ def _from_files(argument: str, request: collect.Request, fps, item, wanted: clip
     return clips.from_files(argument, "video", _EXTENSIONS, read, wanted.count, wanted.limit)
 
 
-def _check_size(width: int, height: int) -> None:
+def _check_size(context) -> None:
     """Refuse frames that are larger than Pillow takes images to be, before they are decoded."""
     from PIL import Image
 
     most = Image.MAX_IMAGE_PIXELS
-    if most is not None and width * height > most:
+    if context is None or most is None:  # a codec that FFmpeg does not know, and cannot decode
+        return
+    if context.width * context.height > most:
         raise ValueError(
-            f"its frames have {width} x {height} pixels, more than "
+            f"its frames have {context.width} x {context.height} pixels, more than "
             f"PIL.Image.MAX_IMAGE_PIXELS = {most}. Make them smaller."
         )
 
