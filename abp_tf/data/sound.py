@@ -51,7 +51,8 @@ def load_sound(
         peak: largest absolute value, in (0, 1], that each recording is scaled to; None keeps the
             scale. Missing samples do not count.
         item: number of the one recording to use, of an array of several; None for all.
-        limit: largest number of windows; None for all.
+        limit: largest number of windows; None for all. With `length`, recordings are decoded only as
+            far as these windows reach.
         test_share: share in [0, 1) of the windows to keep for testing, rounded to whole windows.
         missing: whether recordings may hold NaN in samples that a mask hides. Such a recording cannot
             be resampled.
