@@ -214,7 +214,9 @@ def _opened(archive: np.lib.npyio.NpzFile, key: str) -> Iterator[tuple]:
     # RuntimeError: it is encrypted, or compressed in a way that Python does not know.
     # OverflowError: its header tells of more than any memory holds.
     except (ValueError, EOFError, RuntimeError, OverflowError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{key!r} cannot be read as an array: {error}.") from error
+        raise ValueError(
+            f"{key!r} of {archive.zip.filename!r} cannot be read as an array: {error}."
+        ) from error
 
 
 def _beside(archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
