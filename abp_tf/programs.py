@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -36,7 +37,8 @@ def call(main: Callable[[list[str] | None], int | None], argv: list[str] | None)
         # TensorFlow's errors of files, as of a disk that is full or may not be written, are no OSError.
         if type(error).__name__ not in _OF_FILES or not type(error).__module__.startswith("tensorflow"):
             raise
-        message = str(error).partition("\n")[0]
+        # Without the name of the operation, which precedes the message in braces.
+        message = re.sub(r"^\{\{.*?\}\} ", "", str(error).partition("\n")[0])
     sys.exit(f"error: {files.printable(message)}")
 
 

@@ -24,7 +24,9 @@ def test_memory():
 
 
 def test_files_that_tensorflow_cannot_write():
-    denied = tf.errors.PermissionDeniedError(None, None, "logs; Read-only file system\nmore [Op:x]")
+    denied = tf.errors.PermissionDeniedError(
+        None, None, "{{node x}} logs; Read-only file system\nmore [Op:x]"
+    )
     assert message(denied) == "error: logs; Read-only file system"
 
 
