@@ -1,6 +1,7 @@
 """What a program says when it cannot go on: one line, whatever was raised."""
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from abp_tf import data, files, programs
+from export import client, signal_files
 
 
 def message(error):
@@ -44,3 +46,10 @@ def test_nothing_controls_the_terminal(tmp_path):
     with pytest.warns(UserWarning, match=r"b\\x1b\[2J\.png"):
         data.load(f"folder:{tmp_path}", test_share=0)
     assert files.printable("plain ü\n") == "plain ü\n"
+
+
+def test_scores_are_printed_with_names_that_cannot_control_the_terminal(monkeypatch, capsys):
+    given = SimpleNamespace(names=["a\x1b[2J.png"], train=None)
+    monkeypatch.setattr(signal_files, "read", lambda *arguments: given)
+    client.score(SimpleNamespace(score=lambda images: ([1.0], [2.0])), SimpleNamespace(json=None))
+    assert r"a\x1b[2J.png" in capsys.readouterr().out

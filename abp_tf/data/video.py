@@ -83,6 +83,7 @@ def load_video(
     recordings, skipped = read(argument, request, fps, item, wanted)
     rate = clips.one_rate(recordings, "fps")
     cut, short = clips.windows(recordings, wanted, "frames")
+    del recordings  # the memory is needed for floats, which take four times as much
     signals = convert.to_signals(cut)
     return clips.split(signals, test_share, spec, {**skipped, **short}, rate, "video")
 
