@@ -117,9 +117,9 @@ def _from_files(argument: str, rate, peak, item, missing, wanted: clips.Wanted):
 def _largest(file) -> float:
     """Return the largest magnitude of the mean of the channels of a sound file, apart from NaN."""
     blocks = file.blocks(_BLOCK, dtype="float32", always_2d=True)
-    largest = max((np.fmax.reduce(np.abs(one.mean(axis=1))) for one in blocks), default=0.0)
+    largest = [np.fmax.reduce(np.abs(one.mean(axis=1)), initial=0) for one in blocks]
     file.seek(0)
-    return float(largest)
+    return float(max(largest, default=0))
 
 
 def _from_npz(argument: str, rate, peak, item, missing, wanted: clips.Wanted):

@@ -63,6 +63,20 @@ def test_no_more_is_decoded_than_is_asked_for(write, monkeypatch, rate):
     assert decoded[0] < 2 * RATE
 
 
+def test_the_peak_of_a_whole_recording_scales_its_beginning(write):
+    values = tone(200_000)
+    values[:66_000] = np.nan
+    values[-1] = -0.8
+    options = {"length": 70_000, "test_share": 0, "peak": 1.0, "missing": True}
+    spec = write("a.wav", values, subtype="FLOAT")
+    few = load_sound(spec, limit=1, **options)
+    np.testing.assert_allclose(few.train[0, :, 0], values[:70_000] / 0.8, atol=1e-6)
+    np.testing.assert_array_equal(few.train, load_sound(spec, **options).train[:1])
+    values[-1] = np.inf
+    with pytest.raises(ValueError, match=r"a\.wav.*infinity"):
+        load_sound(write("a.wav", values, subtype="FLOAT"), limit=1, **options)
+
+
 @pytest.mark.parametrize(("name", "options"), [("a.flac", {}), ("a.ogg", {}), ("a.aiff", {})])
 def test_other_formats(write, name, options):
     sounds = load_sound(write(name, tone(), **options))
