@@ -39,7 +39,7 @@ DATASETS = [
 ]
 SERVING = ["grpcio-health-checking>=1.71,<2", "prometheus-client>=0.21,<1"]
 # For reading sounds and videos, and writing MP4. Writing WAV and GIF needs none of them.
-MEDIA = ["soundfile>=0.12,<1", "soxr>=0.5,<2", "av>=14,<20"]
+MEDIA = ["soundfile>=0.12,<1", "soxr>=0.5,<2", "av>=14.1,<20"]
 # For reading and writing NIfTI files.
 VOLUMES = ["nibabel>=5.3,<6"]
 BENCHMARKS = ["scikit-learn>=1.6,<2", "psutil>=6,<8", "scipy>=1.14,<2"]

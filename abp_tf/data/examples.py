@@ -55,8 +55,9 @@ def examples(x, shape: tuple[int, ...], value_range) -> Examples:
     """Check an array, or a dict of arrays, and return `Examples`.
 
     Args:
-        x: float array `[n, *shape]`, or a dict with "signal" and optionally "mask" and "index". What
-            NumPy's mask hides of a masked array is hidden, beside what "mask" hides.
+        x: float array `[n, *shape]`, or a dict with "signal" and optionally "mask" and "index", or a
+            tuple of one of them, as Keras takes for validation. What NumPy's mask hides of a masked
+            array is hidden, beside what "mask" hides.
         shape: shape of one signal.
         value_range: lowest and highest value that observed entries may have; None for any.
 
@@ -67,7 +68,9 @@ def examples(x, shape: tuple[int, ...], value_range) -> Examples:
         UserWarning: if more than 95 % of all entries are hidden, as by a mask of the wrong polarity.
     """
     if isinstance(x, tuple):
-        refuse_labels()
+        if len(x) != 1:
+            refuse_labels()
+        x = x[0]
     if hasattr(x, "__next__") or inspect.isgeneratorfunction(x):
         raise ValueError(
             "Expected arrays, a tf.data.Dataset or a keras.utils.PyDataset, received a generator, "

@@ -110,6 +110,13 @@ def test_what_exceeds_a_range_is_told_in_digits_that_show_it(digits):
         examples(digits[:20] * np.float32(1.000002))
 
 
+def test_a_tuple_of_one_part_has_no_labels(digits):
+    found = data_examples.examples((digits[:3],), SHAPE, RANGE)
+    np.testing.assert_array_equal(found.signal, digits[:3])
+    with pytest.raises(ValueError, match="without labels"):
+        data_examples.examples((digits[:3], digits[:3]), SHAPE, RANGE)
+
+
 MASKS = {
     "shape": (lambda mask: mask[:, :5], r"\(20, 5, 8\)|\(None, 5, 8\)"),
     "rank": (lambda mask: mask[:, 0], r"\(20, 8\)|\(None, 8\)"),
