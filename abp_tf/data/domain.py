@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from abp_tf.data import packing
+from abp_tf.data import grids, packing
 
 if TYPE_CHECKING:
     import xarray
 
-    from abp_tf.data.grids import Axes
 
 # Share of observed entries that a mask may leave outside, as along a coast.
 _TOLERATED = 0.01
@@ -21,7 +20,7 @@ _HELP = (
 )
 
 
-def domain(dataset: xarray.Dataset, axes: Axes, given, observed: np.ndarray) -> np.ndarray:
+def domain(dataset: xarray.Dataset, axes: grids.Axes, given, observed: np.ndarray) -> np.ndarray:
     """Return which positions of a field are inside, bool `[h, w, c]`.
 
     Args:
@@ -63,20 +62,20 @@ def domain(dataset: xarray.Dataset, axes: Axes, given, observed: np.ndarray) -> 
     return inside.copy()
 
 
-def _found(dataset: xarray.Dataset, axes: Axes) -> str | None:
+def _found(dataset: xarray.Dataset, axes: grids.Axes) -> str | None:
     """Return the name of the static mask of a dataset, with `~` for one of land, or None."""
     found = []
     for name, variable in dataset.variables.items():
-        kind = str(variable.attrs.get("standard_name", ""))
-        called = "mask" in str(name).lower() or kind.endswith("binary_mask")
+        called = grids.is_mask(name, variable)
         if called and _is_static(variable, axes) and _read(variable, axes) is not None:
-            found.append(f"~{name}" if kind == "land_binary_mask" else str(name))
+            of_land = variable.attrs.get("standard_name") == "land_binary_mask"
+            found.append(f"~{name}" if of_land else str(name))
     if len(found) > 1:
         raise ValueError(f"Expected one mask of the domain, found {', '.join(found)}. {_HELP}")
     return found[0] if found else None
 
 
-def _named(dataset: xarray.Dataset, axes: Axes, name: str) -> np.ndarray:
+def _named(dataset: xarray.Dataset, axes: grids.Axes, name: str) -> np.ndarray:
     """Return the inside of the domain by a variable, bool `[h, w]`."""
     variable = dataset.variables.get(name.removeprefix("~"))
     if variable is None:
@@ -94,12 +93,12 @@ def _named(dataset: xarray.Dataset, axes: Axes, name: str) -> np.ndarray:
     return values == (0 if name.startswith("~") else 1)
 
 
-def _is_static(variable: xarray.Variable, axes: Axes) -> bool:
+def _is_static(variable: xarray.Variable, axes: grids.Axes) -> bool:
     plane = {dim for dim, size in variable.sizes.items() if size > 1 or dim in axes[1:]}
     return plane == set(axes[1:])
 
 
-def _read(variable: xarray.Variable, axes: Axes) -> np.ndarray | None:
+def _read(variable: xarray.Variable, axes: grids.Axes) -> np.ndarray | None:
     """Return 0 and 1 of a mask and -1 where it is missing, `[h, w]`; None if it holds other values."""
     variable = variable.squeeze([dim for dim in variable.dims if dim not in axes[1:]])
     stored = variable.transpose(*axes[1:]).values

@@ -195,6 +195,7 @@ def load_field(
     names = grids.chosen(next(iter(parts.values())), variable)
     if isel:
         parts = {path: _part(one, isel) for path, one in parts.items()}
+    joining.check(parts, names)
     _check_memory(list(parts.values()), names, memory)
     dataset = joining.joined(parts, names)
     axes = grids.axes(dataset, names[0])

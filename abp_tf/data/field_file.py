@@ -57,7 +57,7 @@ def filled(
 ) -> xarray.Dataset:
     """Return the dataset that `Field.save` writes; the arguments are its own."""
     samples = _draws(field, drawn, members)
-    noise = _noise(field, noise)
+    noise = noise_of_entries(field, noise)
     generator, flags = np.random.default_rng(seed), field.flags()
     dataset = field.dataset.copy()
     for channel, name in enumerate(field.names):
@@ -123,7 +123,7 @@ def _draws(field: Field, drawn: PosteriorSamples, members: int | None) -> np.nda
     return drawn.samples[:, :members]
 
 
-def _noise(field: Field, noise) -> np.ndarray:
+def noise_of_entries(field: Field, noise) -> np.ndarray:
     """Return σ of each entry, `[n, h, w, channels]`."""
     values = np.asarray(noise, np.float32)
     try:
@@ -151,7 +151,7 @@ def _shaped(
     values = values if axes.frames else values.squeeze(-3)
     alone = {dim: size for dim, size in like.sizes.items() if dim not in kept}
     variable = xarray.Variable([*extra, *kept], values, attributes)
-    variable = variable.expand_dims(alone) if alone else variable
+    variable = variable.set_dims({**alone, **variable.sizes})
     return variable.transpose(*extra, *like.dims)
 
 

@@ -89,10 +89,12 @@ def _read(path: Path) -> xarray.Dataset:
         raise FileNotFoundError(f"Expected a file of fields, but there is no {str(path)!r}.")
     suffix = path.suffix.lower()
     engine = None
+    # Coordinates, bounds and grid mappings are told apart from data; nothing is converted.
+    options = {"mask_and_scale": False, "decode_times": False, "decode_coords": "all"}
     if path.is_dir():
         with extras.needed("fields"):
             import zarr  # noqa: F401
-        engine = "zarr"
+        engine, options["consolidated"] = "zarr", False
     elif suffix in _GEOTIFF:
         with extras.needed("fields"):
             import rioxarray  # noqa: F401
@@ -100,8 +102,6 @@ def _read(path: Path) -> xarray.Dataset:
     try:
         if suffix in _ARRAYS:
             return _of_arrays(_arrays(path))
-        # Coordinates, bounds and grid mappings are told apart from data; nothing is converted.
-        options = {"mask_and_scale": False, "decode_times": False, "decode_coords": "all"}
         return xarray.open_dataset(path, engine=engine, cache=False, **options)
     except (ValueError, OSError, EOFError) as error:
         raise ValueError(
@@ -112,7 +112,7 @@ def _read(path: Path) -> xarray.Dataset:
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     content = np.load(path, allow_pickle=False)
     if isinstance(content, np.ndarray):
-        return {path.stem: content}
+        return {"field": content}
     with content:
         return {name: content[name] for name in content.files}
 
@@ -146,14 +146,20 @@ def _of_arrays(arrays: dict[str, np.ndarray]) -> xarray.Dataset:
 
 
 def fields(dataset: xarray.Dataset) -> list[str]:
-    """Return the names of the variables that may be fields: numbers on a grid, over time if any are."""
-    numeric = {
-        name: variable
-        for name, variable in dataset.data_vars.items()
-        if variable.dtype.kind in "iuf" and variable.ndim >= 2
-    }
-    most = 3 if any(variable.ndim >= 3 for variable in numeric.values()) else 2
-    return [name for name, variable in numeric.items() if variable.ndim >= most]
+    """Return the names of the variables that may be fields: numbers on a map, over time if any are."""
+    ranks = {}
+    for name, variable in dataset.data_vars.items():
+        if variable.dtype.kind in "iuf" and not is_mask(name, variable.variable):
+            sizes = variable.sizes.items()
+            ranks[name] = sum(size > 1 or _is_time(dataset, dim) for dim, size in sizes)
+    most = 3 if max(ranks.values(), default=0) > 2 else 2
+    return [name for name, rank in ranks.items() if rank >= most]
+
+
+def is_mask(name: str, variable: xarray.Variable) -> bool:
+    """Return whether a variable is a mask of land or sea, by its name or its standard name."""
+    kind = str(variable.attrs.get("standard_name", ""))
+    return "mask" in str(name).lower() or kind in ("land_binary_mask", "sea_binary_mask")
 
 
 def chosen(dataset: xarray.Dataset, variable: str | Sequence[str] | None) -> list[str]:
@@ -281,7 +287,7 @@ def times(dataset: xarray.Dataset, dim: str | None) -> np.ndarray | None:
         days = np.array([(one - epoch).total_seconds() / 86400 for one in values])
     else:
         days = values.astype(np.float64)
-    shown = values.astype(str)
+    shown = labels(dataset, dim)
     if not np.isfinite(days).all():
         frame = int(np.argmin(np.isfinite(days)))
         raise ValueError(
@@ -302,6 +308,18 @@ def times(dataset: xarray.Dataset, dim: str | None) -> np.ndarray | None:
         )
         return None
     return days
+
+
+def labels(dataset: xarray.Dataset, dim: str | None) -> list[str] | None:
+    """Return the times of frames as text, None if there are none."""
+    name = None if dim is None else clock(dataset, dim)
+    if name is None:
+        return None
+    values = _decoded(dataset[name].variable).values
+    if values.dtype.kind == "M":
+        # As many digits as the times have: dates alone, if all are at midnight.
+        return np.datetime_as_string(values, unit="auto").tolist()
+    return values.astype(str).tolist()
 
 
 def _decoded(times: xarray.Variable) -> xarray.Variable:

@@ -16,6 +16,18 @@ _MEANING = ("units", "scale_factor", "add_offset", "_FillValue", "missing_value"
 _DECODE = "Open each with xarray.open_dataset, which decodes them, and pass xarray.concat of them."
 
 
+def check(parts: dict[str, xarray.Dataset], names: list[str]) -> None:
+    """Refuse datasets by their files that cannot be joined.
+
+    Raises:
+        ValueError: if a field is missing in a file, or its grid, units or packing differ.
+    """
+    first, *rest = parts.items()
+    for other in rest:
+        for name in names:
+            _check_alike(name, first, other)
+
+
 def joined(parts: dict[str, xarray.Dataset], names: list[str]) -> xarray.Dataset:
     """Return datasets as one, whose frames follow each other in the given order.
 
@@ -24,19 +36,12 @@ def joined(parts: dict[str, xarray.Dataset], names: list[str]) -> xarray.Dataset
     Args:
         parts: datasets by the names of their files.
         names: names of the fields.
-
-    Raises:
-        ValueError: if a field is missing in a file, or its grid, units or packing differ.
     """
-    (first, whole), *rest = parts.items()
-    if not rest:
-        return whole
     xarray = grids.load_xarray()
-    axes = grids.axes(whole, names[0])
-    for path, other in rest:
-        for name in names:
-            _check_alike(name, axes, (first, whole), (path, other))
     datasets = list(parts.values())
+    if len(datasets) == 1:
+        return datasets[0]
+    axes = grids.axes(datasets[0], names[0])
     if axes.frames is None:
         datasets = [_framed(one, names) for one in datasets]
     elif len({_clock_units(one, axes.frames) for one in datasets}) > 1:
@@ -67,7 +72,7 @@ def _clock_units(dataset: xarray.Dataset, frames: str) -> str | None:
     return None if name is None else str(dataset[name].attrs.get("units"))
 
 
-def _check_alike(name: str, axes: grids.Axes, first, second) -> None:
+def _check_alike(name: str, first, second) -> None:
     """Refuse a field of two files, each a name and a dataset, that cannot be one array."""
     (path, one), (other_path, two) = first, second
     if name not in two.variables:
@@ -77,7 +82,7 @@ def _check_alike(name: str, axes: grids.Axes, first, second) -> None:
     alike = a.dims == b.dims and all(
         a.sizes[dim] == b.sizes[dim]
         and (dim not in one.variables or np.array_equal(one[dim], two.get(dim, ())))
-        for dim in axes[1:]
+        for dim in grids.axes(one, name)[1:]
     )
     if not alike:
         raise ValueError(
@@ -85,13 +90,13 @@ def _check_alike(name: str, axes: grids.Axes, first, second) -> None:
             f"{dict(a.sizes)} and {dict(b.sizes)}, or other coordinates. Interpolate them to one grid."
         )
     for key in _MEANING:
-        here, there = a.attrs.get(key), b.attrs.get(key)
-        if np.array_equal(np.asarray(here), np.asarray(there)) or here is there is None:
+        here, there = (np.ravel(each.attrs.get(key)).tolist() for each in (a, b))
+        if str(here) == str(there):  # as text, because NaN does not equal itself
             continue
         remedy = "Convert them to one unit." if key == "units" else _DECODE
         raise ValueError(
-            f"Expected one {key!r} of {name!r} in all files, received {here!r} in {path!r} and "
-            f"{there!r} in {other_path!r}. {remedy}"
+            f"Expected one {key!r} of {name!r} in all files, received {here} in {path!r} and "
+            f"{there} in {other_path!r}. {remedy}"
         )
     if a.dtype != b.dtype:
         raise ValueError(

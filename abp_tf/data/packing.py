@@ -67,12 +67,15 @@ class Packing(NamedTuple):
         whole = np.iinfo(dtype) if dtype.kind in "iu" else None
         low, high = (-np.inf, np.inf) if whole is None else (int(whole.min), int(whole.max))
         for name, end in () if unpacked else _ends(attributes):
-            if whole is not None and end.dtype.kind == "f":
-                end = (end - offset) / scale  # given in the units of the values
+            end, of_values = end.item(), whole is not None and end.dtype.kind == "f"
+            if of_values:  # in the units of the values
+                end = (end - offset) / scale
             elif dtype.kind == "u" and end < 0:
-                end = end + 2 ** (8 * dtype.itemsize)  # `_Unsigned`: the sign is not meant
-            # Plain numbers, which NumPy compares in the type of the codes.
-            low, high = (max(low, end.item()), high) if name == "low" else (low, min(high, end.item()))
+                end += 2 ** (8 * dtype.itemsize)  # `_Unsigned`: the sign is not meant
+            if (name == "low") != (of_values and scale < 0):
+                low = max(low, end)
+            else:
+                high = min(high, end)
         return cls(dtype, scale, offset, _missing(dtype, attributes), low, high)
 
     def codes(self, stored: np.ndarray) -> np.ndarray:
@@ -129,7 +132,8 @@ def _ends(attributes: Mapping) -> list[tuple[str, np.generic]]:
     """Return the ends of the valid range that attributes give, named "low" or "high"."""
     given = [("low", "valid_min", 0), ("high", "valid_max", 0)]
     given += [("low", "valid_range", 0), ("high", "valid_range", 1)]
-    return [(end, np.ravel(attributes[name])[at]) for end, name, at in given if name in attributes]
+    ends = [(end, np.ravel(attributes[name]), at) for end, name, at in given if name in attributes]
+    return [(end, of[at]) for end, of, at in ends if of.dtype.kind in "iuf" and at < of.size]
 
 
 def _missing(dtype: np.dtype, attributes: Mapping) -> np.ndarray:
