@@ -52,7 +52,10 @@ def save_maps(
         ValueError: if there is no such channel or frame, or shapes differ.
 
     Example:
-        >>> save_maps("maps.png", field, drawn, frames=[0, 5])
+        >>> field = abp_tf.data.load_field(np.where(np.eye(8), np.nan, 15.0))
+        >>> samples = np.full((1, 4, *field.shape), 14.5, np.float32)
+        >>> drawn = abp_tf.results.PosteriorSamples(samples, samples.mean(1), samples.std(1))
+        >>> save_maps("maps.png", field, drawn, noise=0.2)
     """
     if channel not in range(len(field.names)):
         raise ValueError(f"`channel` expected 0 to {len(field.names) - 1}, received {channel!r}.")
