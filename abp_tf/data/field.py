@@ -197,17 +197,16 @@ def load_field(
         parts = {path: _part(one, isel) for path, one in parts.items()}
     joining.check(parts, names)
     _check_memory(list(parts.values()), names, memory)
-    dataset = joining.joined(parts, names)
-    axes = grids.axes(dataset, names[0])
-    times = grids.times(dataset, axes.frames)
-    inside = dataset
-    dataset = grids.relevant(dataset, axes, names).load()
+    whole = joining.joined(parts, names)
+    axes = grids.axes(whole, names[0])
+    times = grids.times(whole, axes.frames)
+    dataset = grids.relevant(whole, axes, names).compute()
     channels = [_decoded(dataset, axes, name) for name in names]
     signal, mask = (np.stack(arrays, axis=-1) for arrays in zip(*channels, strict=True))
     if not mask.any():
         raise ValueError(f"Expected an observed entry of {', '.join(names)}, received none.")
     units = tuple(str(dataset[name].attrs.get("units", "")) for name in names)
-    inside = domains.domain(inside.drop_vars(names), axes, domain, mask)
+    inside = domains.domain(whole.drop_vars(names), axes, domain, mask)
     outside = mask & ~inside
     signal[outside], mask[outside] = 0, False
     count = int(outside.sum())
@@ -232,13 +231,16 @@ def _check_memory(datasets: list[xarray.Dataset], names: list[str], memory: floa
     if size <= memory:
         return
     sizes = dict(datasets[0][names[0]].sizes)
-    dim = grids.axes(datasets[0], names[0]).frames
+    dim, y, _ = grids.axes(datasets[0], names[0])
     count = sum(one.sizes.get(dim, 1) for one in datasets)
     fits = int(memory * count / size)
+    if not fits:  # not even one frame
+        dim = y
+    part = f"{{{dim!r}: slice(0, {fits or int(memory * sizes[y] / size * count)})}}"
     raise ValueError(
         f"Expected a field of at most {memory / 2**30:.3g} GiB, received {size / 2**30:.3g} GiB: "
         f"{count} frames in {len(datasets)} file(s), the first of {sizes}. {fits} whole frames fit in. "
-        f"Load a part of the frames or of the map, such as isel={{{dim!r}: slice(0, {fits})}}."
+        f"Load a part of the frames or of the map, such as isel={part}."
     )
 
 

@@ -149,7 +149,8 @@ def fields(dataset: xarray.Dataset) -> list[str]:
     """Return the names of the variables that may be fields: numbers on a map, over time if any are."""
     ranks = {}
     for name, variable in dataset.data_vars.items():
-        if variable.dtype.kind in "iuf" and not is_mask(name, variable.variable):
+        flags = "flag_meanings" in variable.attrs or is_mask(name, variable.variable)
+        if variable.dtype.kind in "iuf" and not flags:
             sizes = variable.sizes.items()
             ranks[name] = sum(size > 1 or _is_time(dataset, dim) for dim, size in sizes)
     most = 3 if max(ranks.values(), default=0) > 2 else 2
