@@ -34,8 +34,25 @@ _REFERENCES = ("coordinates", "grid_mapping")
 
 def packing(variable: xarray.Variable) -> Packing:
     """Return how a variable stores its values."""
-    unpacked = bool({"scale_factor", "add_offset"} & (set(variable.encoding) - set(variable.attrs)))
-    return Packing.of(variable.dtype, variable.attrs, unpacked)
+    return Packing.of(variable.dtype, _attributes_of(variable))
+
+
+def _attributes_of(variable: xarray.Variable) -> dict:
+    """Return the attributes of a variable, with the valid range of what it holds.
+
+    xarray leaves the range of the codes with values that it has unpacked.
+    """
+    found = dict(variable.attrs)
+    scale, offset = (variable.encoding.get(name) for name in ("scale_factor", "add_offset"))
+    if scale is None and offset is None:
+        return found
+    scale, offset = 1.0 if scale is None else float(scale), float(offset or 0.0)
+    # Half a code more, because unpacking has rounded.
+    for name, more in (("valid_min", [-0.5]), ("valid_max", [0.5]), ("valid_range", [-0.5, 0.5])):
+        codes = np.ravel(found.get(name, ""))
+        if codes.dtype.kind in "iu":
+            found[name] = np.sort((codes + more) * scale + offset).astype(variable.dtype)
+    return found
 
 
 def planes(variable: xarray.Variable, axes: grids.Axes) -> np.ndarray:
@@ -167,7 +184,9 @@ def _filled(name, variable: xarray.Variable, axes: grids.Axes, mean, hidden) -> 
             f"{name}_members holds the draws as they are.",
             stacklevel=4,
         )
-    result = _shaped(stored.view(variable.dtype.newbyteorder("=")), axes, variable, variable.attrs)
+    result = _shaped(
+        stored.view(variable.dtype.newbyteorder("=")), axes, variable, _attributes_of(variable)
+    )
     result.encoding = _encoding(variable)
     return result
 

@@ -102,7 +102,7 @@ def _read(path: Path) -> xarray.Dataset:
     try:
         if suffix in _ARRAYS:
             return _of_arrays(_arrays(path))
-        return xarray.open_dataset(path, engine=engine, cache=False, **options)
+        return xarray.open_dataset(path, engine=engine, **options)
     except (ValueError, OSError, EOFError) as error:
         raise ValueError(
             f"Expected NetCDF, Zarr, GeoTIFF, NPY or NPZ, but {str(path)!r} cannot be read: {error}"
@@ -327,5 +327,5 @@ def _decoded(times: xarray.Variable) -> xarray.Variable:
     """Return times as dates or durations, if their units are understood."""
     xarray = load_xarray()
     # Under a name of its own, so that no index is made of it.
-    dataset = xarray.Dataset({"times": times.to_base_variable()})
+    dataset = xarray.Dataset({"times": times})
     return xarray.decode_cf(dataset, decode_timedelta=True)["times"].variable

@@ -43,15 +43,13 @@ class Packing(NamedTuple):
     high: float
 
     @classmethod
-    def of(cls, dtype: np.dtype, attributes: Mapping, unpacked: bool = False) -> Packing:
+    def of(cls, dtype: np.dtype, attributes: Mapping) -> Packing:
         """Return the packing that the attributes of a variable describe.
 
         Args:
             dtype: type of the stored codes, integer or float.
             attributes: `scale_factor`, `add_offset`, `_FillValue`, `missing_value`, `valid_min`,
                 `valid_max`, `valid_range` and `_Unsigned`, of which any may be absent.
-            unpacked: whether the values were unpacked by other software, which leaves behind a range of
-                codes that no longer belongs to them.
 
         Example:
             >>> packing = Packing.of(np.dtype("i2"), {"scale_factor": 0.01, "_FillValue": np.int16(-1)})
@@ -66,7 +64,7 @@ class Packing(NamedTuple):
         offset = float(np.ravel(attributes.get("add_offset", 0.0))[0])
         whole = np.iinfo(dtype) if dtype.kind in "iu" else None
         low, high = (-np.inf, np.inf) if whole is None else (int(whole.min), int(whole.max))
-        for name, end in () if unpacked else _ends(attributes):
+        for name, end in _ends(attributes):
             end, of_values = end.item(), whole is not None and end.dtype.kind == "f"
             if of_values:  # in the units of the values
                 end = (end - offset) / scale

@@ -514,6 +514,34 @@ class TestSave:
             xarray.testing.assert_identical(data["sst"], new["sst"].where(data["sst"].notnull()))
             xarray.testing.assert_identical(data["time"], new["time"])
 
+    def test_no_code_of_missing_values_is_added(self, tmp_path):
+        encoding = {name: {"_FillValue": None} for name in ("sst", "lat", "lon", "time")}
+        dataset().to_netcdf(tmp_path / "a.nc", encoding=encoding)
+        field = load_field(tmp_path / "a.nc")
+        field.save(tmp_path / "b.nc", draws(field))
+        old, new = raw(tmp_path / "a.nc"), raw(tmp_path / "b.nc")
+        for name in encoding:
+            assert old[name].attrs == new[name].attrs
+
+    @pytest.mark.parametrize(
+        "valid", [{"valid_range": np.array([-1000, 10], np.int16)}, {"valid_max": np.int16(10)}]
+    )
+    def test_a_valid_range_of_codes_belongs_to_decoded_values_too(self, tmp_path, valid):
+        data = dataset(**valid)
+        path = stored(tmp_path, data, dtype="i2", scale_factor=0.01, add_offset=15.0, _FillValue=-9999)
+        decoded = xarray.load_dataset(path)
+        low = (decoded["sst"] < 15.105).values
+        assert 0 < low.sum() < observed_entries().sum()
+        for source in (path, decoded):
+            field = load_field(source)
+            np.testing.assert_array_equal(field.mask[..., 0], low)
+            drawn = draws(field)
+            with pytest.warns(UserWarning, match="means of 'sst'"):
+                field.save(tmp_path / "b.nc", drawn, overwrite=True)
+            # Neither a reader of codes nor one of values takes what was written for missing.
+            again = load_field(tmp_path / "b.nc", "sst")
+            np.testing.assert_array_equal(again.mask.all(axis=0), field.domain)
+
     def test_several_variables(self, tmp_path):
         data = dataset()
         data["b"] = data["sst"].where(data["sst"] > 14).assign_attrs(units="m")

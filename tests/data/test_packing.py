@@ -52,8 +52,6 @@ def test_what_is_out_of_the_valid_range():
     assert observed(np.int16([100, -300]), valid_max=2.0, scale_factor=-0.01) == [True, False]
     # An infinite value is not missing: it is reported.
     assert observed(np.float32([np.inf]), valid_max=3.0) == [True]
-    codes = np.float32([300.0])
-    assert Packing.of(codes.dtype, {"valid_max": np.int16(200)}, unpacked=True).observed(codes).all()
 
 
 def test_unsigned():
