@@ -11,7 +11,7 @@ import numpy as np
 
 from abp_tf import files
 from abp_tf.data import domain as domains
-from abp_tf.data import field_file, grids, joining
+from abp_tf.data import field_file, grid_files, grids, joining
 from abp_tf.data.field_file import FLAGS
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def load_field(
         array([[ True, False],
                [ True,  True]])
     """
-    parts = grids.opened(source)
+    parts = grid_files.opened(source)
     names = grids.chosen(next(iter(parts.values())), variable)
     if isel:
         parts = {path: _part(one, isel) for path, one in parts.items()}

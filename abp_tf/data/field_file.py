@@ -12,6 +12,7 @@ import numpy as np
 from abp_tf import checks
 from abp_tf._version import __version__
 from abp_tf.data import grids
+from abp_tf.data.grid_files import load_xarray
 from abp_tf.data.packing import Packing
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def _shaped(
 
     The axis of k is called `member`, and comes first.
     """
-    xarray = grids.load_xarray()
+    xarray = load_xarray()
     extra = ["member"] * (values.ndim - 3)
     kept = [dim for dim in axes if dim is not None]
     values = values if axes.frames else values.squeeze(-3)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from abp_tf.data import grids
+from abp_tf.data.grid_files import load_xarray
 
 if TYPE_CHECKING:
     import xarray
@@ -37,7 +38,7 @@ def joined(parts: dict[str, xarray.Dataset], names: list[str]) -> xarray.Dataset
         parts: datasets by the names of their files.
         names: names of the fields.
     """
-    xarray = grids.load_xarray()
+    xarray = load_xarray()
     datasets = list(parts.values())
     if len(datasets) == 1:
         return datasets[0]
