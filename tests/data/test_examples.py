@@ -1,5 +1,7 @@
 """From arrays and datasets to numbered batches: what is refused, and the order of examples."""
 
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -172,6 +174,15 @@ def test_labels_and_unknown_keys_are_refused(digits):
         for keys in ({"image": digits}, {"signal": digits, "label": labels}):
             with pytest.raises(ValueError, match=r"keys \['(image|label)'"):
                 read(keys)
+
+
+def test_any_mapping_will_do(digits, masks_of_digits):
+    parts = {"signal": digits, "mask": masks_of_digits}
+    found = data_examples.examples(types.MappingProxyType(parts), SHAPE, RANGE)
+    np.testing.assert_array_equal(found.mask, masks_of_digits[..., None])
+    assert data_examples.masked(types.MappingProxyType(parts), None) == parts
+    with pytest.raises(ValueError, match='"mask", and another'):
+        data_examples.masked(types.MappingProxyType(parts), masks_of_digits)
 
 
 def test_generators_are_refused_unread():
