@@ -39,9 +39,18 @@ DATASETS = [
 ]
 SERVING = ["grpcio-health-checking>=1.71,<2", "prometheus-client>=0.21,<1"]
 # For reading sounds and videos, and writing MP4. Writing WAV and GIF needs none of them.
-MEDIA = ["soundfile>=0.12,<1", "soxr>=0.5,<2", "av>=14,<20"]
+MEDIA = ["soundfile>=0.12,<1", "soxr>=0.5,<2", "av>=14.1,<20"]
 # For reading and writing NIfTI files.
 VOLUMES = ["nibabel>=5.3,<6"]
+# For reading fields from NetCDF, Zarr and GeoTIFF, and writing NetCDF.
+FIELDS = [
+    "xarray>=2025.6,<2027",
+    "h5netcdf>=1.4,<2",
+    "cftime>=1.6.4,<2",  # calendars of climate models
+    "zarr>=3,<4",
+    "rioxarray>=0.18,<1",
+    "scipy>=1.14,<2",  # reads NetCDF 3
+]
 BENCHMARKS = ["scikit-learn>=1.6,<2", "psutil>=6,<8", "scipy>=1.14,<2"]
 DEMO = ["scikit-learn>=1.6,<2", "scikit-image>=0.25,<0.27"]
 TOOLS = [
@@ -78,8 +87,9 @@ setup(
         "media": MEDIA,
         "datasets": DATASETS,
         "volumes": VOLUMES,
+        "fields": FIELDS,
         "benchmarks": BENCHMARKS,
-        "dev": [*TOOLS, *DEMO, *SERVING, *BENCHMARKS, *MEDIA, *DATASETS, *VOLUMES],
+        "dev": [*TOOLS, *DEMO, *SERVING, *BENCHMARKS, *MEDIA, *DATASETS, *VOLUMES, *FIELDS],
     },
     entry_points={"console_scripts": ["abp-tf = abp_tf.train.command:main"]},
     classifiers=[

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from abp_tf import checks
+from abp_tf import checks, files
 from abp_tf.data import collect, convert, folder, npz
 from abp_tf.data.collect import Signals
 
@@ -85,7 +85,8 @@ def attach(
         sides = images.train.shape[1:-1]
         observed = (read or by_name)(argument, images.names, sides, crop=crop, forms=images.forms)
     else:
-        observed = _of_array(argument, images.train.shape[1:-1])
+        # One more tells that there are more.
+        observed = _of_array(argument, images.train.shape[1:-1], count + 1 if limited else None)
         if len(observed) == len(train) < count:
             return images._replace(train_mask=_checked(_hiding(observed, spec), train, images))
         if len(observed) != count and not (limited and len(observed) > count):
@@ -136,11 +137,11 @@ def by_name(
             of its image; the message names some of these images.
     """
     request = collect.Request(tuple(size), crop, grey=True)
-    known = dict(zip(map(_stem, names), forms, strict=True)) if forms else {}
+    known = dict(zip(map(files.stem, names), forms, strict=True)) if forms else {}
     unfit: list[str] = []
 
     def look(name: str, image: Image.Image) -> np.ndarray:
-        form = known.get(_stem(name))
+        form = known.get(files.stem(name))
         if form is None:
             return convert.from_pil(image, "black")
         exif = image.getexif()
@@ -159,18 +160,18 @@ def by_name(
             f"{len(unfit)} others in {path!r}: {_few(unfit)}. Make each mask on its image as it is "
             "displayed."
         )
-    wanted = set(map(_stem, names))
+    wanted = set(map(files.stem, names))
     rows: dict[PurePath, int] = {}
     for row, name in enumerate(found):
-        other = rows.setdefault(_stem(name), row)
-        if other != row and _stem(name) in wanted:
+        other = rows.setdefault(files.stem(name), row)
+        if other != row and files.stem(name) in wanted:
             raise ValueError(
                 f"Expected one mask for each image in {path!r}, received {found[other]!r} and {name!r} "
                 "for the same one. Remove one of them."
             )
-    missing = [name for name in names if _stem(name) not in rows]
+    missing = [name for name in names if files.stem(name) not in rows]
     if missing:
-        spare = [name for name in found if _stem(name) not in wanted]
+        spare = [name for name in found if files.stem(name) not in wanted]
         raise ValueError(
             f"Expected a mask with the name of each of {len(names)} images in {path!r}, found none for "
             f"{len(missing)}: {_few([*map(repr, missing)])}. "
@@ -181,7 +182,7 @@ def by_name(
             )
         )
     observed = pixels[..., 0] >= WHITE
-    return _hiding(observed[[rows[_stem(name)] for name in names]], path)
+    return _hiding(observed[[rows[files.stem(name)] for name in names]], path)
 
 
 def _alike(size: tuple[int, int], other: tuple[int, int]) -> bool:
@@ -189,10 +190,16 @@ def _alike(size: tuple[int, int], other: tuple[int, int]) -> bool:
     return size == other or abs(size[0] * other[1] - size[1] * other[0]) < sum(other) / 2
 
 
-def _of_array(argument: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Return an array of masks over the spatial axes of signals, bool `[n, *shape]`."""
+def _of_array(argument: str, shape: tuple[int, ...], most: int | None) -> np.ndarray:
+    """Return an array of masks over the spatial axes of signals, or its `most` first ones.
+
+    Returns:
+        Bool `[n, *shape]`.
+    """
     form, hint = f"masks {('n', *shape)}", " Resize them to the size of the images in the model."
-    values, name, _ = npz.stored(argument, lambda array: array.ndim > 1, form, hint)
+    values, name, *_ = npz.stored(
+        argument, lambda array: array.ndim > 1, form, hint, first=lambda array: most
+    )
     if values.shape[1:] == (*shape, 1):
         values = values[..., 0]
     if values.shape[1:] != shape:
@@ -229,10 +236,6 @@ def _checked(observed: np.ndarray, places: np.ndarray, images: Signals) -> np.nd
             f"{checks.POLARITY} White is observed. Leave out images without observed pixels."
         )
     return observed
-
-
-def _stem(name: str) -> PurePath:
-    return PurePath(name).with_suffix("")
 
 
 def _few(texts: Sequence[str]) -> str:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from abp_tf import files
 from abp_tf.errors import DivergenceError
+
+# Names of TensorFlow's errors of files that cannot be written.
+_OF_FILES = ("PermissionDeniedError", "ResourceExhaustedError")
 
 
 def call(main: Callable[[list[str] | None], int | None], argv: list[str] | None) -> int | None:
@@ -25,7 +30,16 @@ def call(main: Callable[[list[str] | None], int | None], argv: list[str] | None)
     try:
         return main(argv)
     except (ValueError, OSError, ImportError, DivergenceError) as error:
-        sys.exit(f"error: {error}")
+        message = str(error)
+    except MemoryError as error:
+        message = f"There is not enough memory. Use fewer or smaller signals. {error}"
+    except Exception as error:
+        # TensorFlow's errors of files, as of a disk that is full or may not be written, are no OSError.
+        if type(error).__name__ not in _OF_FILES or not type(error).__module__.startswith("tensorflow"):
+            raise
+        # Without the name of the operation, which precedes the message in braces.
+        message = re.sub(r"^\{\{.*?\}\} ", "", str(error).partition("\n")[0])
+    sys.exit(f"error: {files.printable(message)}")
 
 
 def run(main: Callable[[list[str] | None], int | None], argv: list[str] | None = None) -> NoReturn:

@@ -62,6 +62,7 @@ class Run:
                 "it with --resume. Nothing was changed."
             )
         path.mkdir(parents=True, exist_ok=True)
+        files.clean(path)
         config = {
             "program": program,
             "settings": settings,
@@ -77,19 +78,26 @@ class Run:
 
     @classmethod
     def open(cls, path: str | os.PathLike) -> Run:
-        """Return the run in a directory.
+        """Return the run in a directory, and remove what killed programs left half written in it.
 
         Raises:
             FileNotFoundError: if the directory holds no run.
+            ValueError: if its config.json is damaged.
         """
         path = Path(path)
         try:
-            config = json.loads((path / "config.json").read_text())
+            config = _checked(json.loads((path / "config.json").read_text(encoding="utf-8")))
         except FileNotFoundError:
             raise FileNotFoundError(
                 f"Expected a run directory, but there is no {path / 'config.json'}. Make a run with "
                 "`python -m train.generator --run ...`."
             ) from None
+        except (ValueError, RecursionError) as error:
+            raise ValueError(
+                f"Expected the settings of a run in {str(path / 'config.json')!r}, which is damaged: "
+                f"{error}. Restore it from a copy, or begin another run."
+            ) from None
+        files.clean(path)
         return cls(path, config)
 
     def load_images(self) -> data.Signals:
@@ -118,6 +126,17 @@ class Run:
                 f"The run {self.path} has no model.keras yet. Continue it with --resume."
             )
         return keras.models.load_model(self.model_path)
+
+
+def _checked(config) -> dict:
+    """Return the content of a config.json, or raise ValueError for a part that is missing."""
+    for part, kind in {"program": str, "settings": dict, "data": dict}.items():
+        if not isinstance(config, dict) or not isinstance(config.get(part), kind):
+            raise ValueError(f"it has no {part!r}")
+    for name in ("kind", "data", "seed"):
+        if name not in config["settings"]:
+            raise ValueError(f"its settings have no {name!r}")
+    return config
 
 
 def load_images(settings: dict) -> data.Signals:

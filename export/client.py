@@ -192,7 +192,7 @@ def score(client: Client, arguments: argparse.Namespace) -> None:
         return
     print(f"{'score':>12}  {'energy':>12}  name")
     for row in sorted(rows, key=lambda row: row["energy"]):
-        print(f"{row['score']:>12.6g}  {row['energy']:>12.6g}  {row['name']}")
+        print(f"{row['score']:>12.6g}  {row['energy']:>12.6g}  {files.printable(row['name'])}")
 
 
 def _revised(client: Client, name: str, arguments: argparse.Namespace) -> Output:

@@ -155,6 +155,14 @@ def test_transparent_holes_are_hidden(tmp_path, mode):
     np.testing.assert_array_equal(attached.train_mask[0], SENSOR > 0)
 
 
+def test_names_in_two_forms_of_unicode(tmp_path):
+    write(tmp_path / "photos", {"caf\u00e9.png": SENSOR})
+    write(tmp_path / "masks", {"cafe\u0301.png": SENSOR})
+    images = data.load(f"folder:{tmp_path / 'photos'}", test_share=0)
+    attached = mask_files.attach(images, f"folder:{tmp_path / 'masks'}")
+    np.testing.assert_array_equal(attached.train_mask[0], SENSOR > 0)
+
+
 def test_masks_that_hide_nothing_at_all(tmp_path):
     images = data.load("digits", size=8, limit=20)
     path = tmp_path / "masks.npz"

@@ -45,7 +45,7 @@ print(json.dumps({
 
 # What `import abp_tf` does without, though Keras and TensorFlow load some of it where it is there.
 LATER = "PIL arviz_stats grpc matplotlib scipy tensorboard".split()
-LATER += ["tensorflow_datasets", "tensorflow_serving"]
+LATER += ["pandas", "tensorflow_datasets", "tensorflow_serving", "xarray"]
 
 # A process in which the packages named in REFUSED cannot be imported.
 REFUSAL = """
@@ -205,7 +205,14 @@ class TestPlainInstall:
         assert run.returncode == 0, run.stderr
 
     def test_every_module_is_imported_or_names_its_extra(self, wheel, installed, refused, tmp_path):
-        assert {"av", "skimage", "sklearn", "tensorflow_datasets", "prometheus_client"} <= set(refused)
+        assert {
+            "av",
+            "xarray",
+            "skimage",
+            "sklearn",
+            "tensorflow_datasets",
+            "prometheus_client",
+        } <= set(refused)
         run = run_python(PLAIN, installed, tmp_path, REFUSED=json.dumps(refused))
         assert run.returncode == 0, run.stderr
         said = json.loads(run.stdout.splitlines()[-1])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import functools
 from collections.abc import Mapping
-from pathlib import PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -101,14 +100,14 @@ def _drawn(kind: signals.SignalKind, arguments, settings: dict, images: np.ndarr
 def _matching(complete: data.Signals, names: list[str] | None, positions: np.ndarray, source: str):
     """Return positions among complete signals, by the names of damaged ones or by their positions."""
     if names and complete.names:
-        found = {PurePath(name).with_suffix(""): i for i, name in enumerate(complete.names)}
-        missing = [name for name in names if PurePath(name).with_suffix("") not in found]
+        found = {files.stem(name): i for i, name in enumerate(complete.names)}
+        missing = [name for name in names if files.stem(name) not in found]
         if missing:
             raise ValueError(
                 f"--truth: expected signals of the same names, found none for {len(missing)} in "
                 f"{source!r}, the first of them {missing[0]!r}."
             )
-        return [found[PurePath(name).with_suffix("")] for name in names]
+        return [found[files.stem(name)] for name in names]
     if positions.max() >= len(complete.train):
         raise ValueError(
             f"--truth: expected {positions.max() + 1} signals in the order of the damaged ones, "

@@ -81,7 +81,7 @@ class PCA:
             ValueError: if the data cannot be used, or there are more components than examples or
                 entries.
         """
-        signal = x.get("signal") if isinstance(x, dict) else x
+        signal = examples.parts(x).get("signal")
         if isinstance(signal, tf.data.Dataset) or np.ndim(signal) < 2:
             raise ValueError(
                 "PCA.fit expected arrays of shape ('n', *signal_shape), received "

@@ -1,12 +1,13 @@
 """Load signals by the name of their source.
 
 `load` reads images; `load_texture`, `load_sound`, `load_video` and `load_volume` read the other kinds.
-`SOURCES_HELP` and the like list the names. `abp_tf.data.examples` turns arrays into batches with
-indices.
+`SOURCES_HELP` and the like list the names. `load_field` reads fields with holes on a grid, in their own
+units. `abp_tf.data.examples` turns arrays into batches with indices.
 """
 
 from abp_tf.data.collect import Signals
 from abp_tf.data.convert import fit_to, to_uint8
+from abp_tf.data.field import Field, load_field
 from abp_tf.data.sound import SOUND_SOURCES_HELP, load_sound
 from abp_tf.data.sources import SOURCES, SOURCES_HELP, load
 from abp_tf.data.texture import TEXTURE_SOURCES_HELP, load_texture
@@ -22,10 +23,12 @@ __all__ = [
     "TEXTURE_SOURCES_HELP",
     "VIDEO_SOURCES_HELP",
     "VOLUME_SOURCES_HELP",
+    "Field",
     "Images",
     "Signals",
     "fit_to",
     "load",
+    "load_field",
     "load_sound",
     "load_texture",
     "load_video",

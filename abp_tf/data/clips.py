@@ -19,8 +19,46 @@ class Recording(NamedTuple):
     rate: float | None
 
 
+class Wanted(NamedTuple):
+    """The windows to cut recordings into.
+
+    Attributes:
+        length: length of a window; None takes each recording whole.
+        hop: distance from the start of one window to the start of the next; `length` by default.
+        limit: largest number of windows; None for all.
+    """
+
+    length: int | None
+    hop: int | None
+    limit: int | None
+
+    def check(self) -> None:
+        """Raise ValueError unless all numbers that are given are positive integers."""
+        for name, value in self._asdict().items():
+            if value is not None:
+                checks.integer("Loading", name, value, 1)
+
+    @property
+    def needed(self) -> int | None:
+        """Length of a recording that holds all windows; None if recordings are needed whole."""
+        if self.limit is None or self.length is None:
+            return None
+        return (self.limit - 1) * (self.hop or self.length) + self.length
+
+    def count(self, recording: Recording) -> int:
+        """Return the number of windows in a recording."""
+        if self.length is None:
+            return 1
+        return max(0, (len(recording.values) - self.length) // (self.hop or self.length) + 1)
+
+
 def from_files(
-    argument: str, kind: str, extensions: Container[str], read: Callable[[Path], Recording]
+    argument: str,
+    kind: str,
+    extensions: Container[str],
+    read: Callable[[Path], Recording],
+    count: Callable[[Recording], int],
+    limit: int | None,
 ) -> tuple[list[Recording], dict[str, str]]:
     """Read a file, or all files below a folder that have one of the extensions.
 
@@ -30,6 +68,8 @@ def from_files(
         extensions: extensions of the files to read below a folder, in lower case, with the dot. A
             single file may have any extension.
         read: function that reads one file; it raises ValueError for a file that cannot be used.
+        count: function that returns the number of signals in a recording.
+        limit: number of signals after which no further file is opened; None for all.
 
     Returns:
         The recordings in the natural order of their paths, and the skipped files of the folder with
@@ -54,6 +94,8 @@ def from_files(
         )
     found, skipped = [], {}
     for name in names:
+        if limit is not None and sum(map(count, found)) >= limit:
+            break
         try:
             found.append(read(path / name)._replace(name=name))
         except ValueError as error:
@@ -114,15 +156,13 @@ def one_rate(recordings: Iterable[Recording], option: str) -> float | None:
 
 
 def windows(
-    recordings: list[Recording], length: int | None, hop: int | None, limit: int | None, unit: str
+    recordings: list[Recording], wanted: Wanted, unit: str
 ) -> tuple[np.ndarray, dict[str, str]]:
     """Cut recordings into windows of equal length; the rest at their ends is not used.
 
     Args:
         recordings: one or more recordings.
-        length: length of a window; None takes each recording whole.
-        hop: distance from the start of one window to the start of the next; `length` by default.
-        limit: largest number of windows; None for all.
+        wanted: their length, distance and number.
         unit: the unit of `length` for messages, in the plural, such as "samples".
 
     Returns:
@@ -132,9 +172,7 @@ def windows(
     Raises:
         ValueError: if no recording is as long as a window, or their shapes differ.
     """
-    for name, value in (("length", length), ("hop", hop)):
-        if value is not None:
-            checks.integer("Loading", name, value, 1)
+    length, hop, limit = wanted
     if length is None:
         sizes = {len(recording.values) for recording in recordings}
         if len(sizes) > 1:
@@ -168,6 +206,13 @@ def windows(
             stacklevel=3,
         )
     return np.stack(cut[:limit]), short
+
+
+def leading(item: int | None, limit: int | None) -> int | None:
+    """Return how many recordings of an array to read for the one numbered `item`, or else `limit`."""
+    if item is None:
+        return limit
+    return item + 1 if item >= 0 else None
 
 
 def chosen(array: np.ndarray, item: int | None, name: str) -> tuple[np.ndarray, slice]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import warnings
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -52,10 +53,11 @@ def digest(*parts: np.ndarray | bytes | None) -> str:
 
 
 def examples(x, shape: tuple[int, ...], value_range) -> Examples:
-    """Check an array, or a dict of arrays, and return `Examples`.
+    """Check an array, or a mapping of arrays, and return `Examples`.
 
     Args:
-        x: float array `[n, *shape]`, or a dict with "signal" and optionally "mask" and "index". What
+        x: float array `[n, *shape]`, or a mapping with "signal" and optionally "mask" and "index", such
+            as a dict or a `data.Field`, or a tuple of one of them, as Keras takes for validation. What
             NumPy's mask hides of a masked array is hidden, beside what "mask" hides.
         shape: shape of one signal.
         value_range: lowest and highest value that observed entries may have; None for any.
@@ -67,16 +69,18 @@ def examples(x, shape: tuple[int, ...], value_range) -> Examples:
         UserWarning: if more than 95 % of all entries are hidden, as by a mask of the wrong polarity.
     """
     if isinstance(x, tuple):
-        refuse_labels()
+        if len(x) != 1:
+            refuse_labels()
+        x = x[0]
     if hasattr(x, "__next__") or inspect.isgeneratorfunction(x):
         raise ValueError(
             "Expected arrays, a tf.data.Dataset or a keras.utils.PyDataset, received a generator, "
             "which can be read only once. Use `tf.data.Dataset.from_generator(...).batch(...)`."
         )
-    parts = dict(x) if isinstance(x, dict) else {"signal": x}
-    check_keys(parts)
-    mask = parts.get("mask")
-    signal, observed = checks.parted(parts["signal"])
+    given = parts(x)
+    check_keys(given)
+    mask = given.get("mask")
+    signal, observed = checks.parted(given["signal"])
     if mask is not None:
         mask = checks.mask(mask, signal.shape)
     if observed is not None:
@@ -88,7 +92,7 @@ def examples(x, shape: tuple[int, ...], value_range) -> Examples:
             "the polarity of the mask; if it is right, ignore this warning.",
             stacklevel=4,
         )
-    index = parts.get("index")
+    index = given.get("index")
     if index is not None:
         index = np.asarray(index)
         if index.shape != (len(signal),) or not np.issubdtype(index.dtype, np.integer):
@@ -100,9 +104,26 @@ def examples(x, shape: tuple[int, ...], value_range) -> Examples:
     return Examples(signal, mask, index)
 
 
+def parts(x) -> dict:
+    """Return data as a dict: a copy of a mapping, or an array as "signal"."""
+    return dict(x) if isinstance(x, Mapping) else {"signal": x}
+
+
 def masked(signals, mask) -> dict:
-    """Return the arguments of methods that take signals and a mask, which may be None, as a dict."""
-    return {"signal": signals} if mask is None else {"signal": signals, "mask": mask}
+    """Return the arguments of methods that take signals and a mask, which may be None, as a dict.
+
+    Raises:
+        ValueError: if signals are a mapping that has a mask of its own, beside another one.
+    """
+    given = parts(signals)
+    if mask is None:
+        return given
+    if "mask" in given:
+        raise ValueError(
+            'Expected one mask, received one in the data, under the key "mask", and another beside '
+            'them. Give x["signal"] and the mask.'
+        )
+    return {**given, "mask": mask}
 
 
 def incomplete(signals, mask, seed, shape: tuple[int, ...], value_range) -> list[np.ndarray]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from abp_tf import files
 from abp_tf.data import collect, convert
 
 if TYPE_CHECKING:
@@ -208,4 +209,5 @@ def warning(kind: str, skipped: dict[str, str], where: str) -> str:
 def listed(skipped: dict[str, str]) -> str:
     """Return the first of the skipped files, with the reasons, as text."""
     first = "; ".join(f"{name} ({why})" for name, why in list(skipped.items())[:_NAMED])
-    return first + (f"; and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else "")
+    more = f"; and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else ""
+    return files.printable(first + more)

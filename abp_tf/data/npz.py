@@ -1,9 +1,11 @@
 """Arrays in NumPy .npz files."""
 
+import contextlib
+import math
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +16,9 @@ from abp_tf.data import collect
 
 # Name of the array that holds the labels of the images.
 _LABELS = "labels"
+
+# Readers of the headers of arrays by version of the format. Later ones hold names of fields.
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def read(argument: str, request: collect.Request) -> collect.Pixels:
@@ -36,11 +41,13 @@ def read(argument: str, request: collect.Request) -> collect.Pixels:
     """
     form = "images [n, h, w] or [n, h, w, c] with 1 or 3 channels"
     hint = " Save a single image as image[None]."
-    array, name, beside = stored(argument, _is_images, form, hint, [_LABELS])
+    array, name, beside, count = stored(
+        argument, _is_images, form, hint, [_LABELS], lambda array: request.limit
+    )
     labels = None
     if _LABELS in beside:
-        labels = checks.labels(beside[_LABELS], len(array), f" of {name}")[: request.limit]
-    array = checked(array[: request.limit], name, request.missing)
+        labels = checks.labels(beside[_LABELS], count, f" of {name}")[: request.limit]
+    array = checked(array, name, request.missing)
     if array.ndim == 3:
         array = array[..., None]
     images = ((f"image {place}", image) for place, image in enumerate(array))
@@ -48,11 +55,19 @@ def read(argument: str, request: collect.Request) -> collect.Pixels:
 
 
 class Stored(NamedTuple):
-    """An array of a file, its name for messages, and other arrays of the same file."""
+    """An array of a file, or its first entries.
+
+    Attributes:
+        array: the array.
+        name: its name for messages.
+        beside: other arrays of the same file by name.
+        count: number of entries along the first axis in the file.
+    """
 
     array: np.ndarray
     name: str
     beside: dict[str, np.ndarray]
+    count: int
 
 
 def stored(
@@ -61,15 +76,19 @@ def stored(
     form: str,
     hint: str = "",
     beside: Sequence[str] = (),
+    first: Callable[[np.ndarray], int | None] = lambda array: None,
 ) -> Stored:
     """Read one array of a file: array KEY, or the only one that fits.
 
     Args:
         argument: `PATH`, or `PATH:KEY` if the file holds several arrays that fit.
-        fits: function that returns whether an array has the expected form.
+        fits: function that returns whether an array has the expected form. It may use the shape and
+            the dtype of the array, not its values.
         form: the expected form in words, for messages.
         hint: end of the message for an array KEY that does not fit.
         beside: names of other arrays to read too, if the file holds them.
+        first: function that returns how many entries along the first axis to read of an array of the
+            shape and dtype of its argument; None for all.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -88,14 +107,13 @@ def stored(
             "np.savez_compressed(path, name=array)."
         )
     with archive:
-        key, array = _chosen(archive, key, path, fits, form)
-        found = {
-            name: _beside(archive, name) for name in beside if name in archive.files and name != key
-        }
-    name = f"array {key!r} of {str(path)!r}"
-    if not fits(array):
-        raise ValueError(f"Expected {form}, received {name} of shape {array.shape}.{hint}")
-    return Stored(array, name, found)
+        key, outline = _chosen(archive, key, path, fits, form)
+        name = f"array {key!r} of {str(path)!r}"
+        if not fits(outline):
+            raise ValueError(f"Expected {form}, received {name} of shape {outline.shape}.{hint}")
+        array = _array(archive, key, first(outline))
+        found = {one: _beside(archive, one) for one in beside if one in archive.files and one != key}
+    return Stored(array, name, found, len(outline))
 
 
 def split(argument: str) -> tuple[Path, str | None]:
@@ -129,23 +147,24 @@ def is_pixels(array: np.ndarray, ranks: Sequence[int]) -> bool:
 def _chosen(
     archive: np.lib.npyio.NpzFile, key: str | None, path: Path, fits: Callable, form: str
 ) -> tuple[str, np.ndarray]:
+    """Return the name of the chosen array, and its outline."""
     if key is not None:
         if key not in archive.files:
             raise ValueError(
                 f"Expected one of the arrays of {str(path)!r}, {sorted(archive.files)}, received "
                 f"the key {key!r}."
             )
-        return key, _array(archive, key)
+        return key, _outline(archive, key)
     shapes, found = {}, {}
     for name in archive.files:
         try:
-            array = _array(archive, name)
+            outline = _outline(archive, name)
         except ValueError:
             shapes[name] = "(not readable)"
             continue
-        shapes[name] = str(array.shape)
-        if fits(array):
-            found[name] = array
+        shapes[name] = str(outline.shape)
+        if fits(outline):
+            found[name] = outline
     if len(found) == 1:
         return found.popitem()
     listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "nothing"
@@ -155,14 +174,49 @@ def _chosen(
     )
 
 
-def _array(archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
+def _outline(archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
+    """Return an array of the shape and dtype of a stored one, without its values and their memory."""
+    with _opened(archive, key) as (_, shape, _, dtype):
+        return np.broadcast_to(np.zeros((), dtype), shape)
+
+
+def _array(archive: np.lib.npyio.NpzFile, key: str, count: int | None = None) -> np.ndarray:
+    """Return an array, or its first `count` entries.
+
+    No more of the file is decompressed, unless the array is stored in the order of Fortran.
+    """
+    with _opened(archive, key) as (file, shape, fortran, dtype):
+        if count is not None and not fortran:
+            shape = (min(count, shape[0]), *shape[1:])
+        size = math.prod(shape)
+        values = np.frombuffer(file.read(size * dtype.itemsize), dtype, size)
+        array = values.reshape(shape, order="F" if fortran else "C")
+    return array if count is None else array[:count]
+
+
+@contextlib.contextmanager
+def _opened(archive: np.lib.npyio.NpzFile, key: str) -> Iterator[tuple]:
+    """Yield the file of an array, read up to its values, its shape, whether in Fortran's order, dtype.
+
+    Raises:
+        ValueError: here or in the block: what is stored is no array, or damaged.
+    """
+    name = key if key in archive.zip.namelist() else f"{key}.npy"
     try:
-        array = archive[key]
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"The array {key!r} cannot be read: {error}.") from error
-    if not isinstance(array, np.ndarray):  # NumPy returns the bytes of other files
-        raise ValueError(f"{key!r} is no array but a file of another sort.")
-    return array
+        with archive.zip.open(name) as file:
+            version = np.lib.format.read_magic(file)
+            if version not in _HEADERS:
+                raise ValueError(f"its format is {version}")
+            shape, fortran, dtype = _HEADERS[version](file)
+            if dtype.hasobject:
+                raise ValueError("it holds Python objects, which are never unpickled")
+            yield file, shape, fortran, dtype
+    # RuntimeError: it is encrypted, or compressed in a way that Python does not know.
+    # OverflowError: its header tells of more than any memory holds.
+    except (ValueError, EOFError, RuntimeError, OverflowError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"{key!r} of {archive.zip.filename!r} cannot be read as an array: {error}."
+        ) from error
 
 
 def _beside(archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:

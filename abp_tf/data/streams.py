@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from abp_tf import checks
-from abp_tf.data.examples import check_keys, refuse_labels
+from abp_tf.data import examples
 
 ENUMERATE = (
     'Number the examples before any shuffle: `dataset.enumerate().map(lambda i, x: {"signal": x, '
@@ -38,8 +38,8 @@ def as_dataset(x, shuffle: bool = False, seed: int = 0, iteration=None) -> tf.da
     def parts(batch) -> dict:
         batch = keras.utils.unpack_x_y_sample_weight(batch)
         if any(part is not None for part in batch[1:]):
-            refuse_labels()
-        found = dict(batch[0]) if isinstance(batch[0], dict) else {"signal": batch[0]}
+            examples.refuse_labels()
+        found = examples.parts(batch[0])
         if isinstance(found.get("signal"), np.ma.MaskedArray):
             observed = ~np.ma.getmaskarray(found["signal"])
             if "mask" in found:
@@ -89,11 +89,11 @@ def stream(
     spec = dataset.element_spec
     if isinstance(spec, tuple):
         if len(spec) != 1:
-            refuse_labels()
+            examples.refuse_labels()
         dataset, spec = dataset.map(lambda x: x), spec[0]
     if not isinstance(spec, dict):
         dataset, spec = dataset.map(lambda x: {"signal": x}), {"signal": spec}
-    check_keys(spec)
+    examples.check_keys(spec)
     _check_spec(spec, shape, value_range)
     if "index" not in spec:
         if rows is not None:

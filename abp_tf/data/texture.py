@@ -120,7 +120,10 @@ def _from_file(argument: str, item: int | None, missing: bool) -> list[np.ndarra
 
 def _from_npz(argument: str, item: int | None, missing: bool) -> list[np.ndarray]:
     form = "photographs [h, w], [n, h, w] or [n, h, w, c] with 1 or 3 channels"
-    array, name, _ = npz.stored(argument, _is_photos, form)
+    rows = clips.leading(item, None)
+    array, name, *_ = npz.stored(
+        argument, _is_photos, form, first=lambda one: rows if one.ndim > 2 else None
+    )
     array = npz.checked(array, name, missing)
     array = array[None] if array.ndim == 2 else array
     array = array[..., None] if array.ndim == 3 else array

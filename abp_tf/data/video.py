@@ -73,20 +73,22 @@ def load_video(
         ((5, 32, 64, 64, 3), 25.0)
     """
     read, argument = collect.find(spec, {"video": _from_files, "npz": _from_npz}, VIDEO_SOURCES_HELP)
-    collect.check_limit(limit)
+    wanted = clips.Wanted(length, hop, limit)
+    wanted.check()
     collect.check_share(test_share)
     if fps is not None:
         checks.positive("load_video", "fps", fps)
-    request = collect.Request(collect.pair(size), crop, grey, missing=missing)
-    needed = None if limit is None or length is None else (limit - 1) * (hop or length) + length
-    recordings, skipped = read(argument, request, fps, item, needed)
+    # The limit of what is stacked, which is frames.
+    request = collect.Request(collect.pair(size), crop, grey, wanted.needed, missing=missing)
+    recordings, skipped = read(argument, request, fps, item, wanted)
     rate = clips.one_rate(recordings, "fps")
-    cut, short = clips.windows(recordings, length, hop, limit, "frames")
+    cut, short = clips.windows(recordings, wanted, "frames")
+    del recordings  # the memory is needed for floats, which take four times as much
     signals = convert.to_signals(cut)
     return clips.split(signals, test_share, spec, {**skipped, **short}, rate, "video")
 
 
-def _from_files(argument: str, request: collect.Request, fps, item, needed):
+def _from_files(argument: str, request: collect.Request, fps, item, wanted: clips.Wanted):
     if item is not None:
         raise ValueError(f"Expected item only for an array of clips, received item={item}.")
     with extras.needed("media"):
@@ -94,31 +96,65 @@ def _from_files(argument: str, request: collect.Request, fps, item, needed):
 
     def read(path: Path) -> clips.Recording:
         try:
-            with av.open(str(path)) as container:
+            # FFmpeg takes what precedes a colon in a relative path for a protocol.
+            with av.open(str(path.absolute())) as container:
                 if not container.streams.video:
                     raise ValueError("it has no pictures.")
                 stream = container.streams.video[0]
+                _check_size(stream.codec_context)
                 rate = float(stream.average_rate or 0) or None
-                frames = (
-                    (frame.time, frame.to_ndarray(format="rgb24")) for frame in container.decode(stream)
-                )
-                return _recording(str(path), frames, rate, fps, request, needed)
+                frames = ((frame.time, _displayed(frame)) for frame in container.decode(stream))
+                return _recording(str(path), frames, rate, fps, request)
         except (av.FFmpegError, ValueError) as error:
             raise ValueError(
                 f"{str(path)!r} cannot be read as video: {error} Give a video file or GIF with frames "
                 "in it."
             ) from error
 
-    return clips.from_files(argument, "video", _EXTENSIONS, read)
+    return clips.from_files(argument, "video", _EXTENSIONS, read, wanted.count, wanted.limit)
 
 
-def _from_npz(argument: str, request: collect.Request, fps, item, needed):
+def _check_size(context) -> None:
+    """Refuse frames that are larger than Pillow takes images to be, before they are decoded."""
+    from PIL import Image
+
+    most = Image.MAX_IMAGE_PIXELS
+    if context is None or most is None:  # a codec that FFmpeg does not know, and cannot decode
+        return
+    if context.width * context.height > most:
+        raise ValueError(
+            f"its frames have {context.width} x {context.height} pixels, more than "
+            f"PIL.Image.MAX_IMAGE_PIXELS = {most}. Make them smaller."
+        )
+
+
+def _displayed(frame) -> np.ndarray:
+    """Return the pixels of a frame, uint8 `[h, w, 3]`, as a player shows it, on white.
+
+    It is turned by quarters as the header of the file tells, as of phones that were held upright.
+    """
+    from PIL import Image
+
+    if frame.format.has_palette or any(part.is_alpha for part in frame.format.components):
+        pixels = convert.from_pil(Image.fromarray(frame.to_ndarray(format="rgba")))
+    else:
+        pixels = frame.to_ndarray(format="rgb24")
+    return np.rot90(pixels, round(frame.rotation / 90))
+
+
+def _from_npz(argument: str, request: collect.Request, fps, item, wanted: clips.Wanted):
     form = "frames [t, h, w], [t, h, w, c] or [n, t, h, w, c] with 1 or 3 channels"
-    array, name, beside = npz.stored(argument, _is_frames, form, beside=["fps"])
+    # Recordings of one length may come to hold different numbers of clips where the rate changes.
+    limit, frames = (wanted.limit, wanted.needed) if fps is None else (None, None)
+    rows = clips.leading(item, limit)
+    array, name, beside, count = npz.stored(
+        argument, _is_frames, form, beside=["fps"], first=lambda one: rows if one.ndim > 4 else frames
+    )
+    count = count if array.ndim > 4 else 1
     array = npz.checked(array, name, request.missing)
     array = array[..., None] if array.ndim == 3 else array
     array = array[None] if array.ndim == 4 else array
-    rates = clips.rates_beside(beside, "fps", len(array), name)
+    rates = clips.rates_beside(beside, "fps", count, name)
     array, place = clips.chosen(array, item, name)
     return [
         _recording(
@@ -127,14 +163,13 @@ def _from_npz(argument: str, request: collect.Request, fps, item, needed):
             own,
             fps,
             request,
-            needed,
         )
-        for number, (own, frames) in enumerate(zip(rates[place], array, strict=True))
+        for number, (own, frames) in enumerate(zip(rates[place][: len(array)], array, strict=True))
     ], {}
 
 
 def _recording(
-    name: str, frames: Iterable[tuple[float | None, np.ndarray]], rate, fps, request, needed
+    name: str, frames: Iterable[tuple[float | None, np.ndarray]], rate, fps, request: collect.Request
 ) -> clips.Recording:
     """Stack frames, given with their times in seconds or None, at the rate `fps` if there is one."""
     if fps is not None and fps != rate:
@@ -145,7 +180,7 @@ def _recording(
             )
         frames, rate = _at_rate(frames, rate, fps), fps
     named = ((f"frame {number}", frame) for number, (_, frame) in enumerate(frames))
-    return clips.Recording(name, collect.stack(named, request._replace(limit=needed)), rate)
+    return clips.Recording(name, collect.stack(named, request), rate)
 
 
 def _at_rate(frames: Iterable[tuple[float | None, np.ndarray]], rate: float, fps: float) -> Iterator:

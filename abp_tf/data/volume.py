@@ -73,7 +73,7 @@ def load_volume(
     collect.check_share(test_share)
     if window is not None and not (len(window) == 2 and window[0] < window[1]):
         raise ValueError(f"Expected a window (low, high) with low < high, received {window}.")
-    found, skipped = read(argument, item, missing, window is None)
+    found, skipped = read(argument, item, missing, window is None, limit)
     if size is not None:
         size = (size,) * 3 if isinstance(size, int) else tuple(size)
         found = [_resized(volumes, size, missing) for volumes in found]
@@ -109,14 +109,14 @@ def load_volume(
     )
 
 
-def _from_files(argument: str, item, missing: bool, ranged: bool):
+def _from_files(argument: str, item, missing: bool, ranged: bool, limit):
     if item is not None:
         raise ValueError(f"Expected item only for an array of volumes, received item={item}.")
 
     def read(path: Path) -> Volumes:
         name = str(path)
         if name.lower().endswith(_NIFTI):
-            values, affine = _nifti(path)
+            values, affine = _nifti(path, limit)
             return Volumes(path.name, _finite(values, name, missing), affine)
         if path.suffix.lower() != ".npy":
             raise ValueError(f"{name!r} is no volume: expected .nii, .nii.gz or .npy.")
@@ -126,12 +126,20 @@ def _from_files(argument: str, item, missing: bool, ranged: bool):
             raise ValueError(f"{name!r} cannot be read as an array: {error}.") from error
         return Volumes(path.name, _several(_usable(array, name, missing, ranged), name))
 
-    return clips.from_files(argument, "volume", (".nii", ".gz", ".npy"), read)
+    extensions = (".nii", ".gz", ".npy")
+    return clips.from_files(argument, "volume", extensions, read, lambda one: len(one.values), limit)
 
 
-def _from_npz(argument: str, item, missing: bool, ranged: bool):
+def _from_npz(argument: str, item, missing: bool, ranged: bool, limit):
     form = "volumes [d, h, w], [n, d, h, w] or [n, d, h, w, c] with 1 or 3 channels"
-    array, name, _ = npz.stored(argument, lambda one: one.ndim in (3, 4, 5) and one.size, form)
+    rows = clips.leading(item, limit)
+
+    def first(one: np.ndarray) -> int | None:
+        return rows if one.ndim == 5 or (one.ndim == 4 and one.shape[-1] not in (1, 3)) else None
+
+    array, name, *_ = npz.stored(
+        argument, lambda one: one.ndim in (3, 4, 5) and one.size, form, first=first
+    )
     array = _several(_usable(array, name, missing, ranged), name)
     return [Volumes(npz.split(argument)[0].name, clips.chosen(array, item, name)[0])], {}
 
@@ -141,13 +149,19 @@ def _usable(array: np.ndarray, name: str, missing: bool, ranged: bool) -> np.nda
     return npz.checked(array, name, missing) if ranged else _finite(array, name, missing)
 
 
-def _nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return the values `[k, d, h, w, 1]` and the affine; the last of four axes counts volumes."""
+def _nifti(path: Path, limit: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the values `[k, d, h, w, 1]` and the affine; the last of four axes counts volumes.
+
+    At most `limit` volumes are read.
+    """
     with extras.needed("volumes"):
         import nibabel
     try:
         image = nibabel.load(path)
-        values = np.asarray(image.dataobj, np.float32)
+        stored = image.dataobj
+        if image.ndim == 4 and limit is not None:
+            stored = stored[..., :limit]
+        values = np.asarray(stored, np.float32)
     except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
         raise ValueError(f"{str(path)!r} cannot be read as NIfTI: {error}") from error
     if values.ndim not in (3, 4) or not values.size:

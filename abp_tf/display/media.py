@@ -198,7 +198,7 @@ def save_mp4(path: str | os.PathLike, clip: ArrayLike, fps: float | None = None)
         raise ValueError(f"Expected a path that ends in .mp4, received {str(path)!r}.")
     height, width = shown.shape[1:3]
     shown = np.pad(shown, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    with files.aside(path) as temporary, av.open(str(temporary), "w") as container:
+    with files.aside(path) as temporary, av.open(str(temporary.absolute()), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.height, stream.width = shown.shape[1:3]
         stream.pix_fmt = "yuv420p"  # every player supports it

@@ -1,1 +1,1 @@
-"""Fields on a grid with real gaps: a linear model with correlated residuals, and its choice by moved gaps."""
+"""Fields on a grid with real gaps: a linear model, and the choice of its settings by moved gaps."""

@@ -1,5 +1,7 @@
 """From arrays and datasets to numbered batches: what is refused, and the order of examples."""
 
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -110,6 +112,13 @@ def test_what_exceeds_a_range_is_told_in_digits_that_show_it(digits):
         examples(digits[:20] * np.float32(1.000002))
 
 
+def test_a_tuple_of_one_part_has_no_labels(digits):
+    found = data_examples.examples((digits[:3],), SHAPE, RANGE)
+    np.testing.assert_array_equal(found.signal, digits[:3])
+    with pytest.raises(ValueError, match="without labels"):
+        data_examples.examples((digits[:3], digits[:3]), SHAPE, RANGE)
+
+
 MASKS = {
     "shape": (lambda mask: mask[:, :5], r"\(20, 5, 8\)|\(None, 5, 8\)"),
     "rank": (lambda mask: mask[:, 0], r"\(20, 8\)|\(None, 8\)"),
@@ -165,6 +174,15 @@ def test_labels_and_unknown_keys_are_refused(digits):
         for keys in ({"image": digits}, {"signal": digits, "label": labels}):
             with pytest.raises(ValueError, match=r"keys \['(image|label)'"):
                 read(keys)
+
+
+def test_any_mapping_will_do(digits, masks_of_digits):
+    parts = {"signal": digits, "mask": masks_of_digits}
+    found = data_examples.examples(types.MappingProxyType(parts), SHAPE, RANGE)
+    np.testing.assert_array_equal(found.mask, masks_of_digits[..., None])
+    assert data_examples.masked(types.MappingProxyType(parts), None) == parts
+    with pytest.raises(ValueError, match='"mask", and another'):
+        data_examples.masked(types.MappingProxyType(parts), masks_of_digits)
 
 
 def test_generators_are_refused_unread():

@@ -1,9 +1,11 @@
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from abp_tf import data
 from abp_tf.data import load
 
 
@@ -61,6 +63,28 @@ def test_limit_takes_the_first(save):
     array = pixels(10, 4, 5)
     images = load(save(images=array), limit=3, test_share=0)
     np.testing.assert_allclose(images.train[..., 0], array[:3] / 127.5 - 1, atol=1e-6)
+
+
+def test_no_more_is_decompressed_than_is_asked_for(save, monkeypatch):
+    images = pixels(200, 16, 16)
+    spec = save(images=images, labels=np.arange(200), other=np.zeros((1000, 1000)))
+    read, decompressed = zipfile.ZipExtFile.read, []
+
+    def counted(file, n=-1):
+        decompressed.append(len(found := read(file, n)))
+        return found
+
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", counted)
+    found = load(spec, limit=3, test_share=0)
+    np.testing.assert_array_equal(data.to_uint8(found.train[..., 0]), images[:3])
+    assert found.train_labels.tolist() == [0, 1, 2]
+    assert sum(decompressed) < 10_000
+
+
+def test_the_order_of_fortran(save):
+    images = np.asfortranarray(pixels(20, 6, 5))
+    found = load(save(images=images), limit=3, test_share=0)
+    np.testing.assert_array_equal(data.to_uint8(found.train[..., 0]), images[:3])
 
 
 def test_key(save):
@@ -188,10 +212,9 @@ def test_a_damaged_file(save):
     data = bytearray(path.read_bytes())
     data[2000:2100] = bytes(100)
     path.write_bytes(data)
-    with pytest.raises(ValueError, match=r"images \("):
-        load(spec)
-    with pytest.raises(ValueError, match="'images'"):
-        load(f"{spec}:images")
+    for one in (spec, f"{spec}:images"):
+        with pytest.raises(ValueError, match=rf"'images' of '.*{path.name}'"):
+            load(one)
 
 
 def test_fashion_mnist_is_cut_where_all_numbers_expect_it():

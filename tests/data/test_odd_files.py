@@ -1,5 +1,7 @@
 """What comes of the odd files of `tests/odd_files.py`."""
 
+import tracemalloc
+
 import pytest
 
 from tests import odd_files
@@ -9,8 +11,13 @@ from tests import odd_files
 def test_odd_files(tmp_path, name):
     odd = odd_files.FILES[name]
     spec = odd.make(tmp_path)
-    if isinstance(odd.right, str):
-        with pytest.raises((ValueError, OSError), match=odd.right):
-            odd.load(spec, **odd.options)
-    else:
-        assert odd.right(odd.load(spec, **odd.options))
+    tracemalloc.start()
+    try:
+        if isinstance(odd.right, str):
+            with pytest.raises((ValueError, OSError), match=odd.right):
+                odd.load(spec, **odd.options)
+        else:
+            assert odd.right(odd.load(spec, **odd.options))
+        assert tracemalloc.get_traced_memory()[1] < odd_files.MEMORY
+    finally:
+        tracemalloc.stop()

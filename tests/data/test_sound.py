@@ -43,6 +43,40 @@ def test_wav_of_any_depth(write, subtype, step):
     np.testing.assert_allclose(sounds.train[0, :, 0], values, atol=step)
 
 
+@pytest.mark.parametrize("rate", [None, RATE // 2, RATE * 2])
+def test_no_more_is_decoded_than_is_asked_for(write, monkeypatch, rate):
+    spec = write("a/1.wav", tone(20 * RATE))
+    write("a/2.wav", tone(20 * RATE))
+    of_all = load_sound(spec, length=1000, hop=500, rate=rate, test_share=0).train[:3]
+    decoded = []
+    read = soundfile.SoundFile.read
+
+    def counted(file, *arguments, **options):
+        decoded.append(len(values := read(file, *arguments, **options)))
+        return values
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", counted)
+    folder = spec.removesuffix("/1.wav")
+    few = load_sound(folder, length=1000, hop=500, rate=rate, limit=3, test_share=0)
+    np.testing.assert_allclose(few.train, of_all, atol=1e-6)
+    assert len(decoded) == 1
+    assert decoded[0] < 2 * RATE
+
+
+def test_the_peak_of_a_whole_recording_scales_its_beginning(write):
+    values = tone(200_000)
+    values[:66_000] = np.nan
+    values[-1] = -0.8
+    options = {"length": 70_000, "test_share": 0, "peak": 1.0, "missing": True}
+    spec = write("a.wav", values, subtype="FLOAT")
+    few = load_sound(spec, limit=1, **options)
+    np.testing.assert_allclose(few.train[0, :, 0], values[:70_000] / 0.8, atol=1e-6)
+    np.testing.assert_array_equal(few.train, load_sound(spec, **options).train[:1])
+    values[-1] = np.inf
+    with pytest.raises(ValueError, match=r"a\.wav.*infinity"):
+        load_sound(write("a.wav", values, subtype="FLOAT"), limit=1, **options)
+
+
 @pytest.mark.parametrize(("name", "options"), [("a.flac", {}), ("a.ogg", {}), ("a.aiff", {})])
 def test_other_formats(write, name, options):
     sounds = load_sound(write(name, tone(), **options))

@@ -67,6 +67,11 @@ class TestFiles:
             nearest = np.abs(native - frame).mean(axis=(1, 2, 3)).argmin()
             assert abs(nearest - place * 20 / fps) <= 1
 
+    def test_a_relative_name_with_a_colon(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        media.save_mp4("12:30.mp4", clip())
+        assert load_video("video:12:30.mp4").train.shape == (1, 12, 32, 48, 3)
+
     def test_frames_without_times(self, tmp_path):
         """As those of a bare stream, whose rate no header tells either: readers assume 25."""
         av = pytest.importorskip("av")

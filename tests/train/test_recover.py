@@ -1,6 +1,7 @@
 """The program that fills in what is hidden."""
 
 import json
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,11 @@ def test_the_training_images_with_the_masks_of_the_run(made, tmp_path):
     assert told(tmp_path / "test")["images"] == 12
 
 
+def named(number, suffix, form="NFC"):
+    """Return a name of 250 bytes, one less in the composed form of Unicode."""
+    return unicodedata.normalize(form, f"\u00e9{number}{'n' * 242}.{suffix}")
+
+
 @pytest.fixture
 def damaged(tmp_path):
     """Folders of digits: with anything in hidden pixels, complete, and masks of the same names."""
@@ -110,7 +116,8 @@ def damaged(tmp_path):
     for name, images in kinds.items():
         (tmp_path / name / "more").mkdir(parents=True)
         for number, image in enumerate(images):
-            Image.fromarray(image).save(tmp_path / name / "more" / f"{number}.bmp")
+            form = "NFD" if name == "photos" else "NFC"
+            Image.fromarray(image).save(tmp_path / name / "more" / named(number, "bmp", form))
     np.savez(tmp_path / "masks.npz", seen)
     return tmp_path, seen
 
@@ -134,7 +141,7 @@ def test_damaged_images_with_masks_in_files(made, damaged, capsys):
     error = np.abs(one["recovered"] - whole)[~seen].mean() / 2
     np.testing.assert_allclose(told(place / "two")["mae_per_range"], error, rtol=1e-5)
     names = sorted(path.name for path in (place / "one" / "recovered" / "more").iterdir())
-    assert names == [f"{number}.png" for number in range(9)]
+    assert names == [named(number, "png") for number in range(9)]
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -183,6 +190,7 @@ def test_samples_tell_how_uncertain_entries_are(made, tmp_path, name):
         (["--data", "test", "--mask", "pepper:0.5", "--truth", "FEW"], "received 8"),
         (["--data", "test", "--mask", "pepper:0.5", "--restarts", "2"], "of a Descriptor"),
         (["--data", "PHOTOS", "--mask", "WHITE"], "nothing is hidden"),
+        (["--data", "LONG", "--mask", "pepper:0.5"], "at most 248 bytes"),
         (["--data", "test", "--samples", "2", "--restarts", "2"], "Give one of the two"),
         (["--data", "test", "--samples", "6", "--chains", "4"], "a divisor of --samples 6, received 4"),
         (["--data", "test", "--chains", "2"], "a divisor of --samples None"),
@@ -194,12 +202,14 @@ def test_what_cannot_be_is_told_and_nothing_is_written(made, damaged, words, par
     few = place / "few"
     (few / "more").mkdir(parents=True)
     for number in range(8):
-        (few / "more" / f"{number}.bmp").write_bytes(
-            (place / "whole" / "more" / f"{number}.bmp").read_bytes()
-        )
+        name = named(number, "bmp")
+        (few / "more" / name).write_bytes((place / "whole" / "more" / name).read_bytes())
+    (place / "long").mkdir()
+    Image.new("L", (8, 8)).save(place / "long" / f"{'n' * 251}.bmp")
     np.savez(place / "white.npz", np.ones((9, 8, 8), bool))
     names = {"PHOTOS": f"folder:{place / 'photos'}", "MASKS": f"folder:{place / 'masks'}",
-             "FEW": f"folder:{few}", "WHITE": f"npz:{place / 'white.npz'}"}  # fmt: skip
+             "FEW": f"folder:{few}", "WHITE": f"npz:{place / 'white.npz'}",
+             "LONG": f"folder:{place / 'long'}"}  # fmt: skip
     words = [names.get(word, word) for word in words]
     message = inside("--run", made("descriptor"), *words, "--out", place / "out")
     assert message.startswith("error: ")

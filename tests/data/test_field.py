@@ -1,0 +1,739 @@
+"""Fields with holes: what is read of files, what is refused, and that files keep what was observed."""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import abp_tf
+from abp_tf.data import field_file, load_field
+from abp_tf.results import PosteriorSamples
+
+xarray = pytest.importorskip("xarray")
+
+DATA = Path(os.environ.get("ABP_TF_DATA", "/nowhere"))
+COUNT, HEIGHT, WIDTH = 5, 6, 7
+
+
+def observed_entries():
+    """Holes in one corner, in random entries, one frame without observations, one position without."""
+    mask = np.random.default_rng(1).uniform(size=(COUNT, HEIGHT, WIDTH)) > 0.3
+    mask[:, 4:, 5:] = False
+    mask[3] = False
+    return mask
+
+
+def values():
+    return np.random.default_rng(0).normal(15, 3, (COUNT, HEIGHT, WIDTH))
+
+
+def dataset(dtype="f8", **attributes):
+    """Return a dataset as it is after decoding, of a field `sst` with land and coordinates."""
+    sst = np.where(observed_entries(), values(), np.nan).astype(dtype)
+    land = np.zeros((HEIGHT, WIDTH), np.int8)
+    land[:4] = 1
+    land[4:, :5] = 1
+    return xarray.Dataset(
+        {
+            "sst": (
+                ("time", "lat", "lon"),
+                sst,
+                {"units": "K", "standard_name": "sea_surface_temperature", **attributes},
+            ),
+            "sea_mask": (("lat", "lon"), land),
+            "crs": ((), 0, {"grid_mapping_name": "latitude_longitude"}),
+            "lat_bnds": (("lat", "bnds"), np.zeros((HEIGHT, 2))),
+        },
+        {
+            "time": (
+                "time",
+                np.array([0.5, 1.5, 2.5, 4.5, 7.5]),
+                {"units": "days since 2001-02-03", "calendar": "standard"},
+            ),
+            "lat": (
+                "lat",
+                np.linspace(30, 31, HEIGHT),
+                {"units": "degrees_north", "bounds": "lat_bnds"},
+            ),
+            "lon": ("lon", np.linspace(0, 2, WIDTH, dtype=np.float32), {"units": "degrees_east"}),
+        },
+        {"title": "made", "history": "made"},
+    )
+
+
+def stored(folder, data, name="a.nc", **encoding):
+    path = folder / name
+    data.to_netcdf(path, encoding={"sst": encoding} if encoding else {})
+    return path
+
+
+def draws(field, count=4, seed=5):
+    shape = (len(field.signal), count, *field.shape)
+    samples = np.random.default_rng(seed).normal(15, 1, shape).astype(np.float32)
+    return PosteriorSamples(samples, samples.mean(1), samples.std(1))
+
+
+def raw(path):
+    return xarray.open_dataset(path, decode_cf=False).load()
+
+
+class TestLoad:
+    def test_what_a_file_holds(self, tmp_path):
+        field = load_field(stored(tmp_path, dataset()))
+        mask = observed_entries()[..., None]
+        assert field.shape == (HEIGHT, WIDTH, 1)
+        assert (field.signal.dtype, field.mask.dtype, field.domain.dtype) == (np.float32, bool, bool)
+        np.testing.assert_array_equal(field.mask, mask)
+        np.testing.assert_array_equal(
+            field.signal, np.where(mask, values()[..., None], 0).astype(np.float32)
+        )
+        np.testing.assert_array_equal(field.domain[..., 0], dataset()["sea_mask"] == 1)
+        start = (np.datetime64("2001-02-03") - np.datetime64(0, "D")).astype(int)
+        np.testing.assert_allclose(field.times, start + np.array([0.5, 1.5, 2.5, 4.5, 7.5]))
+        assert (field.names, field.units) == (("sst",), ("K",))
+        assert "5 frames of 6 x 7" in repr(field)
+        assert "sst [K]" in repr(field)
+
+    def test_it_is_a_mapping_of_signal_and_mask(self):
+        field = load_field(dataset())
+        assert set(field) == {"signal", "mask"}
+        assert dict(field)["signal"] is field.signal
+        assert field.get("index") is None
+        with pytest.raises(KeyError, match="times"):
+            field["times"]
+
+    @pytest.mark.parametrize(
+        "opener",
+        [
+            lambda path: path,
+            str,
+            lambda path: [path],
+            lambda path: path.parent,
+            xarray.open_dataset,
+            xarray.load_dataset,
+            lambda path: xarray.open_dataset(path, decode_cf=False),
+            lambda path: xarray.open_dataset(path)["sst"],
+            lambda path: xarray.open_dataset(path)["sst"].transpose("lat", "lon", "time"),
+            lambda path: xarray.open_dataset(path)[["sst"]].expand_dims("depth", 1),
+        ],
+    )
+    @pytest.mark.parametrize("packed", [False, True])
+    def test_sources(self, tmp_path, opener, packed):
+        options = {"dtype": "i2", "scale_factor": 0.001, "add_offset": 15.0, "_FillValue": -7}
+        path = stored(tmp_path, dataset(), **(options if packed else {}))
+        field = load_field(opener(path), domain="observed")
+        mask = observed_entries()[..., None]
+        np.testing.assert_array_equal(field.mask, mask)
+        np.testing.assert_allclose(
+            field.signal[mask], values()[..., None][mask], atol=6e-4 if packed else 1e-5
+        )
+        assert field.times[1] - field.times[0] == 1
+
+    @pytest.mark.parametrize("rank", [2, 3, 4])
+    def test_arrays(self, tmp_path, rank):
+        array = np.random.default_rng(0).normal(size=(3, 4, 5, 2)).astype(np.float32)
+        array[0, 1, 2] = np.nan
+        array = {2: array[0, ..., 0], 3: array[..., 0], 4: array}[rank]
+        expected = (
+            {2: array[None, ..., None], 3: array[..., None], 4: array}[rank] if rank < 4 else array
+        )
+        np.save(tmp_path / "a.npy", array)
+        np.savez(tmp_path / "a.npz", x=array, other=np.zeros(3))
+        names = {2: "x", 3: "x", 4: ["x_0", "x_1"]}[rank]
+        ours = {2: "field", 3: "field", 4: ["field_0", "field_1"]}[rank]
+        masked = np.ma.masked_invalid(array)
+        masked.data[masked.mask] = 1e30
+        for source, variable in (
+            (tmp_path / "a.npy", None if rank < 4 else ours),
+            (tmp_path / "a.npz", names),
+            (array, ours),
+            (masked, ours),
+        ):
+            field = load_field(source, variable)
+            np.testing.assert_array_equal(field.mask, ~np.isnan(expected))
+            np.testing.assert_array_equal(field.signal, np.nan_to_num(expected))
+            assert field.times is None
+
+    def test_an_npz_with_times(self, tmp_path):
+        np.savez(tmp_path / "a.npz", x=values(), y=values()[0], time=np.arange(COUNT) * 8)
+        field = load_field(tmp_path / "a.npz", "x")
+        np.testing.assert_array_equal(field.times, np.arange(COUNT) * 8)
+
+    def test_zarr(self, tmp_path):
+        pytest.importorskip("zarr")
+        dataset().to_zarr(tmp_path / "a", consolidated=False, zarr_format=2)
+        field = load_field(tmp_path / "a")
+        np.testing.assert_array_equal(field.mask[..., 0], observed_entries())
+        assert field.domain.sum() < field.domain.size
+
+    def test_several_variables_are_channels_with_masks_of_their_own(self, tmp_path):
+        data = dataset().rename(sst="a")
+        data["b"] = data["a"].where(data["a"] > 14).astype(np.float32).assign_attrs(units="m")
+        path = tmp_path / "a.nc"
+        data.to_netcdf(path)
+        field = load_field(path, ["b", "a"])
+        assert (field.names, field.units, field.shape[-1]) == (("b", "a"), ("m", "K"), 2)
+        np.testing.assert_array_equal(field.mask[..., 0], data["b"].notnull())
+        np.testing.assert_array_equal(field.mask[..., 1], data["a"].notnull())
+
+    def test_flags_are_no_field_to_choose(self):
+        data = dataset()
+        data["quality"] = data["sst"].notnull().astype("i1").assign_attrs(flag_meanings="bad good")
+        assert load_field(data).names == ("sst",)
+
+    def test_a_grid_of_curves(self, tmp_path):
+        data = dataset().drop_vars(["lat", "lon", "lat_bnds"]).rename(lat="y", lon="x")
+        data = data.assign_coords(lat=(("y", "x"), np.ones((HEIGHT, WIDTH))))
+        path = stored(tmp_path, data)
+        field = load_field(path)
+        field.save(tmp_path / "b.nc", draws(field))
+        new = xarray.load_dataset(tmp_path / "b.nc")
+        assert {"lat", "time"} <= set(new["sst_deviation"].coords)
+        np.testing.assert_array_equal(field.mask[..., 0], observed_entries())
+
+    def test_parts(self, tmp_path):
+        field = load_field(
+            stored(tmp_path, dataset()),
+            isel={"time": slice(1, 3), "lat": slice(0, 4), "lon": slice(1, 5)},
+        )
+        np.testing.assert_array_equal(field.mask[..., 0], observed_entries()[1:3, :4, 1:5])
+
+    @pytest.mark.parametrize(
+        ("units", "calendar", "expected"),
+        [
+            ("hours since 1970-01-01", "standard", np.array([0, 1, 2, 3, 59]) / 24),
+            ("days since 1971-01-01", "noleap", 365 + np.array([0, 1, 2, 3, 59])),
+            ("days since 1971-01-01", "360_day", 360 + np.array([0, 1, 2, 3, 59])),
+            ("hours", None, np.array([0, 1, 2, 3, 59]) / 24),
+            (None, None, np.array([0, 1, 2, 3, 59])),
+        ],
+    )
+    def test_times(self, tmp_path, units, calendar, expected):
+        data = dataset()
+        attributes = {"units": units, "calendar": calendar}
+        attributes = {key: value for key, value in attributes.items() if value}
+        data = data.assign_coords(time=("time", [0, 1, 2, 3, 59], attributes))
+        np.testing.assert_allclose(load_field(stored(tmp_path, data)).times, expected)
+
+    def test_a_unit_of_time_nobody_understands(self):
+        data = dataset().assign_coords(time=("time", range(COUNT), {"units": "day as %Y%m%d"}))
+        with pytest.warns(UserWarning, match="'day as %Y%m%d' of 'time'"):
+            assert load_field(data).times is None
+
+
+class TestDomain:
+    INSIDE = dataset()["sea_mask"].values == 1
+
+    @pytest.mark.parametrize(
+        ("domain", "change"),
+        [
+            (None, lambda data: data),
+            ("sea_mask", lambda data: data),
+            ("~sea_mask", lambda data: data.assign(sea_mask=1 - data["sea_mask"])),
+            ("depth", lambda data: data.rename(sea_mask="depth")),
+            (
+                "sea_mask",
+                lambda data: data.assign(sea_mask=data["sea_mask"].where(data["sea_mask"] == 1)),
+            ),
+            (None, lambda data: data.assign(sea_mask=data["sea_mask"].expand_dims(one=1))),
+            (None, lambda data: data.assign(sea_mask=data["sea_mask"].T == 1)),
+            (
+                None,
+                lambda data: data.assign(
+                    sea_mask=(1 - data["sea_mask"]).assign_attrs(standard_name="land_binary_mask")
+                ),
+            ),
+            (INSIDE, lambda data: data),
+            (INSIDE[..., None], lambda data: data),
+            ("observed", lambda data: data.drop_vars("sea_mask")),
+        ],
+    )
+    def test_ways_to_give_it(self, domain, change):
+        field = load_field(change(dataset()), domain=domain)
+        np.testing.assert_array_equal(field.domain[..., 0], self.INSIDE)
+
+    def test_without_one_everything_is_inside(self):
+        assert load_field(dataset(), domain=False).domain.all()
+        assert load_field(dataset().drop_vars("sea_mask")).domain.all()
+        fraction = dataset().assign(sea_mask=dataset()["sea_mask"] * 0.5)
+        assert load_field(fraction).domain.all()
+
+    def test_a_few_observations_outside_are_hidden_flagged_and_kept(self, tmp_path):
+        data = dataset().isel(time=np.repeat([0, 1, 2, 4], 50)).drop_vars("time")
+        data["sst"][7, 5, 6] = 3.5
+        path = stored(tmp_path, data)
+        field = load_field(path)
+        assert field.outside == 1
+        assert "1 observed entries outside" in repr(field)
+        assert not field.mask[7, 5, 6]
+        assert field.signal[7, 5, 6] == 0
+        assert field.flags()[7, 5, 6] == 4
+        field.save(tmp_path / "b.nc", draws(field))
+        assert raw(tmp_path / "b.nc")["sst"].values[7, 5, 6] == 3.5
+
+    @pytest.mark.parametrize(
+        ("domain", "change", "message"),
+        [
+            ("land", {}, r"sea_mask, crs, .*'land'"),
+            ("lat", {}, r"\('lat', 'lon'\), received 'lat'"),
+            ("sst", {}, r"'sst'"),
+            (
+                "sea_mask",
+                {"sea_mask": dataset()["sea_mask"] * 3},
+                r"0 and 1, received \[0 3\] in 'sea_mask'",
+            ),
+            (INSIDE[:5], {}, r"\(6, 7\) or \(6, 7, 1\), received bool of \(5, 7\)"),
+            (INSIDE * 1, {}, r"received int64 of \(6, 7\)"),
+            ("~sea_mask", {}, r"of \d+ are outside by '~sea_mask'.*row 0, .*inverted.*'~NAME'"),
+            (None, {"sea_mask": dataset()["sea_mask"] * 0}, r"outside by 'sea_mask'.*inverted"),
+            (None, {"sea_mask": dataset()["sea_mask"] * np.eye(6, 7)}, r"outside by 'sea_mask', the"),
+            (None, {"mask_of_land": dataset()["sea_mask"]}, r"sea_mask, mask_of_land"),
+        ],
+    )
+    def test_what_is_refused(self, domain, change, message):
+        with pytest.raises(ValueError, match=message):
+            load_field(dataset().assign(change), domain=domain)
+
+
+def swapped(data):
+    return data.isel(time=[0, 1, 3, 2, 4])
+
+
+BAD = {
+    "unknown": (lambda data: data, {"variable": "SST"}, r"'SST'.*sst \(time: 5, lat: 6, lon: 7\)"),
+    "none": (lambda data: data, {"variable": []}, "at least one"),
+    "twice": (lambda data: data, {"variable": ["sst", "sst"]}, "'sst', 'sst'"),
+    "text": (lambda data: data.assign(sst=data["sst"].astype(str)), {"variable": "sst"}, "'sst'"),
+    "a choice": (lambda data: data.assign(b=data["sst"]), {}, "found 2: sst .*, b .*variable=NAME"),
+    "two grids": (
+        lambda data: data.assign(b=(("time", "y", "x"), np.zeros((5, 2, 3)))),
+        {"variable": ["sst", "b"]},
+        r"sst \(time: 5, lat: 6, lon: 7\), b \(time: 5, y: 2, x: 3\)",
+    ),
+    "levels": (
+        lambda data: data.assign(sst=data["sst"].expand_dims(depth=3)),
+        {},
+        r"depth: 3.*isel=\{'depth': 0\}",
+    ),
+    "no map": (lambda data: data.isel(lat=0, lon=0), {"variable": "sst"}, r"sst \(time: 5\)"),
+    "back in time": (swapped, {}, r"2001-02-05T12.* after 2001-02-07T12.*frame 3.*sortby\('time'\)"),
+    "time that stands": (lambda data: data.isel(time=[0, 1, 1]), {}, "frame 2.*drop_duplicates"),
+    "missing time": (
+        lambda data: data.assign_coords(time=[0.0, 1, np.nan, 3, 4]),
+        {},
+        "nan for frame 2 in 'time'",
+    ),
+    "infinite": (
+        lambda data: data.assign(sst=data["sst"] / (data["lat"] > 30.1)),
+        {},
+        "inf in frame 0",
+    ),
+    "beyond float32": (lambda data: data.assign(sst=data["sst"] * 1e38), {}, r"e\+39 in frame 0"),
+    "nothing": (lambda data: data.assign(sst=data["sst"] * np.nan), {}, "observed entry of sst"),
+    "dimension": (lambda data: data, {"isel": {"depth": 0}}, r"'time': 5.*\['depth'\]"),
+    "memory for a row": (
+        lambda data: data,
+        {"memory": 250},
+        r"0 whole frames.*isel=\{'lat': slice\(0, 2\)\}",
+    ),
+    "memory": (lambda data: data, {"memory": 1500}, r"5 frames.*2 whole frames.*'time': slice\(0, 2\)"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_refused(tmp_path, name):
+    change, options, message = BAD[name]
+    sources = [change(dataset())]
+    if name not in ("text", "beyond float32"):
+        sources.append(stored(tmp_path, sources[0]))
+    for source in sources:
+        with pytest.raises(ValueError, match=message):
+            load_field(source, **options)
+
+
+def test_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "xarray", None)
+    with pytest.raises(ImportError, match=r'pip install "abp_tf\[fields\]"'):
+        load_field(values())
+
+
+def test_bad_files_are_refused(tmp_path):
+    (tmp_path / "a.nc").write_text("no data")
+    (tmp_path / "empty").mkdir()
+    for path, error, message in (
+        ("a.nc", ValueError, "a.nc' cannot be read"),
+        ("b.nc", FileNotFoundError, "b.nc"),
+        ("empty", FileNotFoundError, "empty"),
+    ):
+        with pytest.raises(error, match=message):
+            load_field(tmp_path / path)
+    with pytest.raises(ValueError, match="empty list"):
+        load_field([])
+
+
+class TestFlags:
+    def test_what_is_known_of_each_entry(self):
+        data = dataset()
+        data["sst"][:, 0, 0] = np.nan
+        flags = load_field(data).flags()[..., 0]
+        mask = data["sst"].notnull().values
+        names = field_file.FLAGS
+        assert flags.dtype == np.int8
+        assert (flags[:, 5, 6] == names["outside_domain"]).all()
+        assert (flags[:, 0, 0] == names["never_observed"]).all()
+        assert flags[3, 1, 1] == names["frame_without_observation"]
+        np.testing.assert_array_equal(flags == names["observed"], mask)
+        rest = ~mask & (flags < 2)
+        assert rest.any()
+        assert (flags[rest] == names["filled"]).all()
+
+    def test_channels_have_their_own(self):
+        data = dataset()
+        data["b"] = data["sst"].where(data["time"] != data["time"][0])
+        flags = load_field(data, ["sst", "b"]).flags()
+        assert 2 in flags[0, ..., 1]
+        assert 2 not in flags[0, ..., 0]
+        assert (flags[3] >= 2).all()
+
+
+class TestSave:
+    @pytest.mark.parametrize(
+        ("dtype", "encoding"),
+        [
+            ("f8", {}),
+            ("f4", {"_FillValue": np.float32(-999)}),
+            ("f4", {"dtype": "i2", "scale_factor": 0.01, "add_offset": 20.0, "_FillValue": -32768}),
+            ("f8", {"dtype": "i4", "scale_factor": 1e-6, "_FillValue": 7}),
+            ("f8", {"dtype": "u1", "scale_factor": 0.25, "_FillValue": 0}),
+        ],
+    )
+    def test_observed_values_are_as_they_were(self, tmp_path, dtype, encoding):
+        path = stored(tmp_path, dataset(dtype), **encoding)
+        field = load_field(path)
+        drawn = draws(field)
+        field.save(tmp_path / "b.nc", drawn, noise=0.5, settings={"latent_dim": 3}, seed=9)
+        before, after = raw(path)["sst"], raw(tmp_path / "b.nc")["sst"]
+        mask = field.mask[..., 0]
+        assert before.dtype == after.dtype
+        assert before.values[mask].tobytes() == after.values[mask].tobytes()
+        assert before.attrs.keys() == after.attrs.keys()
+        with xarray.open_dataset(path) as old, xarray.open_dataset(tmp_path / "b.nc") as new:
+            where = xarray.DataArray(mask, dims=("time", "lat", "lon"))
+            xarray.testing.assert_identical(old["sst"].where(where), new["sst"].where(where))
+            for name in ("sea_mask", "crs", "lat_bnds", "time", "lat", "lon"):
+                xarray.testing.assert_identical(old[name].variable, new[name].variable)
+            hidden = ~mask & field.domain[..., 0]
+            step = encoding.get("scale_factor", 0)
+            found = new["sst"].values
+            np.testing.assert_allclose(found[hidden], drawn.mean[..., 0][hidden], atol=step / 2 + 1e-5)
+            assert np.isnan(found[:, ~field.domain[..., 0]]).all()
+
+    def test_what_is_beside_the_means(self, tmp_path):
+        path = stored(tmp_path, dataset(grid_mapping="crs"))
+        field, noise = load_field(path), 0.5
+        drawn = draws(field, count=400)
+        field.save(tmp_path / "b.nc", drawn, noise=noise, settings={"steps": (1, 2)}, seed=9)
+        mask, inside = field.mask[..., 0], field.domain[..., 0]
+        hidden = ~mask & inside
+        with xarray.open_dataset(tmp_path / "b.nc") as new:
+            deviation, members, flag = (new[f"sst_{n}"] for n in ("deviation", "members", "flag"))
+            assert deviation.dims == flag.dims == ("time", "lat", "lon")
+            assert members.dims == ("member", "time", "lat", "lon")
+            assert deviation.dtype == members.dtype == np.float32
+            expected = np.sqrt(drawn.deviation[..., 0] ** 2 + noise**2)
+            np.testing.assert_allclose(deviation.values[hidden], expected[hidden], rtol=1e-6)
+            spread = members.values.std(0)[hidden]
+            np.testing.assert_allclose(spread, expected[hidden], rtol=0.2)
+            assert abs(spread.mean() / expected[hidden].mean() - 1) < 0.01
+            assert (deviation.values[mask] == 0).all()
+            assert (members.values[:, mask] == field.signal[..., 0][mask]).all()
+            for one in (deviation.values, members.values[0]):
+                assert np.isnan(one[:, ~inside]).all()
+            np.testing.assert_array_equal(flag, field.flags()[..., 0])
+            assert flag.attrs["flag_values"].tolist() == list(field_file.FLAGS.values())
+            assert flag.attrs["flag_meanings"].split() == list(field_file.FLAGS)
+            assert deviation.attrs["units"] == members.attrs["units"] == "K"
+            assert deviation.attrs["standard_name"] == "sea_surface_temperature standard_error"
+            assert flag.attrs["standard_name"] == "sea_surface_temperature status_flag"
+            assert new.attrs["title"] == "made"
+            assert new.attrs["history"].splitlines()[0] == "made"
+            assert abp_tf.__version__ in new.attrs["history"].splitlines()[1]
+            assert new.attrs["abp_tf_version"] == abp_tf.__version__
+            assert new.attrs["abp_tf_seed"] == 9
+            assert new.attrs["abp_tf_settings"] == '{"steps": [1, 2]}'
+        assert raw(tmp_path / "b.nc")["sst_deviation"].attrs["grid_mapping"] == "crs"
+        assert raw(tmp_path / "b.nc").attrs["Conventions"].startswith("CF-")
+
+    def test_the_same_field_gives_the_same_file_and_stays_as_it_was(self, tmp_path):
+        field = load_field(stored(tmp_path, dataset()))
+        before = field.dataset.copy(deep=True)
+        for name in ("b.nc", "c.nc"):
+            field.save(tmp_path / name, draws(field), noise=0.1, seed=2)
+        xarray.testing.assert_identical(raw(tmp_path / "b.nc"), raw(tmp_path / "c.nc"))
+        xarray.testing.assert_identical(before, field.dataset)
+        for name, variable in before.variables.items():
+            assert variable.encoding == field.dataset.variables[name].encoding
+
+    def test_a_saved_field_is_complete(self, tmp_path):
+        field = load_field(stored(tmp_path, dataset()))
+        field.save(tmp_path / "b.nc", draws(field), members=2)
+        again = load_field(tmp_path / "b.nc", "sst")
+        np.testing.assert_array_equal(again.mask, np.broadcast_to(field.domain, field.mask.shape))
+        assert raw(tmp_path / "b.nc").sizes["member"] == 2
+        field.save(tmp_path / "c.nc", draws(field), members=0)
+        assert "sst_members" not in raw(tmp_path / "c.nc")
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda data: data.transpose("lat", "lon", "time", "bnds"),
+            lambda data: data.assign(sst=data["sst"].expand_dims("depth", 1)),
+            lambda data: data.isel(time=0),
+            lambda data: data.drop_vars(["time", "lat", "lon"]),
+        ],
+    )
+    def test_dimensions_stay_as_they_were(self, tmp_path, change):
+        path = stored(tmp_path, change(dataset()))
+        field = load_field(path)
+        field.save(tmp_path / "b.nc", draws(field))
+        before, after = raw(path), raw(tmp_path / "b.nc")
+        assert before["sst"].dims == after["sst"].dims == after["sst_flag"].dims
+        assert ("member", *before["sst"].dims) == after["sst_members"].dims
+        kept = before["sst"].notnull()
+        xarray.testing.assert_identical(before["sst"].where(kept), after["sst"].where(kept))
+        assert (after["sst_flag"].values[kept.values] == 0).all()
+
+    def test_decoded_data_are_kept_bit_for_bit(self, tmp_path):
+        options = {"dtype": "i2", "scale_factor": 0.01, "add_offset": 20.0, "_FillValue": -32768}
+        data = xarray.load_dataset(stored(tmp_path, dataset(), **options))
+        field = load_field(data)
+        field.save(tmp_path / "b.nc", draws(field))
+        with xarray.open_dataset(tmp_path / "b.nc") as new:
+            xarray.testing.assert_identical(data["sst"], new["sst"].where(data["sst"].notnull()))
+            xarray.testing.assert_identical(data["time"], new["time"])
+
+    def test_no_code_of_missing_values_is_added(self, tmp_path):
+        encoding = {name: {"_FillValue": None} for name in ("sst", "lat", "lon", "time")}
+        dataset().to_netcdf(tmp_path / "a.nc", encoding=encoding)
+        field = load_field(tmp_path / "a.nc")
+        field.save(tmp_path / "b.nc", draws(field))
+        old, new = raw(tmp_path / "a.nc"), raw(tmp_path / "b.nc")
+        for name in encoding:
+            assert old[name].attrs == new[name].attrs
+
+    @pytest.mark.parametrize(
+        "valid", [{"valid_range": np.array([-1000, 10], np.int16)}, {"valid_max": np.int16(10)}]
+    )
+    def test_a_valid_range_of_codes_belongs_to_decoded_values_too(self, tmp_path, valid):
+        data = dataset(**valid)
+        path = stored(tmp_path, data, dtype="i2", scale_factor=0.01, add_offset=15.0, _FillValue=-9999)
+        decoded = xarray.load_dataset(path)
+        low = (decoded["sst"] < 15.105).values
+        assert 0 < low.sum() < observed_entries().sum()
+        for source in (path, decoded):
+            field = load_field(source)
+            np.testing.assert_array_equal(field.mask[..., 0], low)
+            drawn = draws(field)
+            with pytest.warns(UserWarning, match="means of 'sst'"):
+                field.save(tmp_path / "b.nc", drawn, overwrite=True)
+            # Neither a reader of codes nor one of values takes what was written for missing.
+            again = load_field(tmp_path / "b.nc", "sst")
+            np.testing.assert_array_equal(again.mask.all(axis=0), field.domain)
+
+    def test_several_variables(self, tmp_path):
+        data = dataset()
+        data["b"] = data["sst"].where(data["sst"] > 14).assign_attrs(units="m")
+        data["left_out"] = data["sst"]
+        field = load_field(stored(tmp_path, data), ["sst", "b"])
+        drawn = draws(field)
+        field.save(tmp_path / "b.nc", drawn, noise=[0.5, 2.0])
+        new = raw(tmp_path / "b.nc")
+        assert "left_out" not in new
+        for channel, (name, sigma) in enumerate((("sst", 0.5), ("b", 2.0))):
+            hidden = ~field.mask[..., channel] & field.domain[..., channel]
+            expected = np.hypot(drawn.deviation[..., channel], sigma)[hidden]
+            np.testing.assert_allclose(new[f"{name}_deviation"].values[hidden], expected, rtol=1e-6)
+
+    def test_means_that_the_type_cannot_hold(self, tmp_path):
+        options = {"dtype": "u1", "scale_factor": 0.1, "_FillValue": 255}
+        field = load_field(stored(tmp_path, dataset() / 2 % 20, **options))
+        drawn = draws(field)
+        with pytest.warns(UserWarning, match=r"of \d+ means of 'sst'.*25\.5"):
+            field.save(tmp_path / "b.nc", drawn._replace(mean=drawn.mean + 100))
+        found = raw(tmp_path / "b.nc")["sst"].values
+        assert (found[~field.mask[..., 0] & field.domain[..., 0]] == 254).all()
+
+    def test_existing_files_stay(self, tmp_path):
+        field = load_field(dataset())
+        path = tmp_path / "b.nc"
+        path.write_text("mine")
+        with pytest.raises(FileExistsError, match=r"b\.nc.*overwrite=True"):
+            field.save(path, draws(field))
+        assert path.read_text() == "mine"
+        field.save(path, draws(field), overwrite=True)
+        assert [one.name for one in tmp_path.iterdir()] == ["b.nc"]
+        assert "sst_flag" in raw(path)
+
+    @pytest.mark.parametrize(
+        ("change", "options", "message"),
+        [
+            (
+                lambda drawn: drawn._replace(mean=drawn.mean[1:]),
+                {},
+                r"mean of shape \(5, 6, 7, 1\).*\(4,",
+            ),
+            (lambda drawn: drawn._replace(samples=drawn.samples[1:]), {}, "samples of shape"),
+            (lambda drawn: drawn._replace(deviation=drawn.deviation * np.nan), {}, "in its deviation"),
+            (lambda drawn: drawn, {"noise": -1.0}, "0 or more, received -1.0"),
+            (lambda drawn: drawn, {"noise": [1.0, 2.0]}, r"received shape \(2,\)"),
+            (lambda drawn: drawn, {"members": -1}, "`members`.*-1"),
+        ],
+    )
+    def test_what_is_refused(self, tmp_path, change, options, message):
+        field = load_field(dataset())
+        with pytest.raises(ValueError, match=message):
+            field.save(tmp_path / "b.nc", change(draws(field)), **options)
+        assert not list(tmp_path.iterdir())
+
+
+class TestSeveralFiles:
+    def write(self, folder, parts, **encoding):
+        for number, part in enumerate(parts):
+            stored(folder, part, f"{number + 8}.nc", **encoding)  # 10.nc comes after 9.nc
+        return folder
+
+    def test_follow_each_other(self, tmp_path):
+        data = dataset().drop_encoding()
+        folder = self.write(tmp_path, [data.isel(time=slice(at, at + 2)) for at in (0, 2, 4)])
+        field, whole = load_field(folder), load_field(data)
+        for key in ("signal", "mask", "domain", "times"):
+            np.testing.assert_array_equal(getattr(field, key), getattr(whole, key))
+        field.save(tmp_path / "b.nc", draws(field))
+        old, new = raw(tmp_path / "8.nc"), raw(tmp_path / "b.nc")
+        np.testing.assert_array_equal(new["time"], data["time"])
+        assert new["time"].attrs.keys() == old["time"].attrs.keys()
+        xarray.testing.assert_identical(old["sea_mask"], new["sea_mask"])
+
+    def test_may_count_time_from_other_days(self, tmp_path):
+        first, second = dataset().isel(time=slice(0, 2)), dataset().isel(time=slice(2, 5))
+        attributes = {"units": "hours since 2001-02-05", "calendar": "standard"}
+        second = second.assign_coords(time=("time", [12, 60, 132], attributes))
+        field = load_field(self.write(tmp_path, [first, second]))
+        np.testing.assert_allclose(field.times, load_field(dataset()).times)
+        field.save(tmp_path / "b.nc", draws(field))
+        with (
+            xarray.open_dataset(tmp_path / "b.nc") as new,
+            xarray.open_dataset(tmp_path / "9.nc") as old,
+        ):
+            np.testing.assert_array_equal(new["time"][2:], old["time"])
+
+    def test_may_be_single_maps(self, tmp_path):
+        data = dataset()
+        field = load_field(self.write(tmp_path, [data.isel(time=at) for at in range(COUNT)]))
+        np.testing.assert_array_equal(field.mask[..., 0], observed_entries())
+        np.testing.assert_allclose(field.times, load_field(data).times)
+
+    def test_of_arrays(self, tmp_path):
+        for number, part in enumerate(values()):
+            np.save(tmp_path / f"{number}.npy", part)
+        paths = sorted(tmp_path.iterdir())
+        np.testing.assert_allclose(load_field(paths).signal[..., 0], values(), rtol=1e-6)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (
+                lambda data: data.assign(sst=data["sst"].assign_attrs(units="degC")),
+                "'units'.*'K'.*'degC'",
+            ),
+            (lambda data: data.rename(sst="SST"), r"Expected 'sst' in each file.*9\.nc' has SST"),
+            (lambda data: data.isel(lat=slice(0, 5)), r"'lat': 6.*'lat': 5"),
+            (lambda data: data.assign_coords(lat=data["lat"] + 1), "other coordinates"),
+            (lambda data: data.assign(sst=data["sst"].astype("f4")), "float64.*float32"),
+            (lambda data: data.isel(time=[0]), "frame 2"),
+        ],
+    )
+    def test_that_do_not_fit_are_refused(self, tmp_path, change, message):
+        parts = [dataset().isel(time=[0, 1]), change(dataset().isel(time=[2, 3]))]
+        if "frame 2" in message:
+            parts[1] = dataset().isel(time=[1, 2])
+        with pytest.raises(ValueError, match=message):
+            load_field(self.write(tmp_path, parts))
+
+    def test_that_are_packed_differently_are_refused(self, tmp_path):
+        for number, scale in enumerate((0.01, 0.02)):
+            part = dataset().isel(time=[2 * number, 2 * number + 1])
+            stored(tmp_path, part, f"{number}.nc", dtype="i2", scale_factor=scale, _FillValue=-9)
+        with pytest.raises(ValueError, match=r"'scale_factor'.*0\.01.*0\.02.*xarray\.concat"):
+            load_field(tmp_path)
+
+
+def test_geotiff(tmp_path):
+    rasterio = pytest.importorskip("rasterio")
+    pytest.importorskip("rioxarray")
+    stack = np.where(observed_entries(), np.rint(values() * 10), -99).astype(np.int16)
+    profile = {
+        "driver": "GTiff",
+        "height": HEIGHT,
+        "width": WIDTH,
+        "dtype": "int16",
+        "nodata": -99,
+        "crs": "EPSG:32630",
+        "transform": rasterio.transform.from_origin(1000, 9000, 30, 30),
+    }
+    with rasterio.open(tmp_path / "a.tif", "w", count=COUNT, **profile) as file:
+        file.write(stack)
+    field = load_field(tmp_path / "a.tif")
+    np.testing.assert_array_equal(field.mask[..., 0], observed_entries())
+    np.testing.assert_array_equal(field.signal[..., 0], np.where(stack == -99, 0, stack))
+    field.save(tmp_path / "b.nc", draws(field))
+    after = raw(tmp_path / "b.nc")
+    assert "EPSG" in after["spatial_ref"].attrs["crs_wkt"]
+    assert after["x"].values[0] == 1015
+    (tmp_path / "many").mkdir()
+    for number, band in enumerate(stack):
+        with rasterio.open(tmp_path / "many" / f"{number}.tif", "w", count=1, **profile) as file:
+            file.write(band[None])
+    many = load_field(tmp_path / "many")
+    np.testing.assert_array_equal(many.signal, field.signal)
+
+
+class TestModels:
+    @pytest.fixture
+    def field(self):
+        data = np.random.default_rng(0).uniform(-1, 1, (12, 8, 8, 1))
+        data[np.random.default_rng(1).uniform(size=data.shape) < 0.3] = np.nan
+        return load_field(data)
+
+    def test_a_field_is_data(self, make_model, field):
+        model = make_model()
+        model.fit(field, batch_size=12, verbose=0)
+        latents = model.infer(field)
+        np.testing.assert_array_equal(latents, model.infer(field.signal, field.mask))
+        found = model.evaluate(field, batch_size=12, return_dict=True, verbose=0)
+        assert np.isfinite(found["reconstruction_error"])
+        with pytest.raises(ValueError, match=r'"mask", and another.*x\["signal"\]'):
+            model.infer(field, field.mask)
+
+    def test_a_field_is_data_of_baselines(self, field):
+        pca = abp_tf.baselines.PCA(2, value_range=None).fit(field)
+        np.testing.assert_array_equal(pca.infer(field), pca.infer(field.signal, field.mask))
+
+
+@pytest.mark.skipif(not (DATA / "alboran_sst.nc").is_file(), reason="no alboran_sst.nc in $ABP_TF_DATA")
+def test_a_real_file(tmp_path):
+    path = DATA / "alboran_sst.nc"
+    field = load_field(path)
+    assert field.shape == (201, 301, 1)
+    assert field.names == ("SST",)
+    assert field.outside == 19
+    sea = raw(path)["mask"].values == 1
+    np.testing.assert_array_equal(field.domain[..., 0], sea)
+    assert round(1 - field.mask.sum() / (10 * sea.sum()), 3) == 0.454
+    np.testing.assert_array_equal(np.diff(field.times), [1, 1, 1, 1, 1, 1, 1, 2, 1])
+    field.save(tmp_path / "b.nc", draws(field, 2), noise=0.3)
+    with xarray.open_dataset(path) as old, xarray.open_dataset(tmp_path / "b.nc") as new:
+        xarray.testing.assert_identical(old["SST"], new["SST"].where(old["SST"].notnull()))
+        assert (new["SST"].notnull() == (sea | old["SST"].notnull())).all()
