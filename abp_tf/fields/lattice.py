@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
-import scipy.sparse as sparse
-import scipy.sparse.linalg as solvers
+
+from abp_tf import extras
+
+with extras.needed("fields"):
+    import scipy.sparse as sparse
+    import scipy.sparse.linalg as solvers
+
+ITERATIONS = 500  # of conjugate gradients, at most
 
 
 def differences(domain: np.ndarray) -> sparse.csr_matrix:
@@ -21,8 +28,8 @@ def differences(domain: np.ndarray) -> sparse.csr_matrix:
 
     Example:
         >>> domain = np.array([[True, True], [False, True]])[..., None]
-        >>> differences(domain).toarray().tolist()
-        [[-1.0, 0.0, 1.0], [-1.0, 1.0, 0.0]]
+        >>> differences(domain).toarray().astype(int).tolist()
+        [[0, -1, 1], [-1, 1, 0]]
     """
     number = np.full(domain.shape, -1)
     number[domain] = np.arange(domain.sum())
@@ -89,6 +96,9 @@ class Lattice:
     Attributes:
         loading: B, float `[points, latents]`.
         precision: precision of the prior of each latent, float `[latents]`.
+        gain: response of a frame's field to its latents, float `[frames, points, latents]`.
+        latent_covariance: posterior covariance of the latents of each frame, given the fields of the
+            others, float `[frames, latents, latents]`.
     """
 
     def __init__(self, space, time, mask: np.ndarray, roughness: Roughness, noise: float):
@@ -98,24 +108,27 @@ class Lattice:
         self._steps = time.T @ time
         decay = sparse.identity(mask.shape[1], format="csc") * roughness.decay**2
         own = roughness.time * np.diag(self._steps)
-        self._factors = [
-            solvers.splu(
-                (
-                    roughness.space * (self._laplacian + decay + sparse.identity(len(row)) * of_time)
-                    + sparse.diags(row / noise)
-                ).tocsc(),
+
+        @functools.cache  # frames of one mask share a factorization
+        def factor(row: bytes, of_time: float):
+            prior = self._laplacian + decay + of_time * sparse.identity(mask.shape[1])
+            seen = sparse.diags(np.frombuffer(row) / noise)
+            return solvers.splu(
+                (roughness.space * prior + seen).tocsc(),
                 permc_spec="MMD_AT_PLUS_A",
                 diag_pivot_thresh=0.0,
                 options={"SymmetricMode": True},
             )
-            for row, of_time in zip(self.observed, own, strict=True)
+
+        self._factors = [
+            factor(row.tobytes(), of_time) for row, of_time in zip(self.observed, own, strict=True)
         ]
         self.load(np.zeros((mask.shape[1], 0)), np.zeros(0))
 
     def load(self, loading: np.ndarray, precision: np.ndarray) -> None:
         """Set the loading B of the latents, and the precisions of their prior."""
         self.loading, self.precision = loading, precision
-        self._gain = np.stack(  # F⁻¹ Mᵀ B / σ² of each frame
+        self.gain = np.stack(  # F⁻¹ Mᵀ B / σ² of each frame
             [
                 factor.solve(row[:, None] * loading / self.noise) if loading.size else loading
                 for factor, row in zip(self._factors, self.observed, strict=True)
@@ -124,7 +137,7 @@ class Lattice:
         seen = self.observed[:, :, None] * loading
         # Precision of the latents of each frame once its field is integrated out.
         schur = np.einsum("tnk,nj->tkj", seen, loading) / self.noise
-        schur -= np.einsum("tnk,tnj->tkj", seen, self._gain) / self.noise
+        schur -= np.einsum("tnk,tnj->tkj", seen, self.gain) / self.noise
         self.latent_covariance = np.linalg.inv(schur + np.diag(precision))
 
     def mean(self, data: np.ndarray, *, tolerance: float = 1e-3) -> tuple[np.ndarray, np.ndarray]:
@@ -165,7 +178,7 @@ class Lattice:
         better, better_z = self._one_frame(left, left_z)
         along, along_z = better, better_z
         slope = np.vdot(left, better) + np.vdot(left_z, better_z)
-        for _ in range(500):
+        for _ in range(ITERATIONS):
             if np.vdot(left, left) + np.vdot(left_z, left_z) <= target:
                 return x, z
             product, product_z = self._product(along, along_z)
@@ -177,8 +190,8 @@ class Lattice:
             along = better + slope / before * along
             along_z = better_z + slope / before * along_z
         raise RuntimeError(
-            f"Expected conjugate gradients to converge in 500 iterations for {self.roughness}. Lower "
-            "its `time`."
+            f"Expected conjugate gradients to converge in {ITERATIONS} iterations for "
+            f"{self.roughness}. Lower its `time`."
         )
 
     def _product(self, field, latent):
@@ -194,6 +207,6 @@ class Lattice:
         x = np.stack([factor.solve(row) for factor, row in zip(self._factors, field, strict=True)])
         if not self.loading.size:
             return x, latent
-        rest = latent - np.einsum("tnk,tn->tk", self._gain, field)
+        rest = latent - np.einsum("tnk,tn->tk", self.gain, field)
         z = np.einsum("tkj,tj->tk", self.latent_covariance, rest)
-        return x - np.einsum("tnk,tk->tn", self._gain, z), z
+        return x - np.einsum("tnk,tk->tn", self.gain, z), z

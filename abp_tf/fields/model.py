@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from abp_tf import checks
-from abp_tf.data import examples
+from abp_tf.fields.frames import Frames, read, standard_units
 from abp_tf.fields.lattice import Lattice, Roughness, differences, steps
 from abp_tf.results import PosteriorSamples
 
@@ -19,12 +19,14 @@ class FieldSettings(NamedTuple):
 
     Attributes:
         latents: number of latents of each frame; with 0 the model is optimal interpolation.
-        pixel_mean: whether each pixel has a mean of its own; else there is one mean per channel, and
-            what frames have in common is left to the residual in time.
+        pixel_mean: whether each pixel has a mean of its own and frames have latent levels; else what
+            frames have in common is left to the residual in time.
         space: precision of differences between neighbours (`Roughness.space`).
-        time: precision of differences between successive frames (`Roughness.time`).
+        time: precision of differences between successive frames, relative to `space`
+            (`Roughness.time`).
         decay: inverse length of the residual, in pixels (`Roughness.decay`).
-        noise: variance of the noise, as a share of the variance of the data about their means.
+        noise: variance of the noise, as a share of the variance of the data about pixel and frame
+            means.
     """
 
     latents: int = 0
@@ -34,29 +36,24 @@ class FieldSettings(NamedTuple):
     decay: float = 0.02
     noise: float = 0.2
 
-    @property
-    def roughness(self) -> Roughness:
-        """The prior of the residual."""
-        return Roughness(self.space, self.time, self.decay)
-
 
 class FieldModel:
     """Model `x_t = μ + a_t + W z_t + u_t + σ ε` of the frames of a field, with `z_t ~ N(0, I)`.
 
     It is a generator with a linear decoder and a correlated residual: `u` is a Gaussian Markov random
-    field over the pixels of the domain and over successive frames, `a_t` is the level of a frame. It is
-    integrated out of the posterior exactly, so that inference needs no chains; `μ` and `W` are learned
-    by expectation-maximisation from the observed entries. Without latents it is optimal interpolation,
-    without residual it is probabilistic PCA.
+    field over the pixels of the domain and over successive frames, and `a_t` is the level of a frame.
+    All are Gaussian, so that inference is exact and needs no chains; `μ` and `W` are learned by
+    expectation-maximisation from observed entries alone. Without latents the model is optimal
+    interpolation, without the residual it is probabilistic PCA.
 
     Args:
         settings: a `FieldSettings`.
         iterations: number of iterations of expectation-maximisation.
+        widening: factor of all standard deviations, such as `abp_tf.fields.choose` estimates.
 
     Attributes:
-        scale: factor of each frame's standard deviations, float `[n]`, estimated from its observed
-            entries.
-        widening: factor of all standard deviations; 1 unless `abp_tf.fields.choose` estimated it.
+        mean: μ, float `[points]`, in standard units.
+        loading: W, float `[points, latents]`, in standard units.
 
     Example:
         >>> frames = np.random.default_rng(0).normal(size=(6, 8, 8, 1)).cumsum(1).cumsum(2)
@@ -66,14 +63,24 @@ class FieldModel:
         (6, 8, 8, 1)
     """
 
-    def __init__(self, settings: FieldSettings | None = None, *, iterations: int = 8):
+    def __init__(
+        self,
+        settings: FieldSettings | None = None,
+        *,
+        iterations: int = 8,
+        widening: float = 1.0,
+    ):
         self.settings = FieldSettings() if settings is None else settings
         checks.integer("FieldModel", "latents", self.settings.latents, 0)
         checks.integer("FieldModel", "iterations", iterations, 1)
         for name in ("space", "decay", "noise"):
             checks.positive("FieldModel", name, getattr(self.settings, name))
+        if not 0 <= self.settings.time < np.inf:
+            raise ValueError(
+                f"FieldModel expected `time` of 0 or more, received {self.settings.time!r}."
+            )
         self.iterations = iterations
-        self.widening = 1.0
+        self.widening = checks.positive("FieldModel", "widening", widening)
 
     def fit(self, x, *, times=None, domain=None) -> FieldModel:
         """Learn from frames of one field.
@@ -93,152 +100,167 @@ class FieldModel:
         Raises:
             ValueError: if the data cannot be used, or nothing is observed.
         """
-        times = getattr(x, "times", None) if times is None else times
+        shape = read(x)[0].shape[1:]
         domain = getattr(x, "domain", None) if domain is None else domain
-        shape = np.shape(x["signal"] if hasattr(x, "keys") else x)[1:]
-        data = examples.examples(x, shape, None)
         self.domain = np.ones(shape, bool) if domain is None else np.asarray(domain, bool)
         if self.domain.shape != shape:
             raise ValueError(f"`domain` expected the shape {shape}, received {self.domain.shape}.")
-        times = np.arange(len(data.signal)) if times is None else np.asarray(times, float)
-        if times.shape != (len(data.signal),) or not (np.diff(times) > 0).all():
-            raise ValueError(
-                f"`times` expected {len(data.signal)} increasing numbers, received {times}."
-            )
-        self._signal = data.signal
-        mask = np.ones(data.signal.shape, bool) if data.mask is None else data.mask
-        self._mask = np.broadcast_to(mask, data.signal.shape) & self.domain
-        if not self._mask.any():
+        channels = np.arange(shape[-1])
+        channel = np.broadcast_to(channels, shape)[self.domain]
+        self._centre, self._unit = np.zeros(len(channel)), np.ones(len(channel))
+        frames = self._frames(x, times)
+        if not frames.observed.any():
             raise ValueError("Expected observed entries inside the domain, received none.")
-        self._learn(times)
+        self._centre, self._unit, self._pixel_means = standard_units(
+            frames.values, frames.observed, channel
+        )
+        frames = self._frames(x, times)
+        self.mean = np.zeros(len(channel))
+        self._levels = np.zeros((len(channel), 0))
+        if self.settings.pixel_mean:
+            self.mean = self._pixel_means
+            self._levels = (channel[:, None] == channels).astype(float)
+        self.loading = np.zeros((len(channel), 0))
+        self._learn(frames)
+        self._filled = self._fill(frames)
         return self
 
-    def _learn(self, times) -> None:
-        values, observed = self._signal[:, self.domain].astype(float), self._mask[:, self.domain]
-        channel = np.broadcast_to(np.arange(self.domain.shape[-1]), self.domain.shape)[self.domain]
-        levels = (channel[:, None] == np.arange(self.domain.shape[-1])).astype(float)
-        self._centre, self._unit = _standardize(values, observed, channel)
-        values = np.where(observed, (values - self._centre) / self._unit, 0)
+    def _learn(self, frames: Frames) -> None:
+        """Learn means and loading by expectation-maximisation."""
+        lattice = self._lattice(frames)
+        data = frames.values - self._offsets(frames)
+        if self.settings.latents:
+            field, _ = lattice.mean(data - self.mean, tolerance=1e-2)
+            self.loading = _principal(field, self.settings.latents)
+        if not (self.settings.latents or self.settings.pixel_mean):
+            return
+        levels = self._levels.shape[1]
+        for _ in range(self.iterations):
+            lattice.load(*self._latents())
+            field, latent = lattice.mean(data - self.mean, tolerance=1e-2)
+            z, covariance = latent[:, levels:], lattice.latent_covariance[:, :, levels:]
+            whole = self.mean + z @ self.loading.T + field
+            # Regress the whole frames on their latents, which are uncertain.
+            cross = whole.T @ z
+            for gain, of_frame in zip(lattice.gain, covariance, strict=True):
+                cross += (lattice.loading - gain) @ of_frame
+            second = z.T @ z + covariance[:, levels:].sum(0)
+            second += np.eye(len(second))  # a prior of W: few frames determine it badly
+            if self.settings.pixel_mean:
+                ones = z.sum(0)[:, None]
+                second = np.block([[np.full((1, 1), len(z)), ones.T], [ones, second]])
+                solution = np.c_[whole.sum(0), cross] @ np.linalg.inv(second)
+                self.mean, self.loading = solution[:, 0], solution[:, 1:]
+            else:
+                self.loading = cross @ np.linalg.inv(second)
 
-        settings = self.settings
-        self.lattice = lattice = Lattice(
-            differences(self.domain), steps(times), observed, settings.roughness, settings.noise
-        )
-        prior = np.full(levels.shape[1], _LEVEL)
-        lattice.load(levels, prior)
-        mean = np.zeros(values.shape[1])
-        if settings.pixel_mean:
-            mean = _pixel_means(values, observed)
-        field, latent = lattice.mean(values - mean, tolerance=1e-2)
-        if settings.latents:
-            prior = np.r_[prior, np.ones(settings.latents)]
-            lattice.load(np.hstack([levels, _principal(field, settings.latents)]), prior)
-            field, latent = lattice.mean(values - mean, tolerance=1e-2)
-        learns = settings.pixel_mean or settings.latents
-        for _ in range(self.iterations if learns else 0):
-            mean, weights = self._maximize(mean, field, latent, levels)
-            lattice.load(np.hstack([levels, weights]), prior)
-            field, latent = lattice.mean(values - mean, tolerance=1e-2)
-        self.mean, self._values = mean, values
-        field, latent = lattice.mean(values - mean)
-        self._field = field + latent @ lattice.loading.T
-        # Each frame's ratio of its squared error, weighted by the inverse covariance, to its
-        # expectation, pulled to 1 as if 100 further entries had that ratio.
-        rest = np.where(observed, values - mean, 0)
-        ratio = (rest * (rest - np.where(observed, self._field, 0))).sum(1) / settings.noise
-        self.scale = np.sqrt((np.maximum(ratio, 0) + 100) / (observed.sum(1) + 100))
+    def inpaint(self, x=None, *, times=None) -> np.ndarray:
+        """Fill hidden entries with their posterior mean.
 
-    def _maximize(self, mean, field, latent, levels):
-        """Regress the completed frames on their latents; return the means and W."""
-        lattice, channels = self.lattice, levels.shape[1]
-        weights = lattice.loading[:, channels:]
-        whole = mean + latent[:, channels:] @ weights.T + field
-        found, covariance = latent[:, channels:], lattice.latent_covariance
-        cross = whole.T @ found
-        for gain, of_frame in zip(lattice._gain, covariance, strict=True):
-            cross += (lattice.loading - gain) @ of_frame[:, channels:]
-        # One more coefficient, of 1, is the mean.
-        second = found.T @ found + covariance[:, channels:, channels:].sum(0)
-        second += np.eye(len(second))  # a prior of W's entries: few frames determine them badly
-        if not self.settings.pixel_mean:
-            return mean, (cross - mean[:, None] * found.sum(0)) @ np.linalg.inv(second)
-        moments = np.block([[np.full((1, 1), len(found)), found.sum(0)[None]],
-                            [found.sum(0)[:, None], second]])  # fmt: skip
-        solution = np.c_[whole.sum(0), cross] @ np.linalg.inv(moments)
-        return solution[:, 0], solution[:, 1:]
-
-    def inpaint(self) -> np.ndarray:
-        """Return the frames with hidden entries replaced by their posterior mean.
+        Args:
+            x: frames of the same field, as for `fit`; None for those of `fit`.
+            times: times of these frames, as for `fit`.
 
         Returns:
             float32 `[n, *axes, channels]`: observed entries untouched, NaN outside the domain.
         """
-        return self._complete(self._field)
+        filled = self._filled if x is None else self._fill(self._frames(x, times))
+        return filled.complete(filled.field)
 
-    def sample_posterior(self, *, samples: int = 32, seed: int = 0) -> PosteriorSamples:
+    def sample_posterior(
+        self, x=None, *, times=None, samples: int = 32, seed: int = 0
+    ) -> PosteriorSamples:
         """Draw whole frames from their posterior given the observed entries.
 
         Args:
+            x: frames of the same field, as for `fit`; None for those of `fit`.
+            times: times of these frames, as for `fit`.
             samples: number of independent draws.
             seed: seed of the draws.
 
         Returns:
             A `PosteriorSamples` in the unit of the data: `mean` is the exact posterior mean, `sigma`
-            the standard deviation of the noise of each frame and channel. Outside the domain all is
-            NaN.
+            the standard deviation of the noise of each entry. Outside the domain all is NaN.
         """
         checks.integer("sample_posterior", "samples", samples, 1)
+        filled = self._filled if x is None else self._fill(self._frames(x, times))
         random = np.random.default_rng(seed)
-        factor = (self.widening * self.scale)[:, None]
-        shape = self._signal.shape
+        shape = filled.frames.signal.shape
         drawn = np.empty((shape[0], samples, *shape[1:]), np.float32)
         for number in range(samples):
-            field, latent = self.lattice.draw(self._values - self.mean, random, tolerance=1e-2)
-            found = field + latent @ self.lattice.loading.T
-            drawn[:, number] = self._complete(self._field + factor * (found - self._field))
-        deviation = np.where(self._mask, 0, drawn.std(axis=1))
-        sigma = factor * np.sqrt(self.settings.noise) * self._unit
+            drawn[:, number] = filled.complete(filled.draw(random))
+        deviation = np.where(filled.frames.mask, np.float32(0), drawn.std(axis=1))
         noise = np.full(shape, np.nan, np.float32)
-        noise[:, self.domain] = sigma
-        return PosteriorSamples(
-            drawn, self.inpaint(), deviation, sigma=np.where(self._mask, np.float32(0), noise)
+        noise[:, self.domain] = self.widening * np.sqrt(self.settings.noise) * self._unit
+        sigma = np.where(filled.frames.mask, np.float32(0), noise)
+        return PosteriorSamples(drawn, filled.complete(filled.field), deviation, sigma=sigma)
+
+    # Parts.
+
+    def _frames(self, x, times) -> Frames:
+        signal, mask = read(x, self.domain.shape)
+        times = getattr(x, "times", None) if times is None else times
+        times = np.arange(len(signal)) if times is None else np.asarray(times, float)
+        if times.shape != (len(signal),) or not (np.diff(times) > 0).all():
+            raise ValueError(f"`times` expected {len(signal)} increasing numbers, received {times}.")
+        observed = mask[:, self.domain]
+        values = (signal[:, self.domain].astype(float) - self._centre) / self._unit
+        return Frames(signal, mask, times, np.where(observed, values, 0), observed)
+
+    def _latents(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the loading of levels and latents, and the precisions of their priors."""
+        precision = np.full(self._levels.shape[1], _LEVEL)
+        loading = np.hstack([self._levels, self.loading])
+        return loading, np.r_[precision, np.ones(self.loading.shape[1])]
+
+    def _lattice(self, frames: Frames) -> Lattice:
+        roughness = Roughness(self.settings.space, self.settings.time, self.settings.decay)
+        lattice = Lattice(
+            differences(self.domain),
+            steps(frames.times),
+            frames.observed,
+            roughness,
+            self.settings.noise,
         )
+        lattice.load(*self._latents())
+        return lattice
 
-    def _complete(self, field: np.ndarray) -> np.ndarray:
-        whole = np.full(self._signal.shape, np.nan, np.float32)
-        whole[:, self.domain] = self._centre + self._unit * (self.mean + field)
-        return np.where(self._mask, self._signal, whole)
+    def _offsets(self, frames: Frames) -> np.ndarray | float:
+        """Return the levels of frames that are not latent, their means about those of the pixels."""
+        if self.settings.pixel_mean:
+            return 0.0
+        rest = np.where(frames.observed, frames.values - self._pixel_means, 0)
+        return rest.sum(1, keepdims=True) / np.maximum(frames.observed.sum(1, keepdims=True), 1)
 
-
-def _standardize(values, observed, channel) -> tuple[np.ndarray, np.ndarray]:
-    """Return for each point the mean of its channel, and the deviation about pixel and frame means."""
-    centre, unit = np.zeros(values.shape[1]), np.ones(values.shape[1])
-    for number in np.unique(channel):
-        points = channel == number
-        seen, part = observed[:, points], values[:, points]
-        if not seen.any():
-            continue
-        centre[points] = part[seen].mean()
-        rest = np.where(seen, part - part[seen].mean(), 0)
-        for axis in (0, 1, 0, 1):
-            count = np.maximum(seen.sum(axis, keepdims=True), 1)
-            rest = np.where(seen, rest - rest.sum(axis, keepdims=True) / count, 0)
-        unit[points] = max(np.sqrt((rest[seen] ** 2).mean()), 1e-12)
-    return centre, unit
+    def _fill(self, frames: Frames) -> _Filled:
+        return _Filled(self, frames, self._lattice(frames), self.mean + self._offsets(frames))
 
 
-def _pixel_means(values, observed) -> np.ndarray:
-    """Return means of the pixels beside levels of the frames, drawn to 0 as by one observation."""
-    level, mean = np.zeros((len(values), 1)), np.zeros(values.shape[1])
-    for _ in range(10):
-        mean = np.where(observed, values - level, 0).sum(0) / (observed.sum(0) + 1)
-        count = np.maximum(observed.sum(1, keepdims=True), 1)
-        level = np.where(observed, values - mean, 0).sum(1, keepdims=True) / count
-    return mean
+class _Filled:
+    """Frames with the posterior of their field, which is `offset + field` in standard units."""
+
+    def __init__(self, model: FieldModel, frames: Frames, lattice: Lattice, offset):
+        self.model, self.frames, self.lattice = model, frames, lattice
+        self.offset = np.broadcast_to(offset, frames.values.shape)
+        self.rest = np.where(frames.observed, frames.values - self.offset, 0)
+        field, latent = lattice.mean(self.rest)
+        self.field = field + latent @ lattice.loading.T
+
+    def draw(self, random: np.random.Generator) -> np.ndarray:
+        """Draw the field from its posterior, with widened deviations."""
+        field, latent = self.lattice.draw(self.rest, random, tolerance=1e-2)
+        drawn = field + latent @ self.lattice.loading.T
+        return self.field + self.model.widening * (drawn - self.field)
+
+    def complete(self, field: np.ndarray) -> np.ndarray:
+        """Return frames in the unit of the data, with observed entries as they are."""
+        model, frames = self.model, self.frames
+        whole = np.full(frames.signal.shape, np.nan, np.float32)
+        whole[:, model.domain] = model._centre + model._unit * (self.offset + field)
+        return np.where(frames.mask & model.domain, frames.signal, whole)
 
 
 def _principal(field, count: int) -> np.ndarray:
-    """Return the first principal components of frames, scaled by their deviations, `[points, count]`."""
-    count = min(count, len(field))
-    values, vectors = np.linalg.eigh(field @ field.T)
+    """Return the first principal components of frames, times their deviations, `[points, count]`."""
+    _, vectors = np.linalg.eigh(field @ field.T)
     return field.T @ vectors[:, ::-1][:, :count] / np.sqrt(len(field))
