@@ -1,0 +1,76 @@
+"""Frames of a field: their entries, masks and units."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from abp_tf import checks
+from abp_tf.data import examples
+
+
+class Frames(NamedTuple):
+    """Frames to fill: arrays `[n, *signal_shape]`, and `[n, points]` in standard units."""
+
+    signal: np.ndarray
+    mask: np.ndarray
+    times: np.ndarray
+    values: np.ndarray
+    observed: np.ndarray
+
+
+def read(x, shape: tuple[int, ...] | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the entries of frames, and which of them are observed; frames may have none.
+
+    Args:
+        x: float `[n, *axes, channels]`, or a mapping with "signal" and "mask", 1 = observed; what NumPy
+            masks of a masked array is hidden.
+        shape: shape of one frame; by default that of the data.
+
+    Returns:
+        float32 and bool `[n, *axes, channels]`.
+
+    Raises:
+        ValueError: if the shapes do not fit, or observed entries are not finite.
+    """
+    parts = examples.parts(x)
+    examples.check_keys(parts)
+    signal, seen = checks.parted(parts["signal"])
+    mask = np.ones(signal.shape, bool) if seen is None else seen
+    if parts.get("mask") is not None:
+        mask = mask & checks.entries("Mask", parts["mask"], signal.shape, checks.POLARITY)
+    return checks.signals(signal, shape or signal.shape[1:], None, mask), mask
+
+
+def standard_units(values, observed, channel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the units of a field, and the means of its pixels.
+
+    Args:
+        values: float `[n, points]`, anything where hidden.
+        observed: bool, same shape.
+        channel: int `[points]`, the number of each point's channel.
+
+    Returns:
+        for each point the mean of its channel and the deviation about the means of pixels and frames;
+        and, in this unit, the means of the pixels about those of frames, drawn to 0 as by one
+        observation of 0.
+    """
+    centre, unit = np.zeros(values.shape[1]), np.ones(values.shape[1])
+    pixels = np.zeros(values.shape[1])
+    for number in np.unique(channel):
+        points = channel == number
+        seen, part = observed[:, points], values[:, points]
+        if not seen.any():
+            continue
+        centre[points] = part[seen].mean()
+        part = np.where(seen, part - part[seen].mean(), 0)
+        pixel, level = np.zeros(points.sum()), np.zeros((len(part), 1))
+        for _ in range(10):
+            pixel = np.where(seen, part - level, 0).sum(0) / (seen.sum(0) + 1)
+            count = np.maximum(seen.sum(1, keepdims=True), 1)
+            level = np.where(seen, part - pixel, 0).sum(1, keepdims=True) / count
+        rest = (part - pixel - level)[seen]
+        unit[points] = max(np.sqrt(np.mean(rest**2)), 1e-12)
+        pixels[points] = pixel / unit[points]
+    return centre, unit, pixels

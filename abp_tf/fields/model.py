@@ -1,0 +1,266 @@
+"""A linear model of fields with real gaps: latents of whole frames, and a correlated residual."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from abp_tf import checks
+from abp_tf.fields.frames import Frames, read, standard_units
+from abp_tf.fields.lattice import Lattice, Roughness, differences, steps
+from abp_tf.results import PosteriorSamples
+
+_LEVEL = 0.05  # precision of the level of a frame, in units of 1 / variance
+
+
+class FieldSettings(NamedTuple):
+    """What a `FieldModel` does not learn by itself; `abp_tf.fields.choose` chooses it by moved gaps.
+
+    Attributes:
+        latents: number of latents of each frame; with 0 the model is optimal interpolation.
+        pixel_mean: whether each pixel has a mean of its own and frames have latent levels; else what
+            frames have in common is left to the residual in time.
+        space: precision of differences between neighbours (`Roughness.space`).
+        time: precision of differences between successive frames, relative to `space`
+            (`Roughness.time`).
+        decay: inverse length of the residual, in pixels (`Roughness.decay`).
+        noise: variance of the noise, as a share of the variance of the data about pixel and frame
+            means.
+    """
+
+    latents: int = 0
+    pixel_mean: bool = True
+    space: float = 1.0
+    time: float = 0.0
+    decay: float = 0.02
+    noise: float = 0.2
+
+
+class FieldModel:
+    """Model `x_t = μ + a_t + W z_t + u_t + σ ε` of the frames of a field, with `z_t ~ N(0, I)`.
+
+    It is a generator with a linear decoder and a correlated residual: `u` is a Gaussian Markov random
+    field over the pixels of the domain and over successive frames, and `a_t` is the level of a frame.
+    All are Gaussian, so that inference is exact and needs no chains; `μ` and `W` are learned by
+    expectation-maximisation from observed entries alone. Without latents the model is optimal
+    interpolation, without the residual it is probabilistic PCA.
+
+    Args:
+        settings: a `FieldSettings`.
+        iterations: number of iterations of expectation-maximisation.
+        widening: factor of all standard deviations, such as `abp_tf.fields.choose` estimates.
+
+    Attributes:
+        mean: μ, float `[points]`, in standard units.
+        loading: W, float `[points, latents]`, in standard units.
+
+    Example:
+        >>> frames = np.random.default_rng(0).normal(size=(6, 8, 8, 1)).cumsum(1).cumsum(2)
+        >>> mask = np.random.default_rng(1).random(frames.shape) > 0.3
+        >>> model = FieldModel(FieldSettings(latents=1)).fit({"signal": frames, "mask": mask})
+        >>> model.inpaint().shape
+        (6, 8, 8, 1)
+    """
+
+    def __init__(
+        self,
+        settings: FieldSettings | None = None,
+        *,
+        iterations: int = 8,
+        widening: float = 1.0,
+    ):
+        self.settings = FieldSettings() if settings is None else settings
+        checks.integer("FieldModel", "latents", self.settings.latents, 0)
+        checks.integer("FieldModel", "iterations", iterations, 1)
+        for name in ("space", "decay", "noise"):
+            checks.positive("FieldModel", name, getattr(self.settings, name))
+        if not 0 <= self.settings.time < np.inf:
+            raise ValueError(
+                f"FieldModel expected `time` of 0 or more, received {self.settings.time!r}."
+            )
+        self.iterations = iterations
+        self.widening = checks.positive("FieldModel", "widening", widening)
+
+    def fit(self, x, *, times=None, domain=None) -> FieldModel:
+        """Learn from frames of one field.
+
+        Args:
+            x: float `[n, *axes, channels]`, or a mapping with "signal" and "mask" (1 = observed, 0 =
+                hidden), such as the result of `abp_tf.data.load_field`; hidden entries may hold
+                anything.
+            times: times of the frames, `[n]`, increasing, in any unit; by default those of `x`, else
+                0, 1, 2 and so on.
+            domain: bool `[*axes, channels]`, False where the field does not exist, such as land; by
+                default that of `x`, else all is domain.
+
+        Returns:
+            The model itself.
+
+        Raises:
+            ValueError: if the data cannot be used, or nothing is observed.
+        """
+        shape = read(x)[0].shape[1:]
+        domain = getattr(x, "domain", None) if domain is None else domain
+        self.domain = np.ones(shape, bool) if domain is None else np.asarray(domain, bool)
+        if self.domain.shape != shape:
+            raise ValueError(f"`domain` expected the shape {shape}, received {self.domain.shape}.")
+        channels = np.arange(shape[-1])
+        channel = np.broadcast_to(channels, shape)[self.domain]
+        self._centre, self._unit = np.zeros(len(channel)), np.ones(len(channel))
+        frames = self._frames(x, times)
+        if not frames.observed.any():
+            raise ValueError("Expected observed entries inside the domain, received none.")
+        self._centre, self._unit, self._pixel_means = standard_units(
+            frames.values, frames.observed, channel
+        )
+        frames = self._frames(x, times)
+        self.mean = np.zeros(len(channel))
+        self._levels = np.zeros((len(channel), 0))
+        if self.settings.pixel_mean:
+            self.mean = self._pixel_means
+            self._levels = (channel[:, None] == channels).astype(float)
+        self.loading = np.zeros((len(channel), 0))
+        self._learn(frames)
+        self._filled = self._fill(frames)
+        return self
+
+    def _learn(self, frames: Frames) -> None:
+        """Learn means and loading by expectation-maximisation."""
+        lattice = self._lattice(frames)
+        data = frames.values - self._offsets(frames)
+        if self.settings.latents:
+            field, _ = lattice.mean(data - self.mean, tolerance=1e-2)
+            self.loading = _principal(field, self.settings.latents)
+        if not (self.settings.latents or self.settings.pixel_mean):
+            return
+        levels = self._levels.shape[1]
+        for _ in range(self.iterations):
+            lattice.load(*self._latents())
+            field, latent = lattice.mean(data - self.mean, tolerance=1e-2)
+            z, covariance = latent[:, levels:], lattice.latent_covariance[:, :, levels:]
+            whole = self.mean + z @ self.loading.T + field
+            # Regress the whole frames on their latents, which are uncertain.
+            cross = whole.T @ z
+            for gain, of_frame in zip(lattice.gain, covariance, strict=True):
+                cross += (lattice.loading - gain) @ of_frame
+            second = z.T @ z + covariance[:, levels:].sum(0)
+            second += np.eye(len(second))  # a prior of W: few frames determine it badly
+            if self.settings.pixel_mean:
+                ones = z.sum(0)[:, None]
+                second = np.block([[np.full((1, 1), len(z)), ones.T], [ones, second]])
+                solution = np.c_[whole.sum(0), cross] @ np.linalg.inv(second)
+                self.mean, self.loading = solution[:, 0], solution[:, 1:]
+            else:
+                self.loading = cross @ np.linalg.inv(second)
+
+    def inpaint(self, x=None, *, times=None) -> np.ndarray:
+        """Fill hidden entries with their posterior mean.
+
+        Args:
+            x: frames of the same field, as for `fit`; None for those of `fit`.
+            times: times of these frames, as for `fit`.
+
+        Returns:
+            float32 `[n, *axes, channels]`: observed entries untouched, NaN outside the domain.
+        """
+        filled = self._filled if x is None else self._fill(self._frames(x, times))
+        return filled.complete(filled.field)
+
+    def sample_posterior(
+        self, x=None, *, times=None, samples: int = 32, seed: int = 0
+    ) -> PosteriorSamples:
+        """Draw whole frames from their posterior given the observed entries.
+
+        Args:
+            x: frames of the same field, as for `fit`; None for those of `fit`.
+            times: times of these frames, as for `fit`.
+            samples: number of independent draws.
+            seed: seed of the draws.
+
+        Returns:
+            A `PosteriorSamples` in the unit of the data: `mean` is the exact posterior mean, `sigma`
+            the standard deviation of the noise of each entry. Outside the domain all is NaN.
+        """
+        checks.integer("sample_posterior", "samples", samples, 1)
+        filled = self._filled if x is None else self._fill(self._frames(x, times))
+        random = np.random.default_rng(seed)
+        shape = filled.frames.signal.shape
+        drawn = np.empty((shape[0], samples, *shape[1:]), np.float32)
+        for number in range(samples):
+            drawn[:, number] = filled.complete(filled.draw(random))
+        deviation = np.where(filled.frames.mask, np.float32(0), drawn.std(axis=1))
+        noise = np.full(shape, np.nan, np.float32)
+        noise[:, self.domain] = self.widening * np.sqrt(self.settings.noise) * self._unit
+        sigma = np.where(filled.frames.mask, np.float32(0), noise)
+        return PosteriorSamples(drawn, filled.complete(filled.field), deviation, sigma=sigma)
+
+    # Parts.
+
+    def _frames(self, x, times) -> Frames:
+        signal, mask = read(x, self.domain.shape)
+        times = getattr(x, "times", None) if times is None else times
+        times = np.arange(len(signal)) if times is None else np.asarray(times, float)
+        if times.shape != (len(signal),) or not (np.diff(times) > 0).all():
+            raise ValueError(f"`times` expected {len(signal)} increasing numbers, received {times}.")
+        observed = mask[:, self.domain]
+        values = (signal[:, self.domain].astype(float) - self._centre) / self._unit
+        return Frames(signal, mask, times, np.where(observed, values, 0), observed)
+
+    def _latents(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the loading of levels and latents, and the precisions of their priors."""
+        precision = np.full(self._levels.shape[1], _LEVEL)
+        loading = np.hstack([self._levels, self.loading])
+        return loading, np.r_[precision, np.ones(self.loading.shape[1])]
+
+    def _lattice(self, frames: Frames) -> Lattice:
+        roughness = Roughness(self.settings.space, self.settings.time, self.settings.decay)
+        lattice = Lattice(
+            differences(self.domain),
+            steps(frames.times),
+            frames.observed,
+            roughness,
+            self.settings.noise,
+        )
+        lattice.load(*self._latents())
+        return lattice
+
+    def _offsets(self, frames: Frames) -> np.ndarray | float:
+        """Return the levels of frames that are not latent, their means about those of the pixels."""
+        if self.settings.pixel_mean:
+            return 0.0
+        rest = np.where(frames.observed, frames.values - self._pixel_means, 0)
+        return rest.sum(1, keepdims=True) / np.maximum(frames.observed.sum(1, keepdims=True), 1)
+
+    def _fill(self, frames: Frames) -> _Filled:
+        return _Filled(self, frames, self._lattice(frames), self.mean + self._offsets(frames))
+
+
+class _Filled:
+    """Frames with the posterior of their field, which is `offset + field` in standard units."""
+
+    def __init__(self, model: FieldModel, frames: Frames, lattice: Lattice, offset):
+        self.model, self.frames, self.lattice = model, frames, lattice
+        self.offset = np.broadcast_to(offset, frames.values.shape)
+        self.rest = np.where(frames.observed, frames.values - self.offset, 0)
+        field, latent = lattice.mean(self.rest)
+        self.field = field + latent @ lattice.loading.T
+
+    def draw(self, random: np.random.Generator) -> np.ndarray:
+        """Draw the field from its posterior, with widened deviations."""
+        field, latent = self.lattice.draw(self.rest, random, tolerance=1e-2)
+        drawn = field + latent @ self.lattice.loading.T
+        return self.field + self.model.widening * (drawn - self.field)
+
+    def complete(self, field: np.ndarray) -> np.ndarray:
+        """Return frames in the unit of the data, with observed entries as they are."""
+        model, frames = self.model, self.frames
+        whole = np.full(frames.signal.shape, np.nan, np.float32)
+        whole[:, model.domain] = model._centre + model._unit * (self.offset + field)
+        return np.where(frames.mask & model.domain, frames.signal, whole)
+
+
+def _principal(field, count: int) -> np.ndarray:
+    """Return the first principal components of frames, times their deviations, `[points, count]`."""
+    _, vectors = np.linalg.eigh(field @ field.T)
+    return field.T @ vectors[:, ::-1][:, :count] / np.sqrt(len(field))

@@ -1,0 +1,131 @@
+"""Fields with gaps: what is filled, what has no influence, and the choice of settings."""
+
+import numpy as np
+import pytest
+
+from abp_tf.fields import FieldModel, FieldSettings, choose, gaps
+from abp_tf.metrics import calibration
+
+SETTINGS = FieldSettings(latents=1, time=0.1)
+TIMES = np.array([0.0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12])
+
+
+def field(latents: int = 2, size: int = 10):
+    """Return frames of smooth patterns and rough residuals, and masks with connected gaps."""
+    random = np.random.default_rng(0)
+    rough = random.normal(size=(12 + latents, size, size, 1)).cumsum(1).cumsum(2) / size
+    frames = rough[latents:] + random.normal(size=(12, 1, 1, 1))
+    frames += np.tensordot(random.normal(size=(12, latents)), 3 * rough[:latents], 1)
+    mask = np.ones(frames.shape, bool)
+    for of_frame in mask:
+        top, left = random.integers(0, size - 3, 2)
+        of_frame[top : top + 4, left : left + 4] = False
+    return 20 + frames + 0.1 * random.normal(size=frames.shape), mask
+
+
+@pytest.fixture(scope="module")
+def learned():
+    frames, mask = field()
+    return FieldModel(SETTINGS).fit({"signal": frames, "mask": mask}, times=TIMES)
+
+
+def test_observed_entries_are_kept_and_hidden_ones_are_filled(learned):
+    frames, mask = field()
+    filled = learned.inpaint()
+    np.testing.assert_array_equal(filled[mask], frames.astype(np.float32)[mask])
+    errors = (filled - frames)[~mask]
+    assert np.sqrt((errors**2).mean()) < 0.5 * np.std(frames[~mask])
+    drawn = learned.sample_posterior(samples=8, seed=1)
+    assert drawn.samples.shape == (12, 8, 10, 10, 1)
+    assert (drawn.total_deviation[mask] == 0).all()
+    assert (drawn.total_deviation[~mask] > 0).all()
+    np.testing.assert_array_equal(drawn.mean, filled)
+    again = learned.sample_posterior(samples=8, seed=1)
+    np.testing.assert_array_equal(again.samples, drawn.samples)
+
+
+def test_hidden_values_and_land_have_no_influence():
+    frames, mask = field()
+    domain = np.ones((10, 10, 1), bool)
+    domain[:3, :4] = False
+    found = []
+    for value in (np.nan, 1e6):
+        spoiled = np.where(mask & domain, frames, value)
+        data = {"signal": spoiled, "mask": mask & domain}
+        model = FieldModel(SETTINGS).fit(data, times=TIMES, domain=domain)
+        found.append(model.inpaint())
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(np.isnan(found[0]), np.broadcast_to(~domain, mask.shape))
+
+
+def test_frames_and_pixels_that_nobody_observed_are_filled():
+    frames, mask = field()
+    mask[4] = False
+    mask[:, 2, 2] = False
+    for settings in (SETTINGS, FieldSettings(pixel_mean=False, time=0.1)):
+        model = FieldModel(settings).fit({"signal": frames, "mask": mask}, times=TIMES)
+        filled = model.inpaint()
+        assert np.isfinite(filled).all()
+        assert np.abs(filled - frames).max() < 10
+
+
+def test_units_and_channels_do_not_matter():
+    frames, mask = field()
+    settings = SETTINGS._replace(latents=0, time=0.0)
+    alone = FieldModel(settings).fit({"signal": frames, "mask": mask}).inpaint()
+    both = np.concatenate([frames, 100 - 7 * frames], axis=-1)
+    model = FieldModel(settings).fit({"signal": both, "mask": np.repeat(mask, 2, axis=-1)})
+    together = model.inpaint()
+    np.testing.assert_allclose(together[..., :1], alone, rtol=1e-4)
+    np.testing.assert_allclose(together[..., 1:], 100 - 7 * alone, rtol=1e-4, atol=1e-3)
+
+
+def test_new_frames_are_filled_by_what_was_learned(learned):
+    frames, mask = field()
+    model = FieldModel(SETTINGS._replace(time=0.0)).fit({"signal": frames, "mask": mask})
+    new = model.inpaint({"signal": frames[3:5], "mask": mask[3:5]})
+    np.testing.assert_allclose(new, model.inpaint()[3:5], rtol=1e-4)
+
+
+def test_settings_are_chosen_by_moved_gaps_and_intervals_cover():
+    frames, mask = field(latents=2, size=16)
+    data = {"signal": frames, "mask": mask}
+    tried = []
+    choice = choose(data, report=lambda settings, error: tried.append(settings))
+    assert set(tried) == set(choice.errors)
+    assert choice.errors[choice.settings] == min(choice.errors.values())
+    assert choice.settings.latents > 0
+    model = choice.model().fit(data)
+    found = calibration.calibration(frames, model.sample_posterior(), ~mask, levels=(0.9,))
+    assert 0.8 < found.coverage[0] < 0.97
+
+
+def test_moved_gaps_hide_observed_entries_alone():
+    _, mask = field()
+    held = gaps.moved(mask, seed=3)
+    assert held.any()
+    assert not (held & ~mask).any()
+    assert (held.sum((1, 2, 3)) <= 0.6 * mask.sum((1, 2, 3))).all()
+    with pytest.raises(ValueError, match="gaps are all alike"):
+        gaps.moved(np.repeat(mask[:1], 3, axis=0))
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"times": [0, 1]}, r"`times`.*12"),
+        ({"times": [0] * 12}, "increasing"),
+        ({"domain": np.ones((4, 4, 1), bool)}, r"`domain`.*\(10, 10, 1\).*\(4, 4, 1\)"),
+        ({"domain": np.zeros((10, 10, 1), bool)}, "observed"),
+    ],
+)
+def test_data_that_cannot_be_used(options, match):
+    frames, mask = field()
+    with pytest.raises(ValueError, match=match):
+        FieldModel().fit({"signal": frames, "mask": mask}, **options)
+
+
+@pytest.mark.parametrize("setting", [{"latents": -1}, {"noise": 0.0}, {"space": -1.0}, {"time": -1.0}])
+def test_settings_out_of_range(setting):
+    with pytest.raises(ValueError, match=next(iter(setting))):
+        FieldModel(FieldSettings(**setting))
