@@ -143,8 +143,9 @@ class Field(Mapping):
         written = field_file.filled(
             self, drawn, noise=noise, members=members, settings=settings, seed=seed
         )
-        with files.aside(path) as temporary:
-            written.to_netcdf(temporary, format="NETCDF4")
+        # To a path HDF5 would not write, because `aside` holds the lock that HDF5 asks for.
+        with files.aside(path) as temporary, open(temporary, "r+b") as file:
+            written.to_netcdf(file, format="NETCDF4", engine="h5netcdf")
 
 
 def load_field(
