@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -48,6 +48,7 @@ def choose(
     domain=None,
     seed: int = 0,
     start: FieldSettings | None = None,
+    known: Mapping[FieldSettings, float] | None = None,
     report: Callable[[FieldSettings, float], None] | None = None,
 ) -> Choice:
     """Choose settings by their errors at observed entries that gaps of other frames hide.
@@ -61,6 +62,8 @@ def choose(
         domain: domain of the field, as there.
         seed: seed of the moved gaps, and of draws.
         start: settings to begin with.
+        known: errors by settings of a search of the same data and seed that was stopped: these settings
+            are not tried again.
         report: function that is called with settings and their error as they are tried.
 
     Returns:
@@ -76,43 +79,80 @@ def choose(
         >>> choice.model().fit({"signal": frames, "mask": mask}).inpaint().shape
         (8, 6, 6, 1)
     """
-    times = getattr(x, "times", None) if times is None else times
-    domain = getattr(x, "domain", None) if domain is None else domain
-    signal, mask = read(x)
-    if domain is not None:
-        mask = mask & domain
-    held = gaps.moved(mask, seed)
-    given = {"signal": signal, "mask": mask & ~held}
-    values = np.where(mask, signal, np.nan).reshape(-1, signal.shape[-1])
-    unit = np.maximum(np.nanstd(values, axis=0), 1e-12)
-    errors: dict[FieldSettings, float] = {}
-
-    def fitted(settings):
-        return FieldModel(settings).fit(given, times=times, domain=domain)
+    trial = _Trial(x, times, domain, seed)
+    errors = dict(known or {})
 
     def error(settings):
         if settings not in errors:
-            rest = ((fitted(settings).inpaint() - signal) / unit)[held]
-            errors[settings] = float(np.sqrt(np.mean(rest**2)))
+            errors[settings] = trial.error(settings)
             if report is not None:
                 report(settings, errors[settings])
         return errors[settings]
 
     best = start or FieldSettings()
-    if start is None and len(signal) > 1:
+    if start is None and trial.count > 1:
         best = min(best, best._replace(pixel_mean=False, time=0.1), key=error)
     for name, tried in TRIED.items():
         best = _climb(best, name, tried, error)
     for latents in LATENTS:
         # Two latents can help where one does not.
-        if latents > min(2 * best.latents + 2, len(signal) // 4):
+        if latents > min(2 * best.latents + 2, trial.count // 4):
             break
         best = min(best, best._replace(latents=latents), key=error)
 
-    model = fitted(best)
-    drawn = model.sample_posterior(samples=32, seed=seed)
-    widening = calibration.conformal_factor(signal, drawn.mean, drawn.total_deviation, held, 0.9)
-    return Choice(best, float(widening), errors)
+    return Choice(best, trial.widening(best), errors)
+
+
+def widening(x, settings: FieldSettings, *, times=None, domain=None, seed: int = 0) -> float:
+    """Return the factor of standard deviations that makes intervals of 90 % hold under moved gaps.
+
+    It is what `choose` estimates for the settings that it chooses.
+
+    Args:
+        x: frames of one field, as `FieldModel.fit` takes them.
+        settings: the settings of the model.
+        times: times of the frames, as there.
+        domain: domain of the field, as there.
+        seed: seed of the moved gaps, and of draws.
+
+    Raises:
+        ValueError: as `choose` does.
+
+    Example:
+        >>> frames = np.random.default_rng(0).normal(size=(8, 6, 6, 1)).cumsum(1).cumsum(2)
+        >>> mask = np.random.default_rng(1).random(frames.shape) > 0.3
+        >>> widening({"signal": frames, "mask": mask}, FieldSettings()) > 0
+        True
+    """
+    return _Trial(x, times, domain, seed).widening(settings)
+
+
+class _Trial:
+    """Frames with moved gaps, to try settings on."""
+
+    def __init__(self, x, times, domain, seed: int):
+        self.times = getattr(x, "times", None) if times is None else times
+        self.domain = getattr(x, "domain", None) if domain is None else domain
+        self.signal, mask = read(x)
+        if self.domain is not None:
+            mask = mask & self.domain
+        self.seed, self.count = seed, len(mask)
+        self.held = gaps.moved(mask, seed)
+        self.given = {"signal": self.signal, "mask": mask & ~self.held}
+        values = np.where(mask, self.signal, np.nan).reshape(-1, mask.shape[-1])
+        self.unit = np.maximum(np.nanstd(values, axis=0), 1e-12)
+
+    def fitted(self, settings: FieldSettings) -> FieldModel:
+        return FieldModel(settings).fit(self.given, times=self.times, domain=self.domain)
+
+    def error(self, settings: FieldSettings) -> float:
+        rest = ((self.fitted(settings).inpaint() - self.signal) / self.unit)[self.held]
+        return float(np.sqrt(np.mean(rest**2)))
+
+    def widening(self, settings: FieldSettings) -> float:
+        drawn = self.fitted(settings).sample_posterior(samples=32, seed=self.seed)
+        truth, deviation = self.signal, drawn.total_deviation
+        return calibration.conformal_factor(truth, drawn.mean, deviation, self.held, 0.9)
 
 
 def _climb(best: FieldSettings, name: str, tried, error) -> FieldSettings:
