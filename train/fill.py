@@ -6,13 +6,11 @@ import argparse
 import time
 from pathlib import Path
 
-import numpy as np
-
 from abp_tf import files, programs
 from abp_tf.data import Field, load_field
 from abp_tf.data.field_file import FLAGS
 from abp_tf.display import maps
-from abp_tf.fields import FieldModel, FieldSettings, choose, widening
+from abp_tf.fields import FieldModel, FieldSettings, choose, gaps, widening
 from abp_tf.options import Option, at_least, at_least_zero, flag, positive
 
 from . import parsing
@@ -85,9 +83,12 @@ def main(argv: list[str] | None = None) -> int:
         loaded = FieldModel.load(path / MODEL if path.is_dir() else path)
     field = load(arguments, loaded)
     print(field, flush=True)
+    settings = given(arguments)
+    if not (loaded or settings):
+        gaps.moved(field.mask)  # an error where settings cannot be chosen
     record = Record.open(beside, field, arguments.seed, arguments.resume)
     try:
-        model = loaded or learned(field, arguments, record)
+        model = loaded or learned(field, settings, arguments, record)
         write(field, model, arguments, record)
         if arguments.cross_validation and comparable(field, "there is no cross-validation"):
             record.add(scores=cross_validated(field, model, arguments))
@@ -115,7 +116,7 @@ def check(arguments: argparse.Namespace, beside: Path) -> None:
         raise ValueError(f"--out: expected a name that ends in .nc, received {arguments.out!r}.")
     if arguments.model:
         unused = [name for name in ("export", "domain", "resume") if getattr(arguments, name)]
-        unused += [name for name in SETTINGS if getattr(arguments, name) is not None]
+        unused += given(arguments)
         if unused:
             raise ValueError(
                 f"--model: expected no options of learning, received {', '.join(map(flag, unused))}. "
@@ -132,6 +133,12 @@ def check(arguments: argparse.Namespace, beside: Path) -> None:
         )
 
 
+def given(arguments: argparse.Namespace) -> dict:
+    """Return the settings that are given, by name."""
+    found = {name: getattr(arguments, name) for name in SETTINGS}
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def load(arguments: argparse.Namespace, model: FieldModel | None) -> Field:
     """Load the field; with a learned model, on its domain."""
     domain = False if arguments.domain == "all" else arguments.domain
@@ -139,13 +146,11 @@ def load(arguments: argparse.Namespace, model: FieldModel | None) -> Field:
     return load_field(source, arguments.variable, domain=model.domain if model else domain)
 
 
-def learned(field: Field, arguments: argparse.Namespace, record: Record) -> FieldModel:
-    """Return a model with settings that are given or chosen, which has learned the field."""
-    given = {name: getattr(arguments, name) for name in SETTINGS}
-    given = {name: value for name, value in given.items() if value is not None}
+def learned(field: Field, fixed: dict, arguments: argparse.Namespace, record: Record) -> FieldModel:
+    """Return a model that has learned the field, with fixed settings or chosen ones."""
     factor = 1.0
-    if given:
-        settings = FieldSettings(**given)
+    if fixed:
+        settings = FieldSettings(**fixed)
         if arguments.calibrate and comparable(field, "error bars are not corrected"):
             factor = widening(field, settings, seed=arguments.seed)
     else:
@@ -171,9 +176,8 @@ def write(field: Field, model: FieldModel, arguments: argparse.Namespace, record
     """Write the filled field, maps of it, and how many entries were filled."""
     new = field if arguments.model else None  # else what the model has learned
     drawn = model.sample_posterior(new, samples=arguments.samples, seed=arguments.seed)
-    noise = np.where(field.domain, drawn.sigma, 0)
     settings = {**model.settings._asdict(), "widening": model.widening}
-    options = {"noise": noise, "settings": settings, "seed": arguments.seed}
+    options = {"noise": drawn.sigma, "settings": settings, "seed": arguments.seed}
     field.save(arguments.out, drawn, **options, overwrite=arguments.overwrite)
     flags, filled = field.flags(), {}
     for channel, name in enumerate(field.names):
@@ -187,7 +191,7 @@ def write(field: Field, model: FieldModel, arguments: argparse.Namespace, record
     record.add(files=arguments.data, model=arguments.model, settings=settings, filled=filled)
     print(f"written: {arguments.out}")
     if arguments.maps:
-        maps.save_maps(arguments.maps, field, drawn, noise=noise)
+        maps.save_maps(arguments.maps, field, drawn, noise=drawn.sigma)
         print(f"written: {arguments.maps}")
 
 

@@ -63,11 +63,11 @@ BASELINES: dict[str, Method] = {"pixel and frame means": means, "linear in time"
 
 
 def comparable(field: Field, otherwise: str) -> bool:
-    """Return whether gaps can be moved from one frame to another; print why and what follows if not."""
+    """Return whether gaps can be moved from one frame to another; print what follows if not."""
     try:
         gaps.moved(field.mask)
-    except ValueError as error:
-        print(f"No moved gaps, so that {otherwise}: {error}")
+    except ValueError:
+        print(f"The gaps of all frames are alike, so that none can be moved: {otherwise}.")
         return False
     return True
 

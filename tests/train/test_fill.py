@@ -185,7 +185,8 @@ def test_frames_whose_gaps_are_all_alike(source, tmp_path, capsys):
     xarray.load_dataset(source).isel(time=[0]).to_netcdf(tmp_path / "one.nc")
     words = [tmp_path / "one.nc", "--out", tmp_path / "filled.nc"]
     assert "gaps are all alike" in inside(*words)
-    assert inside(*words, *GIVEN, "--overwrite") == 0
+    assert not (tmp_path / "filled.json").exists()
+    assert inside(*words, *GIVEN) == 0
     said = capsys.readouterr().out
     assert "error bars are not corrected" in said
     assert "there is no cross-validation" in said
