@@ -59,7 +59,7 @@ class Video(SignalKind):
             "width": Option(positive(int), "channels of the finest feature map"),
             "base": Option(
                 SIZE,
-                "size of the coarsest map, if not --stationary; by default 4x4, or as frames need",
+                "coarsest map, if not --stationary; by default 4x4 where that fits",
                 form="N|HxW",
             ),
             "levels": Option(positive(int), "number of layers that double the sides of frames"),
