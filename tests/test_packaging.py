@@ -223,6 +223,7 @@ class TestPlainInstall:
             named = re.findall(r'pip install "abp_tf\[(\w+)\]"', text)
             assert not text or (named and set(named) <= extras), f"{module}: {text}"
         assert [module for module, text in said.items() if text] == [
+            "abp_tf.export.health",
             "abp_tf.export.measures",
             "abp_tf.export.server",
             "abp_tf.export.service",
