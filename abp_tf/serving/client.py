@@ -134,7 +134,7 @@ class Client:
         if count < 1:
             raise ValueError(f"synthesize expected a count of 1 or more, received {count}.")
         seeds = checks.seeds(seed, count)
-        return self._run("synthesize", "signal", seed=seeds, verbose=verbose)[0]
+        return self._run("synthesize", "signal", seed=seeds, verbose=verbose)["signal"]
 
     def reconstruct(self, signals: ArrayLike, *, seed: ArrayLike = 0, verbose: int = 0) -> np.ndarray:
         """Infer the latents of signals and decode them.
@@ -150,7 +150,7 @@ class Client:
         Raises:
             DivergenceError: if values of the model's chains are not finite.
         """
-        return self._run("reconstruct", "signal", signal=signals, seed=seed, verbose=verbose)[0]
+        return self._run("reconstruct", "signal", signal=signals, seed=seed, verbose=verbose)["signal"]
 
     def inpaint(
         self, signals: ArrayLike, mask: ArrayLike, *, seed: ArrayLike = 0, verbose: int = 0
@@ -172,7 +172,7 @@ class Client:
             DivergenceError: if values of the model's chains are not finite.
         """
         arrays = {"signal": signals, "mask": mask, "seed": seed}
-        return self._run("inpaint", "signal", **arrays, verbose=verbose)[0]
+        return self._run("inpaint", "signal", **arrays, verbose=verbose)["signal"]
 
     def sample_posterior(
         self, signals: ArrayLike, mask: ArrayLike, *, seed: ArrayLike = 0, verbose: int = 0
@@ -196,8 +196,8 @@ class Client:
             DivergenceError: if values of the model's chains are not finite.
         """
         arrays = {"signal": signals, "mask": mask, "seed": seed}
-        names = ("samples", "mean", "deviation")
-        return PosteriorSamples(*self._run("sample_posterior", *names, **arrays, verbose=verbose))
+        names = ("samples", "mean", "deviation", "sigma")
+        return PosteriorSamples(**self._run("sample_posterior", *names, **arrays, verbose=verbose))
 
     def decode(self, latents: ArrayLike, *, verbose: int = 0) -> np.ndarray:
         """Decode latents.
@@ -209,7 +209,7 @@ class Client:
         Returns:
             float32 `[n, *signal_shape]`.
         """
-        return self._run("decode", "signal", latent=latents, verbose=verbose)[0]
+        return self._run("decode", "signal", latent=latents, verbose=verbose)["signal"]
 
     def refine(self, signals: ArrayLike, *, seed: ArrayLike = 0, verbose: int = 0) -> np.ndarray:
         """Revise signals by the energy of a descriptor or of CoopNets.
@@ -222,7 +222,7 @@ class Client:
         Returns:
             float32 `[n, *signal_shape]`.
         """
-        return self._run("refine", "signal", signal=signals, seed=seed, verbose=verbose)[0]
+        return self._run("refine", "signal", signal=signals, seed=seed, verbose=verbose)["signal"]
 
     def score(self, signals: ArrayLike, *, verbose: int = 0) -> Score:
         """Return `f(x)` and the energy `U(x)` of signals, float32 `[n]` each.
@@ -231,7 +231,7 @@ class Client:
             signals: float `[n, *signal_shape]`; they may lie outside the value range.
             verbose: 1 shows a progress bar.
         """
-        return Score(*self._run("score", "score", "energy", signal=signals, verbose=verbose))
+        return Score(**self._run("score", "score", "energy", signal=signals, verbose=verbose))
 
     def ask(
         self, name: str, *, samples: int | None = None, verbose: int = 0, **arrays: ArrayLike
@@ -312,11 +312,11 @@ class Client:
         """Return the model's versions on the server, or only the client's version, by number."""
         return self._connection.status()
 
-    def _run(self, name: str, *outputs: str, **arguments) -> list[np.ndarray]:
+    def _run(self, name: str, *outputs: str, **arguments) -> dict[str, np.ndarray]:
         """Run one function of the model and return some of its outputs."""
         found = self.ask(name, **arguments)
         if missing := set(outputs) - set(found):
             raise self._connection.refused(
                 f"expected the outputs {sorted(outputs)} of {name}, {sorted(missing)} are missing."
             )
-        return [found[key] for key in outputs]
+        return {key: found[key] for key in outputs}
