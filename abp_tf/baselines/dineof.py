@@ -171,7 +171,7 @@ class DINEOF:
     def _decode(self, data: frames.Frames) -> np.ndarray:
         mask = data.mask.reshape(len(data.mask), -1)
         values = ((data.values - self.mean) / self.scale).reshape(mask.shape)
-        loading = self.loading.reshape(self.chosen, -1)
+        loading = self.loading.reshape(self.chosen, mask.shape[1])
         filled = self._repeat(np.where(mask, values, 0), mask, lambda _: loading)
         signal = (filled @ loading.T @ loading).reshape(data.values.shape) * self.scale + self.mean
         signal = signal.astype(np.float32)

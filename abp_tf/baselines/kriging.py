@@ -83,9 +83,9 @@ class Torus:
 class Kriging:
     """The best linear prediction of `p` and `u_t` from observed entries of `x_t = p + u_t + ε_t`.
 
-    Covariances are exact if the torus is twice the grid. If lengths are shorter than half the grid,
-    they are a little larger between positions near opposite edges, by no more than the covariance at 2
-    lengths.
+    Distances are those on a torus. Between positions near opposite edges of the grid covariances are
+    therefore a little larger, as at 2 lengths at most; and lengths above about half the grid change
+    them a little everywhere, as far as is needed for them to stay covariances.
 
     Args:
         grid: shape of the grid, of any rank.

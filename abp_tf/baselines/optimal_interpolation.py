@@ -183,8 +183,10 @@ class OptimalInterpolation:
         """Draw whole frames given the observed entries, by conditional simulation.
 
         A draw from the distribution without data is corrected by the prediction of what the data differ
-        from it (Chilès, Delfiner, "Geostatistics", 2012, section 7.3). Pixel means are drawn too, at
-        the first call, which takes as long as a part of `fit`.
+        from it (Chilès, Delfiner, "Geostatistics", 2012, section 7.3); then all draws of a frame are
+        moved and scaled so that their mean is the prediction. Pixel means are drawn too, at the first
+        call, which takes about as long as `fit`. The mean of a frame counts as known if anything of it is
+        observed.
 
         Args:
             signals: as for `reconstruct`.
@@ -209,9 +211,16 @@ class OptimalInterpolation:
             for k in range(samples):
                 random = [np.random.default_rng([abs(s), s < 0, number, k]) for s in seeds.tolist()]
                 drawn[:, k, ..., number] = channel.draw(values, seen, means[k % _MEANS], random)
+        predicted = self._predict(data)
+        if samples > 1:
+            # The mean of the draws is known, and their deviation without bias.
+            scale = np.float32(math.sqrt(samples / (samples - 1)))
+            drawn = predicted[:, None] + scale * (drawn - drawn.mean(1, keepdims=True))
         drawn = np.where(data.mask[:, None], data.values[:, None], self._clip(drawn))
+        mean = np.where(data.mask, data.values, drawn.mean(1))
+        deviation = np.where(data.mask, np.float32(0), drawn.std(1))
         sigma = np.where(data.mask, np.float32(0), self.sigma)
-        return PosteriorSamples(drawn, drawn.mean(1), drawn.std(1), sigma=sigma)
+        return PosteriorSamples(drawn, mean, deviation, sigma=sigma)
 
     def _read(self, signals, mask) -> frames.Frames:
         self._fitted()
