@@ -25,7 +25,8 @@ class DINEOF:
     Args:
         modes: number of modes; None chooses it.
         largest: largest number of modes to try.
-        hold: "random" or "moved", the entries that are held out.
+        hold: the entries that are held out, "moved" or "random". Where gaps are large, errors at random
+            entries, whose neighbours are observed, allow too many modes.
         iterations: largest number of iterations for each number of modes.
         tolerance: change of the filling, relative to its standard deviation, at which iterations stop.
         value_range: interval in which observed entries must lie, and to which results are clipped; None
@@ -57,7 +58,7 @@ class DINEOF:
         modes: int | None = None,
         *,
         largest: int = 30,
-        hold: str = "random",
+        hold: str = "moved",
         iterations: int = 300,
         tolerance: float = 1e-3,
         value_range: tuple[float, float] | None = (-1.0, 1.0),

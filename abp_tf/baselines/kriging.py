@@ -102,7 +102,7 @@ class Kriging:
         grid: tuple[int, ...],
         covariance: Covariance,
         tolerance: float = 0.01,
-        iterations: int = 300,
+        iterations: int = 600,
     ):
         self.grid, self.covariance = grid, covariance
         self.tolerance, self.iterations = tolerance, iterations

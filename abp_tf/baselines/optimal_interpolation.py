@@ -75,7 +75,7 @@ class OptimalInterpolation:
         deviation: float | None = None,
         evaluations: int = 12,
         tolerance: float = 0.01,
-        iterations: int = 300,
+        iterations: int = 600,
         value_range: tuple[float, float] | None = (-1.0, 1.0),
         seed: int = 0,
     ):
@@ -185,8 +185,8 @@ class OptimalInterpolation:
         A draw from the distribution without data is corrected by the prediction of what the data differ
         from it (Chilès, Delfiner, "Geostatistics", 2012, section 7.3); then all draws of a frame are
         moved and scaled so that their mean is the prediction. Pixel means are drawn too, at the first
-        call, which takes about as long as `fit`. The mean of a frame counts as known if anything of it is
-        observed.
+        call, which takes about as long as `fit`. The mean of a frame counts as known if anything of it
+        is observed.
 
         Args:
             signals: as for `reconstruct`.

@@ -97,7 +97,7 @@ def test_more_frames_than_entries():
 
 def test_complete_frames_stay_as_they_are():
     signal, _ = low_rank(noise=0.3)
-    model = DINEOF(value_range=None).fit(signal)
+    model = DINEOF(hold="random", value_range=None).fit(signal)
     np.testing.assert_array_equal(model.inpaint(signal, np.ones(signal.shape)), signal)
 
 
@@ -122,4 +122,4 @@ def test_bad_data_are_named():
     with pytest.raises(ValueError, match=r"29.*30.*40"):
         DINEOF(40, value_range=None).fit({"signal": signal, "mask": mask})
     with pytest.raises(ValueError, match="gaps"):
-        DINEOF(hold="moved", value_range=None).fit(signal)
+        DINEOF(value_range=None).fit(signal)

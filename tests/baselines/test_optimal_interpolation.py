@@ -121,12 +121,15 @@ def test_deviations_as_in_closed_form(scene):
     model = fitted(values, mask, covariance)
     drawn = model.sample_posterior(values[..., None], mask[..., None], samples=400)
     field = dense(covariance.kind, covariance.length)
+    ratios = []
     for seen, deviation in zip(mask, drawn.deviation[..., 0], strict=True):
         total = field + covariance.noise * np.eye(len(field))
         _, left = conditioned(field, field, total, seen.ravel())
         exact = 1.5 * np.sqrt(np.diag(left)).reshape(GRID)
         np.testing.assert_allclose(deviation[~seen], exact[~seen], rtol=0.15)
+        ratios.extend(deviation[~seen] / exact[~seen])
         assert (deviation[seen] == 0).all()
+    np.testing.assert_allclose(np.mean(ratios), 1, atol=0.02)
     expected = np.where(mask, 0, 1.5 * 0.3**0.5)
     np.testing.assert_allclose(drawn.sigma[..., 0], expected, rtol=1e-5)
     filled = model.inpaint(values[..., None], mask[..., None])
