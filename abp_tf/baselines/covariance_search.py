@@ -8,8 +8,8 @@ from abp_tf.baselines import frames
 from abp_tf.baselines.kriging import Covariance, Kriging
 from abp_tf.fields import gaps
 
-_FRAMES = 64  # frames that the search looks at
-LOOSE = 0.05  # residuals below which errors hardly change any more
+_FRAMES = 32  # frames that the search looks at
+LOOSE = 0.02  # residuals below which errors hardly change any more
 _WORTH = 0.99  # a covariance is better if it lowers the squared error at least by this factor
 _DRAWS = 3  # simulations of all frames, whose errors are averaged over all entries
 # Factors by which each number is changed, in this order.
@@ -44,9 +44,9 @@ class Search:
 
     def best(self) -> Covariance:
         """Return the covariance with the smallest error, by a search along each number in turn."""
-        length = max(min(self.values.shape[1:]) / 4, 1.0)
+        length = max(min(self.values.shape[1:]) / 2, 1.0)
         ratio = float(np.clip(self._ratio, 0.1, 10))
-        start = Covariance("exponential", length, 0.2, ratio, max(length / 3, 1.0))
+        start = Covariance("exponential", length, 0.2, ratio, max(length / 6, 1.0))
         best = start._replace(**self.given)
         self._error(best)
         for name, factor in _FACTORS.items():

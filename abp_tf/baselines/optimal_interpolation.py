@@ -73,7 +73,7 @@ class OptimalInterpolation:
         mean_variance: float | None = None,
         mean_length: float | None = None,
         deviation: float | None = None,
-        evaluations: int = 12,
+        evaluations: int = 10,
         tolerance: float = 0.01,
         iterations: int = 600,
         value_range: tuple[float, float] | None = (-1.0, 1.0),
