@@ -16,9 +16,11 @@ from abp_tf.metrics import calibration
 TRIED = {
     "time": (0.0, 0.01, 0.03, 0.1, 0.3, 1.0),
     "noise": (0.05, 0.1, 0.2, 0.4, 0.8),
-    "space": (0.3, 1.0, 3.0, 10.0),
+    "space": (0.1, 0.3, 1.0, 3.0, 10.0),
+    "decay": (0.005, 0.02, 0.08),
 }
 LATENTS = (1, 2, 4, 8, 16, 32)
+FOLDS = 3  # choices of moved gaps that errors are means over
 
 
 class Choice(NamedTuple):
@@ -81,19 +83,22 @@ def choose(
     signal, mask = read(x)
     if domain is not None:
         mask = mask & domain
-    held = gaps.moved(mask, seed)
-    given = {"signal": signal, "mask": mask & ~held}
+    folds = [gaps.moved(mask, seed + fold) for fold in range(FOLDS)]
+    held = np.concatenate(folds)
+    truth = np.concatenate([signal] * FOLDS)
     values = np.where(mask, signal, np.nan).reshape(-1, signal.shape[-1])
     unit = np.maximum(np.nanstd(values, axis=0), 1e-12)
     errors: dict[FieldSettings, float] = {}
 
     def fitted(settings):
-        return FieldModel(settings).fit(given, times=times, domain=domain)
+        for fold in folds:
+            data = {"signal": signal, "mask": mask & ~fold}
+            yield FieldModel(settings).fit(data, times=times, domain=domain)
 
     def error(settings):
         if settings not in errors:
-            rest = ((fitted(settings).inpaint() - signal) / unit)[held]
-            errors[settings] = float(np.sqrt(np.mean(rest**2)))
+            filled = np.concatenate([model.inpaint() for model in fitted(settings)])
+            errors[settings] = float(np.sqrt(np.mean(((filled - truth) / unit)[held] ** 2)))
             if report is not None:
                 report(settings, errors[settings])
         return errors[settings]
@@ -109,9 +114,10 @@ def choose(
             break
         best = min(best, best._replace(latents=latents), key=error)
 
-    model = fitted(best)
-    drawn = model.sample_posterior(samples=32, seed=seed)
-    widening = calibration.conformal_factor(signal, drawn.mean, drawn.total_deviation, held, 0.9)
+    drawn = [model.sample_posterior(samples=32, seed=seed) for model in fitted(best)]
+    mean = np.concatenate([one.mean for one in drawn])
+    deviation = np.concatenate([one.total_deviation for one in drawn])
+    widening = calibration.conformal_factor(truth, mean, deviation, held, 0.9)
     return Choice(best, float(widening), errors)
 
 
