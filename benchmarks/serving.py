@@ -25,7 +25,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_service_pb2_grpc
 
 from abp_tf import Generator, Langevin, networks, programs
-from abp_tf.serving import protocol
+from abp_tf.serving.connection import Line
 from export.process import ServerProcess
 
 from . import cells
@@ -122,7 +122,7 @@ def measure(stub, signatures, seconds: float) -> list[list]:
                     return
 
         def two_at_a_time(over, message=message, rows=range(batch)):
-            line = protocol.Line(stub.Predict, timeout=600)
+            line = Line(stub.Predict, timeout=600)
             line.send(rows, message)
             while not over():
                 line.send(rows, message)

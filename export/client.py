@@ -10,6 +10,7 @@ import numpy as np
 from abp_tf import Client, checks, files, masks, programs, signals
 from abp_tf.display import media, pictures
 from abp_tf.options import Formatter
+from abp_tf.serving.access import read_token
 
 from . import signal_files
 from .signal_files import Output
@@ -28,6 +29,11 @@ def parser() -> argparse.ArgumentParser:
     add("--batch-size", type=int, default=16, metavar="ROWS",
         help="largest number of rows of one request [%(default)s]")  # fmt: skip
     add("--tls-root", metavar="FILE", help="root certificates for TLS (PEM); by default plain text")
+    add("--tls-certificate", metavar="FILE",
+        help="certificate chain of the client (PEM); needs --tls-root and --tls-key")  # fmt: skip
+    add("--tls-key", metavar="FILE",
+        help="private key of the client (PEM); needs --tls-certificate")  # fmt: skip
+    add("--token-file", metavar="FILE", help="file of the bearer token of the server")
     output = argparse.ArgumentParser(add_help=False)
     output.add_argument("--to", required=True, metavar="DIR",
         help="new or empty directory for the results: a file of each signal (such as PNG, WAV or "
@@ -238,6 +244,9 @@ def main(argv: list[str] | None = None) -> int:
         version=arguments.version,
         timeout=arguments.timeout,
         root_certificates=arguments.tls_root,
+        certificate=arguments.tls_certificate,
+        key=arguments.tls_key,
+        token=read_token(arguments.token_file) if arguments.token_file else None,
         batch_size=arguments.batch_size,
     ) as client:
         if directory is None:

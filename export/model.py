@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
+import re
+import time
 from pathlib import Path
 from typing import NamedTuple
 
 import grpc
 from tensorflow_serving.apis import get_model_status_pb2
 
+from abp_tf import files
+from abp_tf.serving.saved_model import version_number
+
 from .refusal import RefusedError
 from .servable import Servable
 
 log = logging.getLogger(__name__)
+
+# Seconds before a version that failed to load is tried again. The time doubles with each failure.
+_PAUSE = 60
 
 State = get_model_status_pb2.ModelVersionStatus.State
 
@@ -28,6 +37,14 @@ class Status(NamedTuple):
 
     state: int
     error: str = ""
+
+
+class _Failure(NamedTuple):
+    """Hold what the files of a version were when it failed to load, and when to try it again."""
+
+    stamp: tuple
+    retry_at: float
+    pause: float
 
 
 class Model:
@@ -50,7 +67,7 @@ class Model:
         # These dictionaries are replaced and never changed, so that readers need no lock.
         self.loaded: dict[int, Servable] = {}
         self.statuses: dict[int, Status] = {}
-        self._broken: dict[int, tuple] = {}
+        self._failures: dict[int, _Failure] = {}
         self._swapped = False
 
     def find(self, version: int | None) -> tuple[int, Servable]:
@@ -77,8 +94,9 @@ class Model:
         """Load new versions and unload the versions that they replace.
 
         The newest versions that can be loaded are served. A version that failed to load is tried again
-        when its files have changed, so that an unfinished copy is loaded once it is complete. A
-        version whose directory was deleted is served until another version replaces it.
+        when its files have changed, so that an unfinished copy is loaded once it is complete, and after
+        a minute, then two, four and so on, because the reason may have passed, such as a lack of file
+        descriptors. A version whose directory was deleted is served until another version replaces it.
         """
         good: dict[int, Servable] = {}
         for number, path in sorted(self._versions().items(), reverse=True):
@@ -108,30 +126,40 @@ class Model:
         except OSError as error:
             log.warning("%s: cannot list versions: %s", self.name, error)
             return {}
+        numbered = {version_number(path.name): path for path in paths}
+        # `os.path.isdir` returns False where `Path.is_dir` raises, such as for a link to itself.
         return {
-            int(path.name): path
-            for path in paths
-            if path.name.isascii() and path.name.isdecimal() and path.is_dir()
+            number: path
+            for number, path in numbered.items()
+            if number is not None and os.path.isdir(path)
         }
 
     def _load(self, number: int, path: Path) -> Servable | None:
-        stamp = _stamp(path)
-        if self._broken.get(number) == stamp:
+        stamp, failure = _stamp(path), self._failures.get(number)
+        if failure is not None and failure.stamp != stamp:
+            failure = None
+        if failure is not None and time.monotonic() < failure.retry_at:
             return None
         self._note(number, State.LOADING)
         try:
             servable = Servable(path)
         # A damaged version may raise any exception; it is reported and the other versions are served.
         except Exception as error:
-            self._broken[number] = stamp
+            pause = _PAUSE if failure is None else 2 * failure.pause
+            self._failures[number] = _Failure(stamp, time.monotonic() + pause, pause)
             what = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-            self._note(number, State.END, what)
+            self._note(number, State.END, self._public(what))
             log.error("refused %s version %d: %s", self.name, number, what)
             return None
-        self._broken.pop(number, None)
+        self._failures.pop(number, None)
         self._note(number, State.AVAILABLE)
         log.info("loaded %s version %d: %s", self.name, number, ", ".join(servable.signatures))
         return servable
+
+    def _public(self, text: str) -> str:
+        """Return an error as clients may see it: without the folders of this machine."""
+        text = text.replace(str(self.directory), self.name)
+        return files.printable(re.sub(r"(?<![\w./-])/(?:[^\s/'\":]+/)+", "", text))
 
     def _note(self, number: int, state: int, error: str = "") -> None:
         self.statuses = {**self.statuses, number: Status(state, error)}
@@ -140,13 +168,14 @@ class Model:
 def _stamp(directory: Path) -> tuple:
     """Return a value that changes when files in a directory change."""
     found = []
-    for path in sorted(directory.rglob("*")):
-        try:
-            status = path.stat()
-        except FileNotFoundError:  # an unfinished copy, which is examined again later
-            continue
-        found.append((str(path), status.st_size, status.st_mtime_ns))
-    return tuple(found)
+    for folder, _, names in os.walk(directory):  # which passes over folders that cannot be listed
+        for path in (os.path.join(folder, name) for name in names):
+            try:
+                status = os.stat(path)
+            except OSError:  # an unfinished copy, or a file that cannot be loaded either
+                continue
+            found.append((path, status.st_size, status.st_mtime_ns))
+    return tuple(sorted(found))
 
 
 def _listed(loaded: dict[int, Servable]) -> str:

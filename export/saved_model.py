@@ -7,6 +7,7 @@ from pathlib import Path
 
 from abp_tf import programs, runs
 from abp_tf.options import Formatter
+from abp_tf.serving import saved_model
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,7 +46,7 @@ def next_version(directory: Path) -> int:
             f"--to: expected a directory of versions, but {directory} is a file. Nothing was changed."
         )
     names = [path.name for path in directory.iterdir()] if directory.exists() else []
-    return max((int(name) for name in names if name.isdecimal()), default=0) + 1
+    return max((saved_model.version_number(name) or 0 for name in names), default=0) + 1
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,15 +44,12 @@ class Servable:
     """
 
     def __init__(self, directory: Path):
-        about = directory / "assets.extra" / ABOUT
         try:
+            _check_files(directory)
             description = saved_model_pb2.SavedModel.FromString(
                 (directory / "saved_model.pb").read_bytes()
             )
-            properties = json.loads(about.read_text(encoding="utf-8"))
-            self.value_range = properties["value_range"]
-            self._signal_entries = math.prod(properties["signal_shape"])
-            self._latent_entries = math.prod(properties["latent_shape"] or [])  # a descriptor has none
+            properties = _properties(directory / "assets.extra" / ABOUT)
             # The reference keeps the variables alive that the functions use.
             self._loaded = tf.saved_model.load(str(directory))
         # TensorFlow does not document which errors a damaged file raises.
@@ -61,13 +59,16 @@ class Servable:
                 f"Expected a complete export of abp_tf in {directory}: {type(error).__name__}: {what}. "
                 "Export it again with `python -m export.saved_model`."
             ) from error
+        self.value_range = properties.value_range
+        self._signal_entries = math.prod(properties.signal_shape)
+        self._latent_entries = math.prod(properties.latent_shape)
         self.signature_defs = dict(description.meta_graphs[0].signature_def)
         self._functions = dict(self._loaded.signatures)
         self.specs = {
             name: dict(function.structured_input_signature[1])
             for name, function in self._functions.items()
         }
-        self._check(directory)
+        self._check(directory, properties)
         self._warm_up(directory / "assets.extra" / "tf_serving_warmup_requests")
 
     @property
@@ -75,7 +76,7 @@ class Servable:
         """Return the names of the signatures, without the default, which repeats one of them."""
         return sorted(set(self.specs) - {DEFAULT})
 
-    def _check(self, directory: Path) -> None:
+    def _check(self, directory: Path, properties: _Properties) -> None:
         wrong = [
             f"{name}({', '.join(sorted(specs))})"
             for name, specs in self.specs.items()
@@ -91,6 +92,15 @@ class Servable:
                 f"first, received in {directory}: {', '.join(wrong) or 'no ' + DEFAULT}. Export the "
                 "model with `python -m export.saved_model`."
             )
+        # Only outputs are compared, because the signals of inputs may be observations of another shape.
+        shapes = {"signal": properties.signal_shape, "latent": properties.latent_shape}
+        for function in self._functions.values():
+            for key, spec in function.structured_outputs.items():
+                if key in shapes and not spec.shape[1:].is_compatible_with(shapes[key]):
+                    raise ValueError(
+                        f"{directory}: expected the shape {spec.shape[1:]} of {key} as in the "
+                        f"signatures, received {shapes[key]} in {ABOUT}. Export the model again."
+                    )
 
     def _warm_up(self, records: Path) -> None:
         """Run the recorded requests, so that the first client does not wait for tracing."""
@@ -103,7 +113,7 @@ class Servable:
         self,
         signature: str,
         inputs,
-        outputs: Iterable[str] = (),
+        outputs: Sequence[str] = (),
         *,
         max_rows: int,
         max_entries: int,
@@ -127,7 +137,8 @@ class Servable:
                 f"Expected one of the signatures {self.signatures}, received {quoted(signature)}.",
             )
         known = self._functions[signature].structured_outputs
-        if set(outputs) - set(known) or len(set(outputs)) != len(list(outputs)):
+        outputs = outputs[: len(known) + 1]  # one more than there are, so that one of them is wrong
+        if set(outputs) - set(known) or len(set(outputs)) != len(outputs):
             raise invalid(
                 f"output_filter: expected some of {sorted(known)}, each once, received "
                 f"{quoted(', '.join(outputs))}."
@@ -170,6 +181,50 @@ class Servable:
     def _call(self, signature: str, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         tensors = {name: tf.constant(value) for name, value in values.items()}
         return {name: value.numpy() for name, value in self._functions[signature](**tensors).items()}
+
+
+class _Properties(NamedTuple):
+    """Hold the contents of the file `abp_tf.json`; a model without latents has `latent_shape` ()."""
+
+    value_range: tuple[float, float] | None
+    signal_shape: tuple[int, ...]
+    latent_shape: tuple[int, ...]
+
+
+def _properties(path: Path) -> _Properties:
+    """Read the file `abp_tf.json` of an export.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it holds anything else.
+    """
+    found = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        limits, *shapes = found["value_range"], found["signal_shape"], found["latent_shape"] or []
+        low, high = (-1, 1) if limits is None else limits
+        valid = -math.inf < low < high < math.inf
+        valid = valid and all(type(side) is int and side > 0 for shape in shapes for side in shape)
+        result = _Properties(None if limits is None else (low, high), *map(tuple, shapes))
+    except (KeyError, TypeError, ValueError):
+        valid = False
+    if not valid:
+        raise ValueError(
+            f"{path.name}: expected value_range, signal_shape and latent_shape, received "
+            f"{quoted(str(found))}."
+        )
+    return result
+
+
+def _check_files(directory: Path) -> None:
+    """Refuse entries of an export that are neither files nor folders: to read a pipe takes for ever.
+
+    Raises:
+        ValueError: with the name of the entry.
+    """
+    for pattern in ("*", "*/*"):  # the depth of a SavedModel
+        for path in directory.glob(pattern):
+            if not (os.path.isfile(path) or os.path.isdir(path)):
+                raise ValueError(f"{path.relative_to(directory)}: expected a file or a folder.")
 
 
 class Request(NamedTuple):

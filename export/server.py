@@ -14,15 +14,14 @@ from pathlib import Path
 
 import grpc
 
-from abp_tf import extras, programs
+from abp_tf import programs
 from abp_tf.options import Formatter
+from abp_tf.serving.access import loopback, read_token
 
+from .access import credentials
 from .measures import Measures
 from .model import Model
 from .service import Limits, Service
-
-with extras.needed("serving"):
-    from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +34,8 @@ _CONNECTIONS = [
     ("grpc.max_concurrent_streams", 128),
     # Otherwise a second server could bind the same port silently and receive half of the connections.
     ("grpc.so_reuseport", 0),
+    # Without probes of the connection, no more of a message is read than this server asks for.
+    ("grpc.http2.bdp_probe", 0),
     # Refuse compressed messages: a small one can expand without bound.
     ("grpc.compression_enabled_algorithms_bitset", 1),
 ]
@@ -64,6 +65,9 @@ def parser() -> argparse.ArgumentParser:
         help="largest number of rows of a request [%(default)s]")  # fmt: skip
     add("--max-message-mb", type=_count, default=limits.message // 2**20, metavar="MB",
         help="largest size of a request, whatever its rows [%(default)s]")  # fmt: skip
+    add("--max-pending-mb", type=_count, default=limits.pending // 2**20, metavar="MB",
+        help="largest size of all requests that wait for their responses, and of those that arrive "
+        "slowly, of which the oldest are refused [%(default)s]")  # fmt: skip
     add("--max-requests", type=_count, default=limits.requests, metavar="N",
         help="largest number of requests that are computed or wait; others are refused with "
         "RESOURCE_EXHAUSTED [%(default)s]")  # fmt: skip
@@ -77,8 +81,17 @@ def parser() -> argparse.ArgumentParser:
     add("--tls-certificate", metavar="FILE",
         help="certificate chain for TLS (PEM); needs --tls-key")  # fmt: skip
     add("--tls-key", metavar="FILE", help="private key for TLS (PEM); needs --tls-certificate")
+    add("--tls-client-ca", metavar="FILE",
+        help="certificates (PEM); only clients with a certificate that one of these has signed are "
+        "accepted; by default all clients")  # fmt: skip
+    add("--token-file", metavar="FILE",
+        help="file of a bearer token; only requests with this token are accepted; by default all "
+        "requests. Without TLS the token can be read on its way")  # fmt: skip
     add("--metrics-port", type=_port, metavar="PORT",
-        help="port of metrics for Prometheus, on the same host; by default none")  # fmt: skip
+        help="port of metrics for Prometheus; by default none")  # fmt: skip
+    add("--metrics-host", default="127.0.0.1", metavar="HOST",
+        help="address for the metrics, which need neither token nor certificate "
+        "[%(default)s]")  # fmt: skip
     return result
 
 
@@ -137,33 +150,19 @@ def open_models(named: list[tuple[str, Path]], keep: int) -> dict[str, Model]:
     return models
 
 
-def credentials(certificate: str | None, key: str | None) -> grpc.ServerCredentials | None:
-    """Return the credentials for TLS, or None without files.
-
-    Args:
-        certificate: file of the certificate chain (PEM).
-        key: file of the private key (PEM).
-
-    Raises:
-        ValueError: only one of the two files is given.
-        OSError: a file cannot be read.
-    """
-    if certificate is None and key is None:
-        return None
-    if certificate is None or key is None:
-        raise ValueError(
-            "Expected both --tls-certificate and --tls-key, received one of them. Give the other too."
-        )
-    return grpc.ssl_server_credentials([(Path(key).read_bytes(), Path(certificate).read_bytes())])
-
-
-async def serve(arguments: argparse.Namespace, models: dict[str, Model], tls) -> None:
+async def serve(
+    arguments: argparse.Namespace,
+    models: dict[str, Model],
+    tls: grpc.ServerCredentials | None,
+    token: str | None,
+) -> None:
     """Serve models until SIGTERM or SIGINT, then finish the requests that have started.
 
     Args:
         arguments: options of the program.
         models: models by name.
         tls: credentials for TLS; None for plain text.
+        token: bearer token that requests must have; None accepts all.
 
     Raises:
         OSError: the port is in use.
@@ -171,6 +170,7 @@ async def serve(arguments: argparse.Namespace, models: dict[str, Model], tls) ->
     limits = Limits(
         arguments.max_rows,
         arguments.max_message_mb * 2**20,
+        arguments.max_pending_mb * 2**20,
         arguments.max_requests,
         arguments.workers,
         arguments.batch_rows,
@@ -183,13 +183,8 @@ async def serve(arguments: argparse.Namespace, models: dict[str, Model], tls) ->
             ("grpc.max_send_message_length", -1),
         ]
     )
-    service = Service(models, limits, measures)
+    service = Service(models, limits, measures, token)
     server.add_generic_rpc_handlers(service.handlers())
-    checks = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    for name in models:
-        await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
-
     host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
     address = f"{host}:{arguments.port}"
     try:
@@ -197,17 +192,21 @@ async def serve(arguments: argparse.Namespace, models: dict[str, Model], tls) ->
     except RuntimeError as error:
         raise OSError(f"Cannot listen on {address}: {error}. Is the port in use?") from error
     if arguments.metrics_port is not None:
-        measures.serve(arguments.host, arguments.metrics_port)
+        await measures.serve(arguments.metrics_host, arguments.metrics_port)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await server.start()
     log.info("serving on %s:%d%s: %s", host, port, " with TLS" if tls else "", ", ".join(models))
+    if not (token or arguments.tls_client_ca or loopback(host)):
+        log.warning(
+            "everyone who reaches %s can use the models: set --token-file or --tls-client-ca", host
+        )
 
     poll = asyncio.create_task(_poll(models, arguments.poll))
     await stop.wait()
     log.info("stopping: requests may continue for %g s", arguments.grace)
-    await checks.enter_graceful_shutdown()
+    service.health.stop()
     await server.stop(arguments.grace)
     service.close()
     poll.cancel()
@@ -228,9 +227,10 @@ def main(argv: list[str] | None = None) -> int:
     """Run the program; return its exit code."""
     arguments = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    tls = credentials(arguments.tls_certificate, arguments.tls_key)
+    tls = credentials(arguments.tls_certificate, arguments.tls_key, arguments.tls_client_ca)
+    token = read_token(arguments.token_file) if arguments.token_file else None
     models = open_models(arguments.model, arguments.keep)
-    asyncio.run(serve(arguments, models, tls))
+    asyncio.run(serve(arguments, models, tls, token))
     return 0
 
 

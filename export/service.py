@@ -1,4 +1,4 @@
-"""Implement TensorFlow Serving's gRPC services for a few loaded models.
+"""Implement TensorFlow Serving's gRPC services, and that of health checks, for a few loaded models.
 
 Requests arrive as bytes and are parsed here, so that requests that cannot be parsed are refused with
 the same codes and counted in the same way as all others.
@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import grpc
 import numpy as np
-from google.protobuf.message import DecodeError, Message
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -26,8 +25,11 @@ from tensorflow_serving.apis.get_model_metadata_pb2 import SignatureDefMap
 
 from abp_tf.serving.saved_model import DEFAULT
 
+from .access import check_token
 from .batches import Batches
+from .health import Health
 from .measures import Measures
+from .messages import Messages
 from .model import Model
 from .refusal import RefusedError, invalid, quoted
 from .tensors import write
@@ -38,12 +40,17 @@ log = logging.getLogger(__name__)
 _TOGETHER = 2**17
 
 
+Method = Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes | None]]
+
+
 class Limits(NamedTuple):
     """Hold the limits of a server.
 
     Attributes:
         rows: largest number of rows of a request.
         message: largest number of bytes of a request.
+        pending: largest number of bytes of the requests of all connections that wait for their
+            responses, and likewise of those that arrive slowly.
         requests: largest number of requests that are computed or wait; others are refused.
         workers: number of batches that are computed at a time; twice as many if they are full.
         batch_rows: largest number of rows of a batch; 1 computes each request alone. Large signals are
@@ -52,22 +59,36 @@ class Limits(NamedTuple):
 
     rows: int = 256
     message: int = 16 * 2**20
+    pending: int = 256 * 2**20
     requests: int = 64
     workers: int = 2
     batch_rows: int = 128
 
 
 class Service:
-    """Implement `Predict`, `GetModelMetadata` and `GetModelStatus`.
+    """Implement `Predict`, `GetModelMetadata`, `GetModelStatus`, and the health checks of `Health`.
 
     Args:
         models: served models by name.
         limits: limits of the server.
         measures: counters of the requests.
+        token: bearer token that requests must have, except for health checks; None accepts all.
+
+    Attributes:
+        health: the health checks.
     """
 
-    def __init__(self, models: Mapping[str, Model], limits: Limits, measures: Measures):
+    def __init__(
+        self,
+        models: Mapping[str, Model],
+        limits: Limits,
+        measures: Measures,
+        token: str | None = None,
+    ):
         self.models, self.limits, self.measures = models, limits, measures
+        self.health = Health(models)
+        self._token = token
+        self._messages = Messages(limits.pending, limits.message)
         self._batches = Batches(limits.workers, limits.batch_rows, _TOGETHER, measures.rows)
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
@@ -78,39 +99,45 @@ class Service:
             prediction.full_name: {"Predict": self.predict, "GetModelMetadata": self.metadata},
             model.full_name: {"GetModelStatus": self.status},
         }
-        return [
-            grpc.method_handlers_generic_handler(
-                service,
-                {
-                    name: grpc.unary_unary_rpc_method_handler(self._guarded(name, method))
-                    for name, method in listed.items()
-                },
-            )
+        # As streams of one message, whose arrival this package bounds and gRPC does not.
+        handlers = {
+            service: {
+                name: grpc.stream_unary_rpc_method_handler(self._guarded(name, method, self._token))
+                for name, method in listed.items()
+            }
             for service, listed in methods.items()
+        }
+        check = self._guarded("Check", self.health.check)
+        watch = self._guarded("Watch", self.health.watch)
+        handlers["grpc.health.v1.Health"] = {
+            "Check": grpc.stream_unary_rpc_method_handler(check),
+            "Watch": grpc.stream_stream_rpc_method_handler(watch),
+        }
+        return [
+            grpc.method_handlers_generic_handler(service, listed)
+            for service, listed in handlers.items()
         ]
 
     def close(self) -> None:
         """Cancel the requests that wait; those that are computed continue to their end."""
         self._batches.close()
+        self._messages.close()
 
-    async def predict(self, request: bytes) -> bytes:
+    async def predict(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
         """Compute the outputs of a signature and return a `PredictResponse`."""
-        if self._batches.load >= self.limits.requests:
-            raise RefusedError(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"Expected fewer than {self.limits.requests} requests at a time. Try again later.",
-            )
-        message = _parsed(predict_pb2.PredictRequest, request)
+        self._check_load()
+        message = await self._messages.parse(predict_pb2.PredictRequest, request)
+        self._check_load()  # others may have arrived meanwhile
         name, signature = message.model_spec.name, message.model_spec.signature_name or DEFAULT
         version, servable = self._model(message.model_spec).find(_version(message.model_spec))
-        names = list(message.output_filter)
         parsed = servable.parse(
             signature,
             message.inputs,
-            names,
+            message.output_filter,
             max_rows=self.limits.rows,
             max_entries=self.limits.message // 4,
         )
+        names = list(message.output_filter)
 
         def finish(outputs: Mapping[str, np.ndarray], seconds: float) -> bytes:
             # Only here are the names known to exist. Labels of arbitrary names would be without bound.
@@ -125,13 +152,13 @@ class Service:
 
         return await self._batches.submit(parsed, finish)
 
-    async def metadata(self, request: bytes) -> bytes:
+    async def metadata(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
         """Return a `GetModelMetadataResponse` with the signatures of a version."""
-        message = _parsed(get_model_metadata_pb2.GetModelMetadataRequest, request)
-        if list(message.metadata_field) != ["signature_def"]:
+        message = await self._messages.parse(get_model_metadata_pb2.GetModelMetadataRequest, request)
+        fields = message.metadata_field[:2]  # a second one is wrong
+        if fields != ["signature_def"]:
             raise invalid(
-                "metadata_field: expected 'signature_def' alone, received "
-                f"{quoted(', '.join(message.metadata_field))}."
+                f"metadata_field: expected 'signature_def' alone, received {quoted(', '.join(fields))}."
             )
         version, servable = self._model(message.model_spec).find(_version(message.model_spec))
         response = get_model_metadata_pb2.GetModelMetadataResponse(
@@ -141,9 +168,9 @@ class Service:
         response.metadata["signature_def"].Pack(SignatureDefMap(signature_def=servable.signature_defs))
         return response.SerializeToString()
 
-    async def status(self, request: bytes) -> bytes:
+    async def status(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
         """Return a `GetModelStatusResponse` with the states of all versions or of the requested one."""
-        message = _parsed(get_model_status_pb2.GetModelStatusRequest, request)
+        message = await self._messages.parse(get_model_status_pb2.GetModelStatusRequest, request)
         model, version = self._model(message.model_spec), _version(message.model_spec)
         response = get_model_status_pb2.GetModelStatusResponse()
         for number, status in sorted(model.statuses.items(), reverse=True):
@@ -160,6 +187,13 @@ class Service:
             )
         return response.SerializeToString()
 
+    def _check_load(self) -> None:
+        if self._batches.load >= self.limits.requests:
+            raise RefusedError(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"Expected fewer than {self.limits.requests} requests at a time. Try again later.",
+            )
+
     def _model(self, spec: model_pb2.ModelSpec) -> Model:
         if not spec.name:
             raise invalid(f"model_spec: expected the name of a model, one of {sorted(self.models)}.")
@@ -170,39 +204,41 @@ class Service:
             )
         return self.models[spec.name]
 
-    def _guarded(self, name: str, method: Callable[[bytes], Awaitable[bytes]]) -> Callable:
+    def _guarded(self, name: str, method: Method, token: str | None = None) -> Callable:
         """Return a handler that runs a method, counts the request and returns errors as codes."""
 
-        async def handle(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        async def handle(_, context: grpc.aio.ServicerContext) -> bytes | None:
             code = grpc.StatusCode.OK
             try:
-                return await method(request)
+                check_token(token, context)
+                return await self._received(method, context)
             except RefusedError as refusal:
-                code = refusal.code
-                log.info("%s refused %s: %s", name, code.name, refusal)
-                await context.abort(code, str(refusal))
+                code, text = refusal.code, str(refusal)
+                log.info("%s refused %s: %s", name, code.name, text)
+                # The frames of a traceback would hold the request until the next garbage collection.
+                refusal.__traceback__ = None
             except asyncio.CancelledError:  # the client has gone, or its deadline has passed
                 code = grpc.StatusCode.CANCELLED
                 raise
             except Exception:
                 code = grpc.StatusCode.INTERNAL
+                text = "Internal error of the server. The log of the server has the details."
                 log.exception("%s failed", name)
-                await context.abort(
-                    code, "Internal error of the server. The log of the server has the details."
-                )
             finally:
                 self.measures.count(name, code.name)
+            try:
+                await context.abort(code, text)
+            except grpc.aio.AbortError as error:
+                # gRPC keeps it with the call and raises it again. With these frames, which have the
+                # call, it would hold what has arrived of the message in the same way.
+                error.__traceback__ = None
 
         return handle
 
-
-def _parsed(kind: type[Message], data: bytes) -> Message:
-    try:
-        return kind.FromString(data)
-    except DecodeError:
-        raise invalid(
-            f"Expected a {kind.__name__}, received {len(data)} bytes that are not one."
-        ) from None
+    async def _received(self, method: Method, context: grpc.aio.ServicerContext) -> bytes | None:
+        """Receive the message of a call and run a method with it."""
+        async with self._messages.receive(context) as request:
+            return await method(request, context)
 
 
 def _version(spec: model_pb2.ModelSpec) -> int | None:

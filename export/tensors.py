@@ -6,6 +6,7 @@ bytes can declare an input of gigabytes, or request an output of that size.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 
@@ -14,11 +15,9 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
 from abp_tf import checks
+from abp_tf.serving import protocol
 
 from .refusal import invalid, quoted
-
-# Fields of a `TensorProto` that hold values outside `tensor_content`, by dtype.
-_FIELDS = {tf.float32: "float_val", tf.int64: "int64_val"}
 
 
 def measure(
@@ -45,9 +44,11 @@ def measure(
         the response.
 
     Raises:
-        RefusedError: INVALID_ARGUMENT, for names, dtypes or shapes that do not fit.
+        RefusedError: INVALID_ARGUMENT, for names, dtypes, shapes or numbers of values that do not fit.
     """
-    missing, extra = sorted(specs.keys() - inputs.keys()), sorted(inputs.keys() - specs.keys())
+    # One name more than there are inputs, so that one of them is wrong: there may be thousands.
+    extra = sorted(set(itertools.islice(inputs, len(specs) + 1)) - specs.keys())
+    missing = sorted(name for name in specs if name not in inputs)
     if missing or extra:
         raise invalid(
             f"Expected the inputs {sorted(specs)}; "
@@ -66,6 +67,7 @@ def measure(
     for name, shape in shapes.items():
         if math.prod(shape) > max_entries:
             raise invalid(f"{name}: expected at most {max_entries} entries, received shape {shape}.")
+        _check_size(name, inputs[name], shape)
     # Latents of convolutional networks may have any size, and the size of signals is proportional.
     grid = math.prod(shapes["latent"][1:]) / latent_entries if "latent" in shapes else 1
     entries = round(count * grid * signal_entries)
@@ -93,7 +95,7 @@ def read(
     Raises:
         RefusedError: INVALID_ARGUMENT, for values that are not finite or out of range.
     """
-    values = {name: _values(name, inputs[name], shape) for name, shape in shapes.items()}
+    values = {name: protocol.values(inputs[name], shape) for name, shape in shapes.items()}
     _check_values(values, value_range)
     return values
 
@@ -115,20 +117,26 @@ def _shape(name: str, tensor: tensor_pb2.TensorProto, spec: tf.TensorSpec) -> tu
     return shape
 
 
-def _values(name: str, tensor, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the values of a tensor; the last one is repeated where there are fewer than entries."""
+def _check_size(name: str, tensor: tensor_pb2.TensorProto, shape: tuple[int, ...]) -> None:
+    """Refuse a tensor of more or fewer values than its shape has entries; one value may stand for all.
+
+    What does not belong to it is refused too, because it would be kept while the request waits.
+    """
     dtype = tf.as_dtype(tensor.dtype)
-    kind, count = dtype.as_numpy_dtype, math.prod(shape)
+    field, count = protocol.FIELDS[dtype], math.prod(shape)
+    received = {found.name for found, _ in tensor.ListFields()}
+    values = "tensor_content" if tensor.tensor_content else field
+    extra = sorted(received - {"dtype", "tensor_shape", "version_number", values})
+    if extra:
+        raise invalid(f"{name}: expected values in {values} alone, received {', '.join(extra)} too.")
     if tensor.tensor_content:
-        received, expected = len(tensor.tensor_content), count * dtype.size
-        if received != expected:
-            raise invalid(f"{name}: expected {expected} bytes for shape {shape}, received {received}.")
-        return np.frombuffer(tensor.tensor_content, kind).reshape(shape)
-    field = getattr(tensor, _FIELDS[dtype])
-    if not 1 <= len(field) <= count:
-        raise invalid(f"{name}: expected {count} values for shape {shape}, received {len(field)}.")
-    values = np.asarray(field, kind)
-    return np.pad(values, (0, count - len(values)), mode="edge").reshape(shape)
+        size, expected = len(tensor.tensor_content), count * dtype.size
+        if size != expected:
+            raise invalid(f"{name}: expected {expected} bytes for shape {shape}, received {size}.")
+        return
+    size = len(getattr(tensor, field))
+    if not 1 <= size <= count:
+        raise invalid(f"{name}: expected {count} values for shape {shape}, received {size}.")
 
 
 def _check_values(values: Mapping[str, np.ndarray], value_range) -> None:

@@ -15,8 +15,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import abp_tf
+from abp_tf import errors
 from abp_tf._version import __version__
-from abp_tf.serving import client, protocol
+from abp_tf.serving import client
 from train import command
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -222,6 +223,7 @@ class TestPlainInstall:
             named = re.findall(r'pip install "abp_tf\[(\w+)\]"', text)
             assert not text or (named and set(named) <= extras), f"{module}: {text}"
         assert [module for module, text in said.items() if text] == [
+            "abp_tf.export.health",
             "abp_tf.export.measures",
             "abp_tf.export.server",
             "abp_tf.export.service",
@@ -230,7 +232,7 @@ class TestPlainInstall:
 
 def test_what_is_imported_later_is_there():
     assert abp_tf.Client is client.Client
-    assert abp_tf.ServingError is protocol.ServingError
+    assert abp_tf.ServingError is errors.ServingError
     assert set(abp_tf.__all__) <= set(dir(abp_tf))
     assert not hasattr(abp_tf, "clients")
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from abp_tf.baselines import DINEOF, OptimalInterpolation
 from abp_tf.data import Field
 from abp_tf.fields import gaps
 from abp_tf.fields.frames import standard_units
@@ -59,7 +60,23 @@ def linear(given: Field) -> np.ndarray:
     return filled
 
 
-BASELINES: dict[str, Method] = {"pixel and frame means": means, "linear in time": linear}
+def kriging(given: Field) -> PosteriorSamples:
+    """Fill a field by optimal interpolation."""
+    model = OptimalInterpolation(value_range=None).fit(given)
+    return model.sample_posterior(given.signal, given.mask, samples=32)
+
+
+def eof(given: Field) -> np.ndarray:
+    """Fill a field by empirical orthogonal functions."""
+    return DINEOF(value_range=None).fit(given).inpaint(given.signal, given.mask)
+
+
+BASELINES: dict[str, Method] = {
+    "optimal interpolation": kriging,
+    "DINEOF": eof,
+    "pixel and frame means": means,
+    "linear in time": linear,
+}
 
 
 def comparable(field: Field, otherwise: str) -> bool:

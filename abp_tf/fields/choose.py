@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -16,9 +16,11 @@ from abp_tf.metrics import calibration
 TRIED = {
     "time": (0.0, 0.01, 0.03, 0.1, 0.3, 1.0),
     "noise": (0.05, 0.1, 0.2, 0.4, 0.8),
-    "space": (0.3, 1.0, 3.0, 10.0),
+    "space": (0.1, 0.3, 1.0, 3.0, 10.0),
+    "decay": (0.005, 0.02, 0.08),
 }
 LATENTS = (1, 2, 4, 8, 16, 32)
+FOLDS = 3  # choices of moved gaps that errors are means over
 
 
 class Choice(NamedTuple):
@@ -136,23 +138,27 @@ class _Trial:
         self.signal, mask = read(x)
         if self.domain is not None:
             mask = mask & self.domain
-        self.seed, self.count = seed, len(mask)
-        self.held = gaps.moved(mask, seed)
-        self.given = {"signal": self.signal, "mask": mask & ~self.held}
+        self.seed, self.count, self.mask = seed, len(mask), mask
+        self.folds = [gaps.moved(mask, seed + fold) for fold in range(FOLDS)]
+        self.held = np.concatenate(self.folds)
+        self.truth = np.concatenate([self.signal] * FOLDS)
         values = np.where(mask, self.signal, np.nan).reshape(-1, mask.shape[-1])
         self.unit = np.maximum(np.nanstd(values, axis=0), 1e-12)
 
-    def fitted(self, settings: FieldSettings) -> FieldModel:
-        return FieldModel(settings).fit(self.given, times=self.times, domain=self.domain)
+    def fitted(self, settings: FieldSettings) -> Iterator[FieldModel]:
+        for fold in self.folds:
+            data = {"signal": self.signal, "mask": self.mask & ~fold}
+            yield FieldModel(settings).fit(data, times=self.times, domain=self.domain)
 
     def error(self, settings: FieldSettings) -> float:
-        rest = ((self.fitted(settings).inpaint() - self.signal) / self.unit)[self.held]
-        return float(np.sqrt(np.mean(rest**2)))
+        filled = np.concatenate([model.inpaint() for model in self.fitted(settings)])
+        return float(np.sqrt(np.mean(((filled - self.truth) / self.unit)[self.held] ** 2)))
 
     def widening(self, settings: FieldSettings) -> float:
-        drawn = self.fitted(settings).sample_posterior(samples=32, seed=self.seed)
-        truth, deviation = self.signal, drawn.total_deviation
-        return calibration.conformal_factor(truth, drawn.mean, deviation, self.held, 0.9)
+        drawn = [model.sample_posterior(samples=32, seed=self.seed) for model in self.fitted(settings)]
+        mean = np.concatenate([one.mean for one in drawn])
+        deviation = np.concatenate([one.total_deviation for one in drawn])
+        return calibration.conformal_factor(self.truth, mean, deviation, self.held, 0.9)
 
 
 def _climb(best: FieldSettings, name: str, tried, error) -> FieldSettings:

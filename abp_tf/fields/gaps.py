@@ -11,8 +11,9 @@ def moved(mask: np.ndarray, seed: int = 0) -> np.ndarray:
     """Choose observed entries to hide: in each frame those that another frame has hidden.
 
     Errors at these entries, which a method must not use, estimate its errors in the real gaps, because
-    the gaps have the same sizes and shapes. Of the other frames, in random order, the first is taken
-    that hides some of the observed entries, and at most 60 % of them.
+    the gaps have the same sizes and shapes. They are moved to the clearer half of the frames, since the
+    others would have fewer observed entries left than real frames have. Of the other frames, in random
+    order, the first is taken that hides some of the observed entries, and at most 60 % of them.
 
     Args:
         mask: bool `[n, *signal_shape]`, True where observed.
@@ -34,8 +35,9 @@ def moved(mask: np.ndarray, seed: int = 0) -> np.ndarray:
     mask = np.asarray(mask, bool)
     random = np.random.default_rng(seed)
     held = np.zeros_like(mask)
-    for number, observed in enumerate(mask):
-        total = observed.sum()
+    totals = mask.reshape(len(mask), -1).sum(1)
+    for number in np.flatnonzero(totals >= np.median(totals)):
+        observed, total = mask[number], totals[number]
         for other in random.permutation(len(mask)):
             hidden = observed & ~mask[other]
             if 0 < hidden.sum() <= _MOST * total:

@@ -97,7 +97,7 @@ class Lattice:
     Attributes:
         loading: B, float `[points, latents]`.
         precision: precision of the prior of each latent, float `[latents]`.
-        gain: response of a frame's field to its latents, float `[frames, points, latents]`.
+        gain: response of each frame's field to its latents, float `[points, latents]` each.
         latent_covariance: posterior covariance of the latents of each frame, given the fields of the
             others, float `[frames, latents, latents]`.
     """
@@ -129,17 +129,19 @@ class Lattice:
     def load(self, loading: np.ndarray, precision: np.ndarray) -> None:
         """Set the loading B of the latents, and the precisions of their prior."""
         self.loading, self.precision = loading, precision
-        self.gain = np.stack(  # F⁻¹ Mᵀ B / σ² of each frame
-            [
-                factor.solve(row[:, None] * loading / self.noise) if loading.size else loading
-                for factor, row in zip(self._factors, self.observed, strict=True)
-            ]
-        )
-        seen = self.observed[:, :, None] * loading
-        # Precision of the latents of each frame once its field is integrated out.
-        schur = np.einsum("tnk,nj->tkj", seen, loading) / self.noise
-        schur -= np.einsum("tnk,tnj->tkj", seen, self.gain) / self.noise
-        self.latent_covariance = np.linalg.inv(schur + np.diag(precision))
+
+        @functools.cache  # by the factorization, which frames of one mask share
+        def response(number: int) -> tuple[np.ndarray, np.ndarray]:
+            """Return `F⁻¹ Mᵀ B / σ²` of a frame, and the precision of its latents without its field."""
+            seen = self.observed[number, :, None] * loading / self.noise
+            gain = self._factors[number].solve(seen) if loading.size else seen
+            return gain, seen.T @ (loading - gain)
+
+        first = {id(factor): number for number, factor in reversed([*enumerate(self._factors)])}
+        found = [response(first[id(factor)]) for factor in self._factors]
+        self.gain = [gain for gain, _ in found]
+        seen = np.stack([of_frame for _, of_frame in found])
+        self.latent_covariance = np.linalg.inv(seen + np.diag(precision))
 
     def mean(self, data: np.ndarray, *, tolerance: float = 1e-3) -> tuple[np.ndarray, np.ndarray]:
         """Return the posterior means of the field, `[frames, points]`, and of the latents.
@@ -208,6 +210,6 @@ class Lattice:
         x = np.stack([factor.solve(row) for factor, row in zip(self._factors, field, strict=True)])
         if not self.loading.size:
             return x, latent
-        rest = latent - np.einsum("tnk,tn->tk", self.gain, field)
+        rest = latent - np.stack([row @ gain for row, gain in zip(field, self.gain, strict=True)])
         z = np.einsum("tkj,tj->tk", self.latent_covariance, rest)
-        return x - np.einsum("tnk,tk->tn", self.gain, z), z
+        return x - np.stack([gain @ row for gain, row in zip(self.gain, z, strict=True)]), z

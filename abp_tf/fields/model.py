@@ -13,8 +13,7 @@ from abp_tf.fields.frames import Frames, read, standard_units
 from abp_tf.fields.lattice import Lattice, Roughness, differences, steps
 from abp_tf.results import PosteriorSamples
 
-_LEVEL = 0.05  # precision of the level of a frame, in units of 1 / variance
-_LEARNED = ("domain", "mean", "loading", "_centre", "_unit", "_pixel_means")  # arrays of a saved model
+_LEARNED = ("domain", "mean", "loading", "_centre", "_unit")  # arrays of a saved model
 
 
 class FieldSettings(NamedTuple):
@@ -22,8 +21,8 @@ class FieldSettings(NamedTuple):
 
     Attributes:
         latents: number of latents of each frame; with 0 the model is optimal interpolation.
-        pixel_mean: whether each pixel has a mean of its own and frames have latent levels; else what
-            frames have in common is left to the residual in time.
+        pixel_mean: whether each pixel has a mean of its own; else there is one mean per channel, and
+            what frames have in common is left to the residual in time.
         space: precision of differences between neighbours (`Roughness.space`).
         time: precision of differences between successive frames, relative to `space`
             (`Roughness.time`).
@@ -41,13 +40,13 @@ class FieldSettings(NamedTuple):
 
 
 class FieldModel:
-    """Model `x_t = μ + a_t + W z_t + u_t + σ ε` of the frames of a field, with `z_t ~ N(0, I)`.
+    """Model `x_t = μ + W z_t + u_t + σ ε` of the frames of a field, with `z_t ~ N(0, I)`.
 
     It is a generator with a linear decoder and a correlated residual: `u` is a Gaussian Markov random
-    field over the pixels of the domain and over successive frames, and `a_t` is the level of a frame.
-    All are Gaussian, so that inference is exact and needs no chains; `μ` and `W` are learned by
-    expectation-maximisation from observed entries alone. Without latents the model is optimal
-    interpolation, without the residual it is probabilistic PCA.
+    field over the pixels of the domain and over successive frames. All is Gaussian, so that inference
+    is exact and needs no chains; `μ` and `W` are learned by expectation-maximisation from observed
+    entries alone. Without latents the model is optimal interpolation, without the residual it is
+    probabilistic PCA.
 
     Args:
         settings: a `FieldSettings`.
@@ -112,17 +111,15 @@ class FieldModel:
         if self.domain.shape != shape:
             raise ValueError(f"`domain` expected the shape {shape}, received {self.domain.shape}.")
         self.units = getattr(x, "units", None)
-        channel = self._channel()
+        channel = np.broadcast_to(np.arange(shape[-1]), shape)[self.domain]
         self._centre, self._unit = np.zeros(len(channel)), np.ones(len(channel))
         frames = self._frames(x, times)
         self._step = float(np.median(np.diff(frames.times))) if len(frames.times) > 1 else 1.0
         if not frames.observed.any():
             raise ValueError("Expected observed entries inside the domain, received none.")
-        self._centre, self._unit, self._pixel_means = standard_units(
-            frames.values, frames.observed, channel
-        )
+        self._centre, self._unit, means = standard_units(frames.values, frames.observed, channel)
         frames = self._frames(x, times)
-        self.mean = self._pixel_means if self.settings.pixel_mean else np.zeros(len(channel))
+        self.mean = means if self.settings.pixel_mean else np.zeros(len(channel))
         self.loading = np.zeros((len(channel), 0))
         self._learn(frames)
         self._filled = self._fill(frames)
@@ -131,23 +128,20 @@ class FieldModel:
     def _learn(self, frames: Frames) -> None:
         """Learn means and loading by expectation-maximisation."""
         lattice = self._lattice(frames)
-        data = frames.values - self._offsets(frames)
         if self.settings.latents:
-            field, _ = lattice.mean(data - self.mean, tolerance=1e-2)
+            field, _ = lattice.mean(frames.values - self.mean, tolerance=1e-2)
             self.loading = _principal(field, self.settings.latents)
         if not (self.settings.latents or self.settings.pixel_mean):
             return
-        levels = len(self._latents()[1]) - self.loading.shape[1]
         for _ in range(self.iterations):
-            lattice.load(*self._latents())
-            field, latent = lattice.mean(data - self.mean, tolerance=1e-2)
-            z, covariance = latent[:, levels:], lattice.latent_covariance[:, :, levels:]
+            lattice.load(self.loading, np.ones(self.loading.shape[1]))
+            field, z = lattice.mean(frames.values - self.mean, tolerance=1e-2)
             whole = self.mean + z @ self.loading.T + field
             # Regress the whole frames on their latents, which are uncertain.
             cross = whole.T @ z
-            for gain, of_frame in zip(lattice.gain, covariance, strict=True):
+            for gain, of_frame in zip(lattice.gain, lattice.latent_covariance, strict=True):
                 cross += (lattice.loading - gain) @ of_frame
-            second = z.T @ z + covariance[:, levels:].sum(0)
+            second = z.T @ z + lattice.latent_covariance.sum(0)
             second += np.eye(len(second))  # a prior of W: few frames determine it badly
             if self.settings.pixel_mean:
                 ones = z.sum(0)[:, None]
@@ -254,10 +248,6 @@ class FieldModel:
             raise ValueError("Expected frames to fill, received None, for a model that was loaded.")
         return self._filled
 
-    def _channel(self) -> np.ndarray:
-        """Return the number of the channel of each point."""
-        return np.broadcast_to(np.arange(self.domain.shape[-1]), self.domain.shape)[self.domain]
-
     def _frames(self, x, times) -> Frames:
         units = getattr(x, "units", None)
         if any(a and b and a != b for a, b in zip(units or (), self.units or (), strict=False)):
@@ -271,14 +261,6 @@ class FieldModel:
         values = (signal[:, self.domain].astype(float) - self._centre) / self._unit
         return Frames(signal, mask, times, np.where(observed, values, 0), observed)
 
-    def _latents(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the loading of levels and latents, and the precisions of their priors."""
-        channels = np.arange(self.domain.shape[-1] if self.settings.pixel_mean else 0)
-        levels = (self._channel()[:, None] == channels).astype(float)
-        precision = np.full(len(channels), _LEVEL)
-        loading = np.hstack([levels, self.loading])
-        return loading, np.r_[precision, np.ones(self.loading.shape[1])]
-
     def _lattice(self, frames: Frames) -> Lattice:
         roughness = Roughness(self.settings.space, self.settings.time, self.settings.decay)
         lattice = Lattice(
@@ -288,27 +270,19 @@ class FieldModel:
             roughness,
             self.settings.noise,
         )
-        lattice.load(*self._latents())
+        lattice.load(self.loading, np.ones(self.loading.shape[1]))
         return lattice
 
-    def _offsets(self, frames: Frames) -> np.ndarray | float:
-        """Return the levels of frames that are not latent, their means about those of the pixels."""
-        if self.settings.pixel_mean:
-            return 0.0
-        rest = np.where(frames.observed, frames.values - self._pixel_means, 0)
-        return rest.sum(1, keepdims=True) / np.maximum(frames.observed.sum(1, keepdims=True), 1)
-
     def _fill(self, frames: Frames) -> _Filled:
-        return _Filled(self, frames, self._lattice(frames), self.mean + self._offsets(frames))
+        return _Filled(self, frames, self._lattice(frames))
 
 
 class _Filled:
-    """Frames with the posterior of their field, which is `offset + field` in standard units."""
+    """Frames with the posterior of their field, which is `mean + field` in standard units."""
 
-    def __init__(self, model: FieldModel, frames: Frames, lattice: Lattice, offset):
+    def __init__(self, model: FieldModel, frames: Frames, lattice: Lattice):
         self.model, self.frames, self.lattice = model, frames, lattice
-        self.offset = np.broadcast_to(offset, frames.values.shape)
-        self.rest = np.where(frames.observed, frames.values - self.offset, 0)
+        self.rest = frames.values - model.mean
         field, latent = lattice.mean(self.rest)
         self.field = field + latent @ lattice.loading.T
 
@@ -322,7 +296,7 @@ class _Filled:
         """Return frames in the unit of the data, with observed entries as they are."""
         model, frames = self.model, self.frames
         whole = np.full(frames.signal.shape, np.nan, np.float32)
-        whole[:, model.domain] = model._centre + model._unit * (self.offset + field)
+        whole[:, model.domain] = model._centre + model._unit * (model.mean + field)
         return np.where(frames.mask & model.domain, frames.signal, whole)
 
 

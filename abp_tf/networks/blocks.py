@@ -59,37 +59,49 @@ def check_counts(owner: str, **values: int) -> None:
         checks.integer(owner, name, value, 1)
 
 
-def check_multiples(owner: str, form: str, shape: Sequence[int], factors: Sequence[int]) -> tuple:
-    """Return the shape of a signal if its sides are multiples of `factors`.
+def check_shape(owner: str, form: str, shape: Sequence[int], least: int = 1) -> tuple[int, ...]:
+    """Return the shape of a signal as a tuple, or raise an error.
 
     Args:
         owner: name of the function that received the shape, for messages.
-        form: form of the shape in words, such as "(height, width, channels)".
+        form: names of the axes, such as "(height, width, channels)".
         shape: sides, then channels.
-        factors: one factor for each side.
+        least: the shortest side that is allowed.
 
     Raises:
-        ValueError: if the shape has another form, or a side is no multiple; the message names the
-            nearest size.
+        ValueError: if the shape has other axes, a side is too short, or there are no channels.
     """
     shape = tuple(shape)
     whole = all(isinstance(size, int | np.integer) and size >= 1 for size in shape)
-    if len(shape) != len(factors) + 1 or not whole:
-        raise ValueError(f"{owner} expected a shape {form} of positive integers, received {shape}.")
-    sides = shape[:-1]
-    pairs = list(zip(sides, factors, strict=True))
-    nearest = [max(1, (2 * side + factor) // (2 * factor)) * factor for side, factor in pairs]
-    if list(sides) != nearest:
+    if len(shape) != form.count(",") + 1 or not whole or min(shape[:-1]) < least:
         raise ValueError(
-            f"{owner} cannot produce {_times(sides)}; the nearest size it can is {_times(nearest)}: "
-            f"sides are multiples of {_times(factors)}. Resize or cut the signals, or choose other "
-            "factors."
+            f"{owner} expected a shape {form} of positive integers, sides of {least} or more and "
+            f"channels last, received {shape}."
         )
     return tuple(int(size) for size in shape)
 
 
-def _times(sides: Sequence[int]) -> str:
-    return "x".join(map(str, sides))
+def covering(sides: Sequence[int], factors: Sequence[int]) -> list[int]:
+    """Return the sides of the smallest grid that covers a signal, `factors` of it with each entry.
+
+    Example:
+        >>> covering((201, 301), (32, 32))
+        [7, 10]
+    """
+    return [-(-side // factor) for side, factor in zip(sides, factors, strict=True)]
+
+
+def cropped(x: keras.KerasTensor, sides: Sequence[int], dtype) -> keras.KerasTensor:
+    """Return the middle of a map, with the sides of a signal; the map itself if it has these sides.
+
+    Generators enlarge a grid by whole factors, so their last map may be larger than the signal. Its
+    middle is kept, because the border of a map is next to zeros: both ends of a side lose as much.
+    """
+    spare = [have - side for have, side in zip(x.shape[1:-1], sides, strict=True)]
+    if not any(spare):
+        return x
+    crop = [(more // 2, more - more // 2) for more in spare]
+    return CROP[len(crop)](crop if len(crop) > 1 else crop[0], dtype=dtype, name="crop")(x)
 
 
 def activated(activation: str, dtype, name: str) -> keras.layers.Layer:
@@ -122,7 +134,7 @@ def steady(inputs: float, activation: str | None = None) -> keras.initializers.I
 
 def top_down(
     name: str,
-    grid: Sequence[int],
+    sides: Sequence[int],
     channels: Sequence[int],
     strides: Sequence[tuple[int, ...]],
     kernels: Sequence[tuple[int, ...]],
@@ -136,20 +148,20 @@ def top_down(
 
     Args:
         name: name of the model.
-        grid: sides of the latent grid that the signal covers.
+        sides: sides of the signal; the last map is cropped to them.
         channels: numbers of channels of the latents, of each hidden layer, and of the signal.
         strides: one tuple per layer: the factors by which the sides grow.
         kernels: one tuple per layer: sides of the kernel, in entries of the layer's output.
         activation: name of the activation of the hidden layers.
         padding: "same": entries near the border depend on fewer latents than others; or "valid": the
-            grid is wider than the signal, so that all entries depend on equally many.
+            grid of latents is wider than the signal, so that all entries depend on equally many.
         dtype: dtype policy of the layers.
         axes: number of the first axes that `padding` applies to; the others have "same". None for all.
         places: whether the first layer has a bias for each position of a frame.
 
     Returns:
-        A `keras.Model` from `[n, *grid, channels[0]]`, with "valid" from a grid with margins, to
-        float32 in [-1, 1].
+        A `keras.Model` from `[n, *grid, channels[0]]`, the smallest grid that covers the signal, with
+        "valid" a grid with margins, to float32 in [-1, 1].
 
     Raises:
         ValueError: if the padding is unknown, or a kernel is narrower than its stride: some entries
@@ -166,12 +178,14 @@ def top_down(
             f"enlarges a side, received {min(min(kernel) for kernel in kernels)}: some entries would "
             "not depend on the latents. Use wider kernels, or more layers with smaller factors."
         )
-    margins = [[0] * len(grid)] * (len(strides) + 1)
+    rank = len(sides)
+    margins = [[0] * rank] * (len(strides) + 1)
     if padding == "valid":
-        wide = len(grid) if axes is None else axes
-        margins = [row[:wide] + [0] * (len(grid) - wide) for row in _margins(strides, kernels)]
-    sides = [side + 2 * margin for side, margin in zip(grid, margins[0], strict=True)]
-    latent = keras.Input((*sides, channels[0]), name="latent")
+        wide = rank if axes is None else axes
+        margins = [row[:wide] + [0] * (rank - wide) for row in _margins(strides, kernels)]
+    grid = covering(sides, [math.prod(steps) for steps in zip(*strides, strict=True)])
+    grid = [side + 2 * margin for side, margin in zip(grid, margins[0], strict=True)]
+    latent = keras.Input((*grid, channels[0]), name="latent")
     x, last = latent, len(strides)
     for level, (stride, kernel) in enumerate(pairs, start=1):
         inputs = math.prod(kernel) / math.prod(stride) * channels[level - 1]
@@ -184,14 +198,15 @@ def top_down(
             "dtype": dtype,
             "name": f"up{level}",
         }
-        x = UP[len(grid)](channels[level], kernel, stride, **options)(x)
+        x = UP[rank](channels[level], kernel, stride, **options)(x)
         if padding == "valid":
             before, after = margins[level - 1 : level + 1]
             crop = [step * m - n for step, m, n in zip(stride, before, after, strict=True)]
-            x = CROP[len(grid)](crop if len(grid) > 1 else crop[0], dtype=dtype, name=f"crop{level}")(x)
+            x = CROP[rank](crop if rank > 1 else crop[0], dtype=dtype, name=f"crop{level}")(x)
         if own:
             x = PlaceBias(dtype=dtype, name="places")(x)
             x = activated(activation, dtype, f"activation{level}")(x)
+    x = cropped(x, sides, dtype)
     # Residuals are float32 under every precision policy, so the last activation is float32 too.
     x = keras.layers.Activation("tanh", dtype="float32", name="range")(x)
     return keras.Model(latent, x, name=name)
@@ -216,7 +231,7 @@ def bottom_up(
     kernels: Sequence[tuple[int, ...]],
     activation: str,
     scale: float,
-    padding: str,
+    padding: str | None,
     dtype,
 ) -> keras.Model:
     """Build a translation-invariant descriptor: convolutions to one map, whose sum is `f(x)`.
@@ -229,24 +244,23 @@ def bottom_up(
         kernels: sides of the kernels, one tuple per layer, the last layer included.
         activation: name of the activation of the hidden layers.
         scale: factor of the sum.
-        padding: "valid" or "same".
+        padding: "valid" or "same"; None for "valid" if the signal is at least as large as the receptive
+            field of the last map, else "same".
         dtype: dtype policy of the convolutions.
 
     Returns:
         A `keras.Model` from `[n, *shape]` to float32 `[n, 1]`.
     """
     check_activation(name, activation)
+    sides, reach = shape[:-1], reach_of(strides, kernels)
+    fits = all(side >= least for side, least in zip(sides, reach, strict=True))
+    padding = padding or ("valid" if fits else "same")
     check_padding(name, padding)
-    sides = list(shape[:-1])
-    for stride, kernel in zip(strides, kernels, strict=True):
-        if padding == "valid":
-            pairs = zip(sides, kernel, stride, strict=True)
-            sides = [(side - width) // step + 1 for side, width, step in pairs]
-    if min(sides) < 1:
+    if padding == "valid" and not fits:
+        least, received = ("x".join(map(str, each)) for each in (reach, sides))
         raise ValueError(
-            f"{name} expected sides of at least {_times(reach_of(strides, kernels))}, the receptive "
-            f"field of its last map, received {_times(shape[:-1])}. Use larger signals, or "
-            "padding='same'."
+            f"{name} expected sides of at least {least}, the receptive field of its last map, with "
+            f"padding='valid', received {received}. Use larger signals, or padding='same'."
         )
     signal = keras.Input(shape, name="signal")
     x = signal

@@ -5,7 +5,15 @@ from __future__ import annotations
 import keras
 
 from abp_tf import checks
-from abp_tf.networks.blocks import DOWN, FLATTEN, activated, check_activation, check_counts
+from abp_tf.networks.blocks import (
+    DOWN,
+    FLATTEN,
+    activated,
+    check_activation,
+    check_counts,
+    check_shape,
+)
+from abp_tf.networks.image import FORM
 
 
 def image_descriptor(
@@ -21,12 +29,12 @@ def image_descriptor(
 ) -> keras.Model:
     """Build a bottom-up ConvNet from an image to `f(x)`.
 
-    Convolutions of stride 2 double the channels, from `width` up to 8 times as many, until the smaller
-    side is 4 or less; a dense layer follows. There is no BatchNorm, so that the chain of an example
-    does not depend on its batch.
+    Convolutions of stride 2 double the channels, from `width` up to 8 times as many, at least one of
+    them, until the smaller side is 4 or less; a dense layer follows. There is no BatchNorm, so that the
+    chain of an example does not depend on its batch.
 
     Args:
-        shape: `(height, width, channels)`, sides of 8 or more.
+        shape: `(height, width, channels)`, sides of 4 or more, and any number of channels.
         width: number of channels of the finest map.
         outputs: number of units of the dense layer, whose sum is `f(x)`; 100 in published CoopNets.
         kernel_size: kernel size of the convolutions, the same along each side.
@@ -47,12 +55,7 @@ def image_descriptor(
         >>> image_descriptor((28, 28, 1), width=8).output_shape
         (None, 1)
     """
-    height, breadth, channels = shape
-    if min(height, breadth) < 8 or channels < 1:
-        raise ValueError(
-            "image_descriptor expected a shape (height, width, channels) with sides of 8 or more, "
-            f"received {tuple(shape)}."
-        )
+    shape = check_shape("image_descriptor", FORM, shape, 4)
     check_activation("image_descriptor", activation)
     check_counts("image_descriptor", width=width, outputs=outputs, kernel_size=kernel_size)
     checks.positive("image_descriptor", "scale", scale)
@@ -61,8 +64,8 @@ def image_descriptor(
         initializer = keras.initializers.RandomNormal(stddev=initial_deviation)
 
     image = keras.Input(shape, name="signal")
-    x, side, level = image, min(height, breadth), 0
-    while side > 4:
+    x, side, level = image, min(shape[:-1]), 0
+    while side > 4 or level == 0:
         x = DOWN[2](
             width * min(2**level, 8),
             kernel_size,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import keras
 
 from abp_tf import checks
+from abp_tf.networks import blocks
 from abp_tf.networks.activations import quick
 from abp_tf.networks.blocks import DOWN, UP, channels_last, check_counts, check_smooth
 
-# Sides of the coarsest map; every larger side is one of these times a power of two.
-_BASES = range(4, 8)
+FORM = "(height, width, channels)"
 
 
 def image_generator(
@@ -27,14 +27,13 @@ def image_generator(
     """Build a top-down ConvNet from a latent vector to an image in [-1, 1].
 
     It has a hidden dense layer, a dense layer to the coarsest map, transposed convolutions that double
-    its sides and halve its channels down to `width`, and a 3×3 convolution with tanh. By default there
-    is no BatchNorm, and activations are smooth, so that the chain of an example does not depend on its
-    batch.
+    its sides and halve its channels down to `width`, and a 3×3 convolution with tanh. The smaller side
+    of the coarsest map is 4 to 7, or half that of an image of fewer than 8 pixels. Where doubling it
+    exceeds the image, the middle of the last map is the image. By default there is no BatchNorm, and
+    activations are smooth, so that the chain of an example does not depend on its batch.
 
     Args:
-        shape: `(height, width, channels)`. The smaller side must be 4, 5, 6 or 7 times a power of
-            two (16, 28, 32, 48, 64, 128, …), the larger one a multiple of the same power; channels
-            are 1 or 3.
+        shape: `(height, width, channels)`, sides of 4 or more, and any number of channels.
         latent_dim: number of latent variables.
         width: number of channels of the finest map; the coarser ones have up to 8 times as many.
         hidden: number of units of the hidden layer; 8 times `width` by default, 0 for no such layer,
@@ -57,14 +56,15 @@ def image_generator(
         A `keras.Model` from `[n, latent_dim]` to `[n, *shape]`.
 
     Raises:
-        ValueError: if the network cannot produce the shape (the message names the nearest shape that
-            it can), or a value is out of range.
+        ValueError: if the shape or a value is out of range.
 
     Example:
         >>> image_generator((28, 28, 1), latent_dim=60, width=8).output_shape
         (None, 28, 28, 1)
+        >>> image_generator((25, 39, 2), latent_dim=60, width=8).get_layer("base").output.shape
+        (None, 7, 10, 32)
     """
-    height, breadth, channels = _check_shape(shape)
+    *sides, channels = blocks.check_shape("image_generator", FORM, shape, 4)
     hidden = 8 * width if hidden is None else hidden
     check_counts(
         "image_generator",
@@ -75,8 +75,7 @@ def image_generator(
     )
     checks.integer("image_generator", "hidden", hidden, 0)
     check_smooth("image_generator", activation)
-    doublings = _doublings(min(height, breadth))
-    factor = 2**doublings
+    doublings = _doublings(min(sides))
     filters = [width * min(2**level, 8) for level in range(doublings, -1, -1)]
 
     # Normalisation comes between a layer and its activation.
@@ -90,7 +89,7 @@ def image_generator(
         return keras.layers.Activation(fast, dtype=dtype, name=f"activation_{name}")(x)
 
     latent = keras.Input((latent_dim,), name="latent")
-    base = (height // factor, breadth // factor, filters[0])
+    base = (*blocks.covering(sides, [2**doublings] * 2), filters[0])
     x = latent
     # Units of variance one for z ~ N(0, I). Keras's default also counts the many outputs: latents would
     # have to grow far beyond their prior to have an effect.
@@ -124,44 +123,12 @@ def image_generator(
             pool = channels_last("AveragePooling2D")
             x = pool(side, 1, padding="same", dtype=dtype, name=f"average{level}")(x)
     x = DOWN[2](channels, 3, padding="same", dtype=dtype, name="signal")(x)
+    x = blocks.cropped(x, sides, dtype)
     # Residuals are float32 under every precision policy, so the last activation is float32 too.
     x = keras.layers.Activation("tanh", dtype="float32", name="range")(x)
     return keras.Model(latent, x, name="image_generator")
 
 
-def _doublings(side: int) -> int | None:
-    """Return how often a base side must be doubled to give `side`; None if no base does."""
-    for base in _BASES:
-        quotient, rest = divmod(side, base)
-        if rest == 0 and quotient >= 2 and quotient & (quotient - 1) == 0:
-            return quotient.bit_length() - 1
-    return None
-
-
-def _reachable(height: int, width: int) -> bool:
-    doublings = _doublings(min(height, width))
-    return doublings is not None and max(height, width) % 2**doublings == 0
-
-
-def _check_shape(shape) -> tuple[int, int, int]:
-    if len(shape) != 3 or shape[2] not in (1, 3) or min(shape) < 1:
-        raise ValueError(
-            "image_generator expected a shape (height, width, channels) with 1 or 3 channels, "
-            f"received {tuple(shape)}."
-        )
-    height, width, channels = (int(size) for size in shape)
-    if not _reachable(height, width):
-        nearest = min(
-            (
-                (h, w)
-                for h in range(8, 2 * height + 9)
-                for w in ([h] if height == width else range(8, 2 * width + 9))
-                if _reachable(h, w)
-            ),
-            key=lambda size: abs(size[0] - height) + abs(size[1] - width),
-        )
-        raise ValueError(
-            f"image_generator cannot produce {height}x{width}; the nearest size it can is "
-            f"{nearest[0]}x{nearest[1]}. Resize the images, or pass a keras.Model of your own."
-        )
-    return height, width, channels
+def _doublings(side: int) -> int:
+    """Return how often a coarsest side is doubled: so that it is at most 7, and once at least."""
+    return max(1, (-(-side // 7) - 1).bit_length())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import keras
 
 from abp_tf import checks
 from abp_tf.networks import blocks
+
+FORM = "(samples, 1)"
 
 
 def sound_generator(
@@ -30,7 +31,8 @@ def sound_generator(
     `abp_tf.resized(model, (12, 1))`.
 
     Args:
-        samples: number of samples of one sound, a multiple of the product of `factors`.
+        samples: number of samples of one sound; if it is no multiple of the product of `factors`, it is
+            cropped from the next.
         latent_channels: number of latent variables at each position of the sequence.
         width: number of channels of the finest hidden layer; each coarser one has twice as many.
         factors: factors by which the layers lengthen their sequences, the coarsest layer first.
@@ -42,12 +44,11 @@ def sound_generator(
             policy. Sounds are always float32.
 
     Returns:
-        A `keras.Model` from `[n, samples / prod(factors), latent_channels]`, with "valid" from a
-        longer sequence, to `[n, samples, 1]`.
+        A `keras.Model` from `[n, samples / prod(factors), latent_channels]`, rounded up, with "valid"
+        from a longer sequence, to `[n, samples, 1]`.
 
     Raises:
-        ValueError: if the network cannot produce the number of samples (the message names the nearest
-            number that it can), or a value is out of range.
+        ValueError: if a value is out of range.
 
     Example:
         >>> network = sound_generator(60_000, width=8)
@@ -60,12 +61,11 @@ def sound_generator(
     if not factors or min(factors) < 1:
         raise ValueError(f"{owner} expected one or more factors of 1 or more, received {factors}.")
     blocks.check_smooth(owner, activation)
-    total = math.prod(factors)
-    (samples, _) = blocks.check_multiples(owner, "(samples, 1)", (samples, 1), (total,))
+    shape = blocks.check_shape(owner, FORM, (samples, 1))
     levels = len(factors)
     return blocks.top_down(
         owner,
-        [samples // total],
+        shape[:-1],
         [latent_channels, *(width * 2 ** (levels - 1 - level) for level in range(1, levels)), 1],
         [(factor,) for factor in factors],
         [(kernel_size,)] * levels,
@@ -84,7 +84,7 @@ def sound_descriptor(
     levels: int = 3,
     activation: str = "silu",
     scale: float = 1.0,
-    padding: str = "valid",
+    padding: str | None = None,
     dtype: str | keras.DTypePolicy | None = None,
 ) -> keras.Model:
     """Build a translation-invariant descriptor of a sound: `f(x)` is the sum of a sequence over time.
@@ -93,8 +93,7 @@ def sound_descriptor(
     sounds of any length with the same weights (`abp_tf.resized`).
 
     Args:
-        samples: number of samples of one sound; with `padding="valid"` at least the receptive field
-            of the last layer, 995 samples with the defaults.
+        samples: number of samples of one sound.
         width: number of filters of the first layer; each further layer has twice as many.
         kernel_size: kernel size of the strided convolutions, in entries of their input.
         stride: stride of the strided convolutions.
@@ -102,7 +101,9 @@ def sound_descriptor(
         activation: activation of the hidden layers: one of `networks.SMOOTH`, "relu" or "leaky_relu"
             (slope 0.2).
         scale: factor of the sum; it sets the scale of `f` relative to the reference distribution.
-        padding: padding of the convolutions: "valid", or "same", which adds silence at both ends.
+        padding: padding of the convolutions: "valid", or "same", which adds silence at both ends. By
+            default "valid", but "same" for sounds shorter than the receptive field of the last layer,
+            995 samples with the defaults.
         dtype: dtype policy of the convolutions, "float32" or "mixed_bfloat16"; by default Keras's
             global policy. The last convolution is always float32.
 
@@ -110,7 +111,8 @@ def sound_descriptor(
         A `keras.Model` from `[n, samples, 1]` to `[n, 1]`.
 
     Raises:
-        ValueError: if a value is out of range, or there are too few samples.
+        ValueError: if a value is out of range, or a sound is shorter than the receptive field with
+            `padding="valid"`.
 
     Example:
         >>> sound_descriptor(4000, width=8).output_shape
@@ -119,7 +121,7 @@ def sound_descriptor(
     owner = "sound_descriptor"
     blocks.check_counts(owner, width=width, kernel_size=kernel_size, stride=stride, levels=levels)
     checks.positive(owner, "scale", scale)
-    shape = blocks.check_multiples(owner, "(samples, 1)", (samples, 1), (1,))
+    shape = blocks.check_shape(owner, FORM, (samples, 1))
     return blocks.bottom_up(
         owner,
         shape,

@@ -6,8 +6,7 @@ import keras
 
 from abp_tf import checks
 from abp_tf.networks import blocks
-
-FORM = "(height, width, channels)"
+from abp_tf.networks.image import FORM
 
 
 def texture_generator(
@@ -30,7 +29,8 @@ def texture_generator(
     `2 ** levels` pixels, except near borders.
 
     Args:
-        shape: `(height, width, channels)`; sides are multiples of `2 ** levels`.
+        shape: `(height, width, channels)`; sides that are no multiples of `2 ** levels` are cropped
+            from the next.
         latent_channels: number of latent variables at each position of the grid.
         width: number of channels of the finest hidden map; each coarser one has twice as many.
         levels: number of transposed convolutions.
@@ -43,12 +43,11 @@ def texture_generator(
             policy. Textures are always float32.
 
     Returns:
-        A `keras.Model` from `[n, height / 2 ** levels, width / 2 ** levels, latent_channels]`, with
-        "valid" from a wider grid, to `[n, *shape]`.
+        A `keras.Model` from `[n, height / 2 ** levels, width / 2 ** levels, latent_channels]`, rounded
+        up, with "valid" from a wider grid, to `[n, *shape]`.
 
     Raises:
-        ValueError: if the network cannot produce the shape (the message names the nearest shape that
-            it can), or a value is out of range.
+        ValueError: if the shape or a value is out of range.
 
     Example:
         >>> network = texture_generator((224, 224, 3), width=8)
@@ -60,11 +59,11 @@ def texture_generator(
         owner, latent_channels=latent_channels, width=width, levels=levels, kernel_size=kernel_size
     )
     blocks.check_smooth(owner, activation)
-    shape = blocks.check_multiples(owner, FORM, shape, (2**levels,) * 2)
+    shape = blocks.check_shape(owner, FORM, shape)
     hidden = [width * 2 ** (levels - 1 - level) for level in range(1, levels)]
     return blocks.top_down(
         owner,
-        [side // 2**levels for side in shape[:-1]],
+        shape[:-1],
         [latent_channels, *hidden, shape[-1]],
         [(2, 2)] * levels,
         [(kernel_size,) * 2] * levels,
@@ -81,7 +80,7 @@ def texture_descriptor(
     levels: int = 2,
     activation: str = "silu",
     scale: float = 1.0,
-    padding: str = "valid",
+    padding: str | None = None,
     dtype: str | keras.DTypePolicy | None = None,
 ) -> keras.Model:
     """Build a translation-invariant descriptor of a texture: `f(x)` is the sum of a map over positions.
@@ -93,8 +92,7 @@ def texture_descriptor(
     synthesise larger textures.
 
     Args:
-        shape: `(height, width, channels)`, sides of 31 or more, or of any length with
-            `padding="same"`.
+        shape: `(height, width, channels)`.
         width: number of filters of the first layer; each further level has a third more.
         levels: number of strided convolutions, 2 or more. Convolutions of stride 1 follow the last of
             them, as many as there are levels.
@@ -102,7 +100,8 @@ def texture_descriptor(
             (slope 0.2).
         scale: factor of the sum; it sets the scale of `f` relative to the reference distribution.
         padding: padding of the convolutions; "valid" adds no border of zeros, and scores pixels near
-            the border less often than others.
+            the border less often than others; "same" adds one. By default "valid", but "same" for
+            textures smaller than the receptive field.
         dtype: dtype policy of the convolutions, "float32" or "mixed_bfloat16"; by default Keras's
             global policy. The last convolution is always float32.
 
@@ -110,7 +109,8 @@ def texture_descriptor(
         A `keras.Model` from `[n, *shape]` to `[n, 1]`.
 
     Raises:
-        ValueError: if the shape or a value is out of range.
+        ValueError: if the shape or a value is out of range, or a texture is smaller than the receptive
+            field with `padding="valid"`.
 
     Example:
         >>> texture_descriptor((64, 64, 1), width=8).output_shape
@@ -120,7 +120,7 @@ def texture_descriptor(
     blocks.check_counts(owner, width=width)
     checks.integer(owner, "levels", levels, 2)
     checks.positive(owner, "scale", scale)
-    shape = blocks.check_multiples(owner, FORM, shape, (1, 1))
+    shape = blocks.check_shape(owner, FORM, shape)
     filters = [width * 4**level // 3**level for level in range(levels)]
     return blocks.bottom_up(
         owner,

@@ -17,7 +17,7 @@ def video_generator(
     latent_channels: int = 20,
     width: int = 16,
     *,
-    base: int | Sequence[int] = (4, 4),
+    base: int | Sequence[int] | None = None,
     levels: int = 4,
     time_levels: int = 2,
     stationary: bool = False,
@@ -37,14 +37,15 @@ def video_generator(
     space too, such as water, has a vector of latents for each position of that map.
 
     Args:
-        shape: `(frames, height, width, channels)`: frames a multiple of `2 ** time_levels`, the
-            sides multiples of those of `base` times `2 ** levels`; with `stationary` multiples of
-            `2 ** levels`.
+        shape: `(frames, height, width, channels)`. Frames are a multiple of `2 ** time_levels`, sides
+            multiples of those of `base` times `2 ** levels`, with `stationary` of `2 ** levels`; other
+            clips are cropped from the next.
         latent_channels: number of latent variables at each position of the grid.
         width: number of channels of the finest hidden map; each coarser one has twice as many, up to 8
             times as many.
         base: height and width of the coarsest map, or one number for both; not used with
-            `stationary`.
+            `stationary`. By default 4 for each side that is a multiple of `4 * 2 ** levels`, else as
+            many as cover the side.
         levels: number of layers that double the sides.
         time_levels: number of layers that double the number of frames, 0 to `levels`.
         stationary: whether the clip is stationary in space as well as in time.
@@ -56,20 +57,24 @@ def video_generator(
             policy. Clips are always float32.
 
     Returns:
-        A `keras.Model` from `[n, t, h, w, latent_channels]`, where `t` is `frames / 2 ** time_levels`
-        and larger with "valid", to `[n, *shape]`.
+        A `keras.Model` from `[n, t, h, w, latent_channels]`, where `t` is `frames / 2 ** time_levels`,
+        rounded up, and larger with "valid", to `[n, *shape]`.
 
     Raises:
-        ValueError: if the network cannot produce the shape (the message names the nearest shape that
-            it can), or a value is out of range.
+        ValueError: if the shape or a value is out of range.
 
     Example:
         >>> network = video_generator((32, 64, 64, 3), width=4)
         >>> network.input_shape, network.output_shape
         ((None, 8, 1, 1, 20), (None, 32, 64, 64, 3))
+        >>> video_generator((30, 50, 70, 3), width=4).input_shape  # base=(4, 5), for 32×64×80
+        (None, 8, 1, 1, 20)
     """
     owner = "video_generator"
     blocks.check_counts(owner, latent_channels=latent_channels, width=width, levels=levels)
+    shape = blocks.check_shape(owner, FORM, shape)
+    if base is None:
+        base = [4 if side % (4 * 2**levels) == 0 else -(-side // 2**levels) for side in shape[1:3]]
     base = (base, base) if isinstance(base, int) else tuple(base)
     if len(base) != 2 or min(base) < 1 or not 0 <= time_levels <= levels:
         raise ValueError(
@@ -77,11 +82,6 @@ def video_generator(
             f"received {base} and {time_levels}."
         )
     blocks.check_smooth(owner, activation)
-    base = (1, 1) if stationary else base
-    factors = (2**time_levels, base[0] * 2**levels, base[1] * 2**levels)
-    shape = blocks.check_multiples(owner, FORM, shape, factors)
-    grid = [side // factor for side, factor in zip(shape[:-1], factors, strict=True)]
-
     hidden = [width * min(2**level, 8) for level in range(levels - 1)][::-1]
     # The last layers double the frames, so that most layers compute few frames.
     strides = [(1 + (level >= levels - time_levels), 2, 2) for level in range(levels)]
@@ -92,7 +92,7 @@ def video_generator(
     channels = [latent_channels, *hidden, shape[-1]]
     return blocks.top_down(
         owner,
-        grid,
+        shape[:-1],
         channels,
         strides,
         kernels,
@@ -153,8 +153,8 @@ def video_descriptor(
         raise ValueError(
             f"{owner} expected a kernel_size (frames, height, width), received {kernel_size}."
         )
-    shape = blocks.check_multiples(owner, FORM, shape, (1, 1, 1))
-    sides = [-(-side // 2**levels) for side in shape[1:3]]
+    shape = blocks.check_shape(owner, FORM, shape)
+    sides = blocks.covering(shape[1:3], [2**levels] * 2)
     last = (3, 3, 3) if stationary else (3, *sides)
     return blocks.bottom_up(
         owner,

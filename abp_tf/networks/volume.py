@@ -27,7 +27,8 @@ def volume_generator(
     A dense layer to the coarsest map is followed by transposed convolutions that double its sides.
 
     Args:
-        shape: `(depth, height, width, channels)`, sides multiples of `2 ** levels`.
+        shape: `(depth, height, width, channels)`; sides that are no multiples of `2 ** levels` are
+            cropped from the next.
         latent_dim: number of latent variables.
         width: number of channels of the finest hidden map; each coarser one has twice as many, up to 8
             times as many.
@@ -41,8 +42,7 @@ def volume_generator(
         A `keras.Model` from `[n, latent_dim]` to `[n, *shape]`.
 
     Raises:
-        ValueError: if the network cannot produce the shape (the message names the nearest shape that
-            it can), or a value is out of range.
+        ValueError: if the shape or a value is out of range.
 
     Example:
         >>> volume_generator((16, 32, 32, 1), latent_dim=10, width=4).output_shape
@@ -53,8 +53,8 @@ def volume_generator(
     if kernel_size < 2:
         raise ValueError(f"{owner} expected a kernel_size of 2 or more, received {kernel_size!r}.")
     blocks.check_smooth(owner, activation)
-    shape = blocks.check_multiples(owner, FORM, shape, (2**levels,) * 3)
-    base = [side // 2**levels for side in shape[:-1]]
+    shape = blocks.check_shape(owner, FORM, shape)
+    base = blocks.covering(shape[:-1], [2**levels] * 3)
     channels = [*(width * min(2**level, 8) for level in reversed(range(levels))), shape[-1]]
 
     latent = keras.Input((latent_dim,), name="latent")
@@ -77,6 +77,7 @@ def volume_generator(
             dtype=dtype,
             name=f"up{level}",
         )(x)
+    x = blocks.cropped(x, shape[:-1], dtype)
     # Residuals are float32 under every precision policy, so the last activation is float32 too.
     x = keras.layers.Activation("tanh", dtype="float32", name="range")(x)
     return keras.Model(latent, x, name=owner)
@@ -120,8 +121,8 @@ def volume_descriptor(
     owner = "volume_descriptor"
     blocks.check_counts(owner, width=width, levels=levels, kernel_size=kernel_size)
     checks.positive(owner, "scale", scale)
-    shape = blocks.check_multiples(owner, FORM, shape, (1, 1, 1))
-    last = tuple(-(-side // 2**levels) for side in shape[:-1])
+    shape = blocks.check_shape(owner, FORM, shape)
+    last = tuple(blocks.covering(shape[:-1], [2**levels] * 3))
     return blocks.bottom_up(
         owner,
         shape,

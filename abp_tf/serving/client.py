@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
-from typing import NamedTuple, Self
+from typing import Self
 
 import grpc
 import keras
 import numpy as np
 from numpy.typing import ArrayLike
-from tensorflow_serving.apis import (
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    model_pb2,
-    model_service_pb2_grpc,
-    prediction_service_pb2_grpc,
-)
+from tensorflow_serving.apis import model_pb2
 
 from abp_tf import checks
 from abp_tf.errors import DivergenceError, ServingError
 from abp_tf.results import PosteriorSamples, Score
 from abp_tf.serving import protocol
+from abp_tf.serving.connection import Connection, Version
 from abp_tf.serving.protocol import Signature
 from abp_tf.serving.saved_model import UNBOUNDED, WARMUP_ROWS
 
@@ -33,23 +27,16 @@ _ROUNDS = 3
 _UNDER_WAY = 2
 
 
-class Version(NamedTuple):
-    """A version of a model on a server: its number, its state such as "AVAILABLE", and its error."""
-
-    number: int
-    state: str
-    error: str
-
-
 class Client:
     """A client of a served model, with the methods of the model in Python.
 
     The server is the one of this package or TensorFlow Serving. The result of a row depends on the row
     and its seed alone, and agrees with that of the exported model. Rows are split over requests so that
     neither requests nor responses exceed gRPC's default limit of 4 MB; a row that is larger is sent
-    alone. Two requests of a call are under way at a time. Input is checked before it is sent. If the
+    alone. Two requests of a call are under way at a time. Input is checked before it is sent, and each
+    response is compared with the signature of its function before memory is allocated for it. If the
     server is unavailable, the client retries for about three seconds. Several threads may use one
-    client.
+    client. Proxies of the environment, such as `http_proxy`, are not used for servers on this machine.
 
     Args:
         address: address of the server, "host:port".
@@ -60,13 +47,16 @@ class Client:
             another of the same call has as many more.
         root_certificates: path of a file of certificates (PEM) against which the server's certificate
             is checked; None uses no encryption.
+        certificate: path of the client's own certificate chain (PEM), for servers that require one.
+        key: path of its private key (PEM).
+        token: bearer token, for servers that require one; without encryption it can be read on its way.
         batch_size: largest number of rows per request. The default is the largest batch size of a
             server's warm-up.
         value_range: interval in which observed entries of signals must lie; None lifts the check.
 
     Raises:
         ValueError: if an argument is out of its range.
-        OSError: if the certificates cannot be read.
+        OSError: if a certificate or the key cannot be read.
 
     Example:
         >>> with abp_tf.Client("localhost:8500", model="digits") as client:  # doctest: +SKIP
@@ -82,6 +72,9 @@ class Client:
         version: int | str | None = None,
         timeout: float = 60.0,
         root_certificates: str | os.PathLike | None = None,
+        certificate: str | os.PathLike | None = None,
+        key: str | os.PathLike | None = None,
+        token: str | None = None,
         batch_size: int = WARMUP_ROWS[-1],
         value_range: tuple[float, float] | None = (-1, 1),
     ):
@@ -97,15 +90,20 @@ class Client:
         self.batch_size = batch_size
         self.value_range = value_range
         self.name = model
-        self._model = model_pb2.ModelSpec(name=model)
+        spec = model_pb2.ModelSpec(name=model)
         if isinstance(version, str):
-            self._model.version_label = version
+            spec.version_label = version
         elif version is not None:
-            self._model.version.value = version
-        self._cached: dict[str, Signature] | None = None
-        self._channel = protocol.channel(address, root_certificates)
-        self._predictions = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
-        self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
+            spec.version.value = version
+        self._connection = Connection(
+            address,
+            spec,
+            timeout,
+            token,
+            root_certificates=root_certificates,
+            certificate=certificate,
+            key=key,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -115,7 +113,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connection."""
-        self._channel.close()
+        self._connection.close()
 
     def synthesize(self, count: int, *, seed: ArrayLike = 0, verbose: int = 0) -> np.ndarray:
         """Draw signals from the model; they equal `model.synthesize(count, seed=seed)`.
@@ -135,7 +133,8 @@ class Client:
         """
         if count < 1:
             raise ValueError(f"synthesize expected a count of 1 or more, received {count}.")
-        return self.ask("synthesize", seed=checks.seeds(seed, count), verbose=verbose)["signal"]
+        seeds = checks.seeds(seed, count)
+        return self._run("synthesize", "signal", seed=seeds, verbose=verbose)["signal"]
 
     def reconstruct(self, signals: ArrayLike, *, seed: ArrayLike = 0, verbose: int = 0) -> np.ndarray:
         """Infer the latents of signals and decode them.
@@ -151,7 +150,7 @@ class Client:
         Raises:
             DivergenceError: if values of the model's chains are not finite.
         """
-        return self.ask("reconstruct", signal=signals, seed=seed, verbose=verbose)["signal"]
+        return self._run("reconstruct", "signal", signal=signals, seed=seed, verbose=verbose)["signal"]
 
     def inpaint(
         self, signals: ArrayLike, mask: ArrayLike, *, seed: ArrayLike = 0, verbose: int = 0
@@ -172,7 +171,8 @@ class Client:
         Raises:
             DivergenceError: if values of the model's chains are not finite.
         """
-        return self.ask("inpaint", signal=signals, mask=mask, seed=seed, verbose=verbose)["signal"]
+        arrays = {"signal": signals, "mask": mask, "seed": seed}
+        return self._run("inpaint", "signal", **arrays, verbose=verbose)["signal"]
 
     def sample_posterior(
         self, signals: ArrayLike, mask: ArrayLike, *, seed: ArrayLike = 0, verbose: int = 0
@@ -195,8 +195,9 @@ class Client:
         Raises:
             DivergenceError: if values of the model's chains are not finite.
         """
-        found = self.ask("sample_posterior", signal=signals, mask=mask, seed=seed, verbose=verbose)
-        return PosteriorSamples(**found)
+        arrays = {"signal": signals, "mask": mask, "seed": seed}
+        names = ("samples", "mean", "deviation", "sigma")
+        return PosteriorSamples(**self._run("sample_posterior", *names, **arrays, verbose=verbose))
 
     def decode(self, latents: ArrayLike, *, verbose: int = 0) -> np.ndarray:
         """Decode latents.
@@ -208,7 +209,7 @@ class Client:
         Returns:
             float32 `[n, *signal_shape]`.
         """
-        return self.ask("decode", latent=latents, verbose=verbose)["signal"]
+        return self._run("decode", "signal", latent=latents, verbose=verbose)["signal"]
 
     def refine(self, signals: ArrayLike, *, seed: ArrayLike = 0, verbose: int = 0) -> np.ndarray:
         """Revise signals by the energy of a descriptor or of CoopNets.
@@ -221,7 +222,7 @@ class Client:
         Returns:
             float32 `[n, *signal_shape]`.
         """
-        return self.ask("refine", signal=signals, seed=seed, verbose=verbose)["signal"]
+        return self._run("refine", "signal", signal=signals, seed=seed, verbose=verbose)["signal"]
 
     def score(self, signals: ArrayLike, *, verbose: int = 0) -> Score:
         """Return `f(x)` and the energy `U(x)` of signals, float32 `[n]` each.
@@ -230,7 +231,7 @@ class Client:
             signals: float `[n, *signal_shape]`; they may lie outside the value range.
             verbose: 1 shows a progress bar.
         """
-        return Score(**self.ask("score", signal=signals, verbose=verbose))
+        return Score(**self._run("score", "score", "energy", signal=signals, verbose=verbose))
 
     def ask(
         self, name: str, *, samples: int | None = None, verbose: int = 0, **arrays: ArrayLike
@@ -252,7 +253,7 @@ class Client:
         Raises:
             DivergenceError: if numbers in the response are not finite.
         """
-        signature = self._signature(name)
+        signature, spec = self._connection.signature(name), self._connection.spec
         value_range = None if name in UNBOUNDED else self.value_range
         inputs = protocol.checked(name, signature.inputs, arrays, value_range)
         count = len(next(iter(inputs.values())))
@@ -264,19 +265,20 @@ class Client:
         total = count * (samples or 1)
         for _ in range(_ROUNDS):
             progress = keras.utils.Progbar(total, verbose=verbose, unit_name="row")
-            results, versions, end = [], set(), 0
+            results, versions, end, outputs = [], set(), 0, signature.outputs
             size = protocol.rows_per_request(signature, inputs)
-            with contextlib.closing(protocol.Line(self._predictions.Predict, self.timeout)) as line:
+            with contextlib.closing(self._connection.line()) as line:
                 while end < total or line.under_way:
                     # If the size of a result is unknown, the first request has one row, to measure it.
                     many = _UNDER_WAY if results or size > 1 else 1
                     while end < total and len(line.under_way) < many:
                         rows = np.arange(end, min(end + min(size, self.batch_size), total))
-                        line.send(rows, protocol.request(self._model, name, signature, inputs, rows))
+                        line.send(rows, protocol.request(spec, name, signature, inputs, rows))
                         end += len(rows)
-                    rows, response = self._call(line.receive, line)
-                    results.append(protocol.arrays(name, response.outputs, len(rows)))
-                    versions.add(response.model_spec.version.value)
+                    rows, found, version = self._connection.receive(line, name, outputs)
+                    results.append(found)
+                    versions.add(version)
+                    outputs = protocol.specs_of(found)  # rows of different shapes cannot be combined
                     size = protocol.rows_per_request(signature, inputs, results[0])
                     progress.update(rows[-1] + 1)
             if len(versions) == 1:
@@ -304,45 +306,17 @@ class Client:
 
     def signatures(self) -> dict[str, Signature]:
         """Return the functions of the model by name, with the shapes and dtypes of their arrays."""
-        request = get_model_metadata_pb2.GetModelMetadataRequest(
-            model_spec=self._model, metadata_field=["signature_def"]
-        )
-        response = self._call(lambda: self._predictions.GetModelMetadata(request, timeout=self.timeout))
-        found = get_model_metadata_pb2.SignatureDefMap()
-        response.metadata["signature_def"].Unpack(found)
-        return {
-            name: Signature(protocol.specs(definition.inputs), protocol.specs(definition.outputs))
-            for name, definition in sorted(found.signature_def.items())
-            if definition.inputs  # the server runs the others while it loads the model
-        }
+        return self._connection.signatures()
 
     def status(self) -> list[Version]:
         """Return the model's versions on the server, or only the client's version, by number."""
-        request = get_model_status_pb2.GetModelStatusRequest(model_spec=self._model)
-        response = self._call(lambda: self._models.GetModelStatus(request, timeout=self.timeout))
-        name = get_model_status_pb2.ModelVersionStatus.State.Name
-        return sorted(
-            Version(one.version, name(one.state), one.status.error_message)
-            for one in response.model_version_status
-        )
+        return self._connection.status()
 
-    def _signature(self, name: str) -> Signature:
-        # Requested anew after an error: the server may have changed to a version of other shapes.
-        # A local variable, because other threads may clear the attribute meanwhile.
-        found = self._cached or self.signatures()
-        self._cached = found
-        if name not in found:
-            self._cached = None
-            raise ValueError(
-                f"Expected one of the functions of the model {self.name!r}, {list(found)}, "
-                f"received {name!r}."
+    def _run(self, name: str, *outputs: str, **arguments) -> dict[str, np.ndarray]:
+        """Run one function of the model and return some of its outputs."""
+        found = self.ask(name, **arguments)
+        if missing := set(outputs) - set(found):
+            raise self._connection.refused(
+                f"expected the outputs {sorted(outputs)} of {name}, {sorted(missing)} are missing."
             )
-        return found[name]
-
-    def _call(self, send: Callable, line: protocol.Line | None = None):
-        try:
-            return send()
-        except grpc.RpcError as cause:
-            self._cached = None
-            timeout = line.timeout if line else self.timeout
-            raise protocol.error(cause, self.address, self.name, timeout) from cause
+        return {key: found[key] for key in outputs}

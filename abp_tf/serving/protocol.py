@@ -1,61 +1,30 @@
-"""Messages between `Client` and a server: connection, arrays, errors."""
+"""Messages of requests and responses, made from arrays and turned into arrays."""
 
 from __future__ import annotations
 
-import json
+import itertools
 import math
-import os
-from collections import deque
+from collections.abc import Mapping
 from typing import NamedTuple
 
-import grpc
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import model_pb2, predict_pb2
 
 from abp_tf import checks
 from abp_tf.data import examples
-from abp_tf.errors import ServingError
 
 # gRPC's default limit, minus room for names, shapes and headers.
 MESSAGE_BYTES = 4 * 2**20 - 2**16
 
-# A response is a function of the request, so retries are safe. The pauses are about 0.2, 0.4, 0.8 and
-# 1.6 seconds.
-_RETRIES = {
-    "maxAttempts": 5,
-    "initialBackoff": "0.2s",
-    "maxBackoff": "2s",
-    "backoffMultiplier": 2,
-    "retryableStatusCodes": ["UNAVAILABLE"],
+# Fields of a `TensorProto` that hold values outside `tensor_content`, by dtype.
+FIELDS = {
+    tf.float32: "float_val",
+    tf.float64: "double_val",
+    tf.int32: "int_val",
+    tf.int64: "int64_val",
 }
-_OPTIONS = [
-    ("grpc.service_config", json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": _RETRIES}]})),
-    # By default gRPC keeps 256 KB of a request for retries, and never repeats a larger one.
-    ("grpc.per_rpc_retry_buffer_size", 2**31 - 1),
-    # By default the pauses before it reconnects grow to two minutes. Requests fail meanwhile, even if
-    # the server is available again.
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 500),
-    # One row alone may be larger than the default.
-    ("grpc.max_receive_message_length", -1),
-]
-
-_REMEDIES = {
-    grpc.StatusCode.UNAVAILABLE: "If no server runs there, start one with `abp-tf serve --model "
-    "{model}=DIRECTORY --port {port}`, or use the address of another. If it requires TLS, set the root "
-    "certificates.",
-    grpc.StatusCode.DEADLINE_EXCEEDED: "No response within {timeout:g} s: check the address, raise the "
-    "timeout, or lower the batch size.",
-    grpc.StatusCode.NOT_FOUND: "`abp-tf client status` lists the versions of a model.",
-    grpc.StatusCode.RESOURCE_EXHAUSTED: "The server has reached one of its limits: try later, or lower "
-    "the batch size.",
-    grpc.StatusCode.UNIMPLEMENTED: "The program at this address is not TensorFlow Serving.",
-}
-
-
-# Codes of servers that are busy: the one of this package, and TensorFlow Serving.
-_TOO_MANY = {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE}
 
 
 class Signature(NamedTuple):
@@ -65,35 +34,28 @@ class Signature(NamedTuple):
     outputs: dict[str, tf.TensorSpec]
 
 
-def channel(address: str, root_certificates: str | os.PathLike | None) -> grpc.Channel:
-    """Return a connection, which is made when the first request is sent.
-
-    Args:
-        address: address of the server, "host:port".
-        root_certificates: path of a file of certificates (PEM) for TLS; None uses no encryption.
-    """
-    if root_certificates is None:
-        return grpc.insecure_channel(address, _OPTIONS)
-    with open(root_certificates, "rb") as file:
-        credentials = grpc.ssl_channel_credentials(file.read())
-    return grpc.secure_channel(address, credentials, _OPTIONS)
-
-
-def error(cause: grpc.RpcError, address: str, model: str, timeout: float) -> ServingError:
-    """Return a `ServingError` with the request, gRPC's error and a remedy."""
-    details = " ".join((cause.details() or "").split()).rstrip(".")
-    remedy = _REMEDIES.get(cause.code(), "").format(
-        model=model, port=address.rpartition(":")[2], timeout=timeout
-    )
-    text = f"Request to {address} for the model {model!r}: {cause.code().name}, {details}. {remedy}"
-    return ServingError(text.rstrip(), cause.code())
-
-
 def specs(infos) -> dict[str, tf.TensorSpec]:
-    """Return the inputs, or the outputs, of a signature in a server's metadata."""
-    return {
+    """Return the inputs, or the outputs, of a signature in a server's metadata.
+
+    Raises:
+        TypeError: if a dtype does not exist.
+        ValueError: if a dtype is none of `FIELDS`, or a shape is unknown or without rows.
+    """
+    found = {
         name: tf.TensorSpec(tf.TensorShape(info.tensor_shape), tf.as_dtype(info.dtype), name=name)
         for name, info in sorted(infos.items())
+    }
+    for name, spec in found.items():
+        if not spec.shape.rank or spec.dtype not in FIELDS:
+            dtypes = ", ".join(dtype.name for dtype in FIELDS)
+            raise ValueError(f"{name}: expected rows of {dtypes}, received {spec}.")
+    return found
+
+
+def specs_of(found: Mapping[str, np.ndarray]) -> dict[str, tf.TensorSpec]:
+    """Return the specs of arrays, for any number of rows of the same shape."""
+    return {
+        key: tf.TensorSpec([None, *part.shape[1:]], part.dtype, name=key) for key, part in found.items()
     }
 
 
@@ -149,7 +111,7 @@ def checked(name: str, wanted: dict[str, tf.TensorSpec], given: dict, value_rang
 
 def _shape(spec: tf.TensorSpec, received: tuple[int, ...]) -> tuple[int, ...]:
     """Return the shape of one row, with the received sizes where the function allows any."""
-    dims = [None] * len(received) if spec.shape.rank is None else spec.shape.as_list()
+    dims = spec.shape.as_list()
     if len(dims) == len(received):
         dims = [size if dim is None else dim for dim, size in zip(dims, received, strict=True)]
     return tuple(dims[1:])
@@ -223,69 +185,67 @@ def request(
     return message
 
 
-class Line:
-    """Requests under way; their responses are received in the order of sending.
-
-    Args:
-        method: method of a gRPC stub.
-        timeout: seconds that one request may take; a request sent behind others has as many more for
-            each of them.
-    """
-
-    def __init__(self, method: grpc.UnaryUnaryMultiCallable, timeout: float):
-        self._method, self._timeout = method, timeout
-        self.under_way: deque[tuple] = deque()
-
-    def send(self, rows: np.ndarray, message: predict_pb2.PredictRequest) -> None:
-        """Send a request for some rows."""
-        before = len(self.under_way)
-        timeout = self._timeout * (1 + before)
-        self.under_way.append((rows, message, self._method.future(message, timeout=timeout), timeout))
-
-    @property
-    def timeout(self) -> float:
-        """Seconds that the first request under way may take."""
-        return self.under_way[0][-1]
-
-    def receive(self) -> tuple[np.ndarray, predict_pb2.PredictResponse]:
-        """Wait for the response to the first request; return its rows and the response.
-
-        Raises:
-            grpc.RpcError: if the request fails.
-        """
-        rows, message, call, timeout = self.under_way[0]
-        if timeout > self._timeout and call.code() in _TOO_MANY:
-            # A server that accepts few requests at a time may accept it once the others are done.
-            for _, _, other, _ in self.under_way:
-                other.code()
-            response = self._method(message, timeout=timeout)
-        else:
-            response = call.result()
-        self.under_way.popleft()
-        return rows, response
-
-    def close(self) -> None:
-        """Cancel the requests that are still under way."""
-        for _, _, call, _ in self.under_way:
-            call.cancel()
-
-
-def arrays(name: str, outputs, count: int) -> dict[str, np.ndarray]:
-    """Return the outputs of a response as arrays.
+def arrays(
+    name: str,
+    wanted: Mapping[str, tf.TensorSpec],
+    outputs: Mapping[str, tensor_pb2.TensorProto],
+    count: int,
+) -> dict[str, np.ndarray]:
+    """Return the outputs of a response as arrays, checked before memory is allocated for them.
 
     Args:
         name: name of the function, for errors.
-        outputs: messages of the outputs, by name.
+        wanted: specs of its outputs by name.
+        outputs: tensors of the response by name.
         count: number of rows that were requested.
 
+    Returns:
+        Arrays by name, each with the dtype and shape of its spec and `count` rows.
+
     Raises:
-        ValueError: if an output does not have one row for each row of the request.
+        ValueError: if outputs are missing or unknown, if a dtype, shape or number of rows differs, or
+            if there are more or fewer values than a shape has entries.
     """
-    found = {key: tf.make_ndarray(proto) for key, proto in outputs.items()}
-    shapes = {key: part.shape for key, part in found.items()}
-    if any(shape[:1] != (count,) for shape in shapes.values()):
+    if len(outputs) != len(wanted) or any(key not in outputs for key in wanted):
+        received = sorted(itertools.islice(outputs, len(wanted) + 1))
+        raise ValueError(f"{name} expected the outputs {sorted(wanted)}, received {received}.")
+    shapes = {
+        key: _checked_shape(f"{name}: {key}", spec, outputs[key], count) for key, spec in wanted.items()
+    }
+    return {key: values(outputs[key], shape) for key, shape in shapes.items()}
+
+
+def _checked_shape(
+    name: str, spec: tf.TensorSpec, tensor: tensor_pb2.TensorProto, count: int
+) -> tuple[int, ...]:
+    """Return the shape of an output; ValueError if it is not as its spec says."""
+    shape = tuple(dim.size for dim in tensor.tensor_shape.dim[: spec.shape.rank + 1])
+    same = tensor.dtype == spec.dtype.as_datatype_enum and min(shape, default=-1) >= 0
+    if not (same and spec.shape.is_compatible_with(shape) and shape[0] == count):
         raise ValueError(
-            f"{name} expected {count} rows in each output, received the shapes {shapes}. Use a model "
-            "that was exported by this package."
+            f"{name} expected {spec.dtype.name} of shape {(count, *spec.shape[1:])}, received the "
+            f"dtype number {tensor.dtype} and the shape {shape}."
         )
-    return found
+    # TensorFlow would repeat the last value if there were fewer than the shape has entries.
+    received = len(getattr(tensor, FIELDS[spec.dtype]))
+    if tensor.tensor_content:
+        received = len(tensor.tensor_content) / spec.dtype.size
+    if received != math.prod(shape):
+        raise ValueError(
+            f"{name} expected {math.prod(shape)} values for the shape {shape}, received {received:g}."
+        )
+    return shape
+
+
+def values(tensor: tensor_pb2.TensorProto, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the values of a tensor; the last one is repeated where there are fewer than entries.
+
+    Args:
+        tensor: a tensor of a dtype among `FIELDS`, with at most as many values as entries.
+        shape: its shape.
+    """
+    dtype = tf.as_dtype(tensor.dtype)
+    if tensor.tensor_content:
+        return np.frombuffer(tensor.tensor_content, dtype.as_numpy_dtype).reshape(shape)
+    found = np.asarray(getattr(tensor, FIELDS[dtype]), dtype.as_numpy_dtype)
+    return np.pad(found, (0, math.prod(shape) - len(found)), mode="edge").reshape(shape)

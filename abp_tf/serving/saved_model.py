@@ -28,6 +28,19 @@ DEFAULT = "serving_default"
 UNBOUNDED = frozenset(("refine", "score"))
 # File beside the warm-up records, for properties of a model that a SavedModel has no field for.
 ABOUT = "abp_tf.json"
+# The largest number of a version, an int64 in the protocol.
+_LAST = 2**63 - 1
+
+
+def version_number(name: str) -> int | None:
+    """Return the number of the version in a directory, or None if its name is not a version's.
+
+    Example:
+        >>> [version_number(name) for name in ("12", "notes", str(2**63))]
+        [12, None, None]
+    """
+    number = int(name) if name.isascii() and name.isdecimal() else _LAST + 1
+    return number if number <= _LAST else None
 
 
 def export(model, path: str | os.PathLike, **options) -> Path:

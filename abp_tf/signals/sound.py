@@ -78,7 +78,9 @@ class Sound(SignalKind):
             "stride": Option(positive(int), "stride of the convolutions"),
             "levels": Option(positive(int), "number of convolutions with a stride"),
             "activation": ANY,
-            "padding": Option(PADDING, "padding of the convolutions"),
+            "padding": Option(
+                PADDING, "padding of the convolutions; by default valid, or same for short sounds"
+            ),
         },
     )
     defaults = {

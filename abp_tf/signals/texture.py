@@ -54,7 +54,9 @@ class Texture(Image):
             "width": Option(positive(int), "number of filters in the first layer"),
             "levels": Option(positive(int), "number of convolutions with a stride"),
             "activation": ANY,
-            "padding": Option(PADDING, "padding of the convolutions"),
+            "padding": Option(
+                PADDING, "padding of the convolutions; by default valid, or same for small textures"
+            ),
         },
     )
     defaults = {

@@ -57,7 +57,11 @@ class Video(SignalKind):
                 keyword="latent_channels",
             ),
             "width": Option(positive(int), "channels of the finest feature map"),
-            "base": Option(SIZE, "size of the coarsest feature map, if not --stationary", form="N|HxW"),
+            "base": Option(
+                SIZE,
+                "coarsest map, if not --stationary; by default 4x4 where that fits",
+                form="N|HxW",
+            ),
             "levels": Option(positive(int), "number of layers that double the sides of frames"),
             "time_levels": Option(int, "number of layers that double the number of frames"),
             "stationary": _STATIONARY,

@@ -154,6 +154,22 @@ def test_health(channel):
     for service in ("", "digits"):
         answer = stub.Check(health_pb2.HealthCheckRequest(service=service))
         assert answer.status == answer.SERVING
+    with pytest.raises(grpc.RpcError) as error:
+        stub.Check(health_pb2.HealthCheckRequest(service="cats"))
+    assert error.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+def test_health_is_watched(channel):
+    stub = health_pb2_grpc.HealthStub(channel)
+    status = health_pb2.HealthCheckResponse
+    for service, expected in (("digits", status.SERVING), ("cats", status.SERVICE_UNKNOWN)):
+        watch = stub.Watch(health_pb2.HealthCheckRequest(service=service), timeout=60)
+        assert next(watch).status == expected
+        watch.cancel()
+    watch = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"\xff" * 9, timeout=60)
+    with pytest.raises(grpc.RpcError) as error:
+        next(watch)
+    assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_a_method_it_does_not_have_is_unimplemented(stub):

@@ -12,29 +12,10 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 import abp_tf
+from tests.odd_requests import METHOD, good, mutated
 
-METHOD = "/tensorflow.serving.PredictionService/Predict"
 REQUESTS = 1000
-SIZES = [-1, 0, 1, 7, 8, 2**31, 2**62, -(2**63)]
 ALLOWED = {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED"}
-
-
-def good(signature="reconstruct", rows=2):
-    values = {
-        "synthesize": {"seed": np.arange(rows)},
-        "reconstruct": {"signal": np.zeros((rows, 8, 8, 1), np.float32), "seed": np.arange(rows)},
-        "inpaint": {
-            "signal": np.zeros((rows, 8, 8, 1), np.float32),
-            "mask": np.ones((rows, 8, 8, 1), np.float32),
-            "seed": np.arange(rows),
-        },
-        "decode": {"latent": np.zeros((rows, 4), np.float32)},
-    }[signature]
-    result = predict_pb2.PredictRequest()
-    result.model_spec.name, result.model_spec.signature_name = "digits", signature
-    for name, value in values.items():
-        result.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-    return result
 
 
 def answer(address):
@@ -42,42 +23,6 @@ def answer(address):
     with grpc.insecure_channel(address) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         return stub.Predict(good(), timeout=60).SerializeToString(deterministic=True)
-
-
-def mutated(rng: random.Random) -> bytes:
-    """A good request with one to three things wrong with it, or with its bytes."""
-    message = good(rng.choice(["synthesize", "reconstruct", "inpaint", "decode"]), rng.randint(1, 3))
-    for _ in range(rng.randint(1, 3)):
-        name = rng.choice(sorted(message.inputs) or ["seed"])
-        tensor = message.inputs[name]  # protobuf makes what is missing
-        rng.choice(
-            [
-                lambda name=name: message.inputs.pop(name),
-                lambda t=tensor: setattr(t, "dtype", rng.randint(0, 300)),
-                lambda t=tensor: setattr(t, "tensor_content", rng.randbytes(rng.randint(0, 600))),
-                lambda t=tensor: setattr(t, "tensor_content", t.tensor_content[:-1]),
-                lambda t=tensor: t.float_val.extend([float("nan"), 1e38, -0.0]),
-                lambda t=tensor: t.int64_val.extend([2**63 - 1, -(2**63)]),
-                lambda t=tensor: t.string_val.append(rng.randbytes(9)),
-                lambda t=tensor: t.tensor_shape.dim.add(size=rng.choice(SIZES)),
-                lambda t=tensor: t.tensor_shape.ClearField("dim"),
-                lambda t=tensor: [setattr(d, "size", rng.choice(SIZES)) for d in t.tensor_shape.dim],
-                lambda t=tensor: setattr(t.tensor_shape, "unknown_rank", True),
-                lambda: message.output_filter.append(rng.choice(["signal", "latent", "", "no such"])),
-                lambda: setattr(message.model_spec, "name", rng.choice(["", "dig", "é" * 3000])),
-                lambda: setattr(message.model_spec, "signature_name", rng.choice(["", "draw"])),
-                lambda: setattr(message.model_spec.version, "value", rng.choice([-1, 0, 2**63 - 1])),
-                lambda: setattr(message.model_spec, "version_label", "stable"),
-                lambda: message.inputs["another"].CopyFrom(tf.make_tensor_proto([1.0])),
-            ]
-        )()
-    data = bytearray(message.SerializeToString())
-    if rng.random() < 0.3:
-        for _ in range(rng.randint(1, 8)):
-            data[rng.randrange(len(data))] = rng.randrange(256)
-    if rng.random() < 0.1:
-        del data[rng.randrange(len(data)) :]
-    return bytes(data)
 
 
 def test_malformed_requests_get_proper_codes_and_cost_little(server):
@@ -210,8 +155,8 @@ def test_half_open_connections_and_streams(server):
     assert answer(server.address) == before
 
 
-def _nothing():
-    time.sleep(3)
+def _nothing(seconds=3):
+    time.sleep(seconds)
     return
     yield
 

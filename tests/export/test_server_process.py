@@ -1,18 +1,22 @@
 """The server as a program: how it starts, what it refuses to start with, and how it ends."""
 
+import asyncio
 import shutil
 import signal
 import socket
+import threading
 import urllib.request
 
 import grpc
 import numpy as np
+import psutil
 import pytest
 import tensorflow as tf
-import trustme
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from abp_tf.serving import saved_model
+from export import measures
 from export import server as program
 from export.process import ServerProcess
 
@@ -35,8 +39,11 @@ def test_sigterm_finishes_what_is_under_way(start_server, light):
         calls = [stub.Predict.future(request(4096, "reconstruct")) for _ in range(3)]
         # Under way, not only sent: one that came after it would find the others admitted.
         stub.Predict(request())
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
         assert not all(call.done() for call in calls)
         assert server.stop() == 0
+        assert [one.status for one in watch] == [health_pb2.HealthCheckResponse.NOT_SERVING]
         assert [len(tf.make_ndarray(call.result().outputs["error"])) for call in calls] == [4096] * 3
     assert "stopped" in server.log
 
@@ -52,32 +59,13 @@ def test_a_port_in_use_is_an_error(server, start_server, light):
         assert "in use" in third.log
 
 
-def test_tls_takes_those_who_know_it_and_refuses_plain_text(start_server, light, tmp_path):
-    authority = trustme.CA()
-    certificate = authority.issue_cert("localhost")
-    key, chain = tmp_path / "key.pem", tmp_path / "chain.pem"
-    certificate.private_key_pem.write_to_path(str(key))
-    for part in certificate.cert_chain_pems:
-        part.write_to_path(str(chain), append=True)
-    server = start_server("--model", f"digits={light}", "--tls-certificate", chain, "--tls-key", key)
-    address = "localhost:" + server.address.rsplit(":", 1)[1]
-    trusted = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
-    with grpc.secure_channel(address, trusted) as channel:
-        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        assert stub.Predict(request(), timeout=30).outputs
-    strangers = grpc.ssl_channel_credentials(trustme.CA().cert_pem.bytes())
-    for channel in (grpc.insecure_channel(address), grpc.secure_channel(address, strangers)):
-        with channel, pytest.raises(grpc.RpcError) as error:
-            prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request(), timeout=30)
-        assert error.value.code() == grpc.StatusCode.UNAVAILABLE
-
-
 def test_two_models_metrics_and_ctrl_c(light, tmp_path):
     """As a program is started, `python -m export.server`; other tests fork theirs."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     models = "--model", f"digits={light}", "--model", f"others={light}"
-    with ServerProcess(tmp_path / "log", *models, "--metrics-port", port) as server:
+    options = "--metrics-port", port, "--host", "0.0.0.0"
+    with ServerProcess(tmp_path / "log", *models, *options) as server:
         ask_and_interrupt(server, port)
 
 
@@ -97,9 +85,48 @@ def ask_and_interrupt(server, port):
     assert 'abp_tf_requests_total{code="FAILED_PRECONDITION",method="Predict"} 1.0' in text
     assert 'abp_tf_answer_seconds_count{model="digits",signature="synthesize"} 3.0' in text
     assert 'abp_tf_model_version{model="digits",version="1"} 1.0' in text
+    assert server.log.count("WARNING everyone who reaches 0.0.0.0 can use the models") == 1
+    (listening,) = (
+        one.laddr.ip
+        for one in psutil.Process(server.process.pid).net_connections()
+        if one.status == psutil.CONN_LISTEN and one.laddr.port == port
+    )
+    assert listening == "127.0.0.1"  # although requests are accepted from everywhere
     assert server.stop(signal.SIGINT) == 0
     assert "stopped" in server.log
     assert "Traceback" not in server.log
+
+
+def test_silent_connections_leave_the_metrics_port_free(monkeypatch):
+    monkeypatch.setattr(measures, "_SECONDS", 0.5)
+
+    async def get(port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n")
+        text = await reader.read()
+        writer.close()
+        return text
+
+    async def besiege():
+        counts = measures.Measures({})
+        counts.count("Predict", "OK")
+        server = await counts.serve("127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(50)]
+        async with asyncio.timeout(20):
+            # All are closed, those beyond the bound at once and the others in time.
+            assert [await reader.read() for reader, _ in silent] == [b""] * 50
+            text = await get(port)
+        assert b'abp_tf_requests_total{code="OK",method="Predict"} 1.0' in text
+        for _, writer in silent:
+            writer.close()
+        server.close()
+
+    threads = threading.active_count()
+    asyncio.run(besiege())
+    assert threading.active_count() == threads
+    options = program.parser().parse_args(["--model", "a=b", "--host", "0.0.0.0"])
+    assert options.metrics_host == "127.0.0.1"
 
 
 @pytest.fixture
@@ -162,8 +189,3 @@ def test_options_that_mean_nothing(options, capsys):
         program.parser().parse_args(options)
     assert end.value.code == 2
     assert "expected" in capsys.readouterr().err or not options
-
-
-def test_half_of_what_tls_needs():
-    with pytest.raises(ValueError, match="--tls-key"):
-        program.credentials("chain.pem", None)

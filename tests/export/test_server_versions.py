@@ -1,8 +1,12 @@
 """Versions that come, go and are broken while a server runs."""
 
+import errno
+import json
+import os
 import shutil
 import threading
 import time
+import types
 
 import grpc
 import numpy as np
@@ -14,6 +18,11 @@ from tensorflow_serving.apis import (
     predict_pb2,
     prediction_service_pb2_grpc,
 )
+
+from abp_tf.serving import saved_model
+from export import model
+
+ABOUT = f"assets.extra/{saved_model.ABOUT}"
 
 
 def request(version=None):
@@ -111,6 +120,120 @@ def test_a_broken_version_is_reported_and_the_good_one_kept(start_server, direct
     assert server.log.count("refused digits version 3") == 1
     torn.write_bytes(graph)
     server.wait_for("now serving version 3")
+
+
+def pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def loop(path):
+    (path.parent / "loop").symlink_to("loop")
+
+
+# What is wrong with a version: a file of it, and what is done to that.
+ODD = {
+    "pipe": ("saved_model.pb", pipe),
+    "pipe of variables": ("variables/variables.index", pipe),
+    "loop": ("saved_model.pb", loop),
+    "no object": (ABOUT, lambda path: path.write_text("[]")),
+    "no range": (ABOUT, lambda path: change(path, value_range="no")),
+    "one end": (ABOUT, lambda path: change(path, value_range=[1])),
+    "nothing between": (ABOUT, lambda path: change(path, value_range=[1, -1])),
+    "text for numbers": (ABOUT, lambda path: change(path, value_range=["a", "b"])),
+    "no number": (ABOUT, lambda path: path.write_text(path.read_text().replace("-1", "NaN"))),
+    "no shape": (ABOUT, lambda path: change(path, signal_shape=8)),
+    "another shape": (ABOUT, lambda path: change(path, signal_shape=[2**40, 8, 1])),
+    "negative shape": (ABOUT, lambda path: change(path, latent_shape=[-4])),
+    "nested": (ABOUT, lambda path: path.write_text("[" * 100_000)),
+    "binary": (ABOUT, lambda path: path.write_bytes(bytes(range(256)))),
+}
+
+
+def change(path, **values):
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_version_leaves_the_good_one(directory, monkeypatch, name):
+    part, spoil = ODD[name]
+    add(directory, 2)
+    spoil(directory / "2" / part)
+    load, good = model.Servable, loader()  # to load the good one takes seconds
+    monkeypatch.setattr(model, "Servable", lambda path: (load if path.name == "2" else good)(path))
+    found = model.Model("digits", directory)
+    loading = threading.Thread(target=found.refresh, daemon=True)  # which a pipe would hold for ever
+    loading.start()
+    loading.join(30)
+    assert list(found.loaded) == [1]
+    assert "digits/2" in found.statuses[2].error
+    assert str(directory) not in found.statuses[2].error
+
+
+def test_odd_directories_are_passed_over(directory, monkeypatch):
+    for number in (2**63, "9" * 200, "²"):
+        shutil.copytree(directory / "1", directory / str(number))
+    (directory / "8").symlink_to("8")
+    (directory / "7").mkdir()
+    os.mkfifo(directory / "6")
+    monkeypatch.setattr(model, "Servable", loader())
+    found = model.Model("digits", directory)
+    found.refresh()
+    assert list(found.loaded) == [1]
+    add(directory, 9)
+    found.refresh()
+    assert list(found.loaded) == [9]
+
+
+def loader(*failures):
+    """Return what takes the place of `Servable`: it fails as told, and then needs `saved_model.pb`."""
+    left = list(failures)
+
+    def load(path):
+        if left:
+            raise left.pop(0)
+        (path / "saved_model.pb").read_bytes()
+        return types.SimpleNamespace(signatures=[])
+
+    return load
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EMFILE, "Too many open files"), MemoryError()])
+def test_a_load_that_failed_for_a_passing_reason_is_tried_again(directory, monkeypatch, error):
+    now = 1000.0
+    monkeypatch.setattr(model.time, "monotonic", lambda: now)
+    monkeypatch.setattr(model, "Servable", loader(error, error))
+    found = model.Model("digits", directory)
+    for pause in (0, 59, 61, 119):
+        now += pause
+        found.refresh()
+        assert not found.loaded  # after a minute it fails again, and waits for two
+    now += 62
+    found.refresh()
+    assert list(found.loaded) == [1]
+
+
+def test_what_cannot_be_looked_at_does_not_stop_the_search(directory, monkeypatch):
+    add(directory, 2)
+    stat = os.stat
+
+    def refuse(path, *arguments, **options):
+        if os.path.join(directory, "2") in str(path) and str(path) != str(directory / "2"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    assert model._stamp(directory / "2") == ()
+    assert model._stamp(directory / "1")
+
+
+def test_clients_are_told_no_absolute_paths(directory, monkeypatch):
+    error = OSError(2, "No such file", str(directory / "1" / "saved_model.pb"), None, "/etc/own/keys")
+    monkeypatch.setattr(model, "Servable", loader(error))
+    found = model.Model("digits", directory)
+    found.refresh()
+    told = found.statuses[1].error
+    assert told.endswith("No such file: 'digits/1/saved_model.pb' -> 'keys'")
 
 
 def test_several_versions_by_number(start_server, directory):

@@ -146,7 +146,7 @@ def test_times_of_new_frames_are_in_the_unit_of_those_learned():
     mask[6, :6] = False
     near, far = (
         model.inpaint({"signal": frames[5:8], "mask": mask[5:8]}, times=days * np.arange(3.0))
-        for days in (1, 1000)
+        for days in (1, 1_000_000)
     )
     alone = model.inpaint({"signal": frames[6:7], "mask": mask[6:7]})
     hidden = ~mask[6]

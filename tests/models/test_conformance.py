@@ -16,11 +16,12 @@ from abp_tf import CoopNets, Descriptor, Generator, Langevin
 from abp_tf.serving import saved_model
 
 UNIT = Langevin(5, 2**0.5, temperature=0.01**2 / 2)  # x ← x + ∂f/∂x + 0.01 ε
-DIGITS = (8, 8, 1)
+# One for each case: no network makes these without cropping, and channels may be of any number.
+SHAPES = {"generator": (13, 10, 5), "descriptor": (5, 7, 2), "coopnets": (7, 9, 3)}
 
 
 def generator():
-    network = abp_tf.networks.image_generator(DIGITS, latent_dim=4, width=4, kernel_size=3)
+    network = abp_tf.networks.image_generator(SHAPES["generator"], latent_dim=4, width=4, kernel_size=3)
     inference = Langevin(20, 0.3, cool=5)
     model = Generator(
         network,
@@ -36,7 +37,8 @@ def generator():
 
 
 def descriptor():
-    network = abp_tf.networks.image_descriptor(DIGITS, width=4, kernel_size=3, activation="elu")
+    shape = SHAPES["descriptor"]
+    network = abp_tf.networks.image_descriptor(shape, width=4, kernel_size=3, activation="elu")
     inference = Langevin(12, 2**0.5, temperature=0.01**2 / 2)
     model = Descriptor(network, langevin=UNIT, inference=inference, pool=60, restart=0.2, seed=5)
     model.compile(keras.optimizers.Adam(1e-3))
@@ -44,10 +46,11 @@ def descriptor():
 
 
 def coopnets():
-    top_down = abp_tf.networks.image_generator(DIGITS, 4, width=4, kernel_size=3, batch_norm=True)
-    bottom_up = abp_tf.networks.image_descriptor(DIGITS, width=4, kernel_size=3, activation="elu")
+    shape = SHAPES["coopnets"]
+    top_down = abp_tf.networks.image_generator(shape, 4, width=4, kernel_size=3, batch_norm=True)
+    bottom_up = abp_tf.networks.image_descriptor(shape, width=4, kernel_size=3, activation="elu")
     model = CoopNets(
-        Generator(top_down, langevin=Langevin(3, 0.1), inference=Langevin(20, 0.1, cool=5)),
+        Generator(top_down, langevin=Langevin(3, 0.05), inference=Langevin(20, 0.05, cool=5)),
         Descriptor(bottom_up, langevin=UNIT, chains="short-run"),
         latent_steps=2,
         seed=5,

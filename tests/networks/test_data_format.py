@@ -9,24 +9,24 @@ from abp_tf.baselines import mirror
 
 NETWORKS = {
     "linear": lambda: networks.linear((4, 3), 2),
-    "image_generator": lambda: networks.image_generator((8, 16, 3), 2, 2, antialias=2, batch_norm=True),
-    "image_descriptor": lambda: networks.image_descriptor((8, 16, 3), 2),
+    "image_generator": lambda: networks.image_generator((7, 16, 3), 2, 2, antialias=2, batch_norm=True),
+    "image_descriptor": lambda: networks.image_descriptor((7, 16, 3), 2),
     "texture_generator": lambda: networks.texture_generator(
-        (8, 16, 3), width=2, levels=2, padding="valid"
+        (8, 15, 3), width=2, levels=2, padding="valid"
     ),
     "texture_descriptor": lambda: networks.texture_descriptor((32, 40, 3), 2),
     "sound_generator": lambda: networks.sound_generator(
-        20, 2, 2, factors=(5, 2), kernel_size=5, padding="valid"
+        19, 2, 2, factors=(5, 2), kernel_size=5, padding="valid"
     ),
     "sound_descriptor": lambda: networks.sound_descriptor(60, 2, kernel_size=5, stride=2),
     "video_generator": lambda: networks.video_generator(
-        (4, 16, 8, 3), 2, 2, base=(2, 1), levels=3, padding="valid"
+        (3, 16, 8, 3), 2, 2, base=(2, 1), levels=3, padding="valid"
     ),
     "video_descriptor": lambda: networks.video_descriptor((4, 8, 16, 3), 2, levels=1),
-    "volume_generator": lambda: networks.volume_generator((8, 16, 8, 2), 3, 2),
+    "volume_generator": lambda: networks.volume_generator((7, 16, 8, 2), 3, 2),
     "volume_descriptor": lambda: networks.volume_descriptor((8, 16, 8, 2), 2),
-    "encoder": lambda: mirror.encoder(networks.image_generator((8, 16, 3), 2, 2)),
-    "discriminator": lambda: mirror.discriminator(networks.image_generator((8, 16, 3), 2, 2)),
+    "encoder": lambda: mirror.encoder(networks.image_generator((7, 15, 3), 2, 2)),
+    "discriminator": lambda: mirror.discriminator(networks.image_generator((7, 15, 3), 2, 2)),
 }
 
 

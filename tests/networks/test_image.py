@@ -16,6 +16,10 @@ SHAPES = [
     (64, 128, 1),
     (128, 64, 3),
     (28, 28, 3),
+    (4, 4, 2),
+    (5, 7, 1),
+    (13, 10, 5),
+    (60, 33, 3),
 ]
 
 
@@ -32,7 +36,8 @@ def test_sizes_that_are_asked_for(shape):
     assert np.abs(images[0] - images[1]).max() > 1e-3
     # A chain must not depend on its batch: no layer of another kind, all smooth.
     kinds = {type(layer).__name__ for layer in network.layers}
-    assert kinds == {"InputLayer", "Dense", "Reshape", "Conv2DTranspose", "Conv2D", "Activation"}
+    kept = {"InputLayer", "Dense", "Reshape", "Conv2DTranspose", "Conv2D", "Activation"}
+    assert kinds - {"Cropping2D"} == kept
     named = {layer.get_config().get("activation", "linear") for layer in network.layers}
     assert named == {"elu", "linear", "tanh"}
 
@@ -98,27 +103,8 @@ def test_other_activations_are_refused(activation):
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "nearest"),
-    [
-        (30, 30, "28x28|32x32"),
-        (29, 29, "28x28"),
-        (31, 31, "32x32"),
-        (100, 100, "96x96"),
-        (17, 17, "16x16"),
-        (5, 5, "8x8"),
-        (32, 50, "32x48"),
-        (33, 48, "32x48"),
-    ],
+    "shape", [(16, 16), (3, 16, 1), (16, 16, 0), (16, -16, 1), (16.5, 16, 1), (16,)]
 )
-def test_sizes_out_of_reach_are_refused_with_the_nearest(height, width, nearest):
-    with pytest.raises(ValueError, match=f"{height}x{width}.* ({nearest})\\b"):
-        networks.image_generator((height, width, 1), 3, 2)
-    for size in nearest.split("|"):
-        shape = tuple(int(side) for side in size.split("x"))
-        assert networks.image_generator((*shape, 1), 3, 2).output_shape == (None, *shape, 1)
-
-
-@pytest.mark.parametrize("shape", [(16, 16), (16, 16, 2), (16, 16, 4), (0, 16, 1), (16, -16, 1), (16,)])
 def test_shapes_of_no_image_are_refused(shape):
     with pytest.raises(ValueError, match=re.escape(f"received {shape}")):
         networks.image_generator(shape, 3, 2)
@@ -184,7 +170,8 @@ def test_batch_norm_normalises_before_each_activation_and_keeps_variances():
 @pytest.mark.parametrize(
     ("shape", "options", "words"),
     [
-        ((4, 8, 1), {}, r"received \(4, 8, 1\)"),
+        ((8, 3, 1), {}, r"received \(8, 3, 1\)"),
+        ((8, 8), {}, r"received \(8, 8\)"),
         ((8, 8, 0), {}, r"received \(8, 8, 0\)"),
         ((8, 8, 1), {"activation": "swash"}, "'swash'"),
         ((8, 8, 1), {"width": 0}, "`width` .*received 0"),

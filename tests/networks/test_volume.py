@@ -43,7 +43,7 @@ def test_a_score_sees_the_whole_volume():
 @pytest.mark.parametrize(
     ("change", "part"),
     [
-        ({"shape": (8, 8, 10, 1)}, "8x8x8"),
+        ({"shape": (8, 8, 0, 1)}, r"\(8, 8, 0, 1\)"),
         ({"shape": (8, 8, 8)}, r"\(8, 8, 8\)"),
         ({"latent_dim": 0}, "latent_dim"),
         ({"kernel_size": 1}, "kernel_size"),

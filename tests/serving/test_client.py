@@ -1,6 +1,5 @@
 """The client against the real server, and against small servers that misbehave."""
 
-import socket
 import threading
 import time
 from concurrent import futures
@@ -9,14 +8,10 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis import (
-    get_model_metadata_pb2,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-)
 
 import abp_tf
 from abp_tf.serving import protocol
+from tests.fake_server import Fake, noise, started
 
 
 @pytest.fixture
@@ -200,83 +195,6 @@ class TestRefusals:
             abp_tf.Client("localhost:1", "digits", root_certificates=tmp_path / "none.pem")
 
 
-class Fake(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Echoes the signals it is sent, from one function "echo"; notes rows and bytes of requests."""
-
-    def __init__(self, shape=(8, 8, 1), outputs=1):
-        self.shape, self.outputs = shape, outputs
-        self.rows, self.sizes, self.failures, self.seconds = [], [], [], 0
-        self.versions = iter([])
-        self.change = lambda values: values
-
-    def GetModelMetadata(self, request, context):  # noqa: N802
-        answer = get_model_metadata_pb2.GetModelMetadataResponse()
-        found = get_model_metadata_pb2.SignatureDefMap()
-        definition = found.signature_def["echo"]
-        names = ["signal", *(f"copy{number}" for number in range(1, self.outputs))]
-        for part, listed in ((definition.inputs, names[:1]), (definition.outputs, names)):
-            for name in listed:
-                part[name].dtype = tf.float32.as_datatype_enum
-                for size in (None, *self.shape):
-                    part[name].tensor_shape.dim.add(size=-1 if size is None else size)
-        answer.metadata["signature_def"].Pack(found)
-        return answer
-
-    def Predict(self, request, context):  # noqa: N802
-        self.sizes.append(request.ByteSize())
-        code = self.failures.pop(0) if self.failures else None
-        if code:
-            context.abort(code, "as told,\nin two lines")
-        time.sleep(self.seconds)
-        values = self.change(tf.make_ndarray(request.inputs["signal"]))
-        self.rows.append(len(values))
-        answer = predict_pb2.PredictResponse()
-        answer.model_spec.version.value = next(self.versions, 1)
-        for number in range(self.outputs):
-            name = f"copy{number}" if number else "signal"
-            answer.outputs[name].CopyFrom(tf.make_tensor_proto(values))
-        return answer
-
-
-def started(servicer, address="127.0.0.1:0", workers=1):
-    # No limits of its own: those of gRPC are what the client has to keep.
-    # By one worker requests are answered in the order of their arrival.
-    result = grpc.server(futures.ThreadPoolExecutor(workers), options=[("grpc.so_reuseport", 0)])
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(servicer, result)
-    port = result.add_insecure_port(address)
-    result.start()
-    return result, f"127.0.0.1:{port}"
-
-
-@pytest.fixture
-def fake():
-    """Return a function that starts a `Fake` and returns it, with a client of it."""
-    ends = []
-
-    def start(shape=(8, 8, 1), outputs=1, workers=1, **options):
-        servicer = Fake(shape, outputs)
-        server, address = started(servicer, workers=workers)
-        client = abp_tf.Client(address, "digits", **options)
-        ends.extend([client.close, lambda: server.stop(None).wait()])
-        return servicer, client
-
-    yield start
-    for end in ends:
-        end()
-
-
-@pytest.fixture
-def free():
-    """An address at which nothing listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{taken.getsockname()[1]}"
-
-
-def noise(*shape):
-    return np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
-
-
 class TestSplitting:
     def test_by_rows(self, fake):
         servicer, client = fake(batch_size=5)
@@ -418,7 +336,7 @@ class TestFailures:
     def test_answers_that_are_not_row_by_row(self, fake):
         servicer, client = fake()
         servicer.change = lambda values: values[:1]
-        with pytest.raises(ValueError, match=r"2 rows.*\(1, 8, 8, 1\)"):
+        with pytest.raises(abp_tf.ServingError, match=r"\(2, 8, 8, 1\).*\(1, 8, 8, 1\)"):
             client.ask("echo", signal=noise(2, 8, 8, 1))
 
     def test_latents_that_diverged(self, client, digits, monkeypatch):
@@ -426,8 +344,7 @@ class TestFailures:
 
         def spoiled(*arguments):
             answer = received(*arguments)
-            answer["latent"][1] = np.nan
-            return answer
+            return answer | {"latent": np.full_like(answer["latent"], np.nan)}
 
         monkeypatch.setattr(protocol, "arrays", spoiled)
         with pytest.raises(abp_tf.DivergenceError, match="smaller step size"):

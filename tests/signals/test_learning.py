@@ -14,25 +14,26 @@ import abp_tf
 from abp_tf import networks
 from abp_tf.display.gallery import gallery
 
+# Sides that are no multiples of the networks' factors: their signals are cropped.
 KINDS = ["texture", "sound", "video", "volume"]
 GENERATORS = {
-    "texture": lambda: networks.texture_generator((16, 16, 3), 1, 4, levels=2),
-    "sound": lambda: networks.sound_generator(64, 2, 4, factors=(4, 4), kernel_size=9),
-    "video": lambda: networks.video_generator((4, 8, 8, 1), 3, 4, levels=1, time_levels=1),
-    "volume": lambda: networks.volume_generator((4, 8, 6, 1), 3, 4, levels=1),
+    "texture": lambda: networks.texture_generator((14, 15, 3), 1, 4, levels=2),
+    "sound": lambda: networks.sound_generator(61, 2, 4, factors=(4, 4), kernel_size=9),
+    "video": lambda: networks.video_generator((3, 8, 7, 1), 3, 4, levels=1, time_levels=1),
+    "volume": lambda: networks.volume_generator((4, 7, 5, 1), 3, 4, levels=1),
 }
 DESCRIPTORS = {
-    "texture": lambda: networks.texture_descriptor((16, 16, 3), 4, padding="same"),
-    "sound": lambda: networks.sound_descriptor(64, 4, kernel_size=5, stride=2, levels=2),
-    "video": lambda: networks.video_descriptor((4, 8, 8, 1), 4, levels=2),
-    "volume": lambda: networks.volume_descriptor((4, 8, 6, 1), 4, levels=2),
+    "texture": lambda: networks.texture_descriptor((14, 15, 3), 4),
+    "sound": lambda: networks.sound_descriptor(61, 4, kernel_size=5, stride=2, levels=2),
+    "video": lambda: networks.video_descriptor((3, 8, 7, 1), 4, levels=2),
+    "volume": lambda: networks.volume_descriptor((4, 7, 5, 1), 4, levels=2),
 }
 MASKS = {"texture": "pepper:0.4", "sound": "gap:16", "video": "frames:0.5", "volume": "block:3"}
-# Latents, and signals, of half again the first side.
+# Two more latents along the first side, and the signals.
 LARGER = {
-    "texture": ((6, 4, 1), (24, 16, 3)),
-    "sound": ((6, 2), (96, 1)),
-    "video": ((3, 1, 1, 3), (6, 8, 8, 1)),
+    "texture": ((6, 4, 1), (22, 15, 3)),
+    "sound": ((6, 2), (93, 1)),
+    "video": ((4, 1, 1, 3), (7, 8, 7, 1)),
 }
 COUNT = 24
 
@@ -257,7 +258,7 @@ def test_a_larger_model_from_the_same_weights(case):
     first, other = (part.network.trainable_weights for part in (model, larger))
     assert all(one is two for one, two in zip(first, other, strict=True))
     if hasattr(larger, "interpolate"):
-        few = np.concatenate([signals[:3], signals[:3]], axis=1)[:, : shape[0]]
+        few = np.concatenate([signals[:3]] * 3, axis=1)[:, : shape[0]]
         assert larger.reconstruct(few).shape == few.shape
 
 
@@ -288,7 +289,7 @@ def test_signals_of_other_sides_are_cut_from_wider_ones(case):
 
 def test_clips_have_frames_of_one_size():
     for model in (make_generator("video"), abp_tf.Descriptor(DESCRIPTORS["video"]())):
-        with pytest.raises(ValueError, match=r"sides \(None, 8, 8\).* received \(4, 8, 16\)"):
+        with pytest.raises(ValueError, match=r"sides \(None, 8, 7\).* received \(4, 8, 16\)"):
             abp_tf.synthesize_at(model, (4, 8, 16))
 
 
@@ -349,12 +350,12 @@ def test_tensorboard_gets_what_the_kind_asks_for(generator, tmp_path):
         assert plugins["synthesis/spectrogram"] == "images"
         content = tf.make_ndarray(found["synthesis"][1])[0, 0]
         sound, rate = tf.audio.decode_wav(content)
-        assert sound.shape == (64, 1)
+        assert sound.shape == (61, 1)
         assert int(rate) == 8
     if kind == "video":
         width, height, content = tf.make_ndarray(found["synthesis/animated"][1])
         assert content.startswith(b"GIF89a")
-        assert tf.io.decode_gif(content).shape == (4, int(height), int(width), 3)
+        assert tf.io.decode_gif(content).shape == (3, int(height), int(width), 3)
     # Vectors of latents go to the projector, grids of them do not.
     assert (tmp_path / "pictures" / "sprite.png").exists() == (kind == "volume")
 

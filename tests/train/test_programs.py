@@ -246,7 +246,7 @@ def test_a_wrong_option_ends_a_process_with_one_line(tmp_path):
         (["--data", "dogs"], "received 'dogs'"),
         (["--data", "npz:nowhere.npz"], "nowhere.npz"),
         (["--data", "folder:EMPTY"], "found none"),
-        (["--size", "30"], "the nearest size it can is"),
+        (["--size", "3"], "sides of 4 or more"),
         (["--test-share", "1"], "test_share"),
         (["--negative", "dogs"], "received 'dogs'"),
         (["--mask", "block:16"], "block"),
