@@ -44,7 +44,7 @@ MEDIA = ["soundfile>=0.12,<1", "soxr>=0.5,<2", "av>=14.1,<20"]
 VOLUMES = ["nibabel>=5.3,<6"]
 # For reading fields from NetCDF, Zarr and GeoTIFF, and writing NetCDF.
 FIELDS = [
-    "xarray>=2025.6,<2027",
+    "xarray>=2025.9,<2027",  # writes NetCDF 4 to open files
     "h5netcdf>=1.4,<2",
     "cftime>=1.6.4,<2",  # calendars of climate models
     "zarr>=3,<4",

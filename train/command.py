@@ -29,6 +29,7 @@ PROGRAMS = {
     "train descriptor": Program("train.descriptor", "learn a descriptor, an energy of signals"),
     "train coopnets": Program("train.coopnets", "learn a generator and a descriptor together"),
     "recover": Program("train.recover", "recover hidden or indirectly observed signals"),
+    "fill": Program("train.fill", "fill the gaps of a field on a grid, such as a NetCDF file"),
     "evaluate": Program("train.evaluate", "measure a learned model on test signals"),
     "export": Program("export.saved_model", "export a learned model as a SavedModel"),
     "serve": Program("export.server", "serve exported models over the network"),

@@ -115,7 +115,8 @@ class Field(Mapping):
             path: path of the file, such as "filled.nc".
             drawn: draws of the field in its own units, as of `model.sample_posterior(field)`.
             noise: standard deviation σ of single entries around a draw, in units of the variables: one
-                number, one for each channel, or an array that broadcasts against the signal.
+                number, one for each channel, or an array that broadcasts against the signal, such as
+                `drawn.sigma`; what it holds outside the domain does not count.
             members: largest number of draws to write; None for all, 0 for none.
             settings: settings to write as attribute `abp_tf_settings`, in JSON's types.
             seed: seed of the draws, written as attribute; the noise of members is drawn by it.
@@ -143,8 +144,9 @@ class Field(Mapping):
         written = field_file.filled(
             self, drawn, noise=noise, members=members, settings=settings, seed=seed
         )
-        with files.aside(path) as temporary:
-            written.to_netcdf(temporary, format="NETCDF4")
+        # To a path HDF5 would not write, because `aside` holds the lock that HDF5 asks for.
+        with files.aside(path) as temporary, open(temporary, "r+b") as file:
+            written.to_netcdf(file, format="NETCDF4", engine="h5netcdf")
 
 
 def load_field(

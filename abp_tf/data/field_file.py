@@ -142,16 +142,16 @@ def _draws(field: Field, drawn: PosteriorSamples, members: int | None) -> np.nda
 
 
 def noise_of_entries(field: Field, noise) -> np.ndarray:
-    """Return σ of each entry, `[n, h, w, channels]`."""
+    """Return σ of each entry, `[n, h, w, channels]`, 0 outside the domain whatever it is there."""
     values = np.asarray(noise, np.float32)
     try:
-        sigma = np.broadcast_to(values, field.signal.shape)
+        sigma = np.where(field.domain, np.broadcast_to(values, field.signal.shape), np.float32(0))
     except ValueError:
         raise ValueError(
             f"`noise` expected a number, one for each of {len(field.names)} channels, or an array that "
             f"broadcasts against {field.signal.shape}, received shape {values.shape}."
         ) from None
-    if not (np.isfinite(values) & (values >= 0)).all():
+    if not (np.isfinite(sigma) & (sigma >= 0)).all():
         raise ValueError(f"`noise` expected standard deviations of 0 or more, received {noise!r}.")
     return sigma
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -50,6 +50,7 @@ def choose(
     domain=None,
     seed: int = 0,
     start: FieldSettings | None = None,
+    known: Mapping[FieldSettings, float] | None = None,
     report: Callable[[FieldSettings, float], None] | None = None,
 ) -> Choice:
     """Choose settings by their errors at observed entries that gaps of other frames hide.
@@ -63,6 +64,8 @@ def choose(
         domain: domain of the field, as there.
         seed: seed of the moved gaps, and of draws.
         start: settings to begin with.
+        known: errors by settings of a search of the same data and seed that was stopped: these settings
+            are not tried again.
         report: function that is called with settings and their error as they are tried.
 
     Returns:
@@ -78,47 +81,84 @@ def choose(
         >>> choice.model().fit({"signal": frames, "mask": mask}).inpaint().shape
         (8, 6, 6, 1)
     """
-    times = getattr(x, "times", None) if times is None else times
-    domain = getattr(x, "domain", None) if domain is None else domain
-    signal, mask = read(x)
-    if domain is not None:
-        mask = mask & domain
-    folds = [gaps.moved(mask, seed + fold) for fold in range(FOLDS)]
-    held = np.concatenate(folds)
-    truth = np.concatenate([signal] * FOLDS)
-    values = np.where(mask, signal, np.nan).reshape(-1, signal.shape[-1])
-    unit = np.maximum(np.nanstd(values, axis=0), 1e-12)
-    errors: dict[FieldSettings, float] = {}
-
-    def fitted(settings):
-        for fold in folds:
-            data = {"signal": signal, "mask": mask & ~fold}
-            yield FieldModel(settings).fit(data, times=times, domain=domain)
+    trial = _Trial(x, times, domain, seed)
+    errors = dict(known or {})
 
     def error(settings):
         if settings not in errors:
-            filled = np.concatenate([model.inpaint() for model in fitted(settings)])
-            errors[settings] = float(np.sqrt(np.mean(((filled - truth) / unit)[held] ** 2)))
+            errors[settings] = trial.error(settings)
             if report is not None:
                 report(settings, errors[settings])
         return errors[settings]
 
     best = start or FieldSettings()
-    if start is None and len(signal) > 1:
+    if start is None and trial.count > 1:
         best = min(best, best._replace(pixel_mean=False, time=0.1), key=error)
     for name, tried in TRIED.items():
         best = _climb(best, name, tried, error)
     for latents in LATENTS:
         # Two latents can help where one does not.
-        if latents > min(2 * best.latents + 2, len(signal) // 4):
+        if latents > min(2 * best.latents + 2, trial.count // 4):
             break
         best = min(best, best._replace(latents=latents), key=error)
 
-    drawn = [model.sample_posterior(samples=32, seed=seed) for model in fitted(best)]
-    mean = np.concatenate([one.mean for one in drawn])
-    deviation = np.concatenate([one.total_deviation for one in drawn])
-    widening = calibration.conformal_factor(truth, mean, deviation, held, 0.9)
-    return Choice(best, float(widening), errors)
+    return Choice(best, trial.widening(best), errors)
+
+
+def widening(x, settings: FieldSettings, *, times=None, domain=None, seed: int = 0) -> float:
+    """Return the factor of standard deviations that makes intervals of 90 % hold under moved gaps.
+
+    It is what `choose` estimates for the settings that it chooses.
+
+    Args:
+        x: frames of one field, as `FieldModel.fit` takes them.
+        settings: the settings of the model.
+        times: times of the frames, as there.
+        domain: domain of the field, as there.
+        seed: seed of the moved gaps, and of draws.
+
+    Raises:
+        ValueError: as `choose` does.
+
+    Example:
+        >>> frames = np.random.default_rng(0).normal(size=(8, 6, 6, 1)).cumsum(1).cumsum(2)
+        >>> mask = np.random.default_rng(1).random(frames.shape) > 0.3
+        >>> widening({"signal": frames, "mask": mask}, FieldSettings()) > 0
+        True
+    """
+    return _Trial(x, times, domain, seed).widening(settings)
+
+
+class _Trial:
+    """Frames with moved gaps, to try settings on."""
+
+    def __init__(self, x, times, domain, seed: int):
+        self.times = getattr(x, "times", None) if times is None else times
+        self.domain = getattr(x, "domain", None) if domain is None else domain
+        self.signal, mask = read(x)
+        if self.domain is not None:
+            mask = mask & self.domain
+        self.seed, self.count, self.mask = seed, len(mask), mask
+        self.folds = [gaps.moved(mask, seed + fold) for fold in range(FOLDS)]
+        self.held = np.concatenate(self.folds)
+        self.truth = np.concatenate([self.signal] * FOLDS)
+        values = np.where(mask, self.signal, np.nan).reshape(-1, mask.shape[-1])
+        self.unit = np.maximum(np.nanstd(values, axis=0), 1e-12)
+
+    def fitted(self, settings: FieldSettings) -> Iterator[FieldModel]:
+        for fold in self.folds:
+            data = {"signal": self.signal, "mask": self.mask & ~fold}
+            yield FieldModel(settings).fit(data, times=self.times, domain=self.domain)
+
+    def error(self, settings: FieldSettings) -> float:
+        filled = np.concatenate([model.inpaint() for model in self.fitted(settings)])
+        return float(np.sqrt(np.mean(((filled - self.truth) / self.unit)[self.held] ** 2)))
+
+    def widening(self, settings: FieldSettings) -> float:
+        drawn = [model.sample_posterior(samples=32, seed=self.seed) for model in self.fitted(settings)]
+        mean = np.concatenate([one.mean for one in drawn])
+        deviation = np.concatenate([one.total_deviation for one in drawn])
+        return calibration.conformal_factor(self.truth, mean, deviation, self.held, 0.9)
 
 
 def _climb(best: FieldSettings, name: str, tried, error) -> FieldSettings:

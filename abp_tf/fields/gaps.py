@@ -46,6 +46,6 @@ def moved(mask: np.ndarray, seed: int = 0) -> np.ndarray:
     if not held.any():
         raise ValueError(
             "Expected frames with different gaps, to choose settings by gaps moved from one frame to "
-            "another, received frames whose gaps are all alike. Give the settings."
+            "another, received frames whose gaps are all alike. Give settings instead of choosing them."
         )
     return held

@@ -46,16 +46,17 @@ def differences(domain: np.ndarray) -> sparse.csr_matrix:
     return sparse.csr_matrix((values, (np.r_[rows, rows], np.r_[first, second])), shape)
 
 
-def steps(times: np.ndarray) -> np.ndarray:
+def steps(times: np.ndarray, unit: float = 1.0) -> np.ndarray:
     """Return the matrix of differences between successive frames, float `[n − 1, n]`.
 
-    A difference over `Δt` is divided by `√Δt`, as that of a random walk; the median `Δt` counts as 1.
+    A difference over `Δt` is divided by `√Δt`, as that of a random walk.
 
     Args:
         times: times of the frames, float `[n]`, increasing.
+        unit: the `Δt` that counts as 1.
     """
     gaps = np.diff(times)
-    weights = np.sqrt(np.median(gaps) / gaps) if len(gaps) else gaps
+    weights = np.sqrt(unit / gaps)
     found = np.zeros((len(gaps), len(times)))
     rows = np.arange(len(gaps))
     found[rows, rows], found[rows, rows + 1] = -weights, weights

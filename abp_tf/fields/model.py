@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 import numpy as np
 
 from abp_tf import checks
+from abp_tf.fields import stored
 from abp_tf.fields.frames import Frames, read, standard_units
 from abp_tf.fields.lattice import Lattice, Roughness, differences, steps
 from abp_tf.results import PosteriorSamples
+
+_LEARNED = ("domain", "mean", "loading", "_centre", "_unit")  # arrays of a saved model
 
 
 class FieldSettings(NamedTuple):
@@ -52,6 +56,8 @@ class FieldModel:
     Attributes:
         mean: μ, float `[points]`, in standard units.
         loading: W, float `[points, latents]`, in standard units.
+        domain: where the field is, bool `[*axes, channels]`.
+        units: units of the channels, if the data name them; else None.
 
     Example:
         >>> frames = np.random.default_rng(0).normal(size=(6, 8, 8, 1)).cumsum(1).cumsum(2)
@@ -78,6 +84,7 @@ class FieldModel:
                 f"FieldModel expected `time` of 0 or more, received {self.settings.time!r}."
             )
         self.iterations = iterations
+        self._filled: _Filled | None = None
         self.widening = checks.positive("FieldModel", "widening", widening)
 
     def fit(self, x, *, times=None, domain=None) -> FieldModel:
@@ -103,9 +110,11 @@ class FieldModel:
         self.domain = np.ones(shape, bool) if domain is None else np.asarray(domain, bool)
         if self.domain.shape != shape:
             raise ValueError(f"`domain` expected the shape {shape}, received {self.domain.shape}.")
+        self.units = getattr(x, "units", None)
         channel = np.broadcast_to(np.arange(shape[-1]), shape)[self.domain]
         self._centre, self._unit = np.zeros(len(channel)), np.ones(len(channel))
         frames = self._frames(x, times)
+        self._step = float(np.median(np.diff(frames.times))) if len(frames.times) > 1 else 1.0
         if not frames.observed.any():
             raise ValueError("Expected observed entries inside the domain, received none.")
         self._centre, self._unit, means = standard_units(frames.values, frames.observed, channel)
@@ -152,7 +161,7 @@ class FieldModel:
         Returns:
             float32 `[n, *axes, channels]`: observed entries untouched, NaN outside the domain.
         """
-        filled = self._filled if x is None else self._fill(self._frames(x, times))
+        filled = self._posterior(x, times)
         return filled.complete(filled.field)
 
     def sample_posterior(
@@ -171,7 +180,7 @@ class FieldModel:
             the standard deviation of the noise of each entry. Outside the domain all is NaN.
         """
         checks.integer("sample_posterior", "samples", samples, 1)
-        filled = self._filled if x is None else self._fill(self._frames(x, times))
+        filled = self._posterior(x, times)
         random = np.random.default_rng(seed)
         shape = filled.frames.signal.shape
         drawn = np.empty((shape[0], samples, *shape[1:]), np.float32)
@@ -183,9 +192,66 @@ class FieldModel:
         sigma = np.where(filled.frames.mask, np.float32(0), noise)
         return PosteriorSamples(drawn, filled.complete(filled.field), deviation, sigma=sigma)
 
+    def save(self, path: str | os.PathLike) -> None:
+        """Write what was learned as an NPZ file, so that `load` gives a model that fills other frames.
+
+        The frames that it has learned from are not written.
+
+        Args:
+            path: path of the file; an existing one is replaced whole or not at all.
+
+        Raises:
+            ValueError: if nothing was learned yet.
+
+        Example:
+            >>> frames = np.random.default_rng(0).normal(size=(6, 8, 8, 1))
+            >>> FieldModel().fit(frames).save("field.npz")
+            >>> FieldModel.load("field.npz").inpaint(np.ma.masked_less(frames[:2], 0)).shape
+            (2, 8, 8, 1)
+        """
+        self._check_learned()
+        about = {"settings": self.settings._asdict(), "iterations": self.iterations}
+        about |= {"widening": self.widening, "step": self._step, "units": self.units}
+        stored.write(path, about, {name.strip("_"): getattr(self, name) for name in _LEARNED})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> FieldModel:
+        """Return the model of a file that `save` has written.
+
+        Args:
+            path: path of the file.
+
+        Raises:
+            OSError: if the file cannot be read.
+            ValueError: if it holds something else.
+        """
+        about, arrays = stored.read(path, [name.strip("_") for name in _LEARNED])
+        settings = FieldSettings(**about["settings"])
+        model = cls(settings, iterations=about["iterations"], widening=about["widening"])
+        model.units, model._step = about["units"] and tuple(about["units"]), about["step"]
+        for name in _LEARNED:
+            setattr(model, name, arrays[name.strip("_")])
+        return model
+
     # Parts.
 
+    def _check_learned(self) -> None:
+        if not hasattr(self, "loading"):
+            raise ValueError("Expected a model that has learned. Call `fit`, or `FieldModel.load`.")
+
+    def _posterior(self, x, times) -> _Filled:
+        """Return the posterior of frames, or of those of `fit`."""
+        self._check_learned()
+        if x is not None:
+            return self._fill(self._frames(x, times))
+        if self._filled is None:
+            raise ValueError("Expected frames to fill, received None, for a model that was loaded.")
+        return self._filled
+
     def _frames(self, x, times) -> Frames:
+        units = getattr(x, "units", None)
+        if any(a and b and a != b for a, b in zip(units or (), self.units or (), strict=False)):
+            raise ValueError(f"Expected frames in {self.units}, received {units}. Convert them.")
         signal, mask = read(x, self.domain.shape)
         times = getattr(x, "times", None) if times is None else times
         times = np.arange(len(signal)) if times is None else np.asarray(times, float)
@@ -199,7 +265,7 @@ class FieldModel:
         roughness = Roughness(self.settings.space, self.settings.time, self.settings.decay)
         lattice = Lattice(
             differences(self.domain),
-            steps(frames.times),
+            steps(frames.times, self._step),
             frames.observed,
             roughness,
             self.settings.noise,

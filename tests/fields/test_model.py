@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from abp_tf.fields import FieldModel, FieldSettings, choose, gaps
+from abp_tf.fields import FieldModel, FieldSettings, choose, gaps, widening
 from abp_tf.metrics import calibration
 
 SETTINGS = FieldSettings(latents=1, time=0.1)
@@ -98,6 +98,74 @@ def test_settings_are_chosen_by_moved_gaps_and_intervals_cover():
     model = choice.model().fit(data)
     found = calibration.calibration(frames, model.sample_posterior(), ~mask, levels=(0.9,))
     assert 0.8 < found.coverage[0] < 0.97
+
+
+def test_a_search_goes_on_with_known_errors():
+    frames, mask = field()
+    data = {"signal": frames, "mask": mask}
+    whole = choose(data, times=TIMES, seed=1)
+    known = dict(list(whole.errors.items())[:5])
+    tried = []
+    rest = choose(data, times=TIMES, seed=1, known=known, report=lambda *one: tried.append(one))
+    assert rest == whole
+    assert tried == list(whole.errors.items())[5:]
+    assert len(known) == 5
+    assert widening(data, whole.settings, times=TIMES, seed=1) == whole.widening
+
+
+@pytest.mark.parametrize("pixel_mean", [True, False])
+def test_a_saved_model_fills_new_frames(tmp_path, pixel_mean):
+    frames, mask = field()
+    both = np.concatenate([frames, 5 - 2 * frames], axis=-1)
+    domain = np.ones((10, 10, 2), bool)
+    domain[:3, :4] = False
+    data = {"signal": both, "mask": np.repeat(mask, 2, axis=-1)}
+    settings = SETTINGS._replace(pixel_mean=pixel_mean)
+    model = FieldModel(settings, widening=1.5).fit(data, times=TIMES, domain=domain)
+    model.save(tmp_path / "a.npz")
+    loaded = FieldModel.load(tmp_path / "a.npz")
+    assert (loaded.settings, loaded.widening, loaded.iterations) == (settings, 1.5, model.iterations)
+    assert isinstance(loaded.settings, FieldSettings)
+    np.testing.assert_array_equal(loaded.loading, model.loading)
+    new = {key: part[3:6] for key, part in data.items()}
+    for one in (new, data):
+        times = TIMES[: len(one["mask"])]
+        expected = model.sample_posterior(one, times=times, samples=3, seed=2)
+        found = loaded.sample_posterior(one, times=times, samples=3, seed=2)
+        np.testing.assert_array_equal(found.samples, expected.samples)
+        np.testing.assert_array_equal(found.sigma, expected.sigma)
+    np.testing.assert_allclose(loaded.inpaint(data, times=TIMES), model.inpaint(), rtol=1e-5)
+    with pytest.raises(ValueError, match="None"):
+        loaded.inpaint()
+
+
+def test_times_of_new_frames_are_in_the_unit_of_those_learned():
+    """Frames further apart than those learned agree less, though all new ones are as far apart."""
+    frames, mask = field()
+    model = FieldModel(SETTINGS._replace(pixel_mean=False, time=10.0)).fit(frames, times=np.arange(12))
+    mask[6, :6] = False
+    near, far = (
+        model.inpaint({"signal": frames[5:8], "mask": mask[5:8]}, times=days * np.arange(3.0))
+        for days in (1, 1_000_000)
+    )
+    alone = model.inpaint({"signal": frames[6:7], "mask": mask[6:7]})
+    hidden = ~mask[6]
+    apart = [np.abs(filled[1] - alone[0])[hidden].mean() for filled in (near, far)]
+    assert apart[1] < 0.2 * apart[0]
+
+
+def test_files_and_models_that_cannot_be_used(tmp_path):
+    for use in (FieldModel().inpaint, lambda: FieldModel().save(tmp_path / "a.npz")):
+        with pytest.raises(ValueError, match="fit"):
+            use()
+    np.savez(tmp_path / "a.npz", mean=np.zeros(3))
+    np.save(tmp_path / "b.npz", np.zeros(3))
+    (tmp_path / "b.npy.npz").write_text("text")
+    for path in tmp_path.iterdir():
+        with pytest.raises(ValueError, match=path.name):
+            FieldModel.load(path)
+    with pytest.raises(FileNotFoundError):
+        FieldModel.load(tmp_path / "none.npz")
 
 
 def test_moved_gaps_hide_observed_entries_alone():

@@ -1,0 +1,279 @@
+"""The program that fills the gaps of a field, from file to file."""
+
+import importlib
+import json
+
+import numpy as np
+import pytest
+
+from abp_tf import programs
+from abp_tf.data import field_file, load_field
+from abp_tf.fields import FieldModel, FieldSettings, gaps
+from abp_tf.results import PosteriorSamples
+from train import command, fill, validation
+
+xarray = pytest.importorskip("xarray")
+
+COUNT, SIZE = 6, 8
+GIVEN = ["--space", "1", "--time", "0.1", "--samples", "8"]
+
+
+def inside(*words):
+    """Run the program in this process, as its own process would; return its exit code or message."""
+    with pytest.raises(SystemExit) as ending:
+        programs.run(fill.main, [str(word) for word in words])
+    return ending.value.code
+
+
+def truth():
+    random = np.random.default_rng(0)
+    rough = random.normal(size=(COUNT, SIZE, SIZE)).cumsum(1).cumsum(2) / SIZE
+    return 15 + rough + random.normal(size=(COUNT, 1, 1))
+
+
+def observed():
+    """A gap of 4x4 in each frame, one pixel that is never observed, and land in a corner."""
+    random, mask = np.random.default_rng(1), np.ones((COUNT, SIZE, SIZE), bool)
+    for of_frame in mask:
+        top, left = random.integers(0, SIZE - 4, 2)
+        of_frame[top : top + 4, left : left + 4] = False
+    mask[:, 7, 7] = False
+    mask[:, :2, :2] = False
+    return mask
+
+
+def dataset(**change):
+    sea = np.ones((SIZE, SIZE), np.int8)
+    sea[:2, :2] = 0
+    values = np.where(observed(), truth(), np.nan).astype("f4")
+    attributes = {"units": "degC", **change}
+    return xarray.Dataset(
+        {"sst": (("time", "y", "x"), values, attributes), "sea_mask": (("y", "x"), sea)},
+        {"time": ("time", np.arange(COUNT), {"units": "days since 2001-01-01"})},
+    )
+
+
+@pytest.fixture
+def source(tmp_path):
+    dataset().to_netcdf(tmp_path / "sst.nc")
+    return tmp_path / "sst.nc"
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """A search that tries few settings; returns those that a model has tried."""
+    choosing = importlib.import_module("abp_tf.fields.choose")
+    monkeypatch.setattr(choosing, "TRIED", {"noise": (0.1, 0.2)})
+    monkeypatch.setattr(choosing, "LATENTS", (1,))
+    tried, error = [], choosing._Trial.error
+
+    def counted(self, settings):
+        tried.append(settings)
+        return error(self, settings)
+
+    monkeypatch.setattr(choosing._Trial, "error", counted)
+    return tried
+
+
+def record(path):
+    return json.loads(path.read_text(), parse_constant=pytest.fail)
+
+
+def test_from_file_to_file(source, few, tmp_path, capsys):
+    out = tmp_path / "more" / "filled.nc"
+    words = [source, "--variable", "sst", "--out", out, "--samples", 8, "--seed", 3]
+    assert inside(*words, "--maps", tmp_path / "maps.png", "--export", tmp_path / "model") == 0
+    before, after = xarray.load_dataset(source), xarray.load_dataset(out)
+    mask, sea = observed(), before["sea_mask"].values == 1
+    xarray.testing.assert_identical(before["sst"].where(mask), after["sst"].where(mask))
+    hidden = ~mask & sea
+    errors = (after["sst"].values - truth())[hidden]
+    assert np.sqrt(np.mean(errors**2)) < 0.6 * truth()[mask].std()
+    assert np.isnan(after["sst"].values[:, ~sea]).all()
+    assert after["sst_members"].sizes["member"] == 8
+    flags = after["sst_flag"].values
+    assert (flags[:, 7, 7] == field_file.FLAGS["never_observed"]).all()
+    assert (after["sst_deviation"].values[hidden] > 0).all()
+    assert (tmp_path / "maps.png").stat().st_size > 1000
+
+    found, said = record(out.with_suffix(".json")), capsys.readouterr().out
+    settings = {**found["settings"]}
+    widening = settings.pop("widening")
+    assert json.loads(after.attrs["abp_tf_settings"]) == found["settings"]
+    assert (found["seed"], int(after.attrs["abp_tf_seed"])) == (3, 3)
+    errors = {FieldSettings(**one["settings"]): one["error"] for one in found["tried"]}
+    assert errors[FieldSettings(**settings)] == min(errors.values())
+    assert list(errors) == few
+    assert f"multiplied by {widening:.3g}" in said
+    assert found["filled"]["sst"]["never_observed"] == COUNT * (sea & ~mask.any(axis=0)).sum()
+    assert f"{hidden.sum()} entries filled" in said
+    scores = found["scores"]["variables"]["sst"]
+    assert scores["unit"] == "degC"
+    assert list(scores["methods"]) == ["this model", *validation.BASELINES]
+    for name, one in scores["methods"].items():
+        assert f"{one['rmse']:.4g}" in said
+        assert (one["crps"] is not None) == (name in ("this model", "optimal interpolation"))
+    # The model that was exported fills the same frames alike and learns nothing; it knows the land.
+    again, bare = tmp_path / "again.nc", tmp_path / "bare.nc"
+    dataset().drop_vars("sea_mask").to_netcdf(bare)
+    words = ["--out", again, "--samples", 8, "--seed", 3, "--model", tmp_path / "model"]
+    assert inside(bare, *words) == 0
+    np.testing.assert_allclose(xarray.load_dataset(again)["sst"], after["sst"], rtol=1e-4)
+    assert len(few) == len(errors)
+
+
+def test_a_search_that_was_stopped_goes_on(source, few, tmp_path, monkeypatch, capsys):
+    words = [source, "--samples", 8, "--no-cross-validation"]
+    assert inside(*words, "--out", tmp_path / "whole.nc") == 0
+    whole, count = record(tmp_path / "whole.json"), len(few)
+    counted = fill.Record.tried
+
+    def stop(self, settings, error):
+        counted(self, settings, error)
+        if len(self.known) == 2:
+            raise KeyboardInterrupt
+
+    words += ["--out", tmp_path / "filled.nc"]
+    assert "filled.json" in inside(*words, "--resume")
+    monkeypatch.setattr(fill.Record, "tried", stop)
+    assert inside(*words) == 130
+    assert "--resume" in capsys.readouterr().out
+    monkeypatch.setattr(fill.Record, "tried", counted)
+    assert "filled.json" in inside(*words)  # it would be lost
+    check_refusals(words, tmp_path)
+    few.clear()
+    assert inside(*words, "--resume") == 0
+    assert len(few) == count - 2
+    found = record(tmp_path / "filled.json")
+    assert {**found, "seconds": 0} == {**whole, "seconds": 0}
+    xarray.testing.assert_identical(
+        xarray.load_dataset(tmp_path / "filled.nc"), xarray.load_dataset(tmp_path / "whole.nc")
+    )
+
+
+def check_refusals(words, folder):
+    """Try to go on with other data, another seed, and what is no record."""
+    other = dataset()
+    other["sst"][0, 5, 5] += 0.5
+    other.to_netcdf(folder / "other.nc")
+    assert "another data" in inside(folder / "other.nc", *words[1:], "--resume")
+    assert "another seed" in inside(*words, "--seed", 1, "--resume")
+    kept = (folder / "filled.json").read_text()
+    for text in ("{", "[]", "{}"):
+        (folder / "filled.json").write_text(text)
+        assert "no record" in inside(*words, "--resume")
+    (folder / "filled.json").write_text(kept)
+
+
+def test_settings_that_are_given_are_not_searched(source, few, tmp_path, capsys):
+    words = [source, "--out", tmp_path / "filled.nc", "--no-cross-validation", "--latents", 1]
+    assert inside(*words, *GIVEN, "--no-calibrate") == 0
+    expected = FieldSettings(latents=1, space=1.0, time=0.1)
+    found = record(tmp_path / "filled.json")
+    assert found["settings"] == {**expected._asdict(), "widening": 1.0}
+    assert not few
+    assert "multiplied" not in capsys.readouterr().out
+    field = load_field(source)
+    drawn = FieldModel(expected).fit(field).sample_posterior(samples=8)
+    deviation = xarray.load_dataset(tmp_path / "filled.nc")["sst_deviation"].values
+    np.testing.assert_allclose(deviation, drawn.total_deviation[..., 0], rtol=1e-5)
+    assert inside(*words, *GIVEN, "--overwrite") == 0
+    assert record(tmp_path / "filled.json")["settings"]["widening"] != 1
+
+
+def test_frames_whose_gaps_are_all_alike(source, tmp_path, capsys):
+    xarray.load_dataset(source).isel(time=[0]).to_netcdf(tmp_path / "one.nc")
+    words = [tmp_path / "one.nc", "--out", tmp_path / "filled.nc"]
+    assert "gaps are all alike" in inside(*words)
+    assert not (tmp_path / "filled.json").exists()
+    assert inside(*words, *GIVEN) == 0
+    said = capsys.readouterr().out
+    assert "error bars are not corrected" in said
+    assert "there is no cross-validation" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        (["--variable", "salt", "--out", "a.nc"], "sst"),
+        (["--out", "a.txt"], "--out"),
+        (["--out", "a.nc", "--domain", "land"], "sea_mask"),
+        (["--out", "a.nc", "--model", "nowhere"], "nowhere"),
+        (["--out", "a.nc", "--model", "sst.nc"], "sst.nc"),
+        (["--out", "a.nc", "--model", "m", "--space", "1", "--export", "e"], "--export, --space"),
+    ],
+)
+def test_what_cannot_be_done_writes_nothing(source, tmp_path, monkeypatch, words, match):
+    monkeypatch.chdir(tmp_path)
+    assert match in inside("sst.nc", *words)
+    assert [path.name for path in tmp_path.iterdir()] == ["sst.nc"]
+
+
+@pytest.mark.parametrize("name", ["filled.nc", "filled.json", "maps.png", "model"])
+def test_existing_files_stay(source, tmp_path, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "kept").touch()
+    words = ["--out", "filled.nc", "--maps", "maps.png", "--export", "model"]
+    words = [word if word[0] == "-" else tmp_path / word for word in words]
+    assert f"{name} exists" in inside(tmp_path / "no file", *words)
+
+
+def test_a_model_of_other_units_is_refused(source, tmp_path):
+    FieldModel().fit(load_field(source)).save(tmp_path / "m.npz")
+    dataset(units="K").to_netcdf(tmp_path / "kelvin.nc")
+    words = ["--out", tmp_path / "a.nc", "--model", tmp_path / "m.npz"]
+    message = inside(tmp_path / "kelvin.nc", *words)
+    assert "'degC'" in message
+    assert "'K'" in message
+
+
+def test_scores_are_in_the_unit_of_each_variable():
+    values = np.where(observed(), truth(), np.nan)
+    field = load_field(np.stack([values, 100 - 7 * values], axis=-1), ["field_0", "field_1"])
+    sigma = np.float32([1.0, 7.0])
+
+    def perfect(given):
+        assert (given.signal[~given.mask] == 0).all()  # what is hidden is never seen
+        mean = np.where(field.mask, field.signal + sigma, np.nan)
+        return PosteriorSamples(mean[:, None], mean, np.zeros_like(mean), sigma=sigma)
+
+    found = validation.validate(field, perfect, seed=0)["variables"]
+    one, two = (found[name]["methods"] for name in field.names)
+    assert (one["this model"]["rmse"], one["this model"]["bias"]) == pytest.approx((1.0, 1.0), rel=1e-5)
+    assert one["this model"]["coverage_90"] == 1
+    for name in validation.BASELINES:
+        np.testing.assert_allclose(two[name]["rmse"], 7 * one[name]["rmse"], rtol=1e-4)
+        np.testing.assert_allclose(two[name]["bias"], -7 * one[name]["bias"], rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(two["this model"]["crps"], 7 * one["this model"]["crps"], rtol=1e-4)
+
+
+def test_baselines():
+    times = np.array([0.0, 1.0, 3.0])
+    pixels = np.array([[1.0, 2.0], [3.0, 4.0]])
+    values = pixels + times[:, None, None]
+    values[1, 0, 0] = np.nan
+    data = xarray.DataArray(values, dims=("time", "y", "x"), coords={"time": times}, name="a")
+    field = load_field(data)
+    assert validation.linear(field)[1, 0, 0, 0] == pytest.approx(2.0)
+    many = np.add.outer(np.arange(40.0), pixels)  # the means of pixels are drawn to 0 a little
+    many[7, 0, 0] = np.nan
+    assert validation.means(load_field(many))[7, 0, 0, 0] == pytest.approx(8.0, abs=0.1)
+    values[:, 1, 1] = np.nan
+    assert np.isfinite(validation.linear(load_field(values, domain=False))).all()
+
+
+def test_other_gaps_have_few_entries_in_common():
+    mask = np.random.default_rng(0).random((8, 10, 10, 1)) > 0.3
+    held, shared = validation.other_gaps(mask, 2)
+    chosen = gaps.moved(mask, 2)
+    assert held.any()
+    assert not (held & ~mask).any()
+    assert shared == pytest.approx((held & chosen).sum() / held.sum())
+    assert shared <= min(
+        (gaps.moved(mask, s) & chosen).sum() / gaps.moved(mask, s).sum() for s in (3, 4)
+    )
+
+
+def test_the_command_names_it():
+    program, rest = command.find(["fill", "sst.nc"])
+    assert (program.module, rest) == ("train.fill", ["sst.nc"])

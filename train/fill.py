@@ -1,0 +1,215 @@
+"""Fill the gaps of a field from file to file: python -m train.fill --help."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from abp_tf import files, programs
+from abp_tf.data import Field, load_field
+from abp_tf.data.field_file import FLAGS
+from abp_tf.display import maps
+from abp_tf.fields import FieldModel, FieldSettings, choose, gaps, widening
+from abp_tf.options import Option, at_least, at_least_zero, flag, positive
+
+from . import parsing
+from .record import Record, described
+from .validation import comparable, table, validate
+
+# Name of the file of the learned model in the directory of --export.
+MODEL = "field.npz"
+# Settings that can be given.
+SETTINGS = {
+    "latents": Option(
+        at_least_zero(int),
+        "number of latents of each frame; a setting that is given ends the search, and the others have "
+        "their defaults",
+        form="K",
+    ),
+    "pixel_mean": Option(bool, "whether each pixel has a mean of its own, and frames have levels"),
+    "space": Option(positive(float), "precision of differences between neighbours"),
+    "time": Option(
+        at_least_zero(float), "precision of differences between successive frames, relative to --space"
+    ),
+    "decay": Option(positive(float), "inverse length of the correlated residual, in pixels"),
+    "noise": Option(positive(float), "variance of the noise, as a share of that of the data"),
+}
+OPTIONS = {
+    "variable": Option(str, "variables to fill, where there are several", many=True, form="NAME"),
+    "out": Option(str, "new NetCDF file; FILE.json beside it", required=True, form="FILE.nc"),
+    "domain": Option(
+        str,
+        "what belongs to the field: NAME of a variable that is 1 inside, ~NAME of one that is 0 "
+        "inside, observed for what is ever observed, or all; by default a mask that the file has",
+        form="NAME",
+    ),
+    "samples": Option(at_least(2), "number of draws, which are members in the file", 32, form="K"),
+    "seed": Option(at_least_zero(int), "seed of moved gaps and draws", 0),
+    "maps": Option(str, "new picture of four frames and their error bars", form="FILE.png"),
+    "model": Option(str, "fill by a model that --export has written; learn nothing", form="DIR"),
+    "export": Option(str, "new or empty directory for the learned model", form="DIR"),
+    "calibrate": Option(
+        bool, "multiply error bars by the factor with which they hold under moved gaps", True
+    ),
+    "cross_validation": Option(bool, "measure errors under other moved gaps at the end", True),
+    **SETTINGS,
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the program's options."""
+    result = parsing.plain(
+        "train.fill",
+        "Fill the gaps of a field on a grid, such as sea-surface temperature under clouds. Settings "
+        "are chosen by moved gaps: observed entries are hidden as other frames' gaps would hide them.",
+        OPTIONS,
+    )
+    result.add_argument("data", nargs="+", metavar="FILE", help="NetCDF, Zarr, GeoTIFF, NPY or NPZ")
+    result.add_argument("--resume", action="store_true", help="go on with a search that was stopped")
+    result.add_argument("--overwrite", action="store_true", help="replace existing files")
+    return result
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the program; return its exit code: 0, or 130 after an interruption from the keyboard."""
+    began = time.perf_counter()
+    arguments = parser().parse_args(argv)
+    beside = Path(arguments.out).with_suffix(".json")
+    check(arguments, beside)
+    loaded = None
+    if arguments.model:
+        path = Path(arguments.model)
+        loaded = FieldModel.load(path / MODEL if path.is_dir() else path)
+    field = load(arguments, loaded)
+    print(field, flush=True)
+    settings = given(arguments)
+    if not (loaded or settings):
+        gaps.moved(field.mask)  # an error where settings cannot be chosen
+    record = Record.open(beside, field, arguments.seed, arguments.resume)
+    try:
+        model = loaded or learned(field, settings, arguments, record)
+        write(field, model, arguments, record)
+        if arguments.cross_validation and comparable(field, "there is no cross-validation"):
+            record.add(scores=cross_validated(field, model, arguments))
+    except KeyboardInterrupt:
+        print(f"\nstopped; --resume goes on with the settings that {beside} holds")
+        return 130
+    record.add(seconds=round(time.perf_counter() - began, 1))
+    print(f"done in {record.content['seconds']:.0f} s; settings and scores: {beside}")
+    return 0
+
+
+def check(arguments: argparse.Namespace, beside: Path) -> None:
+    """Check options and files before anything is read.
+
+    Args:
+        arguments: the options.
+        beside: path of the record.
+
+    Raises:
+        FileExistsError: if a file exists that would be replaced.
+        ValueError: if options do not fit each other.
+    """
+    out = Path(arguments.out)
+    if out.suffix not in (".nc", ".nc4"):
+        raise ValueError(f"--out: expected a name that ends in .nc, received {arguments.out!r}.")
+    if arguments.model:
+        unused = [name for name in ("export", "domain", "resume") if getattr(arguments, name)]
+        unused += given(arguments)
+        if unused:
+            raise ValueError(
+                f"--model: expected no options of learning, received {', '.join(map(flag, unused))}. "
+                "Leave them or --model out."
+            )
+    paths = [arguments.out, arguments.maps, None if arguments.resume else beside]
+    existing = [str(path) for path in paths if path and Path(path).exists()]
+    if arguments.export and files.taken(Path(arguments.export)):
+        existing.append(arguments.export)
+    if existing and not arguments.overwrite:
+        raise FileExistsError(
+            f"Expected names of new files, but {', '.join(existing)} exists. Choose other names, "
+            "or give --overwrite, or --resume for a search that was stopped. Nothing was changed."
+        )
+
+
+def given(arguments: argparse.Namespace) -> dict:
+    """Return the settings that are given, by name."""
+    found = {name: getattr(arguments, name) for name in SETTINGS}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def load(arguments: argparse.Namespace, model: FieldModel | None) -> Field:
+    """Load the field; with a learned model, on its domain."""
+    domain = False if arguments.domain == "all" else arguments.domain
+    source = arguments.data if len(arguments.data) > 1 else arguments.data[0]
+    return load_field(source, arguments.variable, domain=model.domain if model else domain)
+
+
+def learned(field: Field, fixed: dict, arguments: argparse.Namespace, record: Record) -> FieldModel:
+    """Return a model that has learned the field, with fixed settings or chosen ones."""
+    factor = 1.0
+    if fixed:
+        settings = FieldSettings(**fixed)
+        if arguments.calibrate and comparable(field, "error bars are not corrected"):
+            factor = widening(field, settings, seed=arguments.seed)
+    else:
+        print(f"\nErrors under moved gaps, in standard deviations ({len(record.known)} known):")
+        choice = choose(field, seed=arguments.seed, known=record.known, report=record.tried)
+        settings = choice.settings
+        if arguments.calibrate:
+            factor = choice.widening
+    print(f"\nSettings: {described(settings)}")
+    if factor != 1:
+        print(
+            f"Error bars are multiplied by {factor:.3g}, a correction by moved gaps: with it, 90 % of "
+            "what these gaps hid is in its interval of 90 %. --no-calibrate leaves it out."
+        )
+    model = FieldModel(settings, widening=factor).fit(field)
+    if arguments.export:
+        model.save(Path(arguments.export) / MODEL)
+        print(f"written: {Path(arguments.export) / MODEL}")
+    return model
+
+
+def write(field: Field, model: FieldModel, arguments: argparse.Namespace, record: Record) -> None:
+    """Write the filled field, maps of it, and how many entries were filled."""
+    new = field if arguments.model else None  # else what the model has learned
+    drawn = model.sample_posterior(new, samples=arguments.samples, seed=arguments.seed)
+    settings = {**model.settings._asdict(), "widening": model.widening}
+    options = {"noise": drawn.sigma, "settings": settings, "seed": arguments.seed}
+    field.save(arguments.out, drawn, **options, overwrite=arguments.overwrite)
+    flags, filled = field.flags(), {}
+    for channel, name in enumerate(field.names):
+        counts = {key: int((flags[..., channel] == number).sum()) for key, number in FLAGS.items()}
+        empty, never = counts["frame_without_observation"], counts["never_observed"]
+        filled[name] = counts
+        print(
+            f"{name}: {counts['filled'] + empty + never} entries filled, {empty} of them in frames "
+            f"without any observation, {never} at positions that are never observed"
+        )
+    record.add(files=arguments.data, model=arguments.model, settings=settings, filled=filled)
+    print(f"written: {arguments.out}")
+    if arguments.maps:
+        maps.save_maps(arguments.maps, field, drawn, noise=drawn.sigma)
+        print(f"written: {arguments.maps}")
+
+
+def cross_validated(field: Field, model: FieldModel, arguments: argparse.Namespace) -> dict:
+    """Print and return errors under moved gaps, other ones than those that settings were chosen by."""
+
+    def fill(given):
+        used = model
+        if not arguments.model:  # learn again, without what is hidden
+            used = FieldModel(model.settings, widening=model.widening).fit(given)
+        return used.sample_posterior(given, samples=arguments.samples, seed=arguments.seed)
+
+    scores = validate(field, fill, arguments.seed)
+    print(f"\nCross-validation under other moved gaps:\n\n{table(scores['variables'])}\n")
+    if not arguments.model:
+        print(f"{scores['shared']:.0%} of these entries were hidden too when settings were chosen.")
+    return scores
+
+
+if __name__ == "__main__":
+    programs.run(main)
