@@ -21,8 +21,8 @@ class FieldSettings(NamedTuple):
 
     Attributes:
         latents: number of latents of each frame; with 0 the model is optimal interpolation.
-        mean: variance of the pixel means, relative to that of the residual; with 0 there is one mean per
-            channel, and what frames have in common is left to the residual in time.
+        mean: variance of the pixel means, relative to that of the residual; with 0 there is one mean
+            per channel, and what frames have in common is left to the residual in time.
         space: precision of differences between neighbours (`Roughness.space`).
         time: precision of differences between successive frames, relative to `space`
             (`Roughness.time`).
