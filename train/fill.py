@@ -27,7 +27,9 @@ SETTINGS = {
         "their defaults",
         form="K",
     ),
-    "pixel_mean": Option(bool, "whether each pixel has a mean of its own, and frames have levels"),
+    "mean": Option(
+        at_least_zero(float), "variance of the pixel means, relative to that of the residual", form="M"
+    ),
     "space": Option(positive(float), "precision of differences between neighbours"),
     "time": Option(
         at_least_zero(float), "precision of differences between successive frames, relative to --space"

@@ -40,13 +40,8 @@ def means(given: Field) -> np.ndarray:
     values = given.signal.reshape(len(given.signal), -1).astype(float)
     seen = given.mask.reshape(values.shape)
     channel = np.arange(values.shape[1]) % given.shape[-1]
-    centre, unit, pixels = standard_units(values, seen, channel)
-    rest = np.where(seen, (values - centre) / unit - pixels, 0)
-    for number in range(given.shape[-1]):
-        points = channel == number
-        count = np.maximum(seen[:, points].sum(1, keepdims=True), 1)
-        rest[:, points] = rest[:, points].sum(1, keepdims=True) / count
-    return (centre + unit * (pixels + rest)).reshape(given.signal.shape)
+    centre, unit, pixels, levels = standard_units(values, seen, channel)
+    return (centre + unit * (pixels + levels)).reshape(given.signal.shape)
 
 
 def linear(given: Field) -> np.ndarray:

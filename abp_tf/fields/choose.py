@@ -14,10 +14,11 @@ from abp_tf.metrics import calibration
 
 # Values that are tried of each setting, one after the other; a search goes to a better neighbour.
 TRIED = {
+    "mean": (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
     "time": (0.0, 0.01, 0.03, 0.1, 0.3, 1.0),
     "noise": (0.05, 0.1, 0.2, 0.4, 0.8),
     "space": (0.1, 0.3, 1.0, 3.0, 10.0),
-    "decay": (0.005, 0.02, 0.08),
+    "decay": (0.005, 0.02, 0.05, 0.1, 0.2),
 }
 LATENTS = (1, 2, 4, 8, 16, 32)
 FOLDS = 3  # choices of moved gaps that errors are means over
@@ -93,7 +94,7 @@ def choose(
 
     best = start or FieldSettings()
     if start is None and trial.count > 1:
-        best = min(best, best._replace(pixel_mean=False, time=0.1), key=error)
+        best = min(best, best._replace(mean=0.0, time=0.1), key=error)
     for name, tried in TRIED.items():
         best = _climb(best, name, tried, error)
     for latents in LATENTS:

@@ -43,8 +43,8 @@ def read(x, shape: tuple[int, ...] | None = None) -> tuple[np.ndarray, np.ndarra
     return checks.signals(signal, shape or signal.shape[1:], None, mask), mask
 
 
-def standard_units(values, observed, channel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the units of a field, and the means of its pixels.
+def standard_units(values, observed, channel) -> tuple[np.ndarray, ...]:
+    """Return the units of a field, and the means of its pixels and frames.
 
     Args:
         values: float `[n, points]`, anything where hidden.
@@ -52,12 +52,12 @@ def standard_units(values, observed, channel) -> tuple[np.ndarray, np.ndarray, n
         channel: int `[points]`, the number of each point's channel.
 
     Returns:
-        for each point the mean of its channel and the deviation about the means of pixels and frames;
-        and, in this unit, the means of the pixels about those of frames, drawn to 0 as by one
-        observation of 0.
+        for each point the mean of its channel and the deviation about the means of pixels and frames,
+        `[points]`; and, in this unit, the means of the pixels, `[points]`, drawn to 0 as by one
+        observation of 0, and those of frames about them, `[n, points]`.
     """
     centre, unit = np.zeros(values.shape[1]), np.ones(values.shape[1])
-    pixels = np.zeros(values.shape[1])
+    pixels, levels = np.zeros(values.shape[1]), np.zeros(values.shape)
     for number in np.unique(channel):
         points = channel == number
         seen, part = observed[:, points], values[:, points]
@@ -73,4 +73,5 @@ def standard_units(values, observed, channel) -> tuple[np.ndarray, np.ndarray, n
         rest = (part - pixel - level)[seen]
         unit[points] = max(np.sqrt(np.mean(rest**2)), 1e-12)
         pixels[points] = pixel / unit[points]
-    return centre, unit, pixels
+        levels[:, points] = level / unit[points]
+    return centre, unit, pixels, levels

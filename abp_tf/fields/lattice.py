@@ -14,6 +14,7 @@ with extras.needed("fields"):
     import scipy.sparse.linalg as solvers
 
 ITERATIONS = 500  # of conjugate gradients, at most
+FLAT = 0.002  # decay of means that frames share
 
 
 def differences(domain: np.ndarray) -> sparse.csr_matrix:
@@ -61,6 +62,16 @@ def steps(times: np.ndarray, unit: float = 1.0) -> np.ndarray:
     rows = np.arange(len(gaps))
     found[rows, rows], found[rows, rows + 1] = -weights, weights
     return found
+
+
+def factorized(matrix) -> solvers.SuperLU:
+    """Return the factorization of a sparse matrix that is symmetric and positive definite."""
+    return solvers.splu(
+        matrix.tocsc(),
+        permc_spec="MMD_AT_PLUS_A",
+        diag_pivot_thresh=0.0,
+        options={"SymmetricMode": True},
+    )
 
 
 class Roughness(NamedTuple):
@@ -114,12 +125,7 @@ class Lattice:
         def factor(row: bytes, of_time: float):
             prior = self._laplacian + decay + of_time * sparse.identity(mask.shape[1])
             seen = sparse.diags(np.frombuffer(row) / noise)
-            return solvers.splu(
-                (roughness.space * prior + seen).tocsc(),
-                permc_spec="MMD_AT_PLUS_A",
-                diag_pivot_thresh=0.0,
-                options={"SymmetricMode": True},
-            )
+            return factorized(roughness.space * prior + seen)
 
         self._factors = [
             factor(row.tobytes(), of_time) for row, of_time in zip(self.observed, own, strict=True)
@@ -142,6 +148,28 @@ class Lattice:
         self.gain = [gain for gain, _ in found]
         seen = np.stack([of_frame for _, of_frame in found])
         self.latent_covariance = np.linalg.inv(seen + np.diag(precision))
+
+    def smooth_mean(self, data: np.ndarray, variance: float, *, whole: bool = False) -> np.ndarray:
+        """Return the posterior mean of a mean that frames share, `[points]`.
+
+        Its prior is that of the field, but for its variance and for a decay near 0.
+
+        Args:
+            data: float `[frames, points]`; hidden entries are not used.
+            variance: variance of differences of the mean, relative to that of the field.
+            whole: whether the data are whole frames without noise; if not, residuals about the mean
+                count as noise of variance 1, independent for each observed entry.
+        """
+        flat = FLAT**2 * sparse.identity(data.shape[1])
+        prior = self.roughness.space / variance * (self._laplacian + flat)
+        if whole:
+            decay = self.roughness.decay**2 * sparse.identity(data.shape[1])
+            precision = self.roughness.space * (self._laplacian + decay) * len(data)
+            right = precision @ data.mean(0)
+        else:
+            precision = sparse.diags(self.observed.sum(0))
+            right = np.where(self.observed > 0, data, 0).sum(0)
+        return factorized(prior + precision).solve(right)
 
     def mean(self, data: np.ndarray, *, tolerance: float = 1e-3) -> tuple[np.ndarray, np.ndarray]:
         """Return the posterior means of the field, `[frames, points]`, and of the latents.

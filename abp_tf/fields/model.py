@@ -17,12 +17,12 @@ _LEARNED = ("domain", "mean", "loading", "_centre", "_unit")  # arrays of a save
 
 
 class FieldSettings(NamedTuple):
-    """What a `FieldModel` does not learn by itself; `abp_tf.fields.choose` chooses it by moved gaps.
+    """What a `FieldModel` does not learn itself; `abp_tf.fields.choose` chooses it by moved gaps.
 
     Attributes:
         latents: number of latents of each frame; with 0 the model is optimal interpolation.
-        pixel_mean: whether each pixel has a mean of its own; else there is one mean per channel, and
-            what frames have in common is left to the residual in time.
+        mean: variance of the pixel means, relative to that of the residual; with 0 there is one mean
+            per channel, and what frames have in common is left to the residual in time.
         space: precision of differences between neighbours (`Roughness.space`).
         time: precision of differences between successive frames, relative to `space`
             (`Roughness.time`).
@@ -32,7 +32,7 @@ class FieldSettings(NamedTuple):
     """
 
     latents: int = 0
-    pixel_mean: bool = True
+    mean: float = 1.0
     space: float = 1.0
     time: float = 0.0
     decay: float = 0.02
@@ -79,10 +79,11 @@ class FieldModel:
         checks.integer("FieldModel", "iterations", iterations, 1)
         for name in ("space", "decay", "noise"):
             checks.positive("FieldModel", name, getattr(self.settings, name))
-        if not 0 <= self.settings.time < np.inf:
-            raise ValueError(
-                f"FieldModel expected `time` of 0 or more, received {self.settings.time!r}."
-            )
+        for name in ("time", "mean"):
+            if not 0 <= getattr(self.settings, name) < np.inf:
+                raise ValueError(
+                    f"FieldModel expected `{name}` of 0 or more, received {self.settings!r}."
+                )
         self.iterations = iterations
         self._filled: _Filled | None = None
         self.widening = checks.positive("FieldModel", "widening", widening)
@@ -117,39 +118,38 @@ class FieldModel:
         self._step = float(np.median(np.diff(frames.times))) if len(frames.times) > 1 else 1.0
         if not frames.observed.any():
             raise ValueError("Expected observed entries inside the domain, received none.")
-        self._centre, self._unit, means = standard_units(frames.values, frames.observed, channel)
+        self._centre, self._unit, _, levels = standard_units(frames.values, frames.observed, channel)
         frames = self._frames(x, times)
-        self.mean = means if self.settings.pixel_mean else np.zeros(len(channel))
+        self.mean = np.zeros(len(channel))
         self.loading = np.zeros((len(channel), 0))
-        self._learn(frames)
+        self._learn(frames, levels)
         self._filled = self._fill(frames)
         return self
 
-    def _learn(self, frames: Frames) -> None:
+    def _learn(self, frames: Frames, levels: np.ndarray) -> None:
         """Learn means and loading by expectation-maximisation."""
         lattice = self._lattice(frames)
+        if self.settings.mean:
+            self.mean = lattice.smooth_mean(frames.values - levels, self.settings.mean)
         if self.settings.latents:
             field, _ = lattice.mean(frames.values - self.mean, tolerance=1e-2)
             self.loading = _principal(field, self.settings.latents)
-        if not (self.settings.latents or self.settings.pixel_mean):
+        if not (self.settings.latents or self.settings.mean):
             return
         for _ in range(self.iterations):
             lattice.load(self.loading, np.ones(self.loading.shape[1]))
             field, z = lattice.mean(frames.values - self.mean, tolerance=1e-2)
             whole = self.mean + z @ self.loading.T + field
+            if self.settings.mean:
+                rest = whole - z @ self.loading.T
+                self.mean = lattice.smooth_mean(rest, self.settings.mean, whole=True)
             # Regress the whole frames on their latents, which are uncertain.
-            cross = whole.T @ z
+            cross = (whole - self.mean).T @ z
             for gain, of_frame in zip(lattice.gain, lattice.latent_covariance, strict=True):
                 cross += (lattice.loading - gain) @ of_frame
             second = z.T @ z + lattice.latent_covariance.sum(0)
             second += np.eye(len(second))  # a prior of W: few frames determine it badly
-            if self.settings.pixel_mean:
-                ones = z.sum(0)[:, None]
-                second = np.block([[np.full((1, 1), len(z)), ones.T], [ones, second]])
-                solution = np.c_[whole.sum(0), cross] @ np.linalg.inv(second)
-                self.mean, self.loading = solution[:, 0], solution[:, 1:]
-            else:
-                self.loading = cross @ np.linalg.inv(second)
+            self.loading = cross @ np.linalg.inv(second)
 
     def inpaint(self, x=None, *, times=None) -> np.ndarray:
         """Fill hidden entries with their posterior mean.

@@ -62,7 +62,7 @@ def test_frames_and_pixels_that_nobody_observed_are_filled():
     frames, mask = field()
     mask[4] = False
     mask[:, 2, 2] = False
-    for settings in (SETTINGS, FieldSettings(pixel_mean=False, time=0.1)):
+    for settings in (SETTINGS, FieldSettings(mean=0.0, time=0.1)):
         model = FieldModel(settings).fit({"signal": frames, "mask": mask}, times=TIMES)
         filled = model.inpaint()
         assert np.isfinite(filled).all()
@@ -113,14 +113,14 @@ def test_a_search_goes_on_with_known_errors():
     assert widening(data, whole.settings, times=TIMES, seed=1) == whole.widening
 
 
-@pytest.mark.parametrize("pixel_mean", [True, False])
-def test_a_saved_model_fills_new_frames(tmp_path, pixel_mean):
+@pytest.mark.parametrize("mean", [1.0, 0.0])
+def test_a_saved_model_fills_new_frames(tmp_path, mean):
     frames, mask = field()
     both = np.concatenate([frames, 5 - 2 * frames], axis=-1)
     domain = np.ones((10, 10, 2), bool)
     domain[:3, :4] = False
     data = {"signal": both, "mask": np.repeat(mask, 2, axis=-1)}
-    settings = SETTINGS._replace(pixel_mean=pixel_mean)
+    settings = SETTINGS._replace(mean=mean)
     model = FieldModel(settings, widening=1.5).fit(data, times=TIMES, domain=domain)
     model.save(tmp_path / "a.npz")
     loaded = FieldModel.load(tmp_path / "a.npz")
@@ -142,7 +142,7 @@ def test_a_saved_model_fills_new_frames(tmp_path, pixel_mean):
 def test_times_of_new_frames_are_in_the_unit_of_those_learned():
     """Frames further apart than those learned agree less, though all new ones are as far apart."""
     frames, mask = field()
-    model = FieldModel(SETTINGS._replace(pixel_mean=False, time=10.0)).fit(frames, times=np.arange(12))
+    model = FieldModel(SETTINGS._replace(mean=0.0, time=10.0)).fit(frames, times=np.arange(12))
     mask[6, :6] = False
     near, far = (
         model.inpaint({"signal": frames[5:8], "mask": mask[5:8]}, times=days * np.arange(3.0))
