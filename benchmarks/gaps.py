@@ -183,7 +183,7 @@ def faces(name: str, folder: Path, arguments, results: list[dict]) -> None:
     data = recovery.load("olivetti", arguments.quick)
     latents = 8 if arguments.quick else 60
     models = {
-        "ours": FieldModel(FieldSettings(latents=latents, noise=0.02)).fit(data.train),
+        "ours": FieldModel(FieldSettings(latents=latents, mean=10.0, noise=0.02)).fit(data.train),
         "PCA": PCA(latents).fit(data.train),
     }
     for spec in ("block:20", "block:30"):
@@ -207,7 +207,7 @@ def clips(name: str, folder: Path, arguments, results: list[dict]) -> None:
     with np.load(folder / videos.SUBJECTS[name]) as stored:
         clip = (stored["frames"][: settings["frames"]] / 127.5 - 1).astype(np.float32)
     mask = videos.hidden("missing frames", clip.shape[:3], settings)
-    model = FieldModel(FieldSettings(time=10.0, noise=0.05))
+    model = FieldModel(FieldSettings(mean=10.0, time=10.0, noise=0.05))
     found = model.fit({"signal": clip, "mask": mask}).inpaint()
     for method, filled in (("ours", found), ("linear in time", videos.interpolated(clip, mask))):
         error = metrics.recovery_error(clip[None], np.clip(filled, -1, 1)[None], mask[None])
