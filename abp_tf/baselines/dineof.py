@@ -17,9 +17,9 @@ class DINEOF:
 
     The pixel mean is removed, gaps are filled in with 0, and a truncated singular value decomposition
     and the filling of the gaps with what it gives follow each other until the filling no longer
-    changes. The number of modes, 0 included, is the one with the smallest error at observed entries
-    that are held out: 3 % of them at random, as published, or those under moved gaps
-    (`abp_tf.fields.gaps.moved`). Several channels are decomposed together, each in units of its
+    changes. The number of modes, 0 included, is the smallest whose error at observed entries that are
+    held out is within 1 % of the least: at 3 % of them at random, as published, or at those under moved
+    gaps (`abp_tf.fields.gaps.moved`). Several channels are decomposed together, each in units of its
     standard deviation.
 
     Args:
@@ -120,16 +120,20 @@ class DINEOF:
         return held.reshape(mask.shape)
 
     def _choose(self, values, mask, held, most: int) -> int:
-        """Return the number of modes with the smallest error at entries that are held out."""
+        """Return the number of modes with the least error at entries that are held out."""
         shown = mask & ~held
         filled = np.where(shown, values, 0)
         for modes in range(min(self.largest, most) + 1):
             if modes:  # from the filling with one mode less
                 filled = self._fill(filled, shown, modes)
             self.errors.append(float(np.sqrt(np.mean((filled - values)[held] ** 2))))
-            if modes - int(np.argmin(self.errors)) >= _PATIENCE:
+            if modes - self._best() >= _PATIENCE:
                 break
-        return int(np.argmin(self.errors))
+        return self._best()
+
+    def _best(self) -> int:
+        """Return the smallest number of modes whose error is not more than 1 % above the least."""
+        return int(np.argmax(np.array(self.errors) <= 1.01 * min(self.errors)))
 
     def _fill(self, filled, mask, modes: int) -> np.ndarray:
         """Fill in hidden entries by a truncated decomposition, until they no longer change."""
@@ -209,5 +213,8 @@ def _modes(values, count: int) -> np.ndarray:
         return vectors[:, ::-1][:, :count].T
     squares, vectors = np.linalg.eigh(values @ values.T)
     rows = vectors[:, ::-1][:, :count].T @ values
-    norms = np.sqrt(np.maximum(squares[::-1][:count], np.finfo(float).tiny))
-    return rows / norms[:, None]
+    # A mode beyond the rank of the values is nothing but rounding errors.
+    least = np.finfo(float).eps * len(values) * squares[-1]
+    squares = squares[::-1][:count, None]
+    there = squares > least
+    return np.where(there, rows / np.sqrt(np.where(there, squares, 1)), 0)

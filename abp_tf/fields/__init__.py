@@ -1,6 +1,20 @@
 """Fields on a grid with real gaps: a linear model, and the choice of its settings by moved gaps."""
 
-from abp_tf.fields.choose import Choice, choose, widening
-from abp_tf.fields.model import FieldModel, FieldSettings
+import importlib
 
-__all__ = ["Choice", "FieldModel", "FieldSettings", "choose", "widening"]
+# Imported when asked for, because they need SciPy.
+_LATER = {
+    "Choice": "abp_tf.fields.choice",
+    "FieldModel": "abp_tf.fields.model",
+    "FieldSettings": "abp_tf.fields.model",
+    "choose": "abp_tf.fields.choice",
+    "widening": "abp_tf.fields.choice",
+}
+
+__all__ = sorted(_LATER)
+
+
+def __getattr__(name: str):
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LATER[name]), name)

@@ -44,7 +44,7 @@ def test_without_revision_the_generator_stays_where_it_is(digits):
     assert np.abs(descriptor - model.descriptor.network.get_weights()[0]).max() > 1e-4
 
 
-@pytest.mark.parametrize("latent_steps", [0, 3])
+@pytest.mark.parametrize("latent_steps", [pytest.param(0, marks=pytest.mark.slow), 3])
 def test_both_learn_and_report(digits, latent_steps):
     model = make(latent_steps=latent_steps)
     before = [network.get_weights()[0] for network in (model.generator.network, model.network)]
@@ -90,7 +90,8 @@ def gaussian(latent_steps, chains="persistent"):
     return model
 
 
-@pytest.mark.parametrize("masked", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("masked", [False, True])
 def test_a_linear_generator_and_a_quadratic_descriptor_find_the_gaussian_of_the_data(masked):
     rng = np.random.default_rng(0)
     mixing = np.array([[1.0, 0.0], [0.6, 0.7]])

@@ -211,6 +211,7 @@ def exports(digits, tmp_path_factory):
     return found
 
 
+@pytest.mark.slow
 def test_exports_carry_their_operators(exports, digits):
     for model, folder in exports.values():
         np.savez(folder / "given.npz", signal=model.observe(digits[:8]), seed=np.arange(8))
@@ -230,6 +231,7 @@ def test_exports_carry_their_operators(exports, digits):
         np.testing.assert_allclose(found["error"], error, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_server_checks_what_is_seen_by_its_own_range(exports, digits, start_server):
     options = [word for name, (_, path) in exports.items() for word in ("--model", f"{name}={path}")]
     server = start_server(*options)

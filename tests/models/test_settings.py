@@ -138,6 +138,7 @@ def test_a_setting_changed_by_a_callback_counts_from_the_next_step_on(settled):
     )
 
 
+@pytest.mark.slow
 def test_cooperating_models_see_the_settings_of_their_parts():
     keras.utils.set_random_seed(1)
     unit = Langevin(3, 0.5)

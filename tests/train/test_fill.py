@@ -62,7 +62,7 @@ def source(tmp_path):
 @pytest.fixture
 def few(monkeypatch):
     """A search that tries few settings; returns those that a model has tried."""
-    choosing = importlib.import_module("abp_tf.fields.choose")
+    choosing = importlib.import_module("abp_tf.fields.choice")
     monkeypatch.setattr(choosing, "TRIED", {"noise": (0.1, 0.2)})
     monkeypatch.setattr(choosing, "LATENTS", (1,))
     tried, error = [], choosing._Trial.error

@@ -104,6 +104,7 @@ def test_help_has_the_options_of_the_kind_with_its_defaults(kind, name, capsys, 
     assert own == {name.replace("_", "-") for name in known} | {"run", "resume", "config", "kind"}
 
 
+@pytest.mark.slow
 def test_a_photograph_is_learned(tmp_path):
     y, x = np.mgrid[:32, :32]
     photo = 127.5 + 100 * np.sin(x / 2 + 2 * np.sin(y / 4))

@@ -97,11 +97,11 @@ def made(sources, tmp_path_factory):
 
 # The models themselves are tried with all kinds elsewhere.
 CASES = [
-    *((generator, kind) for kind in ("sound", "volume")),
+    (generator, "sound"),
     *(
         pytest.param(*case, marks=pytest.mark.slow)
         for case in (
-            *((generator, kind) for kind in KINDS if kind not in ("sound", "volume")),
+            *((generator, kind) for kind in KINDS if kind != "sound"),
             (descriptor, "texture"),
             (coopnets, "sound"),
         )

@@ -111,7 +111,8 @@ def test_other_masks_are_noticed_and_the_same_resumed(finished, damaged, capsys)
     assert "Epoch 3/3" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("program", [pytest.param(generator, marks=pytest.mark.slow), coopnets])
+@pytest.mark.slow
+@pytest.mark.parametrize("program", [generator, coopnets])
 def test_masks_of_an_array(tmp_path, program, seen):
     path = tmp_path / "masks.npz"
     np.savez(path, seen[:36])
