@@ -11,6 +11,7 @@ import numpy as np
 from abp_tf.baselines import DINEOF, OptimalInterpolation
 from abp_tf.data import Field
 from abp_tf.fields import gaps
+from abp_tf.fields.choice import FOLDS
 from abp_tf.fields.frames import standard_units
 from abp_tf.metrics import calibration
 from abp_tf.results import PosteriorSamples
@@ -85,22 +86,22 @@ def comparable(field: Field, otherwise: str) -> bool:
 
 
 def other_gaps(mask: np.ndarray, seed: int) -> tuple[np.ndarray, float]:
-    """Move gaps otherwise than by a seed: of ten seeds that follow, by that with fewest common entries.
+    """Move gaps otherwise than `choose` does: of ten seeds, by that with the fewest common entries.
 
     Args:
         mask: bool `[n, ...]`, True where observed.
         seed: the seed by which settings were chosen.
 
     Returns:
-        the entries to hide, bool like the mask, and the share of them that the seed itself hides.
+        the entries to hide, bool like the mask, and the share of them by which settings were chosen too.
     """
-    chosen = gaps.moved(mask, seed)
+    chosen = np.any([gaps.moved(mask, seed + fold) for fold in range(FOLDS)], axis=0)
 
     def shared(other: int) -> float:
         held = gaps.moved(mask, other)
         return float((held & chosen).sum() / held.sum())
 
-    best = min(range(seed + 1, seed + 11), key=shared)
+    best = min(range(seed + FOLDS, seed + FOLDS + 10), key=shared)
     return gaps.moved(mask, best), shared(best)
 
 

@@ -141,8 +141,7 @@ class FieldModel:
             field, z = lattice.mean(frames.values - self.mean, tolerance=1e-2)
             whole = self.mean + z @ self.loading.T + field
             if self.settings.mean:
-                rest = whole - z @ self.loading.T
-                self.mean = lattice.smooth_mean(rest, self.settings.mean, whole=True)
+                self.mean = lattice.smooth_mean(self.mean + field, self.settings.mean, whole=True)
             # Regress the whole frames on their latents, which are uncertain.
             cross = (whole - self.mean).T @ z
             for gain, of_frame in zip(lattice.gain, lattice.latent_covariance, strict=True):
@@ -253,6 +252,7 @@ class FieldModel:
         if any(a and b and a != b for a, b in zip(units or (), self.units or (), strict=False)):
             raise ValueError(f"Expected frames in {self.units}, received {units}. Convert them.")
         signal, mask = read(x, self.domain.shape)
+        mask = mask & self.domain
         times = getattr(x, "times", None) if times is None else times
         times = np.arange(len(signal)) if times is None else np.asarray(times, float)
         if times.shape != (len(signal),) or not (np.diff(times) > 0).all():
@@ -297,7 +297,7 @@ class _Filled:
         model, frames = self.model, self.frames
         whole = np.full(frames.signal.shape, np.nan, np.float32)
         whole[:, model.domain] = model._centre + model._unit * (model.mean + field)
-        return np.where(frames.mask & model.domain, frames.signal, whole)
+        return np.where(frames.mask, frames.signal, whole)
 
 
 def _principal(field, count: int) -> np.ndarray:
