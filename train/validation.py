@@ -93,7 +93,7 @@ def other_gaps(mask: np.ndarray, seed: int) -> tuple[np.ndarray, float]:
         seed: the seed by which settings were chosen.
 
     Returns:
-        the entries to hide, bool like the mask, and the share of them by which settings were chosen too.
+        the entries to hide, bool like the mask, and the share of them that settings were chosen by.
     """
     chosen = np.any([gaps.moved(mask, seed + fold) for fold in range(FOLDS)], axis=0)
 
