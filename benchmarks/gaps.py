@@ -18,7 +18,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from abp_tf import files, metrics, programs
-from abp_tf.baselines import DINEOF, PCA, OptimalInterpolation
+from abp_tf.baselines import DINEOF, PCA, OptimalInterpolation, frames
 from abp_tf.data import load_field
 from abp_tf.display import pictures
 from abp_tf.fields import FieldModel, FieldSettings, choose, gaps
@@ -96,24 +96,22 @@ def smoothing(data: Gaps) -> np.ndarray:
     """Fill by means and Gaussian-weighted residuals, with the width that moved gaps choose."""
 
     def filled(given, width):
-        return _means(given, lambda rest, seen: _blur(rest, width) / (_blur(seen, width) + 1e-3))
+        signal, mask = given.values()
+        mean = sum(frames.means(signal[..., 0], mask[..., 0]))[..., None]
+        rest = np.where(mask, signal - mean, 0)
+        return np.where(mask, signal, mean + _blur(rest, width) / (_blur(mask, width) + 1e-3))
 
     return _by_moved_gaps(data, filled, (1, 2, 4, 8, 16))
 
 
 def means(data: Gaps) -> np.ndarray:
     """Fill by the sum of pixel mean and frame mean."""
-    return _means(data.given, lambda rest, seen: 0 * rest)
+    return frames.fill_by_means(*data.given.values())
 
 
 def in_time(data: Gaps) -> np.ndarray:
-    """Fill by linear interpolation in time, and by means where a pixel is observed less than twice."""
-    found, mask = means(data), data.mask.reshape(len(data.mask), -1)
-    flat = found.reshape(mask.shape)
-    for pixel in np.flatnonzero(mask.sum(0) > 1):
-        seen = mask[:, pixel]
-        flat[:, pixel] = np.interp(data.times, data.times[seen], flat[seen, pixel])
-    return flat.reshape(found.shape)
+    """Fill by linear interpolation in time, and by means where a pixel is never observed."""
+    return frames.fill_in_time(*data.given.values(), data.times)
 
 
 METHODS: dict[str, Callable] = {
@@ -129,20 +127,6 @@ METHODS: dict[str, Callable] = {
 
 def _blur(values, width):
     return gaussian_filter(values.astype(float), (0, width, width, 0), mode="constant")
-
-
-def _means(given: dict, residual: Callable) -> np.ndarray:
-    """Fill by means of pixels and frames and a residual."""
-    signal, mask = given.values()
-    pixel, frame = np.zeros(signal.shape[1:]), np.zeros((len(signal), 1, 1, 1))
-    for _ in range(20):
-        count = mask.sum(0)
-        pixel = ((signal - frame) * mask).sum(0) / np.maximum(count, 1)
-        pixel = np.where(count > 0, pixel, pixel[count > 0].mean())
-        count = np.maximum(mask.sum((1, 2, 3), keepdims=True), 1)
-        frame = ((signal - pixel) * mask).sum((1, 2, 3), keepdims=True) / count
-    rest = np.where(mask, signal - pixel - frame, 0)
-    return np.where(mask, signal, pixel + frame + residual(rest, mask))
 
 
 def _by_moved_gaps(data: Gaps, fill: Callable, values) -> np.ndarray:

@@ -8,11 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from abp_tf.baselines import DINEOF, OptimalInterpolation
+from abp_tf.baselines import DINEOF, OptimalInterpolation, frames
 from abp_tf.data import Field
 from abp_tf.fields import gaps
 from abp_tf.fields.choice import FOLDS
-from abp_tf.fields.frames import standard_units
 from abp_tf.metrics import calibration
 from abp_tf.results import PosteriorSamples
 
@@ -38,22 +37,13 @@ class Score(NamedTuple):
 
 def means(given: Field) -> np.ndarray:
     """Fill a field by the means of pixels and frames."""
-    values = given.signal.reshape(len(given.signal), -1).astype(float)
-    seen = given.mask.reshape(values.shape)
-    channel = np.arange(values.shape[1]) % given.shape[-1]
-    centre, unit, pixels, levels = standard_units(values, seen, channel)
-    return (centre + unit * (pixels + levels)).reshape(given.signal.shape)
+    return frames.fill_by_means(given.signal, given.mask)
 
 
 def linear(given: Field) -> np.ndarray:
     """Fill each pixel linearly in time; those that are never observed by the means."""
-    filled, count = means(given), len(given.signal)
-    times = np.arange(count) if given.times is None else given.times
-    for pixel in np.argwhere(given.mask.any(axis=0)):
-        at = (slice(None), *pixel)
-        seen = given.mask[at]
-        filled[at] = np.interp(times, times[seen], given.signal[at][seen])
-    return filled
+    times = np.arange(len(given.signal)) if given.times is None else given.times
+    return frames.fill_in_time(given.signal, given.mask, times)
 
 
 def kriging(given: Field) -> PosteriorSamples:

@@ -12,7 +12,7 @@ _SHARE = 0.03  # share of the observed entries that is held out at random
 _PATIENCE = 3  # numbers of modes in a row without a better error, after which no more are tried
 
 
-class DINEOF:
+class DINEOF(frames.FrameModel):
     """Data interpolating empirical orthogonal functions (Beckers, Rixen, 2003).
 
     The pixel mean is removed, gaps are filled in with 0, and a truncated singular value decomposition
@@ -64,14 +64,13 @@ class DINEOF:
         value_range: tuple[float, float] | None = (-1.0, 1.0),
         seed: int = 0,
     ):
+        super().__init__(value_range)
         self.modes = modes if modes is None else checks.integer("DINEOF", "modes", modes, 0)
         self.largest = checks.integer("DINEOF", "largest", largest, 1)
         self.hold = checks.one_of("random", "moved")("DINEOF", "hold", hold)
         self.iterations = checks.integer("DINEOF", "iterations", iterations, 1)
         self.tolerance = checks.positive("DINEOF", "tolerance", tolerance)
-        self.value_range = None if value_range is None else tuple(value_range)
         self.seed = checks.integer("DINEOF", "seed", seed, 0)
-        self.signal_shape = None
 
     def fit(self, x) -> DINEOF:
         """Choose the number of modes, and estimate them, from frames.
@@ -150,46 +149,13 @@ class DINEOF:
                 break
         return filled
 
-    def reconstruct(self, signals, mask=None, seed=0) -> np.ndarray:
-        """Return what the modes give of whole frames, observed entries too.
-
-        Args:
-            signals: float `[n, *signal_shape]`, frames of the fit or others, or a mapping with "mask".
-            mask: bool or 0/1, `[n, *signal_shape]` or without the channel axis; 1 = observed, 0 =
-                hidden. None means that all is observed, or that the mapping has the mask.
-            seed: ignored, because nothing is drawn; other models use it.
-
-        Returns:
-            float32 `[n, *signal_shape]`.
-        """
-        return self._decode(self._read(signals, mask))
-
-    def inpaint(self, signals, mask=None, seed=0) -> np.ndarray:
-        """Fill in hidden entries; the arguments are those of `reconstruct`.
-
-        Returns:
-            float32 `[n, *signal_shape]`: observed entries untouched.
-        """
-        data = self._read(signals, mask)
-        return np.where(data.mask, data.values, self._decode(data))
-
-    def _decode(self, data: frames.Frames) -> np.ndarray:
+    def _predict(self, data: frames.Frames) -> np.ndarray:
         mask = data.mask.reshape(len(data.mask), -1)
         values = ((data.values - self.mean) / self.scale).reshape(mask.shape)
         loading = self.loading.reshape(self.chosen, mask.shape[1])
         filled = self._repeat(np.where(mask, values, 0), mask, lambda _: loading)
         signal = (filled @ loading.T @ loading).reshape(data.values.shape) * self.scale + self.mean
-        signal = signal.astype(np.float32)
-        return signal if self.value_range is None else np.clip(signal, *self.value_range)
-
-    def _read(self, signals, mask) -> frames.Frames:
-        if self.signal_shape is None:
-            raise ValueError(
-                "DINEOF expected to be fitted before this call. Call `fit(signals)` first."
-            )
-        return frames.read(
-            "DINEOF", signals, mask, shape=self.signal_shape, value_range=self.value_range
-        )
+        return self._clip(signal.astype(np.float32))
 
 
 def _centre(data: frames.Frames) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +9,7 @@ import tensorflow as tf
 
 from abp_tf import checks
 from abp_tf.data import examples
+from abp_tf.fields import frames as fields
 
 _ROUNDS = 20  # rounds between pixel and frame means
 
@@ -36,24 +36,14 @@ def read(owner: str, x, mask=None, *, shape=None, value_range=None) -> Frames:
         ValueError: if `x` is not such an array; or, if any shape is allowed, a channel has no observed
             entry.
     """
-    parts = dict(x) if isinstance(x, Mapping) else {"signal": x}
-    examples.check_keys(parts)
-    if mask is not None and "mask" in parts:
-        raise ValueError(
-            f"{owner} expected one mask, received one in the data and another beside them."
-        )
-    mask = parts.get("mask") if mask is None else mask
-    if isinstance(parts["signal"], tf.data.Dataset) or np.ndim(parts["signal"]) < 3:
+    signal = examples.parts(x).get("signal")
+    if isinstance(signal, tf.data.Dataset) or np.ndim(signal) < 3:
         raise ValueError(
             f"{owner} expected an array of shape ('n', *grid, channels), received "
-            f"{type(parts['signal']).__name__} of shape {np.shape(parts['signal'])}. Collect datasets "
-            "into arrays, and add a channel axis to single fields."
+            f"{type(signal).__name__} of shape {np.shape(signal)}. Collect datasets into arrays, and "
+            "add a channel axis to single fields."
         )
-    signal, observed = checks.parted(parts["signal"])
-    full = np.ones(signal.shape, bool) if observed is None else observed
-    if mask is not None:
-        full = full & checks.entries("Mask", mask, signal.shape, checks.POLARITY)
-    signal = checks.signals(signal, shape or signal.shape[1:], value_range, full)
+    signal, full = fields.read(x, shape, mask=mask, value_range=value_range)
     empty = np.flatnonzero(~full.any(axis=tuple(range(full.ndim - 1))))
     if shape is None and len(empty):
         raise ValueError(
@@ -61,6 +51,57 @@ def read(owner: str, x, mask=None, *, shape=None, value_range=None) -> Frames:
             f"{checks.POLARITY}"
         )
     return Frames(np.where(full, signal, np.float32(0)), full)
+
+
+class FrameModel:
+    """Methods that models of frames share; a subclass has `fit` and `_predict`.
+
+    Args:
+        value_range: interval in which observed entries must lie, and to which results are clipped; None
+            turns both off.
+    """
+
+    def __init__(self, value_range: tuple[float, float] | None):
+        self.value_range = None if value_range is None else tuple(value_range)
+        self.signal_shape = None
+
+    def reconstruct(self, signals, mask=None, seed=0) -> np.ndarray:
+        """Predict whole frames, without noise, given their observed entries.
+
+        Args:
+            signals: float `[n, *signal_shape]`, frames of the fit or others, or a mapping with "mask".
+            mask: bool or 0/1, `[n, *signal_shape]` or without the channel axis; 1 = observed, 0 =
+                hidden. None means that all is observed, or that the mapping has the mask.
+            seed: ignored, because nothing is drawn; other models use it.
+
+        Returns:
+            float32 `[n, *signal_shape]`, all entries, observed ones too (see `inpaint`).
+        """
+        return self._predict(self._read(signals, mask))
+
+    def inpaint(self, signals, mask=None, seed=0) -> np.ndarray:
+        """Fill in hidden entries with their prediction; the arguments are those of `reconstruct`.
+
+        Returns:
+            float32 `[n, *signal_shape]`: observed entries untouched.
+        """
+        data = self._read(signals, mask)
+        return np.where(data.mask, data.values, self._predict(data))
+
+    def _read(self, signals, mask) -> Frames:
+        self._check_fitted()
+        name = type(self).__name__
+        return read(name, signals, mask, shape=self.signal_shape, value_range=self.value_range)
+
+    def _check_fitted(self) -> None:
+        if self.signal_shape is None:
+            raise ValueError(f"{type(self).__name__} expected to be fitted first. Call `fit(signals)`.")
+
+    def _clip(self, values: np.ndarray) -> np.ndarray:
+        return values if self.value_range is None else np.clip(values, *self.value_range)
+
+    def _predict(self, data: Frames) -> np.ndarray:
+        raise NotImplementedError
 
 
 def means(values: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -91,3 +132,33 @@ def means(values: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]
         shift = frame[seen].mean()
         frame, pixel = np.where(seen, frame - shift, 0), pixel + shift
     return pixel, frame
+
+
+def fill_by_means(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Fill each channel by the sum of its pixel and frame means.
+
+    Args:
+        values: `[n, *grid, channels]`, 0 where hidden.
+        mask: bool, same shape, True where observed; at least one entry of each channel.
+
+    Returns:
+        float64, same shape: observed entries untouched.
+    """
+    found = [sum(means(values[..., c], mask[..., c])) for c in range(values.shape[-1])]
+    return np.where(mask, values, np.stack(found, axis=-1))
+
+
+def fill_in_time(values: np.ndarray, mask: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Fill each pixel linearly in time; one that is never observed by the means.
+
+    Args:
+        values: `[n, *grid, channels]`, 0 where hidden.
+        mask: bool, same shape, True where observed; at least one entry of each channel.
+        times: times of the frames, `[n]`, increasing.
+    """
+    filled = fill_by_means(values, mask)
+    for pixel in np.argwhere(mask.any(axis=0)):
+        at = (slice(None), *pixel)
+        seen = mask[at]
+        filled[at] = np.interp(times, times[seen], values[at][seen])
+    return filled

@@ -15,7 +15,7 @@ from abp_tf.results import PosteriorSamples
 _MEANS = 16  # draws of the pixel mean, which further samples use again
 
 
-class OptimalInterpolation:
+class OptimalInterpolation(frames.FrameModel):
     """Kriging of frames on a regular grid: `x_t = p + f_t + u_t + ε_t`.
 
     The pixel mean p and the anomaly u_t of a frame are stationary Gaussian fields, the frame mean f_t
@@ -79,6 +79,7 @@ class OptimalInterpolation:
         value_range: tuple[float, float] | None = (-1.0, 1.0),
         seed: int = 0,
     ):
+        super().__init__(value_range)
         name = type(self).__name__
         numbers = {
             "length": length,
@@ -93,9 +94,7 @@ class OptimalInterpolation:
         self.evaluations = checks.integer(name, "evaluations", evaluations, 1)
         self.tolerance = checks.positive(name, "tolerance", tolerance)
         self.iterations = checks.integer(name, "iterations", iterations, 1)
-        self.value_range = None if value_range is None else tuple(value_range)
         self.seed = checks.integer(name, "seed", seed, 0)
-        self.signal_shape = None
 
     def fit(self, x) -> OptimalInterpolation:
         """Choose the covariance, and estimate the pixel mean, from frames.
@@ -156,29 +155,6 @@ class OptimalInterpolation:
         """The largest relative norm of a residual with which solving stopped."""
         return max(channel.kriging.residual for channel in self._fitted())
 
-    def reconstruct(self, signals, mask=None, seed=0) -> np.ndarray:
-        """Predict `p + f_t + u_t`, without noise, of whole frames given the observed entries.
-
-        Args:
-            signals: float `[n, *signal_shape]`, frames of the fit or others, or a mapping with "mask".
-            mask: bool or 0/1, `[n, *signal_shape]` or without the channel axis; 1 = observed, 0 =
-                hidden. None means that all is observed, or that the mapping has the mask.
-            seed: ignored, because nothing is drawn; other models use it.
-
-        Returns:
-            float32 `[n, *signal_shape]`, all entries, observed ones too (see `inpaint`).
-        """
-        return self._predict(self._read(signals, mask))
-
-    def inpaint(self, signals, mask=None, seed=0) -> np.ndarray:
-        """Fill in hidden entries with their prediction; the arguments are those of `reconstruct`.
-
-        Returns:
-            float32 `[n, *signal_shape]`: observed entries untouched.
-        """
-        data = self._read(signals, mask)
-        return np.where(data.mask, data.values, self._predict(data))
-
     def sample_posterior(self, signals, mask=None, *, samples: int = 16, seed=0) -> PosteriorSamples:
         """Draw whole frames given the observed entries, by conditional simulation.
 
@@ -222,11 +198,6 @@ class OptimalInterpolation:
         sigma = np.where(data.mask, np.float32(0), self.sigma)
         return PosteriorSamples(drawn, mean, deviation, sigma=sigma)
 
-    def _read(self, signals, mask) -> frames.Frames:
-        self._fitted()
-        name = type(self).__name__
-        return frames.read(name, signals, mask, shape=self.signal_shape, value_range=self.value_range)
-
     def _predict(self, data: frames.Frames) -> np.ndarray:
         predicted = [
             channel.predict(data.values[..., number], data.mask[..., number])
@@ -234,14 +205,8 @@ class OptimalInterpolation:
         ]
         return self._clip(np.stack(predicted, -1))
 
-    def _clip(self, values):
-        return values if self.value_range is None else np.clip(values, *self.value_range)
-
     def _fitted(self) -> list[_Channel]:
-        if self.signal_shape is None:
-            raise ValueError(
-                "OptimalInterpolation expected to be fitted before this. Call `fit(signals)` first."
-            )
+        self._check_fitted()
         return self._channels
 
 

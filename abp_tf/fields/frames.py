@@ -20,31 +20,36 @@ class Frames(NamedTuple):
     observed: np.ndarray
 
 
-def read(x, shape: tuple[int, ...] | None = None) -> tuple[np.ndarray, np.ndarray]:
+def read(
+    x, shape: tuple[int, ...] | None = None, *, mask=None, value_range=None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the entries of frames, and which of them are observed; frames may have none.
 
     Args:
         x: float `[n, *axes, channels]`, or a mapping with "signal" and "mask", 1 = observed; what NumPy
             masks of a masked array is hidden.
         shape: shape of one frame; by default that of the data.
+        mask: bool or 0/1, 1 = observed; None if `x` has it, or everything is observed.
+        value_range: interval in which observed entries must lie; None lifts the check.
 
     Returns:
         float32 and bool `[n, *axes, channels]`.
 
     Raises:
-        ValueError: if the shapes do not fit, or observed entries are not finite.
+        ValueError: if the shapes do not fit, there are two masks, or observed entries are not finite or
+            out of range.
     """
-    parts = examples.parts(x)
+    parts = examples.masked(x, mask)
     examples.check_keys(parts)
     signal, seen = checks.parted(parts["signal"])
-    mask = np.ones(signal.shape, bool) if seen is None else seen
+    full = np.ones(signal.shape, bool) if seen is None else seen
     if parts.get("mask") is not None:
-        mask = mask & checks.entries("Mask", parts["mask"], signal.shape, checks.POLARITY)
-    return checks.signals(signal, shape or signal.shape[1:], None, mask), mask
+        full = full & checks.entries("Mask", parts["mask"], signal.shape, checks.POLARITY)
+    return checks.signals(signal, shape or signal.shape[1:], value_range, full), full
 
 
 def standard_units(values, observed, channel) -> tuple[np.ndarray, ...]:
-    """Return the units of a field, and the means of its pixels and frames.
+    """Return the units of a field, and the levels of its frames.
 
     Args:
         values: float `[n, points]`, anything where hidden.
@@ -53,11 +58,11 @@ def standard_units(values, observed, channel) -> tuple[np.ndarray, ...]:
 
     Returns:
         for each point the mean of its channel and the deviation about the means of pixels and frames,
-        `[points]`; and, in this unit, the means of the pixels, `[points]`, drawn to 0 as by one
-        observation of 0, and those of frames about them, `[n, points]`.
+        `[points]`; and, in this unit, the means of frames about those of pixels, `[n, points]`. Means
+        of pixels are drawn to 0 as by one observation of 0.
     """
     centre, unit = np.zeros(values.shape[1]), np.ones(values.shape[1])
-    pixels, levels = np.zeros(values.shape[1]), np.zeros(values.shape)
+    levels = np.zeros(values.shape)
     for number in np.unique(channel):
         points = channel == number
         seen, part = observed[:, points], values[:, points]
@@ -72,6 +77,5 @@ def standard_units(values, observed, channel) -> tuple[np.ndarray, ...]:
             level = np.where(seen, part - pixel, 0).sum(1, keepdims=True) / count
         rest = (part - pixel - level)[seen]
         unit[points] = max(np.sqrt(np.mean(rest**2)), 1e-12)
-        pixels[points] = pixel / unit[points]
         levels[:, points] = level / unit[points]
-    return centre, unit, pixels, levels
+    return centre, unit, levels

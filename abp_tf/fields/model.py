@@ -118,7 +118,7 @@ class FieldModel:
         self._step = float(np.median(np.diff(frames.times))) if len(frames.times) > 1 else 1.0
         if not frames.observed.any():
             raise ValueError("Expected observed entries inside the domain, received none.")
-        self._centre, self._unit, _, levels = standard_units(frames.values, frames.observed, channel)
+        self._centre, self._unit, levels = standard_units(frames.values, frames.observed, channel)
         frames = self._frames(x, times)
         self.mean = np.zeros(len(channel))
         self.loading = np.zeros((len(channel), 0))
