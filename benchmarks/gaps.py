@@ -148,10 +148,11 @@ def fields(name: str, folder: Path, arguments, results: list[dict]) -> None:
         began = time.time()
         found = METHODS[method](data)
         row = {"set": name, "method": method, "seconds": round(time.time() - began, 1)}
-        mean = getattr(found, "mean", found) if not isinstance(found, np.ndarray) else found
+        drawn = None if isinstance(found, np.ndarray) else found
+        mean = found if drawn is None else drawn.mean
         row["RMSE"] = float(np.sqrt(np.mean((mean - data.signal)[data.hidden] ** 2)))
-        if not isinstance(found, np.ndarray):
-            scores = calibration(data.signal, found, data.hidden, levels=(0.9,))
+        if drawn is not None:
+            scores = calibration(data.signal, drawn, data.hidden, levels=(0.9,))
             frames = scores.coverage_per_example[:, 0]
             row |= {"CRPS": float(scores.crps), "coverage of 90 %": float(scores.coverage[0])}
             row |= {"least of a frame": float(np.nanmin(frames))}

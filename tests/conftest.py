@@ -19,9 +19,14 @@ TOGETHER = {
 }
 
 # What takes longest comes first, so that workers end at about the same time.
-LONG = [re.compile(f"tests/({names})") for names in (
-    "export|serving|train", "models|callbacks|signals|baselines|test_readme", "metrics|sampling|test_",
-)]  # fmt: skip
+LONG = [
+    re.compile(f"tests/({names})")
+    for names in (
+        "export|serving|train",
+        "models|callbacks|signals|baselines|test_readme",
+        "metrics|sampling|test_",
+    )
+]
 
 
 def pytest_collection_modifyitems(items):

@@ -80,10 +80,7 @@ class FieldModel:
         for name in ("space", "decay", "noise"):
             checks.positive("FieldModel", name, getattr(self.settings, name))
         for name in ("time", "mean"):
-            if not 0 <= getattr(self.settings, name) < np.inf:
-                raise ValueError(
-                    f"FieldModel expected `{name}` of 0 or more, received {self.settings!r}."
-                )
+            checks.not_negative("FieldModel", name, getattr(self.settings, name))
         self.iterations = iterations
         self._filled: _Filled | None = None
         self.widening = checks.positive("FieldModel", "widening", widening)
