@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -141,25 +141,30 @@ class _Trial:
             mask = mask & self.domain
         self.seed, self.count, self.mask = seed, len(mask), mask
         self.folds = [gaps.moved(mask, seed + fold) for fold in range(FOLDS)]
-        self.held = np.concatenate(self.folds)
-        self.truth = np.concatenate([self.signal] * FOLDS)
         values = np.where(mask, self.signal, np.nan).reshape(-1, mask.shape[-1])
         self.unit = np.maximum(np.nanstd(values, axis=0), 1e-12)
 
-    def fitted(self, settings: FieldSettings) -> Iterator[FieldModel]:
-        for fold in self.folds:
-            data = {"signal": self.signal, "mask": self.mask & ~fold}
-            yield FieldModel(settings).fit(data, times=self.times, domain=self.domain)
+    def fitted(self, settings: FieldSettings, held: np.ndarray) -> FieldModel:
+        data = {"signal": self.signal, "mask": self.mask & ~held}
+        return FieldModel(settings).fit(data, times=self.times, domain=self.domain)
 
     def error(self, settings: FieldSettings) -> float:
-        filled = np.concatenate([model.inpaint() for model in self.fitted(settings)])
-        return float(np.sqrt(np.mean(((filled - self.truth) / self.unit)[self.held] ** 2)))
+        found = [
+            ((self.fitted(settings, held).inpaint() - self.signal) / self.unit)[held]
+            for held in self.folds
+        ]
+        return float(np.sqrt(np.mean(np.concatenate(found) ** 2)))
 
     def widening(self, settings: FieldSettings) -> float:
-        drawn = [model.sample_posterior(samples=32, seed=self.seed) for model in self.fitted(settings)]
+        # Other gaps than those that settings are chosen by, which are the easier ones: in all frames.
+        folds = [gaps.moved(self.mask, self.seed + FOLDS + n, every=True) for n in range(FOLDS)]
+        drawn = [
+            self.fitted(settings, held).sample_posterior(samples=32, seed=self.seed) for held in folds
+        ]
         mean = np.concatenate([one.mean for one in drawn])
         deviation = np.concatenate([one.total_deviation for one in drawn])
-        return calibration.conformal_factor(self.truth, mean, deviation, self.held, 0.9)
+        truth = np.concatenate([self.signal] * FOLDS)
+        return calibration.conformal_factor(truth, mean, deviation, np.concatenate(folds), 0.9)
 
 
 def _climb(best: FieldSettings, name: str, tried, error) -> FieldSettings:

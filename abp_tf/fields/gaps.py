@@ -7,17 +7,19 @@ import numpy as np
 _MOST = 0.6  # largest share of a frame's observed entries that moved gaps hide
 
 
-def moved(mask: np.ndarray, seed: int = 0) -> np.ndarray:
+def moved(mask: np.ndarray, seed: int = 0, *, every: bool = False) -> np.ndarray:
     """Choose observed entries to hide: in each frame those that another frame has hidden.
 
     Errors at these entries, which a method must not use, estimate its errors in the real gaps, because
-    the gaps have the same sizes and shapes. They are moved to the clearer half of the frames, since the
-    others would have fewer observed entries left than real frames have. Of the other frames, in random
-    order, the first is taken that hides some of the observed entries, and at most 60 % of them.
+    the gaps have the same sizes and shapes. By default they are moved to the clearer half of the
+    frames, since the others would have fewer observed entries left than real frames have. Of the other
+    frames, in random order, the first is taken that hides some of the observed entries, and at most
+    60 % of them.
 
     Args:
         mask: bool `[n, *signal_shape]`, True where observed.
         seed: seed of the choice of frames.
+        every: whether gaps are moved to all frames, not only to the clearer half.
 
     Returns:
         bool, same shape: True where an observed entry is to be hidden. A frame stays as it is if the
@@ -36,7 +38,7 @@ def moved(mask: np.ndarray, seed: int = 0) -> np.ndarray:
     random = np.random.default_rng(seed)
     held = np.zeros_like(mask)
     totals = mask.reshape(len(mask), -1).sum(1)
-    for number in np.flatnonzero(totals >= np.median(totals)):
+    for number in np.flatnonzero(totals >= (0 if every else np.median(totals))):
         observed, total = mask[number], totals[number]
         for other in random.permutation(len(mask)):
             hidden = observed & ~mask[other]

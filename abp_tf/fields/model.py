@@ -13,6 +13,7 @@ from abp_tf.fields.frames import Frames, read, standard_units
 from abp_tf.fields.lattice import Lattice, Roughness, differences, steps
 from abp_tf.results import PosteriorSamples
 
+WIDTH_ENTRIES = 100
 _LEARNED = ("domain", "mean", "loading", "_centre", "_unit")  # arrays of a saved model
 
 
@@ -184,7 +185,7 @@ class FieldModel:
             drawn[:, number] = filled.complete(filled.draw(random))
         deviation = np.where(filled.frames.mask, np.float32(0), drawn.std(axis=1))
         noise = np.full(shape, np.nan, np.float32)
-        noise[:, self.domain] = self.widening * np.sqrt(self.settings.noise) * self._unit
+        noise[:, self.domain] = filled.width * np.sqrt(self.settings.noise) * self._unit
         sigma = np.where(filled.frames.mask, np.float32(0), noise)
         return PosteriorSamples(drawn, filled.complete(filled.field), deviation, sigma=sigma)
 
@@ -282,12 +283,13 @@ class _Filled:
         self.rest = frames.values - model.mean
         field, latent = lattice.mean(self.rest)
         self.field = field + latent @ lattice.loading.T
+        self.width = model.widening * _relative_width(self.rest, frames.observed)[:, None]
 
     def draw(self, random: np.random.Generator) -> np.ndarray:
         """Draw the field from its posterior, with widened deviations."""
         field, latent = self.lattice.draw(self.rest, random, tolerance=1e-2)
         drawn = field + latent @ self.lattice.loading.T
-        return self.field + self.model.widening * (drawn - self.field)
+        return self.field + self.width * (drawn - self.field)
 
     def complete(self, field: np.ndarray) -> np.ndarray:
         """Return frames in the unit of the data, with observed entries as they are."""
@@ -295,6 +297,21 @@ class _Filled:
         whole = np.full(frames.signal.shape, np.nan, np.float32)
         whole[:, model.domain] = model._centre + model._unit * (model.mean + field)
         return np.where(frames.mask, frames.signal, whole)
+
+
+def _relative_width(rest: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    """Return the factor of each frame's deviations, float `[frames]`, 1 for frames like the others.
+
+    Frames that scatter more about the mean are also filled with larger errors, but not in proportion:
+    the factor is the square root of their relative deviation. Few observed entries count as if there
+    were `WIDTH_ENTRIES` more of an average frame.
+    """
+    count = observed.sum(1)
+    level = np.where(observed, rest, 0).sum(1) / np.maximum(count, 1)
+    squares = np.where(observed, (rest - level[:, None]) ** 2, 0).sum(1)
+    average = squares.sum() / count.sum() if count.any() else 1.0
+    variance = (squares + WIDTH_ENTRIES * average) / (count + WIDTH_ENTRIES)
+    return np.sqrt(np.sqrt(variance / max(average, 1e-12)))
 
 
 def _principal(field, count: int) -> np.ndarray:

@@ -100,6 +100,16 @@ def test_settings_are_chosen_by_moved_gaps_and_intervals_cover():
     assert 0.8 < found.coverage[0] < 0.97
 
 
+def test_frames_that_scatter_more_have_wider_error_bars():
+    frames, mask = field()
+    level = frames.mean((1, 2, 3), keepdims=True)
+    frames[:2] = level[:2] + 4 * (frames - level)[:2]
+    drawn = FieldModel(SETTINGS).fit({"signal": frames, "mask": mask}).sample_posterior(samples=4)
+    noise = np.array([sigma[~one].mean() for sigma, one in zip(drawn.sigma, mask, strict=True)])
+    assert (noise[:2] / noise[2:].mean() > 1.2).all()
+    assert (noise[:2] / noise[2:].mean() < 4).all()
+
+
 def test_a_search_goes_on_with_known_errors():
     frames, mask = field()
     data = {"signal": frames, "mask": mask}
@@ -168,10 +178,13 @@ def test_files_and_models_that_cannot_be_used(tmp_path):
         FieldModel.load(tmp_path / "none.npz")
 
 
-def test_moved_gaps_hide_observed_entries_alone():
+@pytest.mark.parametrize("every", [False, True])
+def test_moved_gaps_hide_observed_entries_alone(every):
     _, mask = field()
-    held = gaps.moved(mask, seed=3)
-    assert held.any()
+    mask[:3, :4] = False
+    held = gaps.moved(mask, seed=3, every=every)
+    assert held[3:].any()
+    assert held[:3].any() == every
     assert not (held & ~mask).any()
     assert (held.sum((1, 2, 3)) <= 0.6 * mask.sum((1, 2, 3))).all()
     with pytest.raises(ValueError, match="gaps are all alike"):
