@@ -36,6 +36,7 @@ SETTINGS = {
     ),
     "decay": Option(positive(float), "inverse length of the correlated residual, in pixels"),
     "noise": Option(positive(float), "variance of the noise, as a share of that of the data"),
+    "rhythm": Option(bool, "a prior in time of the latents, damped oscillations that are learned"),
 }
 OPTIONS = {
     "variable": Option(str, "variables to fill, where there are several", many=True, form="NAME"),

@@ -21,6 +21,7 @@ TRIED = {
     "decay": (0.005, 0.02, 0.05, 0.1, 0.2),
 }
 LATENTS = (1, 2, 4, 8, 16, 32)
+RHYTHM_FRAMES = 20  # frames from which on latents may have a prior in time
 FOLDS = 3  # choices of moved gaps that errors are means over
 
 
@@ -57,7 +58,7 @@ def choose(
     """Choose settings by their errors at observed entries that gaps of other frames hide.
 
     Each setting in turn is moved to neighbouring values as long as the error falls. The number of
-    latents comes last.
+    latents comes last, with and without a prior in time.
 
     Args:
         x: frames of one field, as `FieldModel.fit` takes them.
@@ -101,7 +102,10 @@ def choose(
         # Two latents can help where one does not.
         if latents > min(2 * best.latents + 2, trial.count // 4):
             break
-        best = min(best, best._replace(latents=latents), key=error)
+        tried = [best._replace(latents=latents, rhythm=False)]
+        if trial.count >= RHYTHM_FRAMES:
+            tried.append(tried[0]._replace(rhythm=True))
+        best = min(best, *tried, key=error)
 
     return Choice(best, trial.widening(best), errors)
 

@@ -14,7 +14,8 @@ def moved(mask: np.ndarray, seed: int = 0, *, every: bool = False) -> np.ndarray
     the gaps have the same sizes and shapes. By default they are moved to the clearer half of the
     frames, since the others would have fewer observed entries left than real frames have. Of the other
     frames, in random order, the first is taken that hides some of the observed entries, and at most
-    60 % of them.
+    60 % of them. Where frames have no observation at all, a frame is hidden whole with a fifth of the
+    probability of such frames.
 
     Args:
         mask: bool `[n, *signal_shape]`, True where observed.
@@ -22,8 +23,8 @@ def moved(mask: np.ndarray, seed: int = 0, *, every: bool = False) -> np.ndarray
         every: whether gaps are moved to all frames, not only to the clearer half.
 
     Returns:
-        bool, same shape: True where an observed entry is to be hidden. A frame stays as it is if the
-        gaps of no other frame fit.
+        bool, same shape: True where an observed entry is to be hidden. A frame stays as it is if no gap
+        of another frame fits.
 
     Raises:
         ValueError: if no frame gets a gap.
@@ -38,8 +39,12 @@ def moved(mask: np.ndarray, seed: int = 0, *, every: bool = False) -> np.ndarray
     random = np.random.default_rng(seed)
     held = np.zeros_like(mask)
     totals = mask.reshape(len(mask), -1).sum(1)
+    empty = np.mean(totals == 0)
     for number in np.flatnonzero(totals >= (0 if every else np.median(totals))):
         observed, total = mask[number], totals[number]
+        if empty and random.random() < empty / 5:
+            held[number] = observed
+            continue
         for other in random.permutation(len(mask)):
             hidden = observed & ~mask[other]
             if 0 < hidden.sum() <= _MOST * total:

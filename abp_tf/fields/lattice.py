@@ -95,8 +95,9 @@ class Roughness(NamedTuple):
 class Lattice:
     """Posterior of `y = M (u + B z) + σ ε`: a field `u` and latents `z` of each frame.
 
-    The equations are solved exactly: by a factorization of each frame's sparse matrix, and, if frames
-    depend on each other, by conjugate gradients that these factorizations precondition.
+    The equations are solved exactly: by a factorization of each frame's sparse matrix, and, if fields
+    or latents of frames depend on each other, by conjugate gradients that these factorizations
+    precondition.
 
     Args:
         space: matrix of `differences`.
@@ -107,7 +108,8 @@ class Lattice:
 
     Attributes:
         loading: B, float `[points, latents]`.
-        precision: precision of the prior of each latent, float `[latents]`.
+        precision: precision of the prior of each latent, float `[latents]`, or between frames,
+            `[latents, frames, frames]`.
         gain: response of each frame's field to its latents, float `[points, latents]` each.
         latent_covariance: posterior covariance of the latents of each frame, given the fields of the
             others, float `[frames, latents, latents]`.
@@ -133,7 +135,7 @@ class Lattice:
         self.load(np.zeros((mask.shape[1], 0)), np.zeros(0))
 
     def load(self, loading: np.ndarray, precision: np.ndarray) -> None:
-        """Set the loading B of the latents, and the precisions of their prior."""
+        """Set the loading B of the latents, and the precision of their prior."""
         self.loading, self.precision = loading, precision
 
         @functools.cache  # by the factorization, which frames of one mask share
@@ -147,7 +149,8 @@ class Lattice:
         found = [response(first[id(factor)]) for factor in self._factors]
         self.gain = [gain for gain, _ in found]
         seen = np.stack([of_frame for _, of_frame in found])
-        self.latent_covariance = np.linalg.inv(seen + np.diag(precision))
+        own = precision if precision.ndim == 1 else np.diagonal(precision, axis1=1, axis2=2).T
+        self.latent_covariance = np.linalg.inv(seen + own[..., None] * np.eye(loading.shape[1]))
 
     def smooth_mean(self, data: np.ndarray, variance: float, *, whole: bool = False) -> np.ndarray:
         """Return the posterior mean of a mean that frames share, `[points]`.
@@ -194,7 +197,11 @@ class Lattice:
         field += np.sqrt(prior.time) * (self.time.T @ random.normal(size=(len(self.time), points)))
         field += prior.decay * random.normal(size=(frames, points))
         field *= np.sqrt(prior.space)
-        latent = np.sqrt(self.precision) * random.normal(size=(frames, len(self.precision)))
+        latent = random.normal(size=(frames, len(self.precision)))
+        if self.precision.ndim == 1:
+            latent *= np.sqrt(self.precision)
+        else:
+            latent = np.einsum("kts,sk->tk", np.linalg.cholesky(self.precision), latent)
         noisy = data + np.sqrt(self.noise) * random.normal(size=(frames, points))
         seen = np.where(self.observed > 0, noisy, 0) / self.noise
         return self._solve(field + seen, latent + seen @ self.loading, tolerance)
@@ -202,7 +209,7 @@ class Lattice:
     def _solve(self, field, latent, tolerance):
         """Solve the equations for right sides of the field and of the latents."""
         x, z = self._one_frame(field, latent)
-        if not self.roughness.time:
+        if not self.roughness.time and self.precision.ndim == 1:
             return x, z
         target = tolerance**2 * (np.vdot(field, field) + np.vdot(latent, latent))
         left, left_z = (a - b for a, b in zip((field, latent), self._product(x, z), strict=True))
@@ -231,7 +238,9 @@ class Lattice:
         product = (self._laplacian @ field.T).T + prior.time * (self._steps @ field)
         seen = self.observed * (field + latent @ self.loading.T) / self.noise
         product = prior.space * (product + prior.decay**2 * field) + seen
-        return product, seen @ self.loading + self.precision * latent
+        if self.precision.ndim == 1:
+            return product, seen @ self.loading + self.precision * latent
+        return product, seen @ self.loading + np.einsum("kts,sk->tk", self.precision, latent)
 
     def _one_frame(self, field, latent):
         """Solve the equations of each frame as if the others were 0."""

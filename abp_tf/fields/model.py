@@ -8,13 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from abp_tf import checks
-from abp_tf.fields import stored
+from abp_tf.fields import rhythm, stored
 from abp_tf.fields.frames import Frames, read, standard_units
 from abp_tf.fields.lattice import Lattice, Roughness, differences, steps
 from abp_tf.results import PosteriorSamples
 
 WIDTH_ENTRIES = 100
-_LEARNED = ("domain", "mean", "loading", "_centre", "_unit")  # arrays of a saved model
+_LEARNED = ("domain", "mean", "loading", "rhythms", "_centre", "_unit")  # arrays of a saved model
 
 
 class FieldSettings(NamedTuple):
@@ -30,6 +30,8 @@ class FieldSettings(NamedTuple):
         decay: inverse length of the residual, in pixels (`Roughness.decay`).
         noise: variance of the noise, as a share of the variance of the data about pixel and frame
             means.
+        rhythm: whether each latent has a prior in time, a damped oscillation that is learned
+            (`abp_tf.fields.rhythm`); if not, latents of frames are independent.
     """
 
     latents: int = 0
@@ -38,6 +40,7 @@ class FieldSettings(NamedTuple):
     time: float = 0.0
     decay: float = 0.02
     noise: float = 0.2
+    rhythm: bool = False
 
 
 class FieldModel:
@@ -57,6 +60,8 @@ class FieldModel:
     Attributes:
         mean: μ, float `[points]`, in standard units.
         loading: W, float `[points, latents]`, in standard units.
+        rhythms: length, share and period of each latent's `abp_tf.fields.rhythm.Rhythm`, float
+            `[latents, 3]`; of length 0 for latents that are independent.
         domain: where the field is, bool `[*axes, channels]`.
         units: units of the channels, if the data name them; else None.
 
@@ -120,6 +125,7 @@ class FieldModel:
         frames = self._frames(x, times)
         self.mean = np.zeros(len(channel))
         self.loading = np.zeros((len(channel), 0))
+        self.rhythms = np.zeros((0, 3))
         self._learn(frames, levels)
         self._filled = self._fill(frames)
         return self
@@ -132,6 +138,7 @@ class FieldModel:
         if self.settings.latents:
             field, _ = lattice.mean(frames.values - self.mean, tolerance=1e-2)
             self.loading = _principal(field, self.settings.latents)
+            self.rhythms = np.zeros((self.settings.latents, 3))
         if not (self.settings.latents or self.settings.mean):
             return
         for _ in range(self.iterations):
@@ -147,6 +154,12 @@ class FieldModel:
             second = z.T @ z + lattice.latent_covariance.sum(0)
             second += np.eye(len(second))  # a prior of W: few frames determine it badly
             self.loading = cross @ np.linalg.inv(second)
+        if self.settings.rhythm:
+            lattice.load(self.loading, np.ones(self.loading.shape[1]))
+            _, z = lattice.mean(frames.values - self.mean)
+            variance = np.diagonal(lattice.latent_covariance, axis1=1, axis2=2)
+            found = [rhythm.learn(*of, frames.times) for of in zip(z.T, variance.T, strict=True)]
+            self.rhythms = np.array(found)
 
     def inpaint(self, x=None, *, times=None) -> np.ndarray:
         """Fill hidden entries with their posterior mean.
@@ -268,7 +281,11 @@ class FieldModel:
             roughness,
             self.settings.noise,
         )
-        lattice.load(self.loading, np.ones(self.loading.shape[1]))
+        precision = np.ones(self.loading.shape[1])
+        if self.rhythms.any():
+            covariances = [rhythm.Rhythm(*one).covariance(frames.times) for one in self.rhythms]
+            precision = np.linalg.inv(covariances)
+        lattice.load(self.loading, precision)
         return lattice
 
     def _fill(self, frames: Frames) -> _Filled:

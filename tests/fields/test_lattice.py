@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from abp_tf.fields.lattice import Lattice, Roughness, differences, steps
+from abp_tf.fields.rhythm import Rhythm
 
 NOISE = 0.1
 TIMES = np.array([0.0, 1.0, 2.0, 4.0])
 PRECISION = np.array([1.0, 0.01])
 
 
-def made(time: float):
+def made(time: float, rhythms: list | None = None):
     """Return a lattice with holes and latents, its data, and the covariance of its frames."""
     random = np.random.default_rng(0)
     domain = random.random((5, 6, 2)) > 0.2
@@ -24,13 +25,22 @@ def made(time: float):
     prior = np.kron(np.eye(len(TIMES)), of_frame)
     prior += time * np.kron(along.T @ along, np.eye(points))
     covariance = np.linalg.inv(2 * prior)
-    covariance += np.kron(np.eye(len(TIMES)), loading / PRECISION @ loading.T)
+    if rhythms is None:
+        covariance += np.kron(np.eye(len(TIMES)), loading / PRECISION @ loading.T)
+        return lattice, random.normal(size=mask.shape), mask, covariance
+    of_latents = [Rhythm(*one).covariance(TIMES) for one in rhythms]
+    lattice.load(loading, np.linalg.inv(of_latents))
+    for column, one in zip(loading.T, of_latents, strict=True):
+        covariance += np.kron(one, np.outer(column, column))
     return lattice, random.normal(size=mask.shape), mask, covariance
 
 
-@pytest.mark.parametrize("time", [0.0, 0.3])
-def test_mean_and_draws_are_those_of_dense_kriging(time):
-    lattice, data, mask, covariance = made(time)
+@pytest.mark.parametrize(
+    ("time", "rhythms"),
+    [(0.0, None), (0.3, None), (0.0, [(3.0, 0.0, 1.0), (5.0, 0.8, 2.5)])],
+)
+def test_mean_and_draws_are_those_of_dense_kriging(time, rhythms):
+    lattice, data, mask, covariance = made(time, rhythms)
     seen = mask.ravel()
     inverse = np.linalg.inv(covariance[np.ix_(seen, seen)] + NOISE * np.eye(seen.sum()))
     mean = covariance[:, seen] @ inverse @ data.ravel()[seen]
