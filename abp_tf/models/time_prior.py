@@ -105,15 +105,9 @@ class TimePrior(Prior):
     def draw(self, seeds: tf.Tensor) -> tf.Tensor:
         """Draw sequences of latents, float32 `[n, *latent_shape]`, from seed pairs `[n, 2]`."""
         decay = self._decay()
-        drawn = super().draw(seeds) * tf.sqrt(1 - decay**2)
-        # z_t = a_t z_{t−1} + b_t for all t at once: each round doubles how far back a_t and b_t reach.
-        reach = 1
-        while reach < self.frames:
-            ahead = [[0, 0], [reach, 0], *[[0, 0]] * (len(self.latent_shape) - 1)]
-            drawn += decay * tf.pad(drawn[:, :-reach], ahead)
-            decay *= tf.pad(decay[:-reach], ahead[1:])
-            reach *= 2
-        return drawn
+        deviation = tf.sqrt(1 - decay**2)
+        # One row after the other, so that a row is bit for bit the same in any batch.
+        return tf.map_fn(lambda noise: _follow(decay, deviation * noise), super().draw(seeds))
 
     def precision(self) -> tf.Tensor:
         """Return the precision matrix in time of each latent under the prior, float32 `[d, T, T]`."""
@@ -164,7 +158,8 @@ class TimePrior(Prior):
     def adapt(self, latents: tf.Tensor) -> None:
         """Set `φ` to its maximum-likelihood value for the latents of all chains, `[N, *latent_shape]`.
 
-        The variance of each latent is free, because without expansion that of the chains is not 1.
+        As the latents are draws from their posterior, this is the second half of a step of stochastic
+        EM (Celeux and Diebolt 1985).
         """
         if self.frames == 1:
             return
@@ -186,14 +181,25 @@ class TimePrior(Prior):
         return tf.reshape(decay, [self.frames, *[1] * (len(self.latent_shape) - 2), -1])
 
 
+def _follow(decay: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    """Return `z_t = a_t z_{t−1} + b_t` of `a` and `b`, `[T, ...]`, for all `t` at once; `a_0` is 0."""
+    reach, frames = 1, noise.shape[0]
+    while reach < frames:  # each round doubles how far back a_t and b_t reach
+        later = [[reach, 0], *[[0, 0]] * (noise.shape.rank - 1)]
+        noise += decay * tf.pad(noise[:-reach], later)
+        decay *= tf.pad(decay[:-reach], later)
+        reach *= 2
+    return noise
+
+
 def _gaps(times: tuple[float, ...] | None, frames: int) -> np.ndarray:
     """Return the differences of successive times, float64 `[frames − 1]`, or raise ValueError."""
     if times is None:
         return np.ones(frames - 1)
     if len(times) != frames or not np.isfinite(times).all():
         raise ValueError(
-            f"TimePrior expected the times of {frames} frames, all finite, received {len(times)}: "
-            f"{times}."
+            f"TimePrior expected {frames} times, one per frame, all finite, received {len(times)}, of "
+            f"which {np.isfinite(times).sum()} are finite."
         )
     gaps = np.diff(times)
     if (gaps <= 0).any():
@@ -206,7 +212,7 @@ def _gaps(times: tuple[float, ...] | None, frames: int) -> np.ndarray:
 
 
 def _correlation(rows: np.ndarray, gaps: np.ndarray) -> np.ndarray:
-    """Return the correlation over a gap of 1 that makes sequences most likely, whatever their variance.
+    """Return the correlation over a gap of 1 that makes sequences of variance 1 most likely.
 
     Args:
         rows: sequences, float64 `[T, N, d]`.
@@ -215,17 +221,15 @@ def _correlation(rows: np.ndarray, gaps: np.ndarray) -> np.ndarray:
     Returns:
         float64 `[d]`, in [0, 0.999].
     """
-    first = (rows[0] ** 2).sum(0)
-    earlier, later = (rows[:-1] ** 2).sum(1), (rows[1:] ** 2).sum(1)
-    product = (rows[:-1] * rows[1:]).sum(1)
-    count = rows.shape[1]
+    earlier, later = (rows[:-1] ** 2).mean(1), (rows[1:] ** 2).mean(1)
+    product = (rows[:-1] * rows[1:]).mean(1)
 
     def cost(correlation):
-        """Return −2 log p at the best variance, up to a constant, `[d]`."""
+        """Return −2 log p of a sequence, up to a constant, `[d]`."""
         decay = correlation ** gaps[:, None]
         left = 1 - decay**2
-        square = first + ((later - 2 * decay * product + decay**2 * earlier) / left).sum(0)
-        return count * ((len(gaps) + 1) * np.log(square + 1e-300) + np.log(left).sum(0))
+        square = later - 2 * decay * product + decay**2 * earlier
+        return (square / left + np.log(left)).sum(0)
 
     best = np.full(rows.shape[-1], 0.5)
     for spread in SPREADS:
