@@ -77,8 +77,8 @@ class TimePrior(Prior):
         self.learn = checks.instance_of(bool)("TimePrior", "learn", learn)
         self.gaps = _gaps(self.times, self.frames)
         most = MOST ** (1 / min(self.gaps, default=1.0))
-        self.first = checks.share("TimePrior", "correlation", correlation)
-        if self.first > most:
+        self._first = checks.share("TimePrior", "correlation", correlation)
+        if self._first > most:
             raise ValueError(
                 f"TimePrior expected a `correlation` of at most {most:g}, received {correlation!r}: "
                 f"the two closest frames must have one of at most {MOST}. "
@@ -86,7 +86,7 @@ class TimePrior(Prior):
             )
         self.correlation = self.add_weight(
             shape=(size,),
-            initializer=keras.initializers.Constant(self.first),
+            initializer=keras.initializers.Constant(self._first),
             trainable=False,
             name="correlation",
         )
@@ -171,7 +171,7 @@ class TimePrior(Prior):
 
     def get_config(self) -> dict:
         """Return the arguments of the constructor."""
-        config = {"times": self.times, "correlation": self.first, "learn": self.learn}
+        config = {"times": self.times, "correlation": self._first, "learn": self.learn}
         return {**super().get_config(), **config}
 
     def _decay(self) -> tf.Tensor:
