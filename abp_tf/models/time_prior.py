@@ -74,7 +74,7 @@ class TimePrior(Prior):
             )
         self.frames, size = self.latent_shape[0], self.latent_shape[-1]
         self.times = None if times is None else tuple(map(float, times))
-        self.learn = checks.instance_of(bool)("TimePrior", "learn", learn)
+        self.learns = checks.instance_of(bool)("TimePrior", "learn", learn)
         self.gaps = _gaps(self.times, self.frames)
         most = MOST ** (1 / min(self.gaps, default=1.0))
         self._first = checks.share("TimePrior", "correlation", correlation)
@@ -90,11 +90,6 @@ class TimePrior(Prior):
             trainable=False,
             name="correlation",
         )
-
-    @property
-    def learns(self) -> bool:
-        """Whether `adapt` changes the prior."""
-        return self.learn
 
     def energy(self, latent: tf.Tensor) -> tf.Tensor:
         """Return `½ ‖z_0‖² + ½ Σ_t ‖z_t − φ^Δt z_{t−1}‖² / (1 − φ^{2Δt})` of latents, `[n]`."""
@@ -143,7 +138,7 @@ class TimePrior(Prior):
             The latents `Qᵀ S⁻¹ (u − m)`, and `S Q`.
         """
         latents, root = super().absorb(latents)
-        if not self.learn or self.frames == 1:
+        if not self.learns or self.frames == 1:
             return latents, root
         size = self.latent_shape[-1]
         exact = tf.cast(latents, tf.float64)
@@ -171,7 +166,7 @@ class TimePrior(Prior):
 
     def get_config(self) -> dict:
         """Return the arguments of the constructor."""
-        config = {"times": self.times, "correlation": self._first, "learn": self.learn}
+        config = {"times": self.times, "correlation": self._first, "learn": self.learns}
         return {**super().get_config(), **config}
 
     def _decay(self) -> tf.Tensor:
