@@ -4,5 +4,6 @@ from abp_tf.models.coopnets import CoopNets
 from abp_tf.models.descriptor import Descriptor
 from abp_tf.models.generator import Generator
 from abp_tf.models.prior import Prior
+from abp_tf.models.time_prior import TimePrior
 
-__all__ = ["CoopNets", "Descriptor", "Generator", "Prior"]
+__all__ = ["CoopNets", "Descriptor", "Generator", "Prior", "TimePrior"]

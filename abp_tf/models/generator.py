@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from types import MappingProxyType
 
 import keras
@@ -16,7 +15,7 @@ from abp_tf.models.batches import unpack
 from abp_tf.models.latent_model import LatentModel
 from abp_tf.models.posterior import Posterior
 from abp_tf.models.prior import Prior
-from abp_tf.observation import masking, operators
+from abp_tf.observation import operators
 from abp_tf.sampling import Langevin, Sampler
 from abp_tf.sampling.chains import LatentTable
 from abp_tf.sampling.preconditioner import Preconditioner
@@ -64,6 +63,7 @@ class Generator(LatentModel):
         observation: operator through which all data are observed, such as `abp_tf.Projection(200)`,
             `Coarser(4)` or `Blur(2.0)`; None if the data are whole signals. Masks are part of the data.
         prior: distribution of the latents, an `abp_tf.models.prior.Prior`; None means `N(0, I)`.
+            `abp_tf.TimePrior` is one for sequences of frames.
 
     Raises:
         ValueError: if an argument is out of its range, or the network or the observation cannot be
@@ -126,7 +126,7 @@ class Generator(LatentModel):
         self.chains = checks.one_of("persistent", "fresh")("Generator", "chains", chains)
         self.expansion = expansion
         self.preconditioning = preconditioning
-        self._check_expansion()
+        self._check_chains()
         self.preconditioner = Preconditioner(self.latent_shape, name="preconditioner")
         self.table = LatentTable(self.latent_shape, examples or 0, seed, name="chains")
         self.stability = self.add_weight(
@@ -179,15 +179,11 @@ class Generator(LatentModel):
 
     def posterior(self, signal: tf.Tensor, mask: tf.Tensor | None) -> Posterior:
         """Return the posterior of the latents of a batch; arguments as for `energy`."""
-        share = None
-        if mask is not None:
-            # The curvature of few observed entries scatters about their share of the curvature of all.
-            # With as many entries as latents, the largest stays below about 4 times the mean.
-            observed = tf.maximum(masking.entries(signal, mask), math.prod(self.latent_shape))
-            share = tf.minimum(observed / math.prod(self.observed_shape), 1.0)
-        return Posterior(
-            lambda latent: self.energy(latent, signal, mask).total, self.preconditioner, share
-        )
+        share = None if mask is None else self.prior.share(mask * tf.ones_like(signal))
+        # Without preconditioning chains run on the latents themselves, whatever the prior.
+        precision = self.prior.precision() if self.preconditioning else None
+        root = self.preconditioner.root(share, precision)
+        return Posterior(lambda latent: self.energy(latent, signal, mask).total, root)
 
     def probe_stability(self, latent, signal, mask, iteration) -> None:
         """Measure `δ² λmax / 4` every `PROBE_EVERY` iterations, as the mean over a few chains."""
@@ -209,8 +205,17 @@ class Generator(LatentModel):
         if self.preconditioning:
             self.preconditioner.follow(root)
 
+    def adapt_prior(self) -> None:
+        """Let the prior learn from the chains, for instance how strongly frames are correlated."""
+        self.prior.adapt(self.table.states)
+
     def precondition(self, rows: int = 64) -> None:
-        """Estimate the preconditioner from the network and the current states of `rows` chains."""
+        """Estimate the preconditioner from the network and the current states of some chains.
+
+        Args:
+            rows: number of signals, or of frames, that are decoded.
+        """
+        rows = -(-rows // self.prior.frames)
         if self.keeps_chains:
             # Rows from all over the table, because neighbours are often alike.
             count = self.table.rows
@@ -250,17 +255,19 @@ class Generator(LatentModel):
 
     def accept(self, examples: int | None, fingerprint: int, index, masked: bool) -> None:
         """Prepare the model for the data of `fit`, as `SignalModel.accept` describes."""
-        self._check_expansion()
+        self._check_chains()
         self.table.seed = self.seed
         if self.keeps_chains:
             self.table.use_for(examples, self.may_match(fingerprint), index)
         super().accept(examples, fingerprint, index, masked)
 
     def observers(self) -> list:
-        """Return the callbacks for stability, parameter expansion and the preconditioner."""
+        """Return the callbacks for stability, expansion, the prior and the preconditioner."""
         found = [diagnostics.StabilityAlarm()]
         if self.expansion:
             found.append(schedules.ExpandLatents(self.expansion))
+        if self.prior.learns:
+            found.append(schedules.AdaptPrior())
         if self.preconditioning:
             found.append(schedules.AdaptPreconditioner())
         return found
@@ -292,11 +299,19 @@ class Generator(LatentModel):
         self.table.allocate(examples)
         self.fingerprint.assign(0)
 
-    def _check_expansion(self) -> None:
-        if self.expansion and not self.keeps_chains:
+    def _check_chains(self) -> None:
+        if self.keeps_chains:
+            return
+        if self.expansion:
             raise ValueError(
                 "`expansion` expected chains='persistent', whose mean and covariance it uses, received "
                 f"chains={self.chains!r}. Build the Generator with such chains, or set expansion=0."
+            )
+        if self.prior.learns:
+            raise ValueError(
+                f"{type(self.prior).__name__} expected chains='persistent', from which it learns, "
+                f"received chains={self.chains!r}. Build the Generator with such chains, or the prior "
+                "with learn=False."
             )
 
     # Saving, export.

@@ -7,30 +7,27 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from abp_tf.sampling import Info, Sampler
-from abp_tf.sampling.preconditioner import Preconditioner
 
 
 class Posterior:
     """Posterior `p(z | y) ∝ exp(−U(z; y))` of each example of a batch.
 
-    With a preconditioner `R` the chains run in the coordinates `w` of `z = z₀ + R w`, in which
-    posteriors are round.
+    With a linear map `R` the chains run in the coordinates `w` of `z = z₀ + R w`, in which posteriors
+    are round.
 
     Args:
         energy: function that maps latents `[n, *latent_shape]` to `U`, float32 `[n]`.
-        preconditioner: `R`; None runs the chains on the latents themselves.
-        share: share of observed entries of each example, float32 `[n]`; None means 1.
+        root: function that multiplies by `R`, as `Preconditioner.root` returns it; None runs the chains
+            on the latents themselves.
     """
 
     def __init__(
         self,
         energy: Callable[[tf.Tensor], tf.Tensor],
-        preconditioner: Preconditioner | None = None,
-        share: tf.Tensor | None = None,
+        root: Callable[[tf.Tensor], tf.Tensor] | None = None,
     ):
         self.energy = energy
-        self.preconditioner = preconditioner
-        self.share = share
+        self.root = root
 
     def sample(self, sampler: Sampler, start: tf.Tensor, seeds: tf.Tensor) -> tuple[tf.Tensor, Info]:
         """Run chains of latents.
@@ -54,10 +51,10 @@ class Posterior:
 
     def _coordinates(self, origin):
         """Return the energy in the chains' coordinates, those of `origin`, and the map to latents."""
-        if self.preconditioner is None:
+        if self.root is None:
             return self.energy, origin, lambda latent: latent
 
         def latent(displacement):
-            return origin + self.preconditioner(displacement, self.share)
+            return origin + self.root(displacement)
 
         return lambda moved: self.energy(latent(moved)), tf.zeros_like(origin), latent

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import keras
 import tensorflow as tf
 
@@ -24,7 +26,15 @@ class Prior(keras.layers.Layer):
 
     Args:
         latent_shape: shape of one latent.
+
+    Attributes:
+        frames: number of frames of an example that the network decodes one by one; 1 if it decodes all
+            latents together.
+        learns: whether `adapt` changes the prior. `Generator.fit` calls it at the end of each epoch.
     """
+
+    frames = 1
+    learns = False
 
     def __init__(self, latent_shape, **kwargs):
         # Chains are float32, whatever dtype the network computes in.
@@ -53,6 +63,32 @@ class Prior(keras.layers.Layer):
         """Draw latents `u`, float32 `[n, *latent_shape]`, from seed pairs `[n, 2]`."""
         return row_normal(seeds, list(self.latent_shape))
 
+    def precision(self) -> tf.Tensor | None:
+        """Return the precision of the latents along their first axis, float32 `[d, T, T]`.
+
+        `d` is the size of their last axis and `T` that of their first. None means that the latents are
+        independent and have a precision of 1.
+        """
+        return None
+
+    def share(self, observed: tf.Tensor) -> tf.Tensor:
+        """Return the share of observed entries on which the latents depend, at least one per latent.
+
+        Args:
+            observed: float32 `[n, *observed_shape]`, 1 = observed, 0 = hidden.
+
+        Returns:
+            float32 `[n]`, or `[n, T]` for each position along the first axis of the latents.
+        """
+        # The curvature of few observed entries scatters about their share of the curvature of all.
+        # With as many entries as latents, the largest stays below about 4 times the mean.
+        count = tf.reduce_sum(observed, axis=list(range(1, observed.shape.rank)))
+        count = tf.maximum(count, math.prod(self.latent_shape))
+        return tf.minimum(count / math.prod(observed.shape[1:]), 1.0)
+
+    def adapt(self, latents: tf.Tensor) -> None:
+        """Learn parameters of the prior from the latents of all chains, `[N, *latent_shape]`."""
+
     def absorb(self, latents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Move mean `m` and covariance `S²` of `latents` into `μ` and `A`; return `S⁻¹(u − m)` and `S`.
 
@@ -60,8 +96,8 @@ class Prior(keras.layers.Layer):
             latents: latents of all chains, float32 `[N, *latent_shape]`.
 
         Returns:
-            The whitened latents, same shape, which decode to the same signals as `latents` did; and
-            `S`, symmetric, float64 `[size, size]` with the size of the last axis.
+            The whitened latents `u'`, same shape, which decode to the same signals as `latents` did;
+            and `S`, float64 `[size, size]` with the size of the last axis, of `u = m + S u'`.
         """
         size = self.latent_shape[-1]
         rows = tf.reshape(tf.cast(latents, tf.float64), [-1, size])

@@ -1,4 +1,4 @@
-"""Callbacks that `Generator.fit` adds: parameter expansion, and the preconditioner."""
+"""Callbacks that `Generator.fit` adds: parameter expansion, the prior, the preconditioner."""
 
 from __future__ import annotations
 
@@ -36,6 +36,14 @@ class ExpandLatents(keras.callbacks.Callback):
     def _expand(self) -> None:
         self.model.expand()
         self._expanded = True
+
+
+class AdaptPrior(keras.callbacks.Callback):
+    """Let the prior learn from the chains at the end of each epoch; `Generator.fit` adds it."""
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        """Adapt the prior."""
+        self.model.adapt_prior()
 
 
 class AdaptPreconditioner(keras.callbacks.Callback):

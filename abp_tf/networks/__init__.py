@@ -2,6 +2,7 @@
 
 from abp_tf.networks.blocks import SMOOTH
 from abp_tf.networks.descriptor import image_descriptor
+from abp_tf.networks.frames import frame_by_frame
 from abp_tf.networks.image import image_generator
 from abp_tf.networks.linear import linear
 from abp_tf.networks.sizes import free, reach, resizable, resized
@@ -12,6 +13,7 @@ from abp_tf.networks.volume import volume_descriptor, volume_generator
 
 __all__ = [
     "SMOOTH",
+    "frame_by_frame",
     "free",
     "image_descriptor",
     "image_generator",

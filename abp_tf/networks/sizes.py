@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import keras
 
 from abp_tf.networks.blocks import reach_of
+from abp_tf.networks.frames import FrameByFrame
 from abp_tf.networks.places import PlaceBias
 
 # Layers that compute the same at every position, for any number of positions.
@@ -30,6 +31,7 @@ _PLACELESS = (
     keras.layers.Add,
     keras.layers.Concatenate,
     keras.layers.Rescaling,
+    FrameByFrame,
     PlaceBias,
 )
 
@@ -52,8 +54,8 @@ def free(network: keras.Model) -> tuple[bool, ...]:
     """Return for each side whether a fully convolutional network can be resized along it.
 
     Networks of clips that are not stationary in space can change their length only: their generators
-    have a bias for each position of a frame, and the last layer of their descriptors covers a whole
-    frame. All others can be resized along all sides.
+    have a bias for each position of a frame or decode frame by frame, and the last layer of their
+    descriptors covers a whole frame. All others can be resized along all sides.
 
     Args:
         network: a `resizable` network.
@@ -63,7 +65,7 @@ def free(network: keras.Model) -> tuple[bool, ...]:
         (True, False, False)
     """
     sides = len(network.input_shape) - 2
-    if any(isinstance(layer, PlaceBias) for layer in network.layers):
+    if any(isinstance(layer, FrameByFrame | PlaceBias) for layer in network.layers):
         return (True, *[False] * (sides - 1))
     strides = [layer.strides for layer in network.layers if layer.name == "score"]
     return tuple(step == 1 for step in strides[0]) if strides else (True,) * sides

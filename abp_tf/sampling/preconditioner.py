@@ -23,6 +23,10 @@ class Preconditioner(keras.layers.Layer):
     begin with. At first `G = 0` and `R = I`, which is the plain algorithm. `R` acts on the last axis of
     the latents, as `Prior` does.
 
+    If the prior connects the `T` frames of a sequence, its precision takes the place of `I`, and each
+    frame has its own `s`. Then `R` acts on time too, by the inverse Cholesky factor of a matrix `T × T`
+    for each example and eigenvector of `G`.
+
     Args:
         latent_shape: shape of one latent.
     """
@@ -41,17 +45,58 @@ class Preconditioner(keras.layers.Layer):
         self.built = True
 
     def call(self, displacement, share=None):
-        """Return `R w`, `[n, *latent_shape]`.
+        """Return `R w`, `[n, *latent_shape]`; see `root`."""
+        return self.root(share)(displacement)
+
+    def root(self, share=None, precision=None) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Return the function that multiplies displacements `w`, float32 `[n, *latent_shape]`, by `R`.
 
         Args:
-            displacement: `w`, float32 `[n, *latent_shape]`.
-            share: s of each example, float32 `[n]`; None means 1.
+            share: s of each example, float32 `[n]`, or of each position along the first axis of its
+                latents, `[n, T]`; None means 1.
+            precision: precision of the prior along the first axis, for each entry of the last axis,
+                float32 `[size, T, T]`; None means `I`.
         """
-        values = tf.convert_to_tensor(self.values)
+        vectors = tf.convert_to_tensor(self.vectors)
+        values = tf.reshape(tf.convert_to_tensor(self.values), [*[1] * len(self.latent_shape), -1])
         if share is not None:
-            values *= tf.reshape(share, [-1, *[1] * len(self.latent_shape)])
-        along = tf.tensordot(displacement, self.vectors, axes=1) * tf.math.rsqrt(values + 1.0)
-        return tf.tensordot(along, tf.transpose(self.vectors), axes=1)
+            ones = [1] * (len(self.latent_shape) + 1 - share.shape.rank)
+            values *= tf.reshape(share, [-1, *share.shape[1:], *ones])
+        if precision is None:
+            scale = tf.math.rsqrt(values + 1.0)
+
+            def stretch(along):
+                return along * scale
+        else:
+            stretch = self._stretch_in_time(values, vectors, precision)
+
+        def root(displacement):
+            along = tf.tensordot(displacement, vectors, axes=1)
+            return tf.tensordot(stretch(along), tf.transpose(vectors), axes=1)
+
+        return root
+
+    def _stretch_in_time(self, values, vectors, precision) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Return `R` in the coordinates of the eigenvectors, where only time is mixed."""
+        frames, size = self.latent_shape[0], self.latent_shape[-1]
+        # Latents of different precision are mixed by the eigenvectors; between two of these the prior
+        # is left out. In float64, because strongly correlated frames have nearly singular matrices.
+        values, vectors, precision = (
+            tf.cast(part, tf.float64) for part in (values, vectors, precision)
+        )
+        prior = tf.tensordot(vectors**2, precision, [[0], [0]])
+        rows = tf.reshape(values, [tf.shape(values)[0], -1, size]) * tf.ones([frames, 1], tf.float64)
+        factor = tf.linalg.cholesky(prior + tf.linalg.diag(tf.transpose(rows, [0, 2, 1])))
+        identity = tf.eye(frames, batch_shape=tf.shape(factor)[:2], dtype=tf.float64)
+        inverse = tf.cast(tf.linalg.triangular_solve(factor, identity), tf.float32)
+
+        def stretch(along):
+            parts = tf.reshape(along, [-1, frames, along.shape[1:-1].num_elements() // frames, size])
+            parts = tf.transpose(parts, [0, 3, 1, 2])
+            parts = tf.matmul(inverse, parts, transpose_a=True)
+            return tf.reshape(tf.transpose(parts, [0, 2, 3, 1]), tf.shape(along))
+
+        return stretch
 
     def compute_output_shape(self, input_shape, share_shape=None):
         """Return `input_shape`."""
@@ -73,14 +118,14 @@ class Preconditioner(keras.layers.Layer):
         self._assign(mean / sigma**2)
 
     def follow(self, root: tf.Tensor) -> None:
-        """Replace `G` by `S G S`, for latents that are now written as `u = m + S u'`.
+        """Replace `G` by `Sᵀ G S`, for latents that are now written as `u = m + S u'`.
 
         Args:
-            root: `S`, symmetric, float64 `[size, size]`, as `Prior.absorb` returns it.
+            root: `S`, float64 `[size, size]`, as `Prior.absorb` returns it.
         """
         vectors, values = (tf.cast(part, tf.float64) for part in (self.vectors, self.values))
         metric = tf.matmul(vectors * values, vectors, transpose_b=True)
-        self._assign(root @ metric @ root)
+        self._assign(tf.transpose(root) @ metric @ root)
 
     def _assign(self, metric: tf.Tensor) -> None:
         values, vectors = tf.linalg.eigh(metric)
