@@ -28,13 +28,13 @@ class Scaling:
         ValueError: if a number is not finite, or a unit is not positive.
 
     Example:
-        >>> celsius = np.array([[[10.0], [np.nan]], [[20.0], [12.0]]])
+        >>> celsius = np.array([[[10], [np.nan]], [[20], [12]]], np.float32)
         >>> scaling = Scaling.of(celsius, np.isfinite(celsius), by="range")
         >>> scaling
         Scaling(centre=[15.], unit=[5.])
         >>> scaling.scale(celsius)[..., 0]
         array([[-1. ,  nan],
-               [ 1. , -0.6]])
+               [ 1. , -0.6]], dtype=float32)
         >>> network = abp_tf.networks.linear((2, 1), latent_dim=1)
         >>> model = abp_tf.Generator(network, scaling=scaling)
         >>> model.inpaint(celsius, np.isfinite(celsius))[1]
