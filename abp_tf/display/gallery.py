@@ -51,8 +51,8 @@ def show(model, signals: np.ndarray, mask: np.ndarray | None = None) -> dict[str
 
     Args:
         model: a `Generator`, `Descriptor` or `CoopNets`.
-        signals: signals to reconstruct, float32 `[n, *signal_shape]` in the units of the data, without a
-            scaling in [-1, 1]; at most the first 16 are used.
+        signals: signals to reconstruct, float32 `[n, *signal_shape]` in the units of the data, without
+            a scaling in [-1, 1]; at most the first 16 are used.
         mask: mask of the signals, bool, 1 = observed; None if everything is observed.
 
     Returns:
