@@ -138,6 +138,8 @@ class Scaling:
         # What rounding leaves of a channel without variation is no unit.
         size = np.abs(centre[0]).reshape(-1, rest.shape[-1]).max(axis=0)
         unit = np.where(unit > _ROUNDING * size, unit, 1)
+        if not positions:
+            centre = centre.reshape(len(centre), -1)
         return cls(centre[0], unit, None if period is None else centre[1:], period)
 
     def scale(self, signals, times: ArrayLike | None = None):
@@ -192,6 +194,11 @@ class Scaling:
     def get_config(self) -> dict:
         """Return the arguments of the constructor."""
         return dataclasses.asdict(self)
+
+    @classmethod
+    def from_config(cls, config: dict) -> Scaling:
+        """Return the scaling that `get_config` describes."""
+        return cls(**config)
 
     def __eq__(self, other) -> bool:
         if not isinstance(other, Scaling):
@@ -249,14 +256,14 @@ def _means(
         at_each_position: whether each position has weights of its own, or each channel.
 
     Returns:
-        `[k, *signal_shape]` or `[k, channels]`; 0 where nothing is observed.
+        `[k, *signal_shape]` or `[k, 1, ..., channels]`; 0 where nothing is observed.
     """
     squares = season[:, :, None] * season[:, None]
     gram = np.tensordot(mask, squares, axes=(0, 0))  # [*signal_shape, k, k]
     moment = np.tensordot(rest, season, axes=(0, 0))
     if not at_each_position:
         places = tuple(range(rest.ndim - 2))
-        gram, moment = gram.sum(axis=places), moment.sum(axis=places)
+        gram, moment = (part.sum(axis=places, keepdims=True) for part in (gram, moment))
     ridge = np.ones(season.shape[1])
     ridge[0] = 1e-12  # so small that the mean is that of what is observed
     weights = np.linalg.solve(gram + np.diag(ridge), moment[..., None])[..., 0]
