@@ -196,40 +196,38 @@ def test_saved_models_keep_their_scaling(name, pairs, tmp_path):
     np.testing.assert_array_equal(loaded.inpaint(DAMAGED, MASK), model.inpaint(DAMAGED, MASK))
 
 
-@pytest.mark.parametrize("name", ["generator", "coopnets", "descriptor"])
-def test_exports_take_and_give_the_units_of_the_data(name, pairs, export_only, tmp_path):
-    model, _ = pairs(name)
-    functions = {
-        "generator": ["inpaint", "sample_posterior", "decode"],
-        "coopnets": ["inpaint"],
-        "descriptor": ["refine"],
-    }[name]
-    export_only(model, tmp_path / "1", *functions)
-    given = {
-        "signal": DAMAGED if "inpaint" in functions else WHOLE,
-        "mask": MASK.astype(np.float32),
-        "seed": np.arange(24),
-        "latent": RNG.normal(size=(24, 3)).astype(np.float32),
+def test_exports_take_and_give_the_units_of_the_data(pairs, export_only, tmp_path):
+    seeds, model = tf.constant(np.arange(24)), {name: pairs(name)[0] for name in MODELS}
+    given = {"signal": tf.constant(DAMAGED), "mask": tf.constant(MASK, tf.float32), "seed": seeds}
+    latent = tf.constant(RNG.normal(size=(24, 3)), tf.float32)
+    cases = {
+        "coopnets": ("inpaint", given, lambda model: model.inpaint(DAMAGED, MASK)),
+        "descriptor": ("refine", {**given, "signal": WHOLE}, lambda model: model.refine(WHOLE)),
+        "vae": ("decode", {"latent": latent}, lambda model: model(latent).numpy()),
     }
-    found = {}
-    for function, served in tf.saved_model.load(str(tmp_path / "1")).signatures.items():
-        inputs = served.structured_input_signature[1]
-        found[function] = served(**{key: tf.constant(given[key]) for key in inputs})
-    expected = {
-        "inpaint": lambda: {"signal": model.inpaint(DAMAGED, MASK)},
-        "sample_posterior": lambda: model.sample_posterior(DAMAGED, MASK)._asdict(),
-        "decode": lambda: {"signal": model(given["latent"])},
-        "refine": lambda: {"signal": model.refine(WHOLE)},
-    }
-    for function in functions:
-        values = expected[function]()
-        for part in found[function].keys() & values.keys():
-            assert_close(found[function][part], values[part], SCALING.unit)
-    if "inpaint" in functions:
-        np.testing.assert_array_equal(found["inpaint"]["signal"].numpy()[MASK], WHOLE[MASK])
-    if "sample_posterior" in functions:
-        np.testing.assert_array_equal(found["sample_posterior"]["mean"].numpy()[MASK], WHOLE[MASK])
-        assert (found["sample_posterior"]["sigma"].numpy()[MASK] == 0).all()
+    for name, (function, inputs, expected) in cases.items():
+        export_only(model[name], tmp_path / name, function)
+        served = tf.saved_model.load(str(tmp_path / name)).signatures[function]
+        wanted = served.structured_input_signature[1]
+        found = served(**{key: tf.constant(inputs[key]) for key in wanted})["signal"].numpy()
+        assert_close(found, expected(model[name]), SCALING.unit)
+        if name == "coopnets":
+            np.testing.assert_array_equal(found[MASK], WHOLE[MASK])
+
+
+def test_clients_take_and_give_the_units_of_the_data(model, export_only, start_server, tmp_path):
+    export_only(model, tmp_path / "sea" / "1", "inpaint", "sample_posterior")
+    server = start_server("--model", f"sea={tmp_path / 'sea'}")
+    with abp_tf.Client(server.address, "sea", value_range=None) as client:
+        filled = client.inpaint(DAMAGED, MASK, seed=2)
+        drawn = client.sample_posterior(DAMAGED, MASK, seed=2)
+    np.testing.assert_array_equal(filled[MASK], WHOLE[MASK])
+    assert_close(filled, model.inpaint(DAMAGED, MASK, seed=2), SCALING.unit)
+    expected = model.sample_posterior(DAMAGED, MASK, seed=2)
+    for part in ("samples", "mean", "deviation", "sigma", "total_deviation"):
+        assert_close(getattr(drawn, part), getattr(expected, part), SCALING.unit)
+    for values in (*np.moveaxis(drawn.samples, 1, 0), drawn.mean):
+        np.testing.assert_array_equal(values[MASK], WHOLE[MASK])
 
 
 def test_chains_of_a_descriptor_start_in_the_value_range_of_the_data():
