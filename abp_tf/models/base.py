@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from abp_tf import checks, serving
@@ -149,7 +148,7 @@ class SignalModel(keras.Model):
     @property
     def scaled_range(self) -> tuple | None:
         """Ends of `value_range` in scaled units, which broadcast against signals; None without one."""
-        return self.value_range and tuple(self.scaled(np.float32(end)) for end in self.value_range)
+        return self.value_range and tuple(self.scaled(end) for end in self.value_range)
 
     def check_scaling(self) -> None:
         """Refuse a scaling that does not fit the signals."""
