@@ -37,6 +37,7 @@ from abp_tf.models import CoopNets, Descriptor, Generator, TimePrior
 from abp_tf.models.resize import resized, synthesize_at
 from abp_tf.observation.operators import Blur, Coarser, Observation, Projection
 from abp_tf.sampling import HMC, MALA, Langevin
+from abp_tf.scaling import Scaling
 
 if TYPE_CHECKING:
     from abp_tf.serving.client import Client
@@ -54,6 +55,7 @@ __all__ = [
     "Langevin",
     "Observation",
     "Projection",
+    "Scaling",
     "ServingError",
     "TimePrior",
     "__version__",

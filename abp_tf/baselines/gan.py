@@ -15,6 +15,7 @@ from abp_tf.models.latent_model import LatentModel
 from abp_tf.observation import masking
 from abp_tf.sampling import Descent
 from abp_tf.sampling.random import PRIOR, later, row_seeds
+from abp_tf.scaling import Scaling
 
 
 @keras.saving.register_keras_serializable(package="abp_tf")
@@ -37,12 +38,14 @@ class GAN(LatentModel):
         discriminator: a built `keras.Model` from signal and mask on the channel axis, `[n, ..., 2
             channels]`, to a logit `[n, 1]` that is high for data; by default the mirror image of
             `network`.
-        sigma: σ of inference, in units of the signal: the weight of observed entries against `‖z‖²`;
-            positive.
+        sigma: σ of inference, in scaled units of the signal: the weight of observed entries against
+            `‖z‖²`; positive.
         penalty: weight γ of R1, `γ/2 · E‖∂D/∂x‖²`; 0 turns it off.
         inference: sampler of inference, a `Descent`, with its numbers of steps and starts.
-        value_range: interval in which signals must lie; None lifts the check.
+        value_range: interval in which signals must lie, in their own units; None lifts the check.
+            "auto" is (-1, 1) without a scaling, and None with one.
         seed: integer seed of all noise and of the order of the examples.
+        scaling: `abp_tf.Scaling` of signals in their own units; None if they need none.
 
     Raises:
         ValueError: if an argument is out of its range, or the networks do not fit together.
@@ -75,14 +78,16 @@ class GAN(LatentModel):
         sigma: float = 0.3,
         penalty: float = 0.1,
         inference: Descent | None = None,
-        value_range: tuple[float, float] | None = (-1.0, 1.0),
+        value_range: tuple[float, float] | str | None = "auto",
         seed: int = 0,
+        scaling: Scaling | None = None,
         **kwargs,
     ):
         super().__init__(
             network,
             value_range=value_range,
             seed=seed,
+            scaling=scaling,
             reported=("loss", "discriminator_loss", "margin", "reconstruction_error", "latent_norm"),
             **kwargs,
         )
@@ -107,7 +112,7 @@ class GAN(LatentModel):
             means over the epoch of `loss` of the generator, `discriminator_loss` without the penalty,
             and `margin`, the mean logit of data minus that of drawn signals.
         """
-        signal, mask, index = unpack(batch)
+        signal, mask, index = unpack(self, batch)
         latent = self.prior.draw(self.step_seeds(PRIOR, index))
         with tf.GradientTape(persistent=True) as tape:
             drawn, of_network = stateless.call(self.network, latent)
@@ -165,4 +170,5 @@ class GAN(LatentModel):
             "inference": serialize(self.inference),
             "value_range": self.value_range,
             "seed": self.seed,
+            "scaling": self.scaling and serialize(self.scaling),
         }

@@ -16,6 +16,7 @@ from abp_tf.models.latent_model import LatentModel
 from abp_tf.observation import masking
 from abp_tf.sampling import Descent
 from abp_tf.sampling.random import CHAIN, LATENT, PRIOR, later, row_normal, row_seeds
+from abp_tf.scaling import Scaling
 
 
 @keras.saving.register_keras_serializable(package="abp_tf")
@@ -42,11 +43,13 @@ class VAE(LatentModel):
         encoder: a built `keras.Model` from signal and mask on the channel axis,
             `[n, ..., 2 channels]`, to means and log-variances of latents, `[n, ..., 2 latents]`; by
             default the mirror image of `network`.
-        sigma: σ in units of the signal, positive; None estimates it from the data.
+        sigma: σ in scaled units of the signal, positive; None estimates it from the data.
         method: "gradient" or "gibbs"; it may be set at any time.
         inference: a `Descent` with the number of steps of the descent, or of passes of pseudo-Gibbs.
-        value_range: interval in which signals must lie; None lifts the check.
+        value_range: interval in which signals must lie, in their own units; None lifts the check.
+            "auto" is (-1, 1) without a scaling, and None with one.
         seed: integer seed of all noise and of the order of the examples.
+        scaling: `abp_tf.Scaling` of signals in their own units; None if they need none.
 
     Raises:
         ValueError: if an argument is out of its range, or the networks do not fit together.
@@ -78,14 +81,16 @@ class VAE(LatentModel):
         sigma: float | None = None,
         method: str = "gradient",
         inference: Descent | None = None,
-        value_range: tuple[float, float] | None = (-1.0, 1.0),
+        value_range: tuple[float, float] | str | None = "auto",
         seed: int = 0,
+        scaling: Scaling | None = None,
         **kwargs,
     ):
         super().__init__(
             network,
             value_range=value_range,
             seed=seed,
+            scaling=scaling,
             reported=("loss", "reconstruction_error", "kl", "latent_norm", "sigma"),
             **kwargs,
         )
@@ -105,7 +110,7 @@ class VAE(LatentModel):
 
     @property
     def sigma(self) -> float:
-        """Current σ, in units of the signal."""
+        """Current σ, in scaled units of the signal."""
         return float(self.variance) ** 0.5
 
     def noise_variance(self) -> tf.Tensor:
@@ -161,7 +166,7 @@ class VAE(LatentModel):
             means over the epoch of `loss` (negative evidence lower bound), `reconstruction_error` (mean
             squared error per observed entry), `kl`, `latent_norm` (mean of `‖z‖²/d`) and `sigma`.
         """
-        signal, mask, index = unpack(batch)
+        signal, mask, index = unpack(self, batch)
         noise = self.prior.draw(self.step_seeds(LATENT, index))
         entries = masking.entries(signal, mask)
         with tf.GradientTape() as tape:
@@ -224,6 +229,7 @@ class VAE(LatentModel):
             "inference": serialize(self.inference),
             "value_range": self.value_range,
             "seed": self.seed,
+            "scaling": self.scaling and serialize(self.scaling),
         }
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from abp_tf import signals as kinds
 from abp_tf.display import pictures
-from abp_tf.display.gallery import show
+from abp_tf.display.gallery import drawable, show
 
 
 class TensorBoardPictures(keras.callbacks.Callback):
@@ -23,8 +23,9 @@ class TensorBoardPictures(keras.callbacks.Callback):
 
     Args:
         log_dir: log directory of TensorBoard.
-        signals: float32 `[n, *signal_shape]` in [-1, 1], training examples in the order of their
-            numbers; the first 16 are reconstructed, the first 500 are written for the projector.
+        signals: float32 `[n, *signal_shape]` in the units of the data, training examples in the order
+            of their numbers; the first 16 are reconstructed, the first 500 are written for the
+            projector.
         every: number of epochs from one writing to the next; the last epoch is always written.
         rate: samples or frames per second of sounds and clips; None for other kinds.
         mask: mask of the signals, bool, 1 = observed, 0 = hidden; None means that all is observed.
@@ -67,7 +68,8 @@ class TensorBoardPictures(keras.callbacks.Callback):
         """Write the files of the projector, and close the log."""
         self._writer.close()
         if self._has_latents() and self.model.latents.ndim == 2:
-            self._write_projector(self.model.latents[:500], self.kind.tiles(self.signals[:500]))
+            tiles = self.kind.tiles(drawable(self.model, self.signals[:500]))
+            self._write_projector(self.model.latents[:500], tiles)
 
     def _has_latents(self) -> bool:
         """Return whether the model keeps latents of the training examples."""

@@ -13,6 +13,8 @@ from abp_tf.display import pictures
 _COUNT, _COLUMNS, _PAIRS = 64, 8, 16
 # The largest number of entries to synthesise: large signals are fewer, but at least four.
 _ENTRIES = 2**20
+# Scaled units from the centre to the ends of the range of pictures.
+_UNITS = 3.0
 
 
 class Shown(NamedTuple):
@@ -27,19 +29,36 @@ def seen(model, signals: np.ndarray) -> np.ndarray:
     return signals if model.observation is None else model.observe(signals)
 
 
+def drawable(model, signals: np.ndarray) -> np.ndarray:
+    """Return signals in the units of pictures: those of a model with a scaling relative to its range.
+
+    Args:
+        model: a `Generator`, `Descriptor` or `CoopNets`.
+        signals: float32 `[n, *signal_shape]` in the units of the data.
+
+    Returns:
+        float32, same shape: without a scaling the signals themselves. With one, -1 and 1 are the ends
+        of the `value_range` or, without a range, three units below and above the centre.
+    """
+    if model.scaling is None:
+        return signals
+    low, high = model.scaled_range or (-_UNITS, _UNITS)
+    return (2 * model.scaled(signals) - (low + high)) / (high - low)
+
+
 def show(model, signals: np.ndarray, mask: np.ndarray | None = None) -> dict[str, Shown]:
     """Return signals that a model synthesises, reconstructs and interpolates.
 
     Args:
         model: a `Generator`, `Descriptor` or `CoopNets`.
-        signals: signals to reconstruct, float32 `[n, *signal_shape]` in [-1, 1]; at most the first 16
-            are used.
+        signals: signals to reconstruct, float32 `[n, *signal_shape]` in the units of the data, without
+            a scaling in [-1, 1]; at most the first 16 are used.
         mask: mask of the signals, bool, 1 = observed; None if everything is observed.
 
     Returns:
         Signals by name: "synthesis"; "from_noise" if "synthesis" shows chains of a pool; "revision",
         drafts above their revisions, of CoopNets; "reconstruction" and "interpolation" if the model
-        has latents.
+        has latents. They are in the units of pictures (`drawable`).
     """
     shown = {}
     affordable = max(4, _ENTRIES // int(np.prod(model.signal_shape)))
@@ -69,7 +88,7 @@ def show(model, signals: np.ndarray, mask: np.ndarray | None = None) -> dict[str
             corners = seen(latents, given[:4])
             mixed = latents.interpolate(corners, interpolation.square(side), mask=known)
             shown["interpolation"] = Shown(mixed, side)
-    return shown
+    return {name: Shown(drawable(model, part.signals), part.columns) for name, part in shown.items()}
 
 
 def gallery(
@@ -79,7 +98,7 @@ def gallery(
 
     Args:
         model: a `Generator`, `Descriptor` or `CoopNets`.
-        signals: signals to reconstruct, float32 `[n, *signal_shape]` in [-1, 1].
+        signals: signals to reconstruct, as for `show`.
         mask: mask of the signals, bool, 1 = observed; None if everything is observed.
         kind: name of the kind of signal; by default the result of `abp_tf.signals.guess`.
 

@@ -147,7 +147,8 @@ def _anneal(energy, shape, base_sigma, distributions, step_size, seeds):
 def annealed_log_likelihood(model, signals: ArrayLike, normalizer: Normalizer) -> np.ndarray:
     """Return the log density of signals under a descriptor, `−U(x) − log ∫ exp(−U)`, in nats.
 
-    It is the density at temperature 1. The integral can be estimated for small signals only.
+    It is the density at temperature 1, of scaled signals if the model has a scaling. The integral can
+    be estimated for small signals only.
 
     Args:
         model: a `Descriptor`.

@@ -11,8 +11,9 @@ import tensorflow as tf
 
 from abp_tf import checks, serving
 from abp_tf.errors import DivergenceError
-from abp_tf.models import batches, diagnostics, rows
+from abp_tf.models import batches, diagnostics, rows, units
 from abp_tf.sampling.random import training_seeds
+from abp_tf.scaling import Scaling
 
 
 class SignalModel(keras.Model):
@@ -20,13 +21,20 @@ class SignalModel(keras.Model):
 
     A subclass computes a step in `train_step` and passes what it writes to `commit`.
 
+    *Units.* With a `scaling`, networks, energies, chains and all functions of tensors work in scaled
+    units; steps receive signals from `batches.unpack`. Methods that take or return arrays, `call` and
+    exported functions convert, so that their signals are in the units of the data. Errors, scores and
+    energies are reported in scaled units.
+
     *Settings.* The arguments of the constructor are attributes. Those in `adjustable` may be set at any
     time, also by callbacks, and take effect in the next call or the next step of `fit`. All others are
     fixed when the model is built.
 
     Args:
-        value_range: interval in which whole signals must lie; None lifts the check.
+        value_range: interval in which whole signals must lie, in the units of the data; None lifts the
+            check. "auto" is (-1, 1) without a `scaling`, and None with one.
         seed: integer seed of all noise and of the order of the examples.
+        scaling: `abp_tf.Scaling` of the data to the units of the networks; None if they are the same.
         observation: operator through which the data are observed; None if the data are whole signals.
         reported: names of the means that the steps of the model report.
         **kwargs: arguments of `keras.Model`, such as `name`.
@@ -40,15 +48,25 @@ class SignalModel(keras.Model):
     independent_rows = True
 
     def __init__(
-        self, *, value_range, seed: int, reported: tuple[str, ...], observation=None, **kwargs
+        self,
+        *,
+        value_range,
+        seed: int,
+        reported: tuple[str, ...],
+        scaling: Scaling | None = None,
+        observation=None,
+        **kwargs,
     ):
         # Chains and energies are float32 under every policy; networks keep their own.
         super().__init__(**{**kwargs, "dtype": "float32"})
         self._settings_version = 0
         self._compiled_versions = {}  # settings with which Keras's functions were traced
         self._functions, self._functions_version = {}, 0
+        if isinstance(value_range, str) and value_range == "auto":
+            value_range = (-1.0, 1.0) if scaling is None else None
         self.value_range = checks.value_range(type(self).__name__, "value_range", value_range)
         self.seed = seed
+        self.scaling = scaling
         self.observation = observation
         weight = {"shape": (), "dtype": "int64", "initializer": "zeros", "trainable": False}
         self.iteration = self.add_weight(name="iteration", **weight)
@@ -110,12 +128,40 @@ class SignalModel(keras.Model):
         """
 
         def make():
-            function, specs = self.signatures(**options)[name]
+            function, specs = self.in_units(*self.signatures(**options)[name])
             return tf.function(function, specs, autograph=False, jit_compile=False)
 
         checks.integer(type(self).__name__, "batch_size", batch_size, 1)
         key = (name, *sorted(options.items()))
         return rows.run(self.function(key, make), inputs, batch_size, verbose, outputs)
+
+    # Units of the data.
+
+    def scaled(self, signal):
+        """Return signals of the data, an array or a tensor, in scaled units."""
+        return signal if self.scaling is None else self.scaling.scale(signal)
+
+    def restored(self, signal):
+        """Return signals in scaled units, an array or a tensor, in the units of the data."""
+        return signal if self.scaling is None else self.scaling.restore(signal)
+
+    @property
+    def scaled_range(self) -> tuple | None:
+        """Ends of `value_range` in scaled units, which broadcast against signals; None without one."""
+        return self.value_range and tuple(self.scaled(end) for end in self.value_range)
+
+    def check_scaling(self) -> None:
+        """Refuse a scaling that does not fit the signals."""
+        if self.scaling is None:
+            return
+        checks.instance_of(Scaling)(type(self).__name__, "scaling", self.scaling)
+        if self.observation is not None:
+            raise ValueError(
+                f"{type(self).__name__} expected a scaling or an observation, received both, "
+                f"{self.observation} too. Scale the data before it observes them, by "
+                "`Scaling.scale`, and leave out the scaling."
+            )
+        self.scaling.check(self.signal_shape)
 
     # Shape and range of the data.
 
@@ -470,12 +516,25 @@ class SignalModel(keras.Model):
         return serving.exporter(format)(self, filepath, **options)
 
     def signatures(self, **options) -> dict:
-        """Return functions of a batch, with the specs of their inputs, by name."""
+        """Return functions of a batch in scaled units, with the specs of their inputs, by name."""
         raise NotImplementedError
 
+    @property
+    def unexported(self) -> set[str]:
+        """Names of the functions of `signatures` that an export does not contain."""
+        return set()
+
     def exported_signatures(self, **options) -> dict:
-        """Return those of `signatures(**options)` that an export contains."""
-        return self.signatures(**options)
+        """Return the functions that an export contains: of `signatures`, in the units of the data."""
+        return {
+            name: self.in_units(*part)
+            for name, part in self.signatures(**options).items()
+            if name not in self.unexported
+        }
+
+    def in_units(self, function: Callable, specs: list) -> tuple[Callable, list]:
+        """Return one of the functions of `signatures` as one in the units of the data."""
+        return units.in_units_of_data(self.scaling, function, specs)
 
     @property
     def exported_layers(self) -> list:

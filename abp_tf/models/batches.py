@@ -106,19 +106,20 @@ def split(model, x, share: float, validation_data) -> tuple[dict, dict]:
     return data.rows(0, cut).batch(), data.rows(cut)._replace(index=None).batch()
 
 
-def unpack(batch) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor]:
+def unpack(model, batch) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor]:
     """Return the signals, the mask and the examples' numbers of a batch.
 
     Args:
+        model: a `SignalModel`.
         batch: dict with "signal" and optionally "mask" and "index", or a tuple that begins with one.
 
     Returns:
-        the signals, float32 `[n, *signal_shape]`, with 0 where an entry is hidden; the mask as float32
-        of 1 (observed) and 0 (hidden), or None; and the examples' numbers, int64 `[n]`, which are their
-        positions in the batch if it has no index.
+        the signals in scaled units, float32 `[n, *signal_shape]`, with 0 where an entry is hidden; the
+        mask as float32 of 1 (observed) and 0 (hidden), or None; and the examples' numbers, int64 `[n]`,
+        which are their positions in the batch if it has no index.
     """
     batch = keras.utils.unpack_x_y_sample_weight(batch)[0]
-    signal, mask, index = batch["signal"], batch.get("mask"), batch.get("index")
+    signal, mask, index = model.scaled(batch["signal"]), batch.get("mask"), batch.get("index")
     if index is None:
         index = tf.range(tf.shape(signal, tf.int64)[0])
     if mask is not None:

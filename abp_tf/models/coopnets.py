@@ -96,7 +96,8 @@ class CoopNets(SignalModel):
         _check(generator, descriptor)
         reported = (*diagnostics.CHAIN_MEANS, "acceptance", "score", "energy", "revision_error")
         reported += ("reconstruction_error", "latent_norm")
-        super().__init__(value_range=descriptor.value_range, seed=seed, reported=reported, **kwargs)
+        options = {"value_range": descriptor.value_range, "scaling": descriptor.scaling, **kwargs}
+        super().__init__(seed=seed, reported=reported, **options)
         self.generator = generator
         self.descriptor = descriptor
         self.latent_steps = latent_steps
@@ -116,7 +117,7 @@ class CoopNets(SignalModel):
             them, of the chains of incomplete data.
         """
         generator, descriptor = self.generator, self.descriptor
-        observed, mask, index = unpack(batch)
+        observed, mask, index = unpack(self, batch)
         seeds = functools.partial(self.step_seeds, index=index)
 
         # 0. Hidden entries of the data are decoded from inferred latents, and revised.
@@ -173,7 +174,7 @@ class CoopNets(SignalModel):
                 generator.probe_stability(*chains, self.iteration)
 
         means = diagnostics.chain_means(
-            loss, signal, revised, of_data, of_revised, info, self.langevin, descriptor.value_range
+            loss, signal, revised, of_data, of_revised, info, self.langevin, self.scaled_range
         )
         if self.langevin.rejects:
             means["acceptance"] = info.acceptance
@@ -217,7 +218,7 @@ class CoopNets(SignalModel):
         Incomplete signals are completed first, as `inpaint` does; then the mean `reconstruction_error`
         per observed entry and the mean `latent_norm` are reported too.
         """
-        signal, mask, index = unpack(batch)
+        signal, mask, index = unpack(self, batch)
         means = {}
         if mask is not None:
             observed = signal
@@ -438,10 +439,10 @@ class CoopNets(SignalModel):
         """
         return coopnets_signatures.signatures(self, self.generator.signatures(**options), steps)
 
-    def exported_signatures(self, **options) -> dict:
-        """Return those of `signatures(**options)` that an export contains."""
-        inner = self.generator.exported_signatures(**options)
-        return coopnets_signatures.signatures(self, inner, None)
+    @property
+    def unexported(self) -> set[str]:
+        """Names of the functions of `signatures` that an export does not contain."""
+        return self.generator.unexported
 
     def _run(self, name: str, inputs: list, batch_size, verbose, steps) -> dict:
         return finite(self.run(name, inputs, batch_size, verbose, steps=steps), self.langevin)
@@ -477,6 +478,11 @@ def _check(generator, descriptor) -> None:
             f"CoopNets expected models of the same signals, received a generator of "
             f"{generator.signal_shape} and a descriptor of {descriptor.signal_shape}. Build both "
             "networks for one shape."
+        )
+    if generator.scaling != descriptor.scaling:
+        raise ValueError(
+            f"CoopNets expected models of one scaling, received a generator with {generator.scaling} "
+            f"and a descriptor with {descriptor.scaling}. Build both with the same `scaling`."
         )
     if generator.observation is not None:
         raise ValueError(

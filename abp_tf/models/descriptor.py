@@ -22,6 +22,7 @@ from abp_tf.results import AutoEncoding, Score
 from abp_tf.sampling import Langevin, Sampler
 from abp_tf.sampling.chains import Pool
 from abp_tf.sampling.random import CHAIN, DATA, POOL, PRIOR, row_normal, row_uniform
+from abp_tf.scaling import Scaling
 
 CHAINS = ("persistent", "short-run", "data")
 
@@ -45,8 +46,8 @@ class Descriptor(SignalModel):
     Args:
         network: a built `keras.Model` from signals `[n, *signal_shape]` to `f(x)`, `[n, 1]`, for
             instance `abp_tf.networks.image_descriptor`.
-        reference_sigma: s, standard deviation of the reference distribution, in units of the signal;
-            infinity means no reference.
+        reference_sigma: s, standard deviation of the reference distribution, in scaled units of the
+            signal; infinity means no reference.
         langevin: sampler of training; by default 20 unit gradient steps as described or, with a
             reference, 20 steps of size s/8 at temperature 1.
         inference: sampler of new signals from noise; by default `langevin`, with 20 times as many steps
@@ -55,15 +56,17 @@ class Descriptor(SignalModel):
             chains; "short-run" draws noise; "data" takes the batch itself (contrastive divergence).
         pool: number of persistent chains.
         restart: probability that a chain of the pool restarts from noise, in [0, 1].
-        start_sigma: standard deviation of the Gaussian noise that chains start from; None means uniform
-            noise over `value_range` or, without a range, the reference distribution.
-        data_noise: standard deviation of Gaussian noise that is added to the data, because flat regions
-            of signals need it.
+        start_sigma: standard deviation of the Gaussian noise that chains start from, in scaled units;
+            None means uniform noise over `value_range` or, without a range, the reference distribution.
+        data_noise: standard deviation of Gaussian noise that is added to the data, in scaled units,
+            because flat regions of signals need it.
         energy_penalty: weight of the mean of `f²` at data and samples in the loss, 0 or more.
         penalized: "f" to penalize `f²`; "U" to penalize `U²`.
-        value_range: interval in which signals must lie; None lifts the check. Samples are never
-            clipped.
+        value_range: interval in which signals must lie, in their own units; None lifts the check.
+            "auto" is (-1, 1) without a scaling, and None with one. Samples are never clipped.
         seed: integer seed of all noise and of the order of the examples.
+        scaling: `abp_tf.Scaling` of signals in their own units, such as °C, to those of the network;
+            None if they are the same.
 
     Raises:
         ValueError: if an argument is out of its range, or the network cannot be used.
@@ -107,15 +110,19 @@ class Descriptor(SignalModel):
         data_noise: float = 0.03,
         energy_penalty: float = 0.0,
         penalized: str = "f",
-        value_range: tuple[float, float] | None = (-1.0, 1.0),
+        value_range: tuple[float, float] | str | None = "auto",
         seed: int = 0,
+        scaling: Scaling | None = None,
         **kwargs,
     ):
         reported = (*diagnostics.CHAIN_MEANS, "acceptance", "score", "energy")
-        super().__init__(value_range=value_range, seed=seed, reported=reported, **kwargs)
+        super().__init__(
+            value_range=value_range, seed=seed, scaling=scaling, reported=reported, **kwargs
+        )
         _check_network(network)
         self.network = network
         self.signal_shape = tuple(network.input_shape[1:])
+        self.check_scaling()
         self.reference_sigma = reference_sigma
         unit = Langevin(20, 2**0.5, temperature=0.01**2 / 2)
         free = self.reference_sigma == math.inf
@@ -137,7 +144,11 @@ class Descriptor(SignalModel):
     # The model: f, the energy, and the noise that chains start from.
 
     def call(self, signal):
-        """Return `f(x)` of signals `[n, *signal_shape]`, float32 `[n]`."""
+        """Return `f(x)` of signals in the units of the data, `[n, *signal_shape]`: float32 `[n]`."""
+        return self.f(self.scaled(signal))
+
+    def f(self, signal):
+        """Return `f(x)` of signals in scaled units, `[n, *signal_shape]`: float32 `[n]`."""
         output = tf.cast(self.network(signal, training=False), tf.float32)
         return tf.reshape(output, [-1])
 
@@ -145,19 +156,19 @@ class Descriptor(SignalModel):
         """Return `U(x) = ‖x‖²/(2s²) − f(x)` of each example; all sampling uses this function.
 
         Args:
-            signal: float32 `[n, *signal_shape]`.
+            signal: float32 `[n, *signal_shape]`, in scaled units.
 
         Returns:
             float32 `[n]`, a sum over entries.
         """
         signal = tf.convert_to_tensor(signal)
-        return 0.5 / self.reference_sigma**2 * masking.square(signal) - self(signal)
+        return 0.5 / self.reference_sigma**2 * masking.square(signal) - self.f(signal)
 
     def noise(self, seeds: tf.Tensor) -> tf.Tensor:
         """Draw first states of chains, float32 `[n, *signal_shape]`, from seed pairs `[n, 2]`."""
         shape = list(self.signal_shape)
         if self.start_sigma is None and self.value_range is not None:
-            low, high = self.value_range
+            low, high = self.scaled_range
             return low + (high - low) * row_uniform(seeds, shape)
         return (self.start_sigma or self.reference_sigma) * row_normal(seeds, shape)
 
@@ -191,7 +202,7 @@ class Descriptor(SignalModel):
             means over the epoch of the diagnostics of `abp_tf.models.diagnostics.chain_means`, with
             `energy_gap_spread`; and the `acceptance` of the chains if their sampler rejects proposals.
         """
-        signal, _, index = unpack(batch)
+        signal, _, index = unpack(self, batch)
         signal = self.noisy(signal, self.step_seeds(DATA, index))
 
         # Synthesis: continue some chains along −∂U/∂x.
@@ -210,7 +221,7 @@ class Descriptor(SignalModel):
                 self.table.write(chain, samples)
 
         means = diagnostics.chain_means(
-            loss, signal, samples, of_data, of_samples, info, self.langevin, self.value_range
+            loss, signal, samples, of_data, of_samples, info, self.langevin, self.scaled_range
         )
         if self.langevin.rejects:
             means["acceptance"] = info.acceptance
@@ -227,7 +238,7 @@ class Descriptor(SignalModel):
         Returns:
             the loss, a scalar; `f` of the data `[n]`; `f` of the samples `[m]`.
         """
-        of_data, of_samples = self(signal), self(samples)
+        of_data, of_samples = self.f(signal), self.f(samples)
         loss = tf.reduce_mean(of_samples) - tf.reduce_mean(of_data)
         if self.energy_penalty:
             of_f = self.penalized == "f"
@@ -258,18 +269,18 @@ class Descriptor(SignalModel):
 
     def test_step(self, batch) -> dict:
         """Report the mean `score`, `f(x)`, and the mean `energy` of a batch."""
-        signal, _, _ = unpack(batch)
+        signal, _, _ = unpack(self, batch)
         means = self.score_means(signal)
         self.means.update(means)
         return self.means.results(means)
 
     def score_means(self, signal) -> dict:
         """Return the values that `test_step` reports of signals, `[n]` each, by name."""
-        return {"score": self(signal), "energy": self.energy(signal)}
+        return {"score": self.f(signal), "energy": self.energy(signal)}
 
     def predict_step(self, batch) -> tf.Tensor:
         """Return `f(x)` of a batch."""
-        return self(unpack(batch)[0])
+        return self.f(unpack(self, batch)[0])
 
     # Parts of `SignalModel` that `fit` uses.
 
@@ -305,7 +316,8 @@ class Descriptor(SignalModel):
         if self.start_sigma is None and self.value_range is None and self.reference_sigma == math.inf:
             raise ValueError(
                 "Chains expected a value_range, a reference or a start_sigma for their first states, "
-                "received none. Set start_sigma to the standard deviation of their noise."
+                "received none. Set start_sigma to the standard deviation of their noise: 1 suits data "
+                "with a scaling by their deviation."
             )
         for name in ("langevin", "inference"):
             step_size = getattr(self, name).step_size
@@ -360,7 +372,7 @@ class Descriptor(SignalModel):
                 f"from_noise=False expected a model with chains='persistent', received "
                 f"{self.chains!r}, which has no pool. Use from_noise=True."
             )
-        start = self.table.read(seeds % self.table.rows).numpy()
+        start = self.restored(self.table.read(seeds % self.table.rows).numpy())
         return self._run("refine", [start, seeds], batch_size, verbose, steps)["signal"]
 
     def refine(
@@ -507,6 +519,7 @@ class Descriptor(SignalModel):
             "penalized": self.penalized,
             "value_range": self.value_range,
             "seed": self.seed,
+            "scaling": self.scaling and serialize(self.scaling),
         }
 
 

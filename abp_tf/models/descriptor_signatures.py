@@ -36,7 +36,7 @@ def signatures(model, steps: int | None = None, descent: Sampler | None = None) 
         return {"signal": langevin.sample(model.energy, signal, row_seeds(seed, CHAIN))[0]}
 
     def score(signal):
-        return {"score": model(signal), "energy": model.energy(signal)}
+        return {"score": model.f(signal), "energy": model.energy(signal)}
 
     def inpaint(signal, mask, seed):
         start = model.noise(row_seeds(seed, PRIOR))
@@ -47,7 +47,7 @@ def signatures(model, steps: int | None = None, descent: Sampler | None = None) 
         signal, _ = descent.sample(model.energy, signal, seeds)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(signal)
-            f = tf.reduce_sum(model(signal))
+            f = tf.reduce_sum(model.f(signal))
         residual = signal - model.reference_sigma**2 * tape.gradient(f, signal)
         return {"signal": signal, "residual": tf.sqrt(masking.square(residual))}
 

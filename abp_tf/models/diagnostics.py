@@ -166,7 +166,8 @@ def chain_means(loss, signal, samples, of_data, of_samples, info: Info, sampler,
         of_samples: `f` of the samples, `[m]`.
         info: diagnostics of the chains, as their sampler returns them.
         sampler: sampler of the chains.
-        value_range: interval in which the data lie; None if there is none.
+        value_range: interval in which the data lie, in units of the samples; its ends may be arrays
+            that broadcast against a sample. None if there is none.
     """
     entries = tf.cast(tf.size(samples[0]), tf.float32)
     norm = tf.reduce_mean(info.gradient_norm)

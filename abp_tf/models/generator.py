@@ -20,6 +20,7 @@ from abp_tf.sampling import Langevin, Sampler
 from abp_tf.sampling.chains import LatentTable
 from abp_tf.sampling.preconditioner import Preconditioner
 from abp_tf.sampling.random import CHAIN, PRIOR, row_seeds
+from abp_tf.scaling import Scaling
 
 PROBE_EVERY, PROBE_ROWS = 50, 16  # iterations from one measurement of stability to the next, and rows
 
@@ -43,7 +44,8 @@ class Generator(LatentModel):
     Args:
         network: a built `keras.Model` from latents `[n, *latent_shape]` to signals `[n,
             *signal_shape]`, for instance `abp_tf.networks.image_generator`.
-        sigma: σ, standard deviation of the noise, in units of the signal; positive.
+        sigma: σ, standard deviation of the noise, in scaled units of the signal; positive. The `sigma`
+            of posterior samples is in the units of the data.
         langevin: sampler of the latents in training; `Langevin(steps=10, step_size=0.1)` by default.
         inference: sampler of the latents of new signals; by default 200 noisy steps of the training
             step size, then 100 noise-free ones of half that size. `MALA` or `HMC` sample the posterior
@@ -58,8 +60,11 @@ class Generator(LatentModel):
             during training (see `abp_tf.sampling.preconditioner.Preconditioner`). It needs longer
             steps, about 0.5. False is exactly the paper's algorithm.
         examples: number of training examples, if the data do not determine it.
-        value_range: interval in which whole signals must lie; None lifts the check.
+        value_range: interval in which whole signals must lie, in their own units; None lifts the check.
+            "auto" is (-1, 1) without a scaling, and None with one.
         seed: integer seed of all noise and of the order of the examples.
+        scaling: `abp_tf.Scaling` of signals in their own units, such as °C, to those of the network;
+            None if they are the same. It excludes an observation.
         observation: operator through which all data are observed, such as `abp_tf.Projection(200)`,
             `Coarser(4)` or `Blur(2.0)`; None if the data are whole signals. Masks are part of the data.
         prior: distribution of the latents, an `abp_tf.models.prior.Prior`; None means `N(0, I)`.
@@ -101,8 +106,9 @@ class Generator(LatentModel):
         expansion: float = 0.0,
         preconditioning: bool = False,
         examples: int | None = None,
-        value_range: tuple[float, float] | None = (-1.0, 1.0),
+        value_range: tuple[float, float] | str | None = "auto",
         seed: int = 0,
+        scaling: Scaling | None = None,
         observation: operators.Observation | None = None,
         prior: Prior | None = None,
         **kwargs,
@@ -112,6 +118,7 @@ class Generator(LatentModel):
             prior,
             value_range=value_range,
             seed=seed,
+            scaling=scaling,
             observation=observation,
             reported=("loss", "reconstruction_error", "latent_norm", "gradient_norm", "acceptance"),
             **kwargs,
@@ -144,7 +151,7 @@ class Generator(LatentModel):
             `gradient_norm` of the chains, and their `acceptance` if the sampler rejects proposals; and
             `stability`, `δ² λmax / 4`, which must stay below 1.
         """
-        signal, mask, index = unpack(batch)
+        signal, mask, index = unpack(self, batch)
         seeds = functools.partial(self.step_seeds, index=index)
 
         # Inferential back-propagation: continue each example's chain along −∂U/∂z.
@@ -336,6 +343,7 @@ class Generator(LatentModel):
             "examples": self.examples,
             "value_range": self.value_range,
             "seed": self.seed,
+            "scaling": self.scaling and serialize(self.scaling),
             "observation": self.observation and serialize(self.observation),
             "prior": serialize(self.prior),
         }

@@ -60,16 +60,17 @@ class LatentModel(SignalModel):
         self.network = network
         self.latent_shape = tuple(network.input_shape[1:])
         self.signal_shape = tuple(network.output_shape[1:])
+        self.check_scaling()
         self.prior = Prior(self.latent_shape, name="prior") if prior is None else prior
 
     # The model: decoding, energy, inference.
 
     def call(self, latent):
-        """Return the decoded latents, `g(z)`."""
-        return self.decode(latent)
+        """Return the decoded latents, `g(z)`, in the units of the data."""
+        return self.restored(self.decode(latent))
 
     def decode(self, latent: tf.Tensor) -> tf.Tensor:
-        """Return the decoded latents `[n, *latent_shape]`, float32 `[n, *signal_shape]`."""
+        """Return the decoded latents in scaled units, float32 `[n, *signal_shape]`."""
         return tf.cast(self.network(self.prior(latent), training=False), tf.float32)
 
     def observed(self, decoded: tf.Tensor) -> tf.Tensor:
@@ -81,7 +82,8 @@ class LatentModel(SignalModel):
 
         Args:
             latent: float32 `[n, *latent_shape]`.
-            signal: float32 `[n, *observed_shape]`, finite in every entry (`masking.hide`).
+            signal: float32 `[n, *observed_shape]` in scaled units, finite in every entry
+                (`masking.hide`).
             mask: float32 of 0 and 1 that broadcasts against `signal`; 1 = observed. None means that all
                 is observed.
         """
@@ -100,7 +102,8 @@ class LatentModel(SignalModel):
     def signal_noise(self) -> tf.Tensor:
         """Return the standard deviation of the noise of a signal's entries, given `g(z)`.
 
-        It is σ; with an `observation` it is 0, because the noise is then that of what is observed.
+        It is σ, in scaled units; with an `observation` it is 0, because the noise is then that of what
+        is observed.
         """
         variance = tf.cast(self.noise_variance(), tf.float32)
         return tf.sqrt(variance) if self.observation is None else tf.zeros_like(variance)
@@ -162,7 +165,7 @@ class LatentModel(SignalModel):
 
     def test_step(self, batch) -> dict:
         """Infer the latents of a batch from the prior; report the errors of their reconstructions."""
-        signal, mask, index = unpack(batch)
+        signal, mask, index = unpack(self, batch)
         latent, _, energy = self.explain(signal, mask, index)
         means = self.latent_means(latent, energy, signal, mask)
         self.means.update(means)
@@ -177,7 +180,7 @@ class LatentModel(SignalModel):
 
     def predict_step(self, batch) -> tf.Tensor:
         """Return the reconstructions of a batch."""
-        return self.explain(*unpack(batch))[1]
+        return self.restored(self.explain(*unpack(self, batch))[1])
 
     # Methods that take and return arrays.
 
@@ -348,7 +351,9 @@ class LatentModel(SignalModel):
             "draw", [data.signal, *full, seeds], rows, verbose, samples=samples, chains=chains
         )
         mask = None if self.observation else data.mask
-        return draws.summarize(self._checked(found), count, mask, data, self.signal_noise())
+        sigma = self.signal_noise()
+        sigma = sigma if self.scaling is None else self.scaling.restore_deviation(sigma)
+        return draws.summarize(self._checked(found), count, mask, data, sigma)
 
     def synthesize(
         self, count: int, *, seed: int | ArrayLike = 0, batch_size: int = 100, verbose: int = 0
@@ -413,15 +418,15 @@ class LatentModel(SignalModel):
         """
         return latent_signatures.signatures(self, draws.Count(samples, chains))
 
-    def exported_signatures(self, **options) -> dict:
-        """Return those of `signatures(**options)` that an export contains."""
+    @property
+    def unexported(self) -> set[str]:
+        """Names of the functions of `signatures` that an export does not contain."""
         left_out = {"infer_whole", "infer_masked", "draw"}
         if self.observation is not None:  # no entry of the signals is observed
             left_out.add("inpaint")
         if not self.inference.draws_samples:
             left_out.add("sample_posterior")
-        found = self.signatures(**options)
-        return {name: part for name, part in found.items() if name not in left_out}
+        return left_out
 
     def _data(self, signals, mask) -> examples.Examples:
         parts = examples.masked(signals, mask)

@@ -53,6 +53,11 @@ def check_padding(owner: str, padding: str) -> None:
         raise ValueError(f"{owner} expected a padding of 'valid' or 'same', received {padding!r}.")
 
 
+def check_output(owner: str, output: str) -> None:
+    """Refuse an activation of the last layer of a generator other than "tanh" and "linear"."""
+    checks.one_of("tanh", "linear")(owner, "output", output)
+
+
 def check_counts(owner: str, **values: int) -> None:
     """Refuse values that are no integers of 1 or more."""
     for name, value in values.items():
@@ -140,11 +145,12 @@ def top_down(
     kernels: Sequence[tuple[int, ...]],
     activation: str,
     padding: str,
+    output: str,
     dtype,
     axes: int | None = None,
     places: bool = False,
 ) -> keras.Model:
-    """Build a fully convolutional generator: each layer enlarges its grid, and tanh follows the last.
+    """Build a fully convolutional generator: each layer enlarges its grid.
 
     Args:
         name: name of the model.
@@ -155,19 +161,21 @@ def top_down(
         activation: name of the activation of the hidden layers.
         padding: "same": entries near the border depend on fewer latents than others; or "valid": the
             grid of latents is wider than the signal, so that all entries depend on equally many.
+        output: "tanh" or "linear", the activation after the last layer.
         dtype: dtype policy of the layers.
         axes: number of the first axes that `padding` applies to; the others have "same". None for all.
         places: whether the first layer has a bias for each position of a frame.
 
     Returns:
         A `keras.Model` from `[n, *grid, channels[0]]`, the smallest grid that covers the signal, with
-        "valid" a grid with margins, to float32 in [-1, 1].
+        "valid" a grid with margins, to float32 signals.
 
     Raises:
-        ValueError: if the padding is unknown, or a kernel is narrower than its stride: some entries
-            would not depend on the latents.
+        ValueError: if the padding or the output is unknown, or a kernel is narrower than its stride:
+            some entries would not depend on the latents.
     """
     check_padding(name, padding)
+    check_output(name, output)
     pairs = list(zip(strides, kernels, strict=True))
     if any(
         width < step for stride, kernel in pairs for width, step in zip(kernel, stride, strict=True)
@@ -208,7 +216,7 @@ def top_down(
             x = activated(activation, dtype, f"activation{level}")(x)
     x = cropped(x, sides, dtype)
     # Residuals are float32 under every precision policy, so the last activation is float32 too.
-    x = keras.layers.Activation("tanh", dtype="float32", name="range")(x)
+    x = keras.layers.Activation(output, dtype="float32", name="range")(x)
     return keras.Model(latent, x, name=name)
 
 

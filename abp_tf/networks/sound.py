@@ -21,9 +21,10 @@ def sound_generator(
     kernel_size: int = 25,
     activation: str = "silu",
     padding: str = "same",
+    output: str = "tanh",
     dtype: str | keras.DTypePolicy | None = None,
 ) -> keras.Model:
-    """Build a fully convolutional generator of a sound in [-1, 1], from a short sequence of latents.
+    """Build a fully convolutional generator of a sound from a short sequence of latents.
 
     It is the network of arXiv 1606.08571, section 5.2: layers of kernel width 25 lengthen the sequence
     by a factor of 10, and make 60 000 samples from 6 latents in four layers (256, 128, 64 and 1
@@ -40,6 +41,8 @@ def sound_generator(
         activation: activation of the hidden layers, one of `networks.SMOOTH`.
         padding: "same", as published: a sound fades in and out; or "valid": the sequence of latents is
             longer than the sound at both ends, so that all samples depend on equally many latents.
+        output: last activation: "tanh" for sounds in [-1, 1], or "linear" for those that a model scales
+            (`abp_tf.Scaling`).
         dtype: dtype policy of the layers, "float32" or "mixed_bfloat16"; by default Keras's global
             policy. Sounds are always float32.
 
@@ -71,6 +74,7 @@ def sound_generator(
         [(kernel_size,)] * levels,
         activation,
         padding,
+        output,
         dtype,
     )
 

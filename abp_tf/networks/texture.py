@@ -18,9 +18,10 @@ def texture_generator(
     kernel_size: int = 5,
     activation: str = "silu",
     padding: str = "same",
+    output: str = "tanh",
     dtype: str | keras.DTypePolicy | None = None,
 ) -> keras.Model:
-    """Build a fully convolutional generator of a texture in [-1, 1], from a grid of latents.
+    """Build a fully convolutional generator of a texture from a grid of latents.
 
     It has transposed convolutions of stride 2, as in arXiv 1606.08571, section 5.1, where 7×7×1
     latents make 224×224×3 with `width=64`: 512, 256, 128, 64, 3 channels. No layer depends on the
@@ -39,6 +40,8 @@ def texture_generator(
         padding: "same", as published: pixels near the border depend on fewer latents than others, and
             a texture fades there; or "valid": the grid of latents is wider than the texture, and all
             pixels are alike: 11×11 latents for 224×224.
+        output: last activation: "tanh" for textures in [-1, 1], or "linear" for those that a model
+            scales (`abp_tf.Scaling`).
         dtype: dtype policy of the layers, "float32" or "mixed_bfloat16"; by default Keras's global
             policy. Textures are always float32.
 
@@ -69,6 +72,7 @@ def texture_generator(
         [(kernel_size,) * 2] * levels,
         activation,
         padding,
+        output,
         dtype,
     )
 

@@ -23,9 +23,10 @@ def video_generator(
     stationary: bool = False,
     activation: str = "silu",
     padding: str = "same",
+    output: str = "tanh",
     dtype: str | keras.DTypePolicy | None = None,
 ) -> keras.Model:
-    """Build a fully convolutional generator of a clip in [-1, 1], from a sequence of latents.
+    """Build a fully convolutional generator of a clip from a sequence of latents.
 
     It has spatial-temporal transposed convolutions. Each doubles the sides of the frames, and the last
     ones double the number of frames too. With the same weights, a longer sequence of latents gives a
@@ -53,6 +54,8 @@ def video_generator(
         padding: "same": the first and the last frames depend on fewer latents than others, and fade;
             or "valid": the sequence of latents is longer than the clip, and all frames are alike. With
             `stationary` it applies to all sides.
+        output: last activation: "tanh" for clips in [-1, 1], or "linear" for those that a model scales
+            (`abp_tf.Scaling`).
         dtype: dtype policy of the layers, "float32" or "mixed_bfloat16"; by default Keras's global
             policy. Clips are always float32.
 
@@ -98,6 +101,7 @@ def video_generator(
         kernels,
         activation,
         padding,
+        output,
         dtype,
         axes=None if stationary else 1,
         places=not stationary,

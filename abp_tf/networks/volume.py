@@ -20,9 +20,10 @@ def volume_generator(
     levels: int = 3,
     kernel_size: int = 4,
     activation: str = "silu",
+    output: str = "tanh",
     dtype: str | keras.DTypePolicy | None = None,
 ) -> keras.Model:
-    """Build a top-down ConvNet from a latent vector to a volume in [-1, 1].
+    """Build a top-down ConvNet from a latent vector to a volume.
 
     A dense layer to the coarsest map is followed by transposed convolutions that double its sides.
 
@@ -35,6 +36,8 @@ def volume_generator(
         levels: number of layers that double the sides.
         kernel_size: kernel size of the transposed convolutions, the same along each side.
         activation: activation of the hidden maps, one of `networks.SMOOTH`.
+        output: last activation: "tanh" for volumes in [-1, 1], or "linear" for those that a model
+            scales (`abp_tf.Scaling`).
         dtype: dtype policy of the layers, "float32" or "mixed_bfloat16"; by default Keras's global
             policy. Volumes are always float32.
 
@@ -53,6 +56,7 @@ def volume_generator(
     if kernel_size < 2:
         raise ValueError(f"{owner} expected a kernel_size of 2 or more, received {kernel_size!r}.")
     blocks.check_smooth(owner, activation)
+    blocks.check_output(owner, output)
     shape = blocks.check_shape(owner, FORM, shape)
     base = blocks.covering(shape[:-1], [2**levels] * 3)
     channels = [*(width * min(2**level, 8) for level in reversed(range(levels))), shape[-1]]
@@ -79,7 +83,7 @@ def volume_generator(
         )(x)
     x = blocks.cropped(x, shape[:-1], dtype)
     # Residuals are float32 under every precision policy, so the last activation is float32 too.
-    x = keras.layers.Activation("tanh", dtype="float32", name="range")(x)
+    x = keras.layers.Activation(output, dtype="float32", name="range")(x)
     return keras.Model(latent, x, name=owner)
 
 

@@ -137,6 +137,8 @@ def _write_extra(model, functions: dict, directory: Path, name: str) -> None:
                     value += np.arange(rows)
                 elif spec.name == "mask":
                     value += 1
+                elif spec.name == "signal":
+                    value = model.restored(value)
                 request.inputs[spec.name].CopyFrom(tf.make_tensor_proto(value))
             record = prediction_log_pb2.PredictionLog(
                 predict_log=prediction_log_pb2.PredictLog(request=request)

@@ -53,6 +53,25 @@ def test_generators_have_the_shape_that_was_asked_for(kind):
     assert np.abs(signals[0] - signals[1]).mean() > 0.1
 
 
+@pytest.mark.parametrize(
+    "build",
+    [
+        *GENERATORS.values(),
+        lambda **o: networks.image_generator((8, 8, 2), 3, width=4, **o),
+        lambda **o: networks.volume_generator((4, 6, 4, 1), 3, width=2, levels=1, **o),
+    ],
+)
+def test_outputs_are_bounded_or_linear(build):
+    bounded, linear = build(), build(output="linear")
+    linear.set_weights(bounded.get_weights())
+    latent = 5 * normal(2, *bounded.input_shape[1:])
+    found = linear(latent).numpy()
+    assert np.abs(found).max() > 1
+    np.testing.assert_allclose(np.tanh(found), bounded(latent), atol=1e-5)
+    with pytest.raises(ValueError, match=r"output.*'tanh', 'linear'.*'relu'"):
+        build(output="relu")
+
+
 def test_levels_of_a_texture_descriptor():
     network = networks.texture_descriptor((80, 71, 3), width=9, levels=3)
     layers = [layer for layer in network.layers if hasattr(layer, "kernel")]

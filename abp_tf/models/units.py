@@ -1,0 +1,50 @@
+"""Functions of a batch that take and return signals in the units of the data."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from abp_tf.scaling import Scaling
+
+# Outputs of functions that are in the units of signals; all others are latents, scores and the like.
+_SIGNALS = ("signal", "samples", "mean")
+_DEVIATIONS = ("deviation", "sigma")
+
+
+def in_units_of_data(scaling: Scaling | None, function: Callable, specs: list) -> tuple[Callable, list]:
+    """Return a function of a batch, with its specs, that scales its signals and restores its results.
+
+    Observed entries of what it returns are those that it was given, bit for bit.
+
+    Args:
+        scaling: scaling of a model; None returns the function as it is.
+        function: function in scaled units, as a model's `signatures` returns them.
+        specs: specs of its inputs, in their order.
+    """
+    if scaling is None:
+        return function, specs
+
+    @functools.wraps(function)
+    def converted(*inputs):
+        given = dict(zip((spec.name for spec in specs), inputs, strict=True))
+        scaled = {**given, "signal": scaling.scale(given["signal"])} if "signal" in given else given
+
+        def restored(name, part):
+            if name in _DEVIATIONS:
+                return scaling.restore_deviation(part)
+            if name not in _SIGNALS:
+                return part
+            part = scaling.restore(part)
+            if "mask" not in given:
+                return part
+            signal, observed = given["signal"], given["mask"] > 0.5
+            if name == "samples":
+                signal, observed = signal[:, None], observed[:, None]
+            return tf.where(observed, signal, part)
+
+        return {name: restored(name, part) for name, part in function(*scaled.values()).items()}
+
+    return converted, specs

@@ -1,0 +1,271 @@
+"""Scaling of data in their own units, such as °C, to the units in which networks work."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import numpy as np
+from numpy.typing import ArrayLike
+
+from abp_tf import checks
+from abp_tf.fields.frames import read
+
+
+@keras.saving.register_keras_serializable(package="abp_tf")
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Scaling:
+    """An affine map of each channel or entry, `(x − centre) / unit`, with its inverse.
+
+    A model that is built with a scaling learns in scaled units, takes and returns signals in their own
+    units, and is saved and exported with it.
+
+    With a `period` T the centre is that of the season, `centre + a cos(2πt/T) + b sin(2πt/T)`. Then
+    signals need their times t: arrays can be scaled, but models refuse such a scaling.
+
+    Args:
+        centre: values that become 0, float `[channels]` or `[*signal_shape]`.
+        unit: values by which differences from the centre are divided, positive, of such a shape too.
+        waves: a and b, float `[2, *centre.shape]`; None without a period.
+        period: T, positive, in the unit of times; None if the centre does not depend on the season.
+
+    Raises:
+        ValueError: if a number is not finite, a unit or the period is not positive, or the waves do not
+            fit the centre.
+
+    Example:
+        >>> celsius = np.array([[[10], [np.nan]], [[20], [12]]], np.float32)
+        >>> scaling = Scaling.of(celsius, np.isfinite(celsius), by="range")
+        >>> scaling
+        Scaling(centre=[15.], unit=[5.])
+        >>> scaling.scale(celsius)[..., 0]
+        array([[-1. ,  nan],
+               [ 1. , -0.6]], dtype=float32)
+        >>> network = abp_tf.networks.linear((2, 1), latent_dim=1)
+        >>> model = abp_tf.Generator(network, scaling=scaling)
+        >>> model.inpaint(celsius, np.isfinite(celsius))[1]
+        array([[20.],
+               [12.]], dtype=float32)
+    """
+
+    centre: ArrayLike
+    unit: ArrayLike
+    waves: ArrayLike | None = None
+    period: float | None = None
+
+    def __post_init__(self) -> None:
+        """Keep float32 arrays, and check them."""
+        for name in ("centre", "unit", "waves"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, np.array(getattr(self, name), np.float32))
+                getattr(self, name).flags.writeable = False
+        finite = np.isfinite(self.centre).all() and np.isfinite(self.unit).all()
+        if not finite or (self.unit <= 0).any():
+            raise ValueError(
+                f"Scaling expected a finite centre and finite, positive units, received {self}. Give "
+                "constant channels the unit 1."
+            )
+        if self.period is None and self.waves is None:
+            return
+        checks.positive("Scaling", "period", self.period)
+        wanted = (2, *self.centre.shape)
+        if np.shape(self.waves) != wanted or not np.isfinite(self.waves).all():
+            raise ValueError(
+                f"Scaling expected finite `waves` of shape {wanted}, amplitudes of cosine and sine, "
+                f"received the shape {np.shape(self.waves)}. `Scaling.of(period=...)` computes them."
+            )
+
+    @classmethod
+    def of(
+        cls,
+        signals,
+        mask: ArrayLike | None = None,
+        *,
+        by: str = "deviation",
+        positions: bool = False,
+        times: ArrayLike | None = None,
+        period: float | None = None,
+    ) -> Scaling:
+        """Return the scaling of signals, from their observed entries alone.
+
+        Args:
+            signals: float `[n, *signal_shape]` in their own units, or a mapping with "signal" and
+                "mask", such as an `abp_tf.data.Field`; hidden entries may hold anything, NaN included.
+            mask: bool or 0/1, `[n, *signal_shape]` or without the channel axis; 1 = observed, 0 =
+                hidden. None if `signals` has it, or all is observed.
+            by: "deviation" gives each channel the mean 0 and the standard deviation 1; "range" gives it
+                the interval [-1, 1]. A channel that does not vary, or is never observed, has the unit
+                1, and one that is never observed the centre 0.
+            positions: whether the mean over the examples is subtracted at each position first: it is
+                part of the centre, and units are those of the differences from it. A position that is
+                never observed has the mean of its channel.
+            times: times of the examples, `[n]`, in any unit; by default those of `signals`.
+            period: time from one season to the same, such as 365.25 days; the mean is then that of the
+                season. At a position with few observations its season is drawn to that of its channel
+                as by one observation. None for a mean that does not depend on time.
+
+        Raises:
+            ValueError: if the signals, the mask or the times cannot be used, or `by` is something else.
+
+        Example:
+            >>> days = np.arange(0, 730, 10)
+            >>> warm = 15 + 5 * np.cos(2 * np.pi * days / 365)[:, None, None] * np.ones((73, 4, 1))
+            >>> scaling = Scaling.of(warm, times=days, period=365)
+            >>> bool(np.abs(scaling.waves[:, 0] - [5, 0]).max() < 0.1)
+            True
+        """
+        checks.one_of("deviation", "range")("Scaling.of", "by", by)
+        times = getattr(signals, "times", None) if times is None else times
+        signals, mask = read(signals, mask=mask)
+        season = np.ones((len(signals), 1))
+        if period is not None:
+            period = float(checks.positive("Scaling.of", "period", period))
+            season = np.concatenate([season, _season(times, period, len(signals))], axis=1)
+        rest, centre = np.where(mask, signals.astype(np.float64), 0), 0
+        for at_each_position in (False, True) if positions else (False,):
+            means = _means(rest, mask, season, at_each_position)
+            centre = centre + means
+            rest = np.where(mask, rest - _weighted(season, means, rest.ndim), 0)
+        all_but_channels = tuple(range(rest.ndim - 1))
+        if by == "deviation":
+            count = np.maximum(mask.sum(axis=all_but_channels), 1)
+            unit = np.sqrt((rest**2).sum(axis=all_but_channels) / count)
+        else:
+            # Hidden entries are 0, a mean, and so between the ends of those that are observed.
+            low, high = (end(rest, axis=all_but_channels) for end in (np.min, np.max))
+            centre[0] += (low + high) / 2
+            unit = (high - low) / 2
+        # What rounding leaves of a channel without variation is no unit.
+        size = np.abs(centre[0]).reshape(-1, rest.shape[-1]).max(axis=0)
+        unit = np.where(unit > _ROUNDING * size, unit, 1)
+        if not positions:
+            centre = centre.reshape(len(centre), -1)
+        return cls(centre[0], unit, None if period is None else centre[1:], period)
+
+    def scale(self, signals, times: ArrayLike | None = None):
+        """Return signals in scaled units.
+
+        Args:
+            signals: float array or tensor in the units of the data, `[..., *signal_shape]`.
+            times: times of the examples, `[n]`, if the scaling has a period.
+        """
+        # Not a division, which TensorFlow would turn into this: arrays and tensors give the same bits.
+        return (signals - self._centre(signals, times)) * (1 / self.unit)
+
+    def restore(self, signals, times: ArrayLike | None = None):
+        """Return signals in the units of the data, the inverse of `scale`.
+
+        Args:
+            signals: float array or tensor in scaled units, `[..., *signal_shape]`.
+            times: times of the examples, `[n]`, if the scaling has a period.
+        """
+        return signals * self.unit + self._centre(signals, times)
+
+    def restore_deviation(self, deviation):
+        """Return standard deviations in the units of the data.
+
+        Args:
+            deviation: a number, array or tensor in scaled units that broadcasts against signals.
+        """
+        return deviation * self.unit
+
+    def check(self, signal_shape: tuple[int, ...]) -> None:
+        """Raise an error unless a model of signals of a shape can use the scaling.
+
+        Raises:
+            ValueError: if the arrays are neither per channel nor of the shape of the signals, or there
+                is a period.
+        """
+        for name in ("centre", "unit"):
+            shape = getattr(self, name).shape
+            if shape not in (signal_shape[-1:], signal_shape):
+                raise ValueError(
+                    f"Scaling expected a `{name}` of shape {signal_shape[-1:]} or {signal_shape} for "
+                    f"signals of shape {signal_shape}, received {shape}. Compute it from such signals "
+                    "with `Scaling.of`; without `positions` it serves signals of any size."
+                )
+        if self.period is not None:
+            raise ValueError(
+                "Models expected a scaling without a period, because they do not know times, received "
+                f"period={self.period:g}. Scale the arrays: `scaling.scale(signals, times)`, and "
+                "`scaling.restore(results, times)`."
+            )
+
+    def get_config(self) -> dict:
+        """Return the arguments of the constructor."""
+        arrays = {"centre": self.centre, "unit": self.unit, "waves": self.waves}
+        lists = {name: None if part is None else part.tolist() for name, part in arrays.items()}
+        return {**lists, "period": self.period}
+
+    @classmethod
+    def from_config(cls, config: dict) -> Scaling:
+        """Return the scaling that `get_config` describes."""
+        return cls(**config)
+
+    def __eq__(self, other) -> bool:
+        if not isinstance(other, Scaling):
+            return NotImplemented
+        return self.get_config() == other.get_config()
+
+    __hash__ = None
+
+    def __repr__(self) -> str:
+        def short(values):
+            return str(values) if values.size <= 4 else f"<array of shape {values.shape}>"
+
+        period = "" if self.period is None else f", period={self.period:g}"
+        return f"Scaling(centre={short(self.centre)}, unit={short(self.unit)}{period})"
+
+    def _centre(self, signals, times):
+        """Return the centre, for signals of some times that of their seasons."""
+        if self.period is None:
+            return self.centre
+        season = _season(times, self.period, len(signals))
+        return self.centre + _weighted(season, self.waves, len(signals.shape)).astype(np.float32)
+
+
+# Share of a channel's mean below which its deviation is rounding.
+_ROUNDING = 1e-7
+
+
+def _season(times, period: float, count: int) -> np.ndarray:
+    """Return cosine and sine of the season at `count` times, `[count, 2]`."""
+    if times is None or np.shape(times) != (count,) or not np.isfinite(times).all():
+        raise ValueError(
+            f"Scaling by a period expected {count} finite times, one per example, received "
+            f"{'none' if times is None else f'the shape {np.shape(times)}'}. Give `times`."
+        )
+    phase = 2 * np.pi * np.asarray(times, np.float64)[:, None] / period
+    return np.concatenate([np.cos(phase), np.sin(phase)], axis=1)
+
+
+def _weighted(season: np.ndarray, weights: np.ndarray, rank: int) -> np.ndarray:
+    """Return sums of weights `[k, *shape]` with factors `[n, k]`: `[n, 1, ..., *shape]` of a rank."""
+    found = np.tensordot(season, weights, axes=1)
+    return found.reshape(len(season), *[1] * (rank - weights.ndim), *weights.shape[1:])
+
+
+def _means(
+    rest: np.ndarray, mask: np.ndarray, season: np.ndarray, at_each_position: bool
+) -> np.ndarray:
+    """Return the weights of a linear regression on the season, whose first factor is 1.
+
+    Args:
+        rest: float `[n, *signal_shape]`, 0 where hidden.
+        mask: bool, same shape; True = observed.
+        season: float `[n, k]`.
+        at_each_position: whether each position has weights of its own, or each channel.
+
+    Returns:
+        `[k, *signal_shape]` or `[k, 1, ..., channels]`; 0 where nothing is observed.
+    """
+    squares = season[:, :, None] * season[:, None]
+    gram = np.tensordot(mask, squares, axes=(0, 0))  # [*signal_shape, k, k]
+    moment = np.tensordot(rest, season, axes=(0, 0))
+    if not at_each_position:
+        places = tuple(range(rest.ndim - 2))
+        gram, moment = (part.sum(axis=places, keepdims=True) for part in (gram, moment))
+    ridge = np.ones(season.shape[1])
+    ridge[0] = 1e-12  # so small that the mean is that of what is observed
+    weights = np.linalg.solve(gram + np.diag(ridge), moment[..., None])[..., 0]
+    return np.moveaxis(weights, -1, 0)

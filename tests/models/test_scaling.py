@@ -1,0 +1,295 @@
+"""Models of data in their own units are models of scaled data, but for what they take and give."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import abp_tf
+from abp_tf import CoopNets, Descriptor, Generator, Langevin, Projection, Scaling
+from abp_tf.baselines import VAE, Descent
+from abp_tf.display import gallery
+
+SHAPE = (4, 3, 2)
+RNG = np.random.default_rng(0)
+# °C and Pa; what is hidden holds NaN.
+WHOLE = (RNG.normal(size=(24, *SHAPE)) * [4, 300] + [15, 101_300]).astype(np.float32)
+MASK = RNG.random(WHOLE.shape) > 0.3
+DAMAGED = np.where(MASK, WHOLE, np.float32(np.nan))
+BATCH = {"batch_size": 8, "verbose": 0}
+SCALING = Scaling.of(DAMAGED, MASK, positions=True)
+
+
+def decoder():
+    layers = [keras.layers.Dense(6, "silu"), keras.layers.Dense(24), keras.layers.Reshape(SHAPE)]
+    return keras.Sequential([keras.Input((3,)), *layers])
+
+
+def scorer():
+    layers = [keras.layers.Flatten(), keras.layers.Dense(6, "silu"), keras.layers.Dense(1)]
+    return keras.Sequential([keras.Input(SHAPE), *layers])
+
+
+def generator(**options):
+    langevin, inference = Langevin(3, 0.2), Langevin(6, 0.2, cool=3)
+    return Generator(decoder(), sigma=0.5, langevin=langevin, inference=inference, **options)
+
+
+def descriptor(**options):
+    steps = {"langevin": Langevin(3, 0.1), "inference": Langevin(6, 0.1), "pool": 12}
+    return Descriptor(scorer(), reference_sigma=1.0, **{**steps, **options})
+
+
+def coopnets(**options):
+    options = {"value_range": None, **options}
+    return CoopNets(generator(**options), descriptor(chains="short-run", **options))
+
+
+def vae(**options):
+    return VAE(decoder(), encoder=encoder(), inference=Descent(5, 0.1), **options)
+
+
+def encoder():
+    layers = [keras.layers.Flatten(), keras.layers.Dense(6)]
+    return keras.Sequential([keras.Input((4, 3, 4)), *layers])
+
+
+MODELS = {"generator": generator, "descriptor": descriptor, "coopnets": coopnets, "vae": vae}
+
+
+def data(name, scale=lambda signals: signals):
+    """What a model learns from: all but a descriptor from damaged signals."""
+    return scale(WHOLE) if name == "descriptor" else {"signal": scale(DAMAGED), "mask": MASK}
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    """Return a function of a name: a model of data in their units, and one of data scaled before."""
+    made = {}
+
+    def get(name):
+        if name not in made:
+            made[name] = []
+            for options, scale in (
+                ({"scaling": SCALING}, lambda signals: signals),
+                ({"value_range": None}, SCALING.scale),
+            ):
+                keras.utils.set_random_seed(1)
+                model = MODELS[name](**options)
+                rate = keras.optimizers.Adam(1e-2)
+                model.compile(*[rate] if name != "coopnets" else [rate, keras.optimizers.Adam(1e-3)])
+                model.fit(data(name, scale), epochs=2, **BATCH)
+                made[name].append(model)
+        return made[name]
+
+    return get
+
+
+@pytest.fixture(params=list(MODELS))
+def pair(request, pairs):
+    return pairs(request.param)
+
+
+@pytest.fixture(scope="module")
+def model(pairs):
+    return pairs("generator")[0]
+
+
+def learned(model):
+    weights = [variable.numpy() for variable in model.weights if "fingerprint" not in variable.path]
+    return [*weights, *(table.states.numpy() for table in model.tables)]
+
+
+def assert_close(found, expected, unit=1):
+    """Results of two models are equal to rounding, relative to the units of the channels."""
+    np.testing.assert_allclose(found / unit, expected / unit, atol=2e-3)
+
+
+def test_learning_is_that_from_scaled_data_bit_for_bit(pair):
+    for one, other in zip(*map(learned, pair), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_signals_are_taken_and_given_in_the_units_of_the_data(pair):
+    model, plain = pair
+    filled = model.inpaint(DAMAGED, MASK)
+    np.testing.assert_array_equal(filled[MASK], WHOLE[MASK])
+    assert_close(filled, SCALING.restore(plain.inpaint(SCALING.scale(DAMAGED), MASK)), SCALING.unit)
+    assert_close(model.synthesize(5), SCALING.restore(plain.synthesize(5)), SCALING.unit)
+
+
+def test_methods_of_latents_are_in_the_units_of_the_data(pairs):
+    model, plain = pairs("generator")
+    scaled, damaged = SCALING.scale(WHOLE), SCALING.scale(DAMAGED)
+    np.testing.assert_array_equal(model.infer(DAMAGED, MASK), plain.infer(damaged, MASK))
+    found = model.reconstruct(WHOLE)
+    assert_close(found, SCALING.restore(plain.reconstruct(scaled)), SCALING.unit)
+    assert_close(model.predict(WHOLE, verbose=0), found, SCALING.unit)
+    mixed = SCALING.restore(plain.interpolate(scaled[:2], [[0.5, 0.5]]))
+    assert_close(model.interpolate(WHOLE[:2], [[0.5, 0.5]]), mixed, SCALING.unit)
+
+
+def test_methods_of_an_energy_are_in_the_units_of_the_data(pairs):
+    model, plain = pairs("descriptor")
+    scaled = SCALING.scale(WHOLE)
+    assert_close(model.refine(WHOLE), SCALING.restore(plain.refine(scaled)), SCALING.unit)
+    np.testing.assert_array_equal(model.score(WHOLE).energy, plain.score(scaled).energy)
+    found = model.predict(WHOLE, verbose=0)
+    np.testing.assert_array_equal(found, plain.predict(scaled, verbose=0))
+
+
+@pytest.mark.parametrize("name", ["generator", "descriptor"])
+def test_errors_are_reported_in_scaled_units(name, pairs):
+    model, plain = pairs(name)
+    found = [
+        one.evaluate(data(name, scale), verbose=0, return_dict=True)
+        for one, scale in ((model, lambda signals: signals), (plain, SCALING.scale))
+    ]
+    assert found[0] == found[1]
+
+
+def test_models_called_with_tensors_are_in_the_units_of_the_data(pairs):
+    model, plain = pairs("generator")
+    assert_close(model(model.latents), SCALING.restore(plain(plain.latents)), SCALING.unit)
+    model, plain = pairs("descriptor")
+    np.testing.assert_allclose(model(WHOLE), plain(SCALING.scale(WHOLE)), rtol=1e-4)
+
+
+def test_posterior_samples_and_their_noise_are_in_the_units_of_the_data(pairs):
+    options = {"samples": 4, "chains": 2}
+    model, plain = pairs("generator")
+    drawn = model.sample_posterior(DAMAGED, MASK, **options)
+    scaled = plain.sample_posterior(SCALING.scale(DAMAGED), MASK, **options)
+    assert_close(drawn.samples, SCALING.restore(scaled.samples), SCALING.unit)
+    for part in ("deviation", "total_deviation"):
+        assert_close(getattr(drawn, part), getattr(scaled, part) * SCALING.unit, SCALING.unit)
+    sigma = np.where(MASK, np.float32(0), 0.5 * SCALING.unit)
+    np.testing.assert_allclose(drawn.sigma, sigma, rtol=1e-6)
+    for found, end in zip(drawn.intervals(0.9), scaled.intervals(0.9), strict=True):
+        assert_close(found, SCALING.restore(end), SCALING.unit)
+    for values in (*np.moveaxis(drawn.samples, 1, 0), drawn.mean):
+        np.testing.assert_array_equal(values[MASK], WHOLE[MASK])
+
+
+def test_a_dataset_and_single_batches_are_scaled_too(pairs):
+    keras.utils.set_random_seed(1)
+    model = generator(scaling=SCALING, examples=24)
+    model.compile(keras.optimizers.Adam(1e-2))
+    parts = {"signal": DAMAGED, "mask": MASK, "index": np.arange(24)}
+    dataset = tf.data.Dataset.from_tensor_slices(parts).batch(8)
+    history = model.fit(dataset, epochs=1, verbose=0, validation_data=dataset).history
+    again = model.evaluate(dataset, verbose=0, return_dict=True)
+    np.testing.assert_allclose(history["val_reconstruction_error"], again["reconstruction_error"])
+    of_arrays = model.evaluate({"signal": DAMAGED, "mask": MASK}, verbose=0, return_dict=True)
+    assert again == pytest.approx(of_arrays, rel=1e-5)
+    of_batch = model.test_on_batch({name: part[:8] for name, part in parts.items()}, return_dict=True)
+    assert 0.1 < of_batch["reconstruction_error"] < 10
+
+
+@pytest.mark.parametrize("name", ["generator", "coopnets", "vae"])
+def test_saved_models_keep_their_scaling(name, pairs, tmp_path):
+    model, _ = pairs(name)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.scaling == SCALING
+    assert loaded.value_range is None
+    np.testing.assert_array_equal(loaded.inpaint(DAMAGED, MASK), model.inpaint(DAMAGED, MASK))
+
+
+def test_exports_take_and_give_the_units_of_the_data(pairs, export_only, tmp_path):
+    seeds, model = tf.constant(np.arange(24)), {name: pairs(name)[0] for name in MODELS}
+    given = {"signal": tf.constant(DAMAGED), "mask": tf.constant(MASK, tf.float32), "seed": seeds}
+    latent = tf.constant(RNG.normal(size=(24, 3)), tf.float32)
+    cases = {
+        "coopnets": ("inpaint", given, lambda model: model.inpaint(DAMAGED, MASK)),
+        "descriptor": ("refine", {**given, "signal": WHOLE}, lambda model: model.refine(WHOLE)),
+        "vae": ("decode", {"latent": latent}, lambda model: model(latent).numpy()),
+    }
+    for name, (function, inputs, expected) in cases.items():
+        export_only(model[name], tmp_path / name, function)
+        served = tf.saved_model.load(str(tmp_path / name)).signatures[function]
+        wanted = served.structured_input_signature[1]
+        found = served(**{key: tf.constant(inputs[key]) for key in wanted})["signal"].numpy()
+        assert_close(found, expected(model[name]), SCALING.unit)
+        if name == "coopnets":
+            np.testing.assert_array_equal(found[MASK], WHOLE[MASK])
+
+
+def test_clients_take_and_give_the_units_of_the_data(model, export_only, start_server, tmp_path):
+    export_only(model, tmp_path / "sea" / "1", "inpaint", "sample_posterior")
+    server = start_server("--model", f"sea={tmp_path / 'sea'}")
+    with abp_tf.Client(server.address, "sea", value_range=None) as client:
+        filled = client.inpaint(DAMAGED, MASK, seed=2)
+        drawn = client.sample_posterior(DAMAGED, MASK, seed=2)
+    np.testing.assert_array_equal(filled[MASK], WHOLE[MASK])
+    assert_close(filled, model.inpaint(DAMAGED, MASK, seed=2), SCALING.unit)
+    expected = model.sample_posterior(DAMAGED, MASK, seed=2)
+    for part in ("samples", "mean", "deviation", "sigma", "total_deviation"):
+        assert_close(getattr(drawn, part), getattr(expected, part), SCALING.unit)
+    for values in (*np.moveaxis(drawn.samples, 1, 0), drawn.mean):
+        np.testing.assert_array_equal(values[MASK], WHOLE[MASK])
+
+
+def test_chains_of_a_descriptor_start_in_the_value_range_of_the_data():
+    scaling = Scaling.of(WHOLE)
+    model = descriptor(scaling=scaling, value_range=(-10, 200_000), chains="short-run")
+    first = model.synthesize(200, steps=0)
+    assert first.min() >= -10.1
+    assert first.max() <= 200_001
+    np.testing.assert_allclose(first.mean(axis=(0, 1, 2)), 100_000, rtol=0.05)
+    pool = descriptor(scaling=scaling)
+    drawn = scaling.scale(pool.synthesize(12, from_noise=False, steps=0))
+    np.testing.assert_allclose([drawn.mean(), drawn.std()], [0, 1], atol=0.2)
+
+
+def test_range_is_that_of_the_data(model):
+    assert generator().value_range == (-1, 1)
+    assert model.value_range is None
+    bounded = generator(scaling=SCALING, value_range=(-50, 200_000))
+    bounded.infer(WHOLE)
+    with pytest.raises(ValueError, match=r"\[-50, 200000\].*300000"):
+        bounded.infer(np.full_like(WHOLE, 300_000))
+    again = Generator.from_config(bounded.get_config())
+    assert again.value_range == (-50, 200_000)
+    assert again.scaling == SCALING
+
+
+def test_pictures_of_scaled_models_are_in_units_of_pictures(model):
+    drawable = gallery.drawable(model, SCALING.restore(np.float32(3 * np.ones((1, *SHAPE)))))
+    np.testing.assert_allclose(drawable, 1, rtol=1e-3)
+    bounded = generator(scaling=SCALING, value_range=(0, 200))
+    found = gallery.drawable(bounded, np.float32([0, 50, 200])[:, None, None, None] + np.zeros(SHAPE))
+    np.testing.assert_allclose(found[:, 0, 0, 0], [-1, -0.5, 1], atol=1e-5)
+    shown = gallery.show(model, DAMAGED, MASK)
+    assert all(np.nanmax(np.abs(part.signals)) < 3 for part in shown.values())
+
+
+def test_models_of_other_sizes_keep_a_scaling_of_channels():
+    network = abp_tf.networks.texture_generator((32, 32, 1), width=4, output="linear")
+    assert network(np.full((1, 1, 1, 1), 1e3, np.float32)).numpy().max() > 1
+    textures = np.random.default_rng(0).normal(20, 3, (5, 32, 32, 1)).astype(np.float32)
+    larger = abp_tf.resized(Generator(network, scaling=Scaling.of(textures)), (2, 3, 1))
+    drawn = larger.synthesize(2)
+    assert drawn.shape == (2, 64, 96, 1)
+    assert 10 < drawn.mean() < 30
+    fixed = Generator(network, scaling=Scaling.of(textures, positions=True))
+    with pytest.raises(ValueError, match=r"centre.*\(64, 96, 1\).*\(32, 32, 1\)"):
+        abp_tf.resized(fixed, (2, 3, 1))
+
+
+def test_scalings_that_do_not_fit_are_refused(model):
+    wrong = Scaling([0.0, 0, 0], [1.0, 1, 1])
+    with pytest.raises(ValueError, match=r"centre.*\(2,\).*\(3,\)"):
+        generator(scaling=wrong)
+    with pytest.raises(ValueError, match=r"centre.*\(2,\).*\(3,\)"):
+        descriptor(scaling=wrong)
+    with pytest.raises(ValueError, match=r"scaling.*Scaling.*2"):
+        generator(scaling=2)
+    with pytest.raises(ValueError, match=r"observation.*Projection"):
+        generator(scaling=SCALING, observation=Projection(5))
+    with pytest.raises(ValueError, match=r"period=12"):
+        generator(scaling=Scaling.of(WHOLE, times=np.arange(24), period=12))
+    with pytest.raises(ValueError, match=r"scaling.*Scaling\(.*None"):
+        CoopNets(generator(scaling=SCALING), descriptor(chains="short-run"))
+    with pytest.raises(AttributeError, match="scaling"):
+        model.scaling = None
