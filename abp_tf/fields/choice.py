@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from abp_tf.errors import ConvergenceError
 from abp_tf.fields import gaps
 from abp_tf.fields.frames import read
 from abp_tf.fields.model import FieldModel, FieldSettings
@@ -32,7 +33,7 @@ class Choice(NamedTuple):
         widening: factor of standard deviations with which nine in ten intervals of 90 % contain the
             observed values under moved gaps.
         errors: root mean squared error under moved gaps, in units of each channel's deviation, by
-            settings.
+            settings; infinite where the equations could not be solved.
     """
 
     settings: FieldSettings
@@ -74,6 +75,7 @@ def choose(
 
     Raises:
         ValueError: if the data cannot be used, or all frames have the same gaps.
+        ConvergenceError: if the equations could not be solved for any settings.
 
     Example:
         >>> frames = np.random.default_rng(0).normal(size=(8, 6, 6, 1)).cumsum(1).cumsum(2)
@@ -87,7 +89,10 @@ def choose(
 
     def error(settings):
         if settings not in errors:
-            errors[settings] = trial.error(settings)
+            try:
+                errors[settings] = trial.error(settings)
+            except ConvergenceError:
+                errors[settings] = np.inf  # such settings are not chosen
             if report is not None:
                 report(settings, errors[settings])
         return errors[settings]

@@ -16,12 +16,12 @@ def moved(mask: np.ndarray, seed: int = 0) -> np.ndarray:
     order, the first is taken that hides some of the observed entries, and at most 60 % of them.
 
     Args:
-        mask: bool `[n, *signal_shape]`, True where observed.
+        mask: bool `[n, *axes, channels]`, True where observed.
         seed: seed of the choice of frames.
 
     Returns:
         bool, same shape: True where an observed entry is to be hidden. A frame stays as it is if the
-        gaps of no other frame fit.
+        gaps of no other frame fit, and a channel if nothing of it would be left.
 
     Raises:
         ValueError: if no frame gets a gap.
@@ -43,6 +43,9 @@ def moved(mask: np.ndarray, seed: int = 0) -> np.ndarray:
             if 0 < hidden.sum() <= _MOST * total:
                 held[number] = hidden
                 break
+    # What is observed of a channel is never hidden altogether.
+    some = tuple(range(mask.ndim - 1))
+    held &= (mask & ~held).any(axis=some)
     if not held.any():
         raise ValueError(
             "Expected frames with different gaps, to choose settings by gaps moved from one frame to "

@@ -101,7 +101,7 @@ class FieldModel:
             The model itself.
 
         Raises:
-            ValueError: if the data cannot be used, or nothing is observed.
+            ValueError: if the data cannot be used, or nothing is observed of a channel.
         """
         shape = read(x)[0].shape[1:]
         domain = getattr(x, "domain", None) if domain is None else domain
@@ -113,8 +113,13 @@ class FieldModel:
         self._centre, self._unit = np.zeros(len(channel)), np.ones(len(channel))
         frames = self._frames(x, times)
         self._step = float(np.median(np.diff(frames.times))) if len(frames.times) > 1 else 1.0
-        if not frames.observed.any():
-            raise ValueError("Expected observed entries inside the domain, received none.")
+        empty = np.flatnonzero(~frames.mask.any(axis=tuple(range(frames.mask.ndim - 1))))
+        if len(empty):
+            names = getattr(x, "names", [f"channel {number}" for number in range(shape[-1])])
+            raise ValueError(
+                "Expected observed entries of each variable inside the domain, received none of "
+                f"{', '.join(names[number] for number in empty)}. Leave it out."
+            )
         self._centre, self._unit, levels = standard_units(frames.values, frames.observed, channel)
         frames = self._frames(x, times)
         self.mean = np.zeros(len(channel))

@@ -192,6 +192,39 @@ def test_frames_whose_gaps_are_all_alike(source, tmp_path, capsys):
     assert "there is no cross-validation" in said
 
 
+def test_settings_whose_equations_are_not_solved(source, few, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("abp_tf.fields.lattice.ITERATIONS", 0)
+    words = [source, "--samples", 8, "--no-cross-validation", "--out"]
+    assert inside(*words, tmp_path / "a.nc") == 0
+    assert "did not converge" in capsys.readouterr().out
+    found = record(tmp_path / "a.json")
+    assert found["settings"]["time"] == 0
+    assert {one["settings"]["time"] for one in found["tried"] if one["error"] is None} == {0.1}
+    (tmp_path / "a.nc").unlink()
+    count = len(few)
+    assert inside(*words, tmp_path / "a.nc", "--resume") == 0  # none is tried again
+    assert len(few) == count
+    message = inside(*words, tmp_path / "b.nc", *GIVEN)
+    assert "time=0.1" in message
+    assert "Lower the setting `time`" in message
+    assert "\n" not in message
+
+
+def test_variables_of_which_little_is_observed(tmp_path, capsys):
+    data = dataset()
+    data["salt"] = data["sst"] * np.nan
+    data.to_netcdf(tmp_path / "nothing.nc")
+    words = ["--variable", "sst", "salt", *GIVEN, "--out"]
+    assert "received none of salt" in inside(tmp_path / "nothing.nc", *words, tmp_path / "a.nc")
+    data["salt"] = data["sst"].where(data["time"] == data["time"][2])
+    data.to_netcdf(tmp_path / "one.nc")  # in one frame, whose gaps cannot be moved
+    assert inside(tmp_path / "one.nc", *words, tmp_path / "a.nc", "--overwrite") == 0
+    assert "optimal interpolation is left out" in capsys.readouterr().out
+    scores = record(tmp_path / "a.json")["scores"]["variables"]
+    assert list(scores) == ["sst"]
+    assert "this model" in scores["sst"]["methods"]
+
+
 @pytest.mark.parametrize(
     ("words", "match"),
     [
