@@ -22,6 +22,9 @@ TRIED = {
     "decay": (0.005, 0.02, 0.05, 0.1, 0.2),
 }
 LATENTS = (1, 2, 4, 8, 16, 32)
+# Bytes, measured: of a factorization, for each of its points and per log2 of their number, and of
+# arrays for each entry of the data.
+_PER_FACTOR, _PER_ENTRY = 41, 1100
 FOLDS = 3  # choices of moved gaps that errors are means over
 
 
@@ -133,6 +136,27 @@ def widening(x, settings: FieldSettings, *, times=None, domain=None, seed: int =
         True
     """
     return _Trial(x, times, domain, seed).widening(settings)
+
+
+def memory(mask: np.ndarray, domain: np.ndarray | None = None) -> float:
+    """Return about how many bytes `choose` takes.
+
+    Most of it are the factorizations of frames of different masks, whose entries per point grow with
+    the logarithm of the points of a grid, and some float64 arrays of the size of the data.
+
+    Args:
+        mask: bool `[n, *axes, channels]`, True where observed.
+        domain: bool `[*axes, channels]`, as for `choose`; None if all is domain.
+
+    Example:
+        >>> gigabytes = memory(np.ones((300, 200, 300, 1), bool)) / 2**30
+        >>> 15 < gigabytes < 25
+        True
+    """
+    points = mask[0].size if domain is None else int(domain.sum())
+    different = len({row.tobytes() for row in mask})
+    per_factor = _PER_FACTOR * np.log2(max(points, 2))
+    return float(points * (different * per_factor + len(mask) * _PER_ENTRY))
 
 
 class _Trial:
