@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -29,6 +31,7 @@ class TensorBoardPictures(keras.callbacks.Callback):
         rate: samples or frames per second of sounds and clips; None for other kinds.
         mask: mask of the signals, bool, 1 = observed, 0 = hidden; None means that all is observed.
         kind: kind of signal, a name of `abp_tf.signals`; None derives it from their shape.
+        header: values beside the signals, the field of `abp_tf.data.Signals`.
     """
 
     def __init__(
@@ -40,12 +43,13 @@ class TensorBoardPictures(keras.callbacks.Callback):
         mask: np.ndarray | None = None,
         *,
         kind: str | None = None,
+        header: Mapping[str, Any] | None = None,
     ):
         super().__init__()
         self.log_dir = Path(log_dir) / "pictures"
         self.signals = signals
         self.every = every
-        self.rate = rate
+        self.header = {"rate": rate, **(header or {})}
         self.mask = mask
         self.kind = kinds.of(signals.shape[1:], kind)
 
@@ -59,7 +63,7 @@ class TensorBoardPictures(keras.callbacks.Callback):
             return
         with self._writer.as_default(step=epoch + 1):
             for name, part in show(self.model, self.signals, self.mask).items():
-                self.kind.summarize(name, *part, {"rate": self.rate})
+                self.kind.summarize(name, *part, self.header)
             if self._has_latents():
                 tf.summary.histogram("latents", self.model.latents)
 

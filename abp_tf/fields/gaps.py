@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+SPEC = "moved"  # the name of such masks in programs
 _MOST = 0.6  # largest share of a frame's observed entries that moved gaps hide
 
 

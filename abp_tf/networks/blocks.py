@@ -53,6 +53,11 @@ def check_padding(owner: str, padding: str) -> None:
         raise ValueError(f"{owner} expected a padding of 'valid' or 'same', received {padding!r}.")
 
 
+def check_output(owner: str, output: str) -> None:
+    """Refuse an activation of the last layer of a generator other than "tanh" and "linear"."""
+    checks.one_of("tanh", "linear")(owner, "output", output)
+
+
 def check_counts(owner: str, **values: int) -> None:
     """Refuse values that are no integers of 1 or more."""
     for name, value in values.items():

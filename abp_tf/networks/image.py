@@ -22,14 +22,15 @@ def image_generator(
     activation: str = "elu",
     batch_norm: bool = False,
     antialias: int = 1,
+    output: str = "tanh",
     dtype: str | keras.DTypePolicy | None = None,
 ) -> keras.Model:
-    """Build a top-down ConvNet from a latent vector to an image in [-1, 1].
+    """Build a top-down ConvNet from a latent vector to an image.
 
     It has a hidden dense layer, a dense layer to the coarsest map, transposed convolutions that double
-    its sides and halve its channels down to `width`, and a 3×3 convolution with tanh. The smaller side
-    of the coarsest map is 4 to 7, or half that of an image of fewer than 8 pixels. Where doubling it
-    exceeds the image, the middle of the last map is the image. By default there is no BatchNorm, and
+    its sides and halve its channels down to `width`, and a 3×3 convolution. The smaller side of the
+    coarsest map is 4 to 7, or half that of an image of fewer than 8 pixels. Where doubling it exceeds
+    the image, the middle of the last map is the image. By default there is no BatchNorm, and
     activations are smooth, so that the chain of an example does not depend on its batch.
 
     Args:
@@ -49,6 +50,8 @@ def image_generator(
             repeats every 2×2 pixels, and all doublings together one that repeats in every cell of the
             coarsest map. Sharp data correct it; blurred data (`abp_tf.Blur`; use 2) and coarser data
             (`abp_tf.Coarser`; use its factor) do not.
+        output: last activation: "tanh" for images in [-1, 1], or "linear" for those that a model scales
+            (`abp_tf.Scaling`).
         dtype: dtype policy of the layers, "float32" or "mixed_bfloat16"; by default Keras's global
             policy. Images are always float32.
 
@@ -75,6 +78,7 @@ def image_generator(
     )
     checks.integer("image_generator", "hidden", hidden, 0)
     check_smooth("image_generator", activation)
+    blocks.check_output("image_generator", output)
     doublings = _doublings(min(sides))
     filters = [width * min(2**level, 8) for level in range(doublings, -1, -1)]
 
@@ -125,7 +129,7 @@ def image_generator(
     x = DOWN[2](channels, 3, padding="same", dtype=dtype, name="signal")(x)
     x = blocks.cropped(x, sides, dtype)
     # Residuals are float32 under every precision policy, so the last activation is float32 too.
-    x = keras.layers.Activation("tanh", dtype="float32", name="range")(x)
+    x = keras.layers.Activation(output, dtype="float32", name="range")(x)
     return keras.Model(latent, x, name="image_generator")
 
 
