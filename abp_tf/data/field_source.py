@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -73,11 +74,10 @@ def load_fields(
     collect.check_limit(limit)
     collect.check_share(test_share)
     path, variables = split(argument)
-    inside = unpacked(like, like["shape"]) if like and "shape" in like else None
     field = load_field(
         path,
         variables,
-        domain=(False if domain == "all" else domain) if inside is None else inside,
+        domain=False if like or domain == "all" else domain,
         times=times,
         region=dict(region or ()),
         every=every,
@@ -85,6 +85,7 @@ def load_fields(
     header = _header(field)
     if like:
         _check_alike(field, like, spec)
+        field = _within(field, unpacked(like, field.shape))
         header |= {name: like[name] for name in header.keys() & like.keys()}
     signal = scaled(field, header)
     mask = field.mask
@@ -149,6 +150,16 @@ def unpacked(header: Mapping[str, Any], shape: Sequence[int]) -> np.ndarray | No
         return None
     bits = np.frombuffer(zlib.decompress(base64.b64decode(header["domain"])), np.uint8)
     return np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape).astype(bool)
+
+
+def _within(field: Field, domain: np.ndarray | None) -> Field:
+    """Return a field with a domain, None for all."""
+    if domain is None:
+        return field
+    mask = field.mask & domain
+    return dataclasses.replace(
+        field, domain=domain, mask=mask, signal=np.where(mask, field.signal, np.float32(0))
+    )
 
 
 def _packed(domain: np.ndarray) -> str | None:

@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 
@@ -18,12 +19,14 @@ SOURCES = {
     "sound": "wav:x.wav",
     "video": "video:x.mp4",
     "volume": "volume:x.nii",
+    "field": "field:x.nc",
 }
 SHAPES = {
     "texture": (224, 224, 1),
     "sound": (60_000, 1),
     "video": (96, 64, 64, 3),
     "volume": (32, 32, 32, 1),
+    "field": (21, 30, 2),
 }
 
 
@@ -72,6 +75,11 @@ def test_the_models_they_make(kind, name):
     if name == "generator":
         assert model.preconditioning
         assert model.expansion == 1
+    if kind == "field":  # values of any size
+        assert model.value_range is None
+        if name != "descriptor":
+            network = getattr(model, "generator", model).network
+            assert network.get_layer("range").activation is keras.activations.linear
 
 
 @pytest.mark.parametrize(("kind", "name"), OTHERS)
