@@ -148,7 +148,8 @@ def main(argv: list[str] | None = None) -> int:
     write(out, model, damaged, found)
     if calibrated is not None:
         title = f"Intervals of {arguments.samples} samples"
-        pictures.reliability(out / "reliability.png", calibrated.levels, calibrated.coverage, title)
+        shown_coverage = pictures.reliability(calibrated.levels, calibrated.coverage, title)
+        pictures.save_png(out / "reliability.png", shown_coverage)
     files.write_json(out / "recovery.json", summary)
     for name in ("images", "hidden", *found_errors, *CONVERGENCE, *figures(None)):
         if summary[name] is not None:

@@ -81,9 +81,11 @@ def curves(model, settings: dict, images: data.Signals) -> callbacks.ErrorCurves
 
 def pictures_of(images: data.Signals, settings: dict, logs: Path) -> callbacks.TensorBoardPictures:
     """Return the callback that writes the model's signals to TensorBoard."""
-    every, mask = settings["picture_every"], images.train_mask
+    every, mask, hidden = settings["picture_every"], images.train_mask, None
+    if settings.get("mask") and not mask_files.is_stored(settings["mask"]):
+        hidden = signals.both(~runs.training_mask(settings, images), mask)  # what is known of it
     return callbacks.TensorBoardPictures(
-        logs, images.train, every, mask=mask, kind=images.kind, header=images.header
+        logs, images.train, every, mask=mask, kind=images.kind, header=images.header, hidden=hidden
     )
 
 

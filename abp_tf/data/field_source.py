@@ -77,7 +77,7 @@ def load_fields(
     field = load_field(
         path,
         variables,
-        domain=False if like or domain == "all" else domain,
+        domain=False if domain == "all" or "domain" in (like or {}) else domain,
         times=times,
         region=dict(region or ()),
         every=every,
@@ -85,7 +85,8 @@ def load_fields(
     header = _header(field)
     if like:
         _check_alike(field, like, spec)
-        field = _within(field, unpacked(like, field.shape))
+        if "domain" in like:
+            field = _within(field, unpacked(like, field.shape))
         header |= {name: like[name] for name in header.keys() & like.keys()}
     signal = scaled(field, header)
     mask = field.mask
