@@ -225,5 +225,20 @@ def named_limits(text: str) -> tuple[str, tuple[str | None, str | None]]:
     return name, limits(values)
 
 
+def as_text(parse: Callable) -> Callable:
+    """Return a reader that checks text by a function and returns the text, which settings keep.
+
+    Example:
+        >>> as_text(limits)("2003:2005-06")
+        '2003:2005-06'
+    """
+
+    def check(text):
+        parse(text)
+        return text
+
+    return check
+
+
 # Placeholder for a value in the help, by the name of its reader.
 _FORMS = {"int": "N", "float": "X", "share": "SHARE", "sides": "N"}

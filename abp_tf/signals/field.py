@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from abp_tf import data, files, networks
 from abp_tf.data import field_source, grid_files
 from abp_tf.fields import gaps
-from abp_tf.options import Option, at_least_zero, limits, named_limits, positive, share
+from abp_tf.options import Option, as_text, at_least_zero, limits, named_limits, positive, share
 from abp_tf.signals import few_examples
 from abp_tf.signals.base import Part, SignalKind
 from abp_tf.signals.image import ANY, SMOOTH
@@ -44,10 +44,15 @@ class Field(SignalKind):
                 form="NAME",
             ),
             "times": Option(
-                limits, "first and last time, such as 2003:2005-06; by default all", form="FROM:TO"
+                as_text(limits),
+                "first and last time, such as 2003:2005-06; by default all",
+                form="FROM:TO",
             ),
             "region": Option(
-                named_limits, "part of the map, such as lat=35:37", many=True, form="NAME=LOW:HIGH"
+                as_text(named_limits),
+                "part of the map, such as lat=35:37",
+                many=True,
+                form="NAME=LOW:HIGH",
             ),
             "every": Option(positive(int), "use one frame of so many"),
             "limit": Option(positive(int), "number of frames to use, the first ones; by default all"),
@@ -108,6 +113,9 @@ class Field(SignalKind):
     def load(self, source: str, settings: Mapping[str, Any], *, missing: bool = False) -> data.Signals:
         """Load a field; `settings["like"]` is the header of fields to whose form it is brought."""
         options = self.loader.keywords(settings)
+        if "times" in options:
+            options["times"] = limits(options["times"])
+        options["region"] = [named_limits(one) for one in options.get("region", ())]
         return self.loader.function(source, **options, like=settings.get("like"), missing=missing)
 
     def like(self, shape: Sequence[int], header: Mapping[str, Any]) -> dict[str, Any]:

@@ -49,6 +49,10 @@ def test_options_of_the_loader(path):
     assert [name[:10] for name in found.names] == ["2001-01-03", "2001-01-05", "2001-01-07"]
     part = load_fields(f"field:{path}:sst", region=[("lon", (0.5, 1.0))])
     assert part.train.shape[1:] == (HEIGHT, 5, 1)
+    # As settings and configuration files have it.
+    settings = {"kind": "field", "data": f"field:{path}:sst", "region": ["lon=0.5:1", "lat=:30.5"]}
+    part = runs.load_images({**settings, "times": "2001-01-03:", "mask": None})
+    assert part.train.shape == (9, 4, 5, 1)
     with pytest.raises(ValueError, match=r"entries of .*sst' are hidden"):
         load_fields(f"field:{path}:sst", whole=True)
     data = made_fields.sea(COUNT, HEIGHT, WIDTH)

@@ -201,6 +201,13 @@ class TestConfigurationFiles:
         assert given.pop("start_sigma") is None
         assert given == parsed("descriptor", *words)
 
+    def test_parts_of_a_field(self, tmp_path):
+        text = "kind: field\ndata: field:a.nc\ntimes: 2003:2004-05\nregion: [lat=35:37, lon=:3]\n"
+        words = "--kind field --data field:a.nc --times 2003:2004-05 --region lat=35:37 lon=:3".split()
+        given = parsed("generator", *words)
+        assert parsed("generator", *self.write(tmp_path, text)) == given
+        assert json.loads(json.dumps(given)) == given
+
     def test_the_command_line_comes_first(self, tmp_path):
         config = self.write(tmp_path, "epochs: 3\nwidth: 8\n")
         given = parsed("generator", *config, "--epochs", 5)
