@@ -67,7 +67,7 @@ def load_fields(
     Example:
         >>> np.save("sst.npy", np.where(np.eye(8) > 0, np.nan, np.arange(80.0).reshape(10, 8, 1)))
         >>> fields = load_fields("field:sst.npy")
-        >>> fields.train.shape, fields.train_mask.mean().round(3), fields.header["centre"]
+        >>> fields.train.shape, float(fields.train_mask.mean()), fields.header["centre"]
         ((9, 8, 8, 1), 0.875, [39.5])
     """
     _, argument = collect.find(spec, {"field": None}, FIELD_SOURCES_HELP)
