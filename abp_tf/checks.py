@@ -132,17 +132,9 @@ def mask(values, shape: tuple[int, ...]) -> np.ndarray:
         bool, `[n, *signal]`, or `[n, ..., 1]` if the channel axis was missing.
 
     Raises:
-        ValueError: if the shape is wrong, values are not 0 or 1, or an example has no observed entry.
+        ValueError: if the shape is wrong, or values are not 0 or 1.
     """
-    values = entries("Mask", values, shape, POLARITY)
-    empty = np.flatnonzero(~values.any(axis=tuple(range(1, values.ndim))))
-    if len(empty):
-        raise ValueError(
-            f"Mask: expected an observed entry in every example, received none in {len(empty)} of "
-            f"{len(values)}, the first of them number {empty[0]}. {POLARITY} Drop examples without "
-            "observed entries."
-        )
-    return values
+    return entries("Mask", values, shape, POLARITY)
 
 
 def entries(name: str, values, shape: tuple[int, ...], meaning: str) -> np.ndarray:

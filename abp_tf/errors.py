@@ -5,6 +5,10 @@ class DivergenceError(RuntimeError):
     """Energies, gradients, latents or signals are not finite; the message contains a remedy."""
 
 
+class ConvergenceError(RuntimeError):
+    """Equations were not solved in the iterations allowed; the message contains a remedy."""
+
+
 class ServingError(OSError):
     """A server could not be reached, or returned an error; `code` is its `grpc.StatusCode`."""
 

@@ -197,5 +197,48 @@ def sides(count: int, form: str) -> Callable:
     return parse
 
 
+def limits(text: str) -> tuple[str | None, str | None]:
+    """Read two limits, `FROM:TO`; both may hold as many colons, and one may be left out.
+
+    Example:
+        >>> limits("2003:2005-06"), limits(":2005"), limits("2003-01-01T06:00:2003-01-01T18:00")
+        (('2003', '2005-06'), (None, '2005'), ('2003-01-01T06:00', '2003-01-01T18:00'))
+    """
+    parts = text.split(":")
+    half = len(parts) // 2
+    first, last = ":".join(parts[:half]), ":".join(parts[half:])
+    if len(parts) % 2 or not (first or last):
+        raise argparse.ArgumentTypeError(f"expected FROM:TO, both of one form, received {text!r}")
+    return first or None, last or None
+
+
+def named_limits(text: str) -> tuple[str, tuple[str | None, str | None]]:
+    """Read the limits of a coordinate, `NAME=LOW:HIGH`.
+
+    Example:
+        >>> named_limits("lat=35:37.5")
+        ('lat', ('35', '37.5'))
+    """
+    name, equals, values = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"expected NAME=LOW:HIGH, received {text!r}")
+    return name, limits(values)
+
+
+def as_text(parse: Callable) -> Callable:
+    """Return a reader that checks text by a function and returns the text, which settings keep.
+
+    Example:
+        >>> as_text(limits)("2003:2005-06")
+        '2003:2005-06'
+    """
+
+    def check(text):
+        parse(text)
+        return text
+
+    return check
+
+
 # Placeholder for a value in the help, by the name of its reader.
 _FORMS = {"int": "N", "float": "X", "share": "SHARE", "sides": "N"}

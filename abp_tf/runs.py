@@ -148,20 +148,26 @@ def load_images(settings: dict) -> data.Signals:
 
 
 def attach_masks(images: data.Signals, spec: str, settings: dict) -> data.Signals:
-    """Return signals with their masks from files, by `mask_files.attach`.
+    """Return signals with their masks from files, by `mask_files.attach`, and those they have already.
 
     Args:
         images: the signals.
         spec: specification of the masks: "folder:PATH" or "npz:PATH[:KEY]".
         settings: the settings that the signals were loaded with.
     """
-    return mask_files.attach(
+    kind = signals.get(images.kind)
+    found = mask_files.attach(
         images,
         spec,
         crop=settings.get("crop", True),
         limited=settings.get("limit") is not None,
-        read=signals.get(images.kind).masks_by_name,
+        read=kind.masks_by_name,
     )
+    if not kind.incomplete:
+        return found
+    pairs = [(found.train_mask, images.train_mask), (found.test_mask, images.test_mask)]
+    train, test = (own if mask is None else signals.both(mask, own) for mask, own in pairs)
+    return found._replace(train_mask=train, test_mask=test)
 
 
 def load_like(
@@ -198,10 +204,11 @@ def training_mask(settings: dict, images: data.Signals) -> np.ndarray | None:
     Returns:
         bool, 1 = observed, `[n, h, w]` for images; None if all entries are observed.
     """
-    if images.train_mask is not None or not settings.get("mask"):
+    spec = settings.get("mask")
+    if not spec or mask_files.is_stored(spec):
         return images.train_mask
     kind, shape = signals.get(images.kind), images.train.shape[1:]
-    return kind.draw_masks(settings["mask"], len(images.train), shape, settings["seed"])
+    return kind.draw_masks(spec, len(images.train), shape, settings["seed"], images.train_mask)
 
 
 def describe(images: data.Signals) -> dict:

@@ -9,6 +9,7 @@ import numpy as np
 
 from abp_tf import Client, checks, files, masks, programs, signals
 from abp_tf.display import media, pictures
+from abp_tf.fields import gaps
 from abp_tf.options import Formatter
 from abp_tf.serving.access import read_token
 
@@ -76,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
         help="number of signals [%(default)s]")  # fmt: skip
     command("reconstruct", "infer the latents of signals and decode them", output, seed, given)
     one = command("inpaint", "fill in the hidden parts of signals", output, seed, given)
-    hidden = one.add_mutually_exclusive_group(required=True)
+    hidden = one.add_mutually_exclusive_group()
     hidden.add_argument("--masks", metavar="PATH",
         help="mask images, white = observed and black = hidden: a folder with the names of the images, "
         "or one file for all; they are cropped and resized like the images. For any kind of signal "
@@ -84,7 +85,8 @@ def parser() -> argparse.ArgumentParser:
     hidden.add_argument("--mask", metavar="SPEC",
         help="random mask: pepper:P hides pixels or samples, squares:P:SIDE or block:SIDE squares of "
         "pixels, frames:P frames of a clip, gap:LENGTH successive samples or frames; P is the "
-        "probability of being hidden")  # fmt: skip
+        "probability of being hidden; moved hides what is hidden in other frames of a field. Fields "
+        "need no mask")  # fmt: skip
     one.add_argument("--samples", type=int, metavar="K",
         help="complete each signal K times; write all samples, their mean and, except for sounds, "
         "their standard deviation (black = 0, white = 1)")  # fmt: skip
@@ -135,13 +137,18 @@ def reconstruct(client: Client, arguments: argparse.Namespace) -> Output:
 
 def inpaint(client: Client, arguments: argparse.Namespace) -> Output:
     """Fill in the hidden parts of signals, once or several times."""
-    spec = masks.parse(arguments.mask) if arguments.mask else None
+    if arguments.mask and arguments.mask != gaps.SPEC:
+        masks.parse(arguments.mask)  # before anything is read
+    incomplete = arguments.kind is not None and signals.get(arguments.kind).incomplete
+    if not (arguments.mask or arguments.masks or incomplete):
+        raise ValueError("--mask, --masks: expected one of the two, received none.")
     given = signal_files.read(client, "inpaint", arguments)
-    damaged, kind = given.train, signals.get(given.kind)
-    if spec:
-        mask = kind.draw_masks(str(spec), len(damaged), damaged.shape[1:], arguments.seed)
-    else:
-        mask = signal_files.read_masks(arguments.masks, given)
+    damaged, kind, mask = given.train, signals.get(given.kind), given.train_mask
+    if arguments.mask:
+        shape = damaged.shape[1:]
+        mask = kind.draw_masks(arguments.mask, len(damaged), shape, arguments.seed, mask)
+    elif arguments.masks:
+        mask = signals.both(signal_files.read_masks(arguments.masks, given), mask)
     outputs = client.ask(
         "inpaint",
         signal=damaged,
@@ -248,6 +255,7 @@ def main(argv: list[str] | None = None) -> int:
         key=arguments.tls_key,
         token=read_token(arguments.token_file) if arguments.token_file else None,
         batch_size=arguments.batch_size,
+        value_range=signals.get(getattr(arguments, "kind", None) or "image").value_range,
     ) as client:
         if directory is None:
             PRINTING[arguments.command](client, arguments)

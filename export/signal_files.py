@@ -146,9 +146,9 @@ def write(directory: Path, output: Output) -> None:
         for stem, signal in zip(files.stems(names), folder, strict=True):
             kind.save(directory / name / stem, signal, output.header)
     if output.rows is None:
-        grid = kind.picture(first[: kind.columns * ROWS])
+        grid = kind.picture(first[: kind.columns * ROWS], header=output.header)
     else:
-        tiles = [kind.tiles(row[: kind.columns]) for row in output.rows.values()]
+        tiles = [kind.tiles(row[: kind.columns], output.header) for row in output.rows.values()]
         grid = pictures.rows(tiles, list(output.rows))
     pictures.save_png(directory / "grid.png", grid)
     print(f"wrote {', '.join(f'{name}/' for name in output.folders)}, grid.png and answers.npz "

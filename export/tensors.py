@@ -149,8 +149,6 @@ def _check_values(values: Mapping[str, np.ndarray], value_range) -> None:
     try:
         observed = None if mask is None else mask > 0.5
         checks.signals(signal, signal.shape[1:], value_range, observed)
-        if observed is not None:
-            checks.mask(observed, signal.shape)
     except ValueError as error:
         raise invalid(str(error)) from None
 

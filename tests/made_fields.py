@@ -68,3 +68,31 @@ def draws(field, count=4, seed=5):
 
 def raw(path):
     return xarray.open_dataset(path, decode_cf=False).load()
+
+
+def sea(count, height, width):
+    """Return waves of two variables with connected gaps, land, an empty frame and an empty position."""
+    random, mask = np.random.default_rng(0), np.ones((count, height, width), bool)
+    for of_frame in mask:
+        top, left = random.integers(0, height - 4), random.integers(0, width - 4)
+        of_frame[top : top + 4, left : left + 4] = False
+    mask[count // 3] = mask[:, 4, 4] = False
+    mask[:, :2, :3] = False
+    water = np.ones((height, width), np.int8)
+    water[:2, :3] = 0
+    (y, x), t = np.mgrid[:height, :width], np.arange(count)
+    sst = 15 + 3 * np.cos(t / 3)[:, None, None] * np.sin(y / 4) + x / 4
+    salt = np.where(mask & (random.random(mask.shape) > 0.2), 100 - 2 * sst, np.nan)
+    dims = ("time", "lat", "lon")
+    return xarray.Dataset(
+        {
+            "sst": (dims, np.where(mask, sst, np.nan), {"units": "degC"}),
+            "salt": (dims, salt, {"units": "g"}),
+            "sea_mask": (("lat", "lon"), water),
+        },
+        {
+            "time": ("time", t, {"units": "days since 2001-01-01"}),
+            "lat": ("lat", np.linspace(30, 31, height), {"units": "degrees_north"}),
+            "lon": ("lon", np.linspace(0, 1, width), {"units": "degrees_east"}),
+        },
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from abp_tf import CoopNets, Descriptor, Generator, Langevin, data, programs, runs
+from abp_tf import CoopNets, Descriptor, Generator, Langevin, data, programs, runs, signals
 from abp_tf.options import Option, at_least_zero, positive
 from abp_tf.signals import SignalKind
 
@@ -61,17 +61,21 @@ def table(kind: SignalKind) -> options.Table:
     return options.complete(found, kind, "coopnets")
 
 
+def incomplete(settings: dict) -> bool:
+    """Return whether a run learns from incomplete signals."""
+    return settings["mask"] is not None or signals.get(settings["kind"]).incomplete
+
+
 def settle(given: dict) -> dict:
     """Return all settings of a run, from the options that were given."""
     settings = options.settle("coopnets", table, given)
     options.check_roll_back(settings)
     if settings["score_scale"] is None:
         settings["score_scale"] = 2 / settings["step_size"] ** 2
-    incomplete = settings["mask"] is not None
     if settings.get("batch_norm", False) is None:
         # Batch normalization would make the chain of an incomplete example depend on its batch.
-        settings["batch_norm"] = not incomplete
-    if incomplete:
+        settings["batch_norm"] = not incomplete(settings)
+    if incomplete(settings):
         settings["chain_steps"] = settings["chain_steps"] or 10
     elif settings["chain_steps"]:
         raise ValueError(
@@ -88,12 +92,14 @@ def build(settings: dict, shape: tuple[int, ...], examples: int) -> CoopNets:
     top_down = options.network("generator", "coopnets", shape, settings)
     bottom_up = options.network("descriptor", "coopnets", shape, settings, scale=scale)
     latent, steps = settings["latent_step_size"], settings["chain_steps"] or settings["latent_steps"]
+    value_range = signals.get(settings["kind"]).value_range
     generator = Generator(
         top_down,
         sigma=settings["sigma"],
         langevin=Langevin(steps, latent, settings["latent_temperature"]),
         inference=Langevin(settings["inference_steps"], latent, cool=settings["inference_cool"]),
-        chains="persistent" if settings["mask"] else "fresh",
+        chains="persistent" if incomplete(settings) else "fresh",
+        value_range=value_range,
         seed=settings["seed"],
     )
     descriptor = Descriptor(
@@ -104,6 +110,7 @@ def build(settings: dict, shape: tuple[int, ...], examples: int) -> CoopNets:
         data_noise=settings["data_noise"],
         energy_penalty=settings["energy_penalty"],
         penalized=settings["penalized"],
+        value_range=value_range,
         seed=settings["seed"],
     )
     model = CoopNets(

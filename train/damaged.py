@@ -19,8 +19,9 @@ class Damaged(NamedTuple):
 
     Attributes:
         signal: float32 `[n, *axes, channels]`; hidden entries may hold anything.
-        mask: bool `[n, *axes]`, True where observed; None if an operator observes the signals.
-        truth: the complete signals; None if they are not known.
+        mask: bool `[n, *axes]`, or of the shape of the signals, True where observed; None if an
+            operator observes the signals.
+        truth: the complete signals, NaN where they are not known; None if they are known nowhere.
         names: names of the files to write, without suffixes.
         kind: kind of signal.
         header: other contents of the signals' files, as in `abp_tf.data.Signals`.
@@ -32,6 +33,14 @@ class Damaged(NamedTuple):
     names: list[str]
     kind: signals.SignalKind
     header: Mapping[str, Any]
+
+    @property
+    def counted(self) -> np.ndarray:
+        """Entries that are hidden although the truth is known, bool of the shape of the signals."""
+        known = np.zeros(self.signal.shape, bool) if self.truth is None else np.isfinite(self.truth)
+        if self.mask is None:
+            return known
+        return known & ~(self.mask if self.mask.ndim == known.ndim else self.mask[..., None])
 
 
 def load(run: runs.Run, model, arguments: argparse.Namespace) -> Damaged:
@@ -66,7 +75,12 @@ def load(run: runs.Run, model, arguments: argparse.Namespace) -> Damaged:
     positions = mask_files.places(images)[arguments.data == "test"]
     names = images.names and [images.names[position] for position in positions]
     mask, truth = part.mask, part.signal
-    if mask is not None:
+    drawn = spec or (settings.get("mask") if own else None)
+    if mask is not None and kind.incomplete and drawn and not mask_files.is_stored(drawn):
+        # What is hidden beside the signals' own gaps is known.
+        truth = np.where(mask, truth, np.float32(np.nan))
+        mask = _drawn(kind, arguments, settings if own else {}, truth, mask)
+    elif mask is not None:
         truth = None
         if spec and not stored:
             raise ValueError("--mask: the run's signals have masks of their own. Leave it out.")
@@ -75,7 +89,10 @@ def load(run: runs.Run, model, arguments: argparse.Namespace) -> Damaged:
     if arguments.truth:
         # Signals that are matched by name may have any position.
         complete = like(arguments.truth, limit=None if own or names else count)
-        truth = complete.train[_matching(complete, names, positions, arguments.truth)]
+        matching = _matching(complete, names, positions, arguments.truth)
+        truth = complete.train[matching]
+        if complete.train_mask is not None:
+            truth = np.where(complete.train_mask[matching], truth, np.float32(np.nan))
     return Damaged(
         part.signal[:count],
         None if mask is None else mask[:count],
@@ -86,15 +103,17 @@ def load(run: runs.Run, model, arguments: argparse.Namespace) -> Damaged:
     )
 
 
-def _drawn(kind: signals.SignalKind, arguments, settings: dict, images: np.ndarray) -> np.ndarray:
-    """Draw the masks of --mask or, without it, those that the run draws."""
+def _drawn(
+    kind: signals.SignalKind, arguments, settings: dict, images: np.ndarray, own=None
+) -> np.ndarray:
+    """Draw the masks of --mask or, without it, those that the run draws; beside the signals' own."""
     count, shape = len(images), images.shape[1:]
     if arguments.mask:
-        return kind.draw_masks(arguments.mask, count, shape, arguments.seed)
+        return kind.draw_masks(arguments.mask, count, shape, arguments.seed, own)
     spec = settings.get("mask")
     if spec is None or mask_files.is_stored(spec):
         raise ValueError(f"--mask: expected a mask, because these signals have none. {checks.POLARITY}")
-    return kind.draw_masks(spec, count, shape, settings["seed"])
+    return kind.draw_masks(spec, count, shape, settings["seed"], own)
 
 
 def _matching(complete: data.Signals, names: list[str] | None, positions: np.ndarray, source: str):

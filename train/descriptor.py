@@ -8,7 +8,7 @@ from pathlib import Path
 
 import keras
 
-from abp_tf import Descriptor, Langevin, data, programs, runs
+from abp_tf import Descriptor, Langevin, data, programs, runs, signals
 from abp_tf.options import Option, at_least_zero, positive, share
 from abp_tf.signals import SignalKind
 
@@ -106,6 +106,7 @@ def build(settings: dict, shape: tuple[int, ...], examples: int) -> Descriptor:
         restart=settings["restart"],
         data_noise=settings["data_noise"],
         energy_penalty=settings["energy_penalty"],
+        value_range=signals.get(settings["kind"]).value_range,
         seed=settings["seed"],
     )
     rate = learning.rate(settings, examples)

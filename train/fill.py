@@ -8,10 +8,11 @@ from pathlib import Path
 
 from abp_tf import files, programs
 from abp_tf.data import Field, load_field
+from abp_tf.data.field import machine_memory
 from abp_tf.data.field_file import FLAGS
 from abp_tf.display import maps
-from abp_tf.fields import FieldModel, FieldSettings, choose, gaps, widening
-from abp_tf.options import Option, at_least, at_least_zero, flag, positive
+from abp_tf.fields import FieldModel, FieldSettings, choose, gaps, memory, widening
+from abp_tf.options import Option, at_least, at_least_zero, flag, limits, named_limits, positive
 
 from . import parsing
 from .record import Record, described
@@ -46,6 +47,21 @@ OPTIONS = {
         "what belongs to the field: NAME of a variable that is 1 inside, ~NAME of one that is 0 "
         "inside, observed for what is ever observed, or all; by default a mask that the file has",
         form="NAME",
+    ),
+    "times": Option(
+        limits,
+        "first and last time of the frames to read, such as 2003:2005-06 or :2005; by default all",
+        form="FROM:TO",
+    ),
+    "every": Option(positive(int), "read one frame of so many", 1, form="K"),
+    "region": Option(
+        named_limits,
+        "part of the map to read, by the coordinates of rows and columns, such as lat=35:37",
+        many=True,
+        form="NAME=LOW:HIGH",
+    ),
+    "memory": Option(
+        positive(float), "memory that may be used, in GiB; by default 80 % of the machine's", form="X"
     ),
     "samples": Option(at_least(2), "number of draws, which are members in the file", 32, form="K"),
     "seed": Option(at_least_zero(int), "seed of moved gaps and draws", 0),
@@ -87,6 +103,7 @@ def main(argv: list[str] | None = None) -> int:
     field = load(arguments, loaded)
     print(field, flush=True)
     settings = given(arguments)
+    check_memory(field, allowed(arguments))
     if not (loaded or settings):
         gaps.moved(field.mask)  # an error where settings cannot be chosen
     record = Record.open(beside, field, arguments.seed, arguments.resume)
@@ -146,7 +163,36 @@ def load(arguments: argparse.Namespace, model: FieldModel | None) -> Field:
     """Load the field; with a learned model, on its domain."""
     domain = False if arguments.domain == "all" else arguments.domain
     source = arguments.data if len(arguments.data) > 1 else arguments.data[0]
-    return load_field(source, arguments.variable, domain=model.domain if model else domain)
+    return load_field(
+        source,
+        arguments.variable,
+        domain=model.domain if model else domain,
+        times=arguments.times,
+        region=dict(arguments.region or ()),
+        every=arguments.every,
+        memory=allowed(arguments),
+    )
+
+
+def allowed(arguments: argparse.Namespace) -> float:
+    """Return the bytes that may be used."""
+    return arguments.memory * 2**30 if arguments.memory else 0.8 * machine_memory()
+
+
+def check_memory(field: Field, limit: float) -> None:
+    """Refuse a field that takes too much memory, before anything is learned.
+
+    Raises:
+        ValueError: if it takes more than the limit, in bytes.
+    """
+    needed, count = memory(field.mask, field.domain), len(field.signal)
+    if needed > limit:
+        raise ValueError(
+            f"--memory: expected to use at most {limit / 2**30:.3g} GiB, but {count} frames of "
+            f"{int(field.domain.sum())} positions take about {needed / 2**30:.3g} GiB. About "
+            f"{int(count * limit / needed)} frames fit in: choose some by --times or --every, or a "
+            "part of the map by --region."
+        )
 
 
 def learned(field: Field, fixed: dict, arguments: argparse.Namespace, record: Record) -> FieldModel:
@@ -191,7 +237,8 @@ def write(field: Field, model: FieldModel, arguments: argparse.Namespace, record
             f"{name}: {counts['filled'] + empty + never} entries filled, {empty} of them in frames "
             f"without any observation, {never} at positions that are never observed"
         )
-    record.add(files=arguments.data, model=arguments.model, settings=settings, filled=filled)
+    chosen = {name: getattr(arguments, name) for name in ("times", "region", "every")}
+    record.add(files=arguments.data, **chosen, model=arguments.model, settings=settings, filled=filled)
     print(f"written: {arguments.out}")
     if arguments.maps:
         maps.save_maps(arguments.maps, field, drawn, noise=drawn.sigma)

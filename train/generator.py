@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from abp_tf import Generator, Langevin, data, programs, runs
+from abp_tf import Generator, Langevin, data, programs, runs, signals
 from abp_tf.options import Option, at_least_zero, positive, share
 from abp_tf.signals import SignalKind
 
@@ -108,6 +108,7 @@ def build(settings: dict, shape: tuple[int, ...], examples: int) -> Generator:
         preconditioning=settings["preconditioning"],
         seed=settings["seed"],
         observation=options.operator(operator, settings["seed"]) if operator else None,
+        value_range=signals.get(settings["kind"]).value_range,
     )
     rate = learning.rate(settings, examples)
     decay = settings["weight_decay"] or None

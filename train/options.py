@@ -15,6 +15,7 @@ import keras
 
 from abp_tf import mask_files, masks, signals
 from abp_tf.callbacks import RollBack
+from abp_tf.fields import gaps
 from abp_tf.observation import operators
 from abp_tf.options import Option, at_least_zero, flag, positive
 from abp_tf.signals import SignalKind
@@ -39,7 +40,7 @@ def mask(text: str) -> str:
     Raises:
         argparse.ArgumentTypeError: the text describes no mask.
     """
-    if mask_files.is_stored(text):
+    if mask_files.is_stored(text) or text == gaps.SPEC:
         return text
     try:
         return str(masks.parse(text))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -66,14 +67,20 @@ class Record:
         files.write_json(self.path, self.content)
 
     def tried(self, settings: FieldSettings, error: float) -> None:
-        """Add settings and their error, and print them."""
-        self.add(tried=[*self.content["tried"], {"settings": settings._asdict(), "error": error}])
-        print(f"{error:8.4f}  {described(settings)}", flush=True)
+        """Add settings and their error, and print them; an infinite error is stored as null."""
+        solved = math.isfinite(error)
+        entry = {"settings": settings._asdict(), "error": error if solved else None}
+        self.add(tried=[*self.content["tried"], entry])
+        text = f"{error:8.4f}  {described(settings)}"
+        print(text if solved else f"{text}  left out: conjugate gradients did not converge", flush=True)
 
     @property
     def known(self) -> dict[FieldSettings, float]:
         """Errors of the settings that were tried."""
-        return {FieldSettings(**one["settings"]): one["error"] for one in self.content["tried"]}
+        return {
+            FieldSettings(**one["settings"]): math.inf if one["error"] is None else one["error"]
+            for one in self.content["tried"]
+        }
 
 
 def described(settings: FieldSettings) -> str:

@@ -134,21 +134,24 @@ def main(argv: list[str] | None = None) -> int:
             f"--mask: expected a mask with hidden entries, but nothing is hidden. {checks.POLARITY}"
         )
     found = recover(model, damaged, arguments.samples, arguments.seed, **several)
+    found = found._replace(signal=shown(damaged, found.signal))
     calibrated = calibrate(damaged, found.drawn)
+    found_errors = errors(damaged, found.signal)
     summary = {
         **{name: value for name, value in vars(arguments).items() if name != "out"},
         "images": len(damaged.signal),
-        "hidden": None if damaged.mask is None else float(1 - damaged.mask.mean()),
-        **errors(damaged, found.signal),
+        "hidden": None if damaged.mask is None else hidden_share(damaged),
+        **found_errors,
         **convergence(found.drawn),
         **figures(calibrated),
     }
     write(out, model, damaged, found)
     if calibrated is not None:
         title = f"Intervals of {arguments.samples} samples"
-        pictures.reliability(out / "reliability.png", calibrated.levels, calibrated.coverage, title)
+        shown_coverage = pictures.reliability(calibrated.levels, calibrated.coverage, title)
+        pictures.save_png(out / "reliability.png", shown_coverage)
     files.write_json(out / "recovery.json", summary)
-    for name in ("images", "hidden", "mae_per_range", "psnr", *CONVERGENCE, *figures(None)):
+    for name in ("images", "hidden", *found_errors, *CONVERGENCE, *figures(None)):
         if summary[name] is not None:
             print(f"{name:26}{summary[name]:10.4g}")
     if damaged.truth is None:
@@ -172,11 +175,11 @@ def recover(model, damaged: Damaged, samples: int | None, seed: int, **several: 
     else:
         ask, inputs = model.inpaint, (damaged.signal, damaged.mask)
     if samples is None:
-        return Recovered(_clipped(ask(*inputs, seed=seed, **several)))
+        return Recovered(_clipped(model, ask(*inputs, seed=seed, **several)))
     if isinstance(model, Generator):
         several = {"chains": samples, **several}
         drawn = model.sample_posterior(*inputs, seed=seed, samples=samples, **several)
-        return Recovered(_clipped(drawn.mean), drawn)
+        return Recovered(_clipped(model, drawn.mean), drawn)
     count = len(damaged.signal)
     found = np.stack([ask(*inputs, seed=seed + number * count) for number in range(samples)], axis=1)
     # In double precision the mean of equal entries is exactly that entry, and their deviation 0.
@@ -184,32 +187,41 @@ def recover(model, damaged: Damaged, samples: int | None, seed: int, **several: 
         of(found, axis=1, dtype=np.float64).astype(np.float32) for of in (np.mean, np.std)
     )
     # A completion is a value itself: these models add no noise to what they draw.
-    return Recovered(_clipped(mean), PosteriorSamples(found, mean, deviation, sigma=0.0))
+    return Recovered(_clipped(model, mean), PosteriorSamples(found, mean, deviation, sigma=0.0))
 
 
-def _clipped(signal: np.ndarray) -> np.ndarray:
-    """Return signals clipped to [-1, 1], the range of files; samples of energies may leave it."""
-    return np.clip(signal, -1, 1)
+def _clipped(model, signal: np.ndarray) -> np.ndarray:
+    """Return signals clipped to their range, if they have one; samples of energies may leave it."""
+    return signal if model.value_range is None else np.clip(signal, *model.value_range)
+
+
+def shown(damaged: Damaged, signal: np.ndarray) -> np.ndarray:
+    """Return signals with NaN in entries that do not exist, such as land."""
+    inside = damaged.kind.inside(damaged.header, signal.shape[1:])
+    return signal if inside.all() else np.where(inside, signal, np.float32(np.nan))
+
+
+def hidden_share(damaged: Damaged) -> float:
+    """Return the share of the entries that exist, which are not land, that is hidden."""
+    inside = damaged.kind.inside(damaged.header, damaged.signal.shape[1:])
+    mask = damaged.mask if damaged.mask.ndim == damaged.signal.ndim else damaged.mask[..., None]
+    return float(1 - np.mean(np.broadcast_to(mask, damaged.signal.shape)[:, inside]))
 
 
 def errors(damaged: Damaged, recovered: np.ndarray) -> dict:
     """Return the errors on hidden entries, or on all entries where an operator observed the signals.
 
     Returns:
-        `mae_per_range` and `psnr`; both None where the truth is not known.
+        `mae_per_range` and `psnr`, both None where the truth is not known; and errors in the units of
+        the signals' files, if they have such units.
     """
-    truth, mask = damaged.truth, damaged.mask
-    if truth is None:
+    truth, counted = damaged.truth, damaged.counted
+    if not counted.any():
         return {"mae_per_range": None, "psnr": None}
-    if mask is None:
-        return {
-            "mae_per_range": metrics.absolute_error(truth, recovered),
-            "psnr": metrics.psnr(truth, recovered),
-        }
-    some = ~mask.all(axis=tuple(range(1, mask.ndim)))  # a signal without hidden entries has no PSNR
     return {
-        "mae_per_range": metrics.recovery_error(truth, recovered, mask),
-        "psnr": metrics.psnr(truth[some], recovered[some], ~mask[some]),
+        "mae_per_range": metrics.absolute_error(truth, recovered, counted),
+        "psnr": metrics.psnr(truth, recovered, counted),
+        **damaged.kind.errors(truth, recovered, counted, damaged.header),
     }
 
 
@@ -225,10 +237,9 @@ def convergence(drawn: PosteriorSamples | None) -> dict:
 
 def calibrate(damaged: Damaged, drawn: PosteriorSamples | None) -> Calibration | None:
     """Return how well samples predict hidden entries; None without samples or truth."""
-    if drawn is None or damaged.truth is None:
+    if drawn is None or not damaged.counted.any():
         return None
-    hidden = np.ones(damaged.truth.shape, bool) if damaged.mask is None else ~damaged.mask
-    return calibration(damaged.truth, drawn, hidden)
+    return calibration(damaged.truth, drawn, damaged.counted)
 
 
 def figures(calibrated: Calibration | None) -> dict:
@@ -272,7 +283,10 @@ def write(out: Path, model, damaged: Damaged, found: Recovered) -> None:
     if damaged.truth is not None:
         shown["truth"] = damaged.truth
     report.save_rows(
-        out / "grid.png", damaged.kind, {key: part[:_SHOWN] for key, part in shown.items()}
+        out / "grid.png",
+        damaged.kind,
+        {key: part[:_SHOWN] for key, part in shown.items()},
+        damaged.header,
     )
     with files.aside(out / "recovery.npz") as path:
         np.savez_compressed(path, name=np.array(damaged.names), **arrays)

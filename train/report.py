@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import keras
@@ -35,7 +36,8 @@ def sets(images: data.Signals) -> dict[str, Examples]:
 def negatives(source: str, settings: dict, images: data.Signals) -> Examples:
     """Load signals of another sort and convert them to the shape of the run's signals."""
     shape = images.train.shape[1:]
-    return Examples(runs.load_like(source, settings, shape, images.header).train)
+    found = runs.load_like(source, settings, shape, images.header)
+    return Examples(found.train, found.train_mask)
 
 
 def errors(model, part: Examples, count: int = 300) -> dict:
@@ -79,8 +81,12 @@ def curves(model, settings: dict, images: data.Signals) -> callbacks.ErrorCurves
 
 def pictures_of(images: data.Signals, settings: dict, logs: Path) -> callbacks.TensorBoardPictures:
     """Return the callback that writes the model's signals to TensorBoard."""
-    every, mask = settings["picture_every"], images.train_mask
-    return callbacks.TensorBoardPictures(logs, images.train, every, images.rate, mask, kind=images.kind)
+    every, mask, hidden = settings["picture_every"], images.train_mask, None
+    if settings.get("mask") and not mask_files.is_stored(settings["mask"]):
+        hidden = signals.both(~runs.training_mask(settings, images), mask)  # what is known of it
+    return callbacks.TensorBoardPictures(
+        logs, images.train, every, mask=mask, kind=images.kind, header=images.header, hidden=hidden
+    )
 
 
 def completed(model, part: Examples) -> np.ndarray:
@@ -116,7 +122,7 @@ def write_pictures(model, images: data.Signals, directory: Path, mask: str | Non
     source = source if len(source.signal) >= few else parts["train"]
     kind = signals.get(images.kind)
     drawn = show(model, source.signal, source.mask)
-    shown = {name: kind.picture(*part) for name, part in drawn.items()}
+    shown = {name: kind.picture(*part, images.header) for name, part in drawn.items()}
     if kind.enlarged > 1 and networks.resizable(_input_network(model)):
         sides = [kind.enlarged * side for side in model.signal_shape[:-1]]
         shown["larger"] = pictures.grid(kind.tiles(synthesize_at(model, sides)), 1, scale=1, gap=0)
@@ -129,21 +135,21 @@ def write_pictures(model, images: data.Signals, directory: Path, mask: str | Non
             signal, observed, _ = part.rows(0, few)
             labelled += [(name, pictures.visible(signal, observed))]
             labelled += [("reconstructed", model.reconstruct(seen(model, signal), observed))]
-        shown["reconstruction"] = _rows(kind, labelled)
+        shown["reconstruction"] = _rows(kind, labelled, images.header)
     if hasattr(model, "interpolate") and len(source.signal) >= 2:
         pair = source.rows(0, 2)
         ways = [
             model.interpolate(seen(model, pair.signal), way(few), mask=pair.mask)
             for way in (interpolation.line, interpolation.arc)
         ]
-        shown["line_and_arc"] = _rows(kind, zip(["line", "arc"], ways, strict=True))
+        shown["line_and_arc"] = _rows(kind, zip(["line", "arc"], ways, strict=True), images.header)
     if model.observation is None:
-        shown["inpainting"] = _inpainting(kind, model, source.rows(0, few), mask)
+        shown["inpainting"] = _inpainting(kind, model, source.rows(0, few), mask, images.header)
     elif (observed := observed_images(model, source.signal[:few])) is not None:
         truth = source.signal[:few]
         found = model.reconstruct(seen(model, truth))
         labelled = [("observed", observed), ("recovered", found), ("truth", truth)]
-        shown["recovery"] = _rows(kind, labelled)
+        shown["recovery"] = _rows(kind, labelled, images.header)
     paths = []
     for name, picture in shown.items():
         paths.append(directory / f"{name}.png")
@@ -156,15 +162,17 @@ def _input_network(model) -> keras.Model:
     return getattr(model, "generator", model).network
 
 
-def _rows(kind: signals.SignalKind, labelled) -> np.ndarray:
+def _rows(kind: signals.SignalKind, labelled, header: Mapping) -> np.ndarray:
     """Draw signals in labelled rows, from pairs of a label and signals."""
     labels, batches = zip(*labelled, strict=True)
-    return pictures.rows([kind.tiles(batch) for batch in batches], labels)
+    return pictures.rows([kind.tiles(batch, header) for batch in batches], labels)
 
 
-def save_rows(path: Path, kind: signals.SignalKind, rows: dict[str, np.ndarray]) -> None:
+def save_rows(
+    path: Path, kind: signals.SignalKind, rows: dict[str, np.ndarray], header: Mapping
+) -> None:
     """Write a picture of signals in labelled rows."""
-    pictures.save_png(path, _rows(kind, rows.items()))
+    pictures.save_png(path, _rows(kind, rows.items(), header))
 
 
 def observed_images(model, images: np.ndarray) -> np.ndarray | None:
@@ -183,7 +191,9 @@ def observed_images(model, images: np.ndarray) -> np.ndarray | None:
     return observed
 
 
-def _inpainting(kind: signals.SignalKind, model, part: Examples, mask: str | None) -> np.ndarray:
+def _inpainting(
+    kind: signals.SignalKind, model, part: Examples, mask: str | None, header: Mapping
+) -> np.ndarray:
     """Draw rows of observed signals, inpainted signals and, where it is known, the truth."""
     signal, observed, _ = part
     truth = {}
@@ -197,4 +207,4 @@ def _inpainting(kind: signals.SignalKind, model, part: Examples, mask: str | Non
         "inpainted": model.inpaint(signal, observed),
         **truth,
     }
-    return _rows(kind, rows.items())
+    return _rows(kind, rows.items(), header)

@@ -67,6 +67,12 @@ BASELINES: dict[str, Method] = {
 
 def comparable(field: Field, otherwise: str) -> bool:
     """Return whether gaps can be moved from one frame to another; print what follows if not."""
+    empty = [
+        name for name, seen in zip(field.names, field.mask.any((0, 1, 2)), strict=True) if not seen
+    ]
+    if empty:
+        print(f"Nothing is observed of {', '.join(empty)}: {otherwise}.")
+        return False
     try:
         gaps.moved(field.mask)
     except ValueError:
@@ -114,7 +120,12 @@ def validate(field: Field, method: Method, seed: int) -> dict:
     held, shared = other_gaps(field.mask, seed)
     mask = field.mask & ~held
     given = dataclasses.replace(field, mask=mask, signal=np.where(mask, field.signal, 0))
-    found = {name: fill(given) for name, fill in {"this model": method, **BASELINES}.items()}
+    found = {"this model": method(given)}
+    for name, fill in BASELINES.items():
+        try:
+            found[name] = fill(given)
+        except ValueError as error:  # such as too few frames; the other results are kept
+            print(f"{name} is left out: {error}")
 
     def scores(channel):
         return {

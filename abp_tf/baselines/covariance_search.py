@@ -32,7 +32,7 @@ class Search:
 
     def __init__(self, values, mask, given: dict, evaluations: int, seed: int):
         chosen = np.unique(np.linspace(0, len(values) - 1, min(len(values), _FRAMES)).astype(int))
-        self.held = gaps.moved(mask[chosen], seed)
+        self.held = gaps.moved(mask[chosen, ..., None], seed)[..., 0]
         self.values, self.shown = values[chosen], mask[chosen] & ~self.held
         self.given, self.evaluations, self.seed = given, evaluations, seed
         pixel, frame = frames.means(self.values, self.shown)

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from abp_tf import checks
 from abp_tf.baselines import mirror
-from abp_tf.models import stateless
+from abp_tf.models import diagnostics, stateless
 from abp_tf.models.batches import unpack
 from abp_tf.models.latent_model import LatentModel
 from abp_tf.observation import masking
@@ -178,7 +178,9 @@ class VAE(LatentModel):
             variance = tf.convert_to_tensor(self.variance)
             if self.fixed_sigma is None:
                 # At the maximum of the bound its derivative by σ is 0, so σ needs no gradient.
-                variance = tf.stop_gradient(tf.reduce_sum(misfit) / tf.reduce_sum(entries))
+                seen = tf.reduce_sum(entries)  # 0 leaves σ as it is
+                found = tf.where(seen > 0, tf.reduce_sum(misfit) / tf.maximum(seen, 1), variance)
+                variance = tf.stop_gradient(found)
             likelihood = misfit / (2 * variance) + entries / 2 * tf.math.log(2 * math.pi * variance)
             divergence = 0.5 * (mean**2 + deviation**2 - 1) - tf.math.log(deviation)
             kl = tf.reduce_sum(divergence, axis=list(range(1, mean.shape.rank)))
@@ -197,7 +199,7 @@ class VAE(LatentModel):
 
         means = {
             "loss": loss,
-            "reconstruction_error": misfit / entries,
+            "reconstruction_error": diagnostics.per_entry(misfit, entries),
             "kl": kl,
             "latent_norm": latent**2,
             "sigma": tf.sqrt(variance),

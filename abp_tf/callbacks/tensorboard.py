@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,6 +14,10 @@ import tensorflow as tf
 from abp_tf import signals as kinds
 from abp_tf.display import pictures
 from abp_tf.display.gallery import drawable, show
+from abp_tf.metrics import calibration
+from abp_tf.signals import both
+
+_CALIBRATED, _SAMPLES = 16, 8  # signals, and samples of each, for error bars
 
 
 class TensorBoardPictures(keras.callbacks.Callback):
@@ -30,6 +36,12 @@ class TensorBoardPictures(keras.callbacks.Callback):
         rate: samples or frames per second of sounds and clips; None for other kinds.
         mask: mask of the signals, bool, 1 = observed, 0 = hidden; None means that all is observed.
         kind: kind of signal, a name of `abp_tf.signals`; None derives it from their shape.
+        header: values beside the signals, the field of `abp_tf.data.Signals`.
+        hidden: observed entries that the model does not learn from, bool of the shape of the signals or
+            without the channel axis, such as `abp_tf.fields.gaps.moved` chooses. Samples of the
+            posterior without them, of up to 16 signals, give the scalars `coverage_90`, the share
+            of these entries inside their interval of 90 %, and `crps`, and a picture of the share by
+            level. None for neither.
     """
 
     def __init__(
@@ -41,13 +53,16 @@ class TensorBoardPictures(keras.callbacks.Callback):
         mask: np.ndarray | None = None,
         *,
         kind: str | None = None,
+        header: Mapping[str, Any] | None = None,
+        hidden: np.ndarray | None = None,
     ):
         super().__init__()
         self.log_dir = Path(log_dir) / "pictures"
         self.signals = signals
         self.every = every
-        self.rate = rate
+        self.header = {"rate": rate, **(header or {})}
         self.mask = mask
+        self.hidden = None if hidden is None or not hidden.any() else hidden
         self.kind = kinds.of(signals.shape[1:], kind)
 
     def on_train_begin(self, logs=None) -> None:
@@ -60,9 +75,26 @@ class TensorBoardPictures(keras.callbacks.Callback):
             return
         with self._writer.as_default(step=epoch + 1):
             for name, part in show(self.model, self.signals, self.mask).items():
-                self.kind.summarize(name, *part, {"rate": self.rate})
+                self.kind.summarize(name, *part, self.header)
             if self._has_latents():
                 tf.summary.histogram("latents", self.model.latents)
+            if self.hidden is not None:
+                self._write_calibration()
+
+    def _write_calibration(self) -> None:
+        """Write how well the posterior predicts the hidden entries."""
+        some = np.flatnonzero(self.hidden.any(axis=tuple(range(1, self.hidden.ndim))))[:_CALIBRATED]
+        signals, hidden = self.signals[some], self.hidden[some]
+        hidden = hidden if hidden.ndim == signals.ndim else hidden[..., None]
+        hidden = np.broadcast_to(hidden, signals.shape)
+        mask = ~hidden if self.mask is None else both(self.mask[some], ~hidden)
+        drawn = self.model.sample_posterior(signals, mask, samples=_SAMPLES, chains=_SAMPLES)
+        found = calibration.calibration(signals, drawn, hidden)
+        tf.summary.scalar("coverage_90", np.interp(0.9, found.levels, found.coverage))
+        tf.summary.scalar("crps", found.crps)
+        title = f"Intervals of {_SAMPLES} samples"
+        picture = pictures.reliability(found.levels, found.coverage, title)
+        tf.summary.image("reliability", picture[None])
 
     def on_train_end(self, logs=None) -> None:
         """Write the files of the projector, and close the log."""

@@ -2,12 +2,14 @@
 
 `load` reads images; `load_texture`, `load_sound`, `load_video` and `load_volume` read the other kinds.
 `SOURCES_HELP` and the like list the names. `load_field` reads fields with holes on a grid, in their own
-units. `abp_tf.data.examples` turns arrays into batches with indices.
+units, and `load_fields` scales them for programs. `abp_tf.data.examples` turns arrays into batches with
+indices.
 """
 
 from abp_tf.data.collect import Signals
 from abp_tf.data.convert import fit_to, to_uint8
 from abp_tf.data.field import Field, load_field
+from abp_tf.data.field_source import FIELD_SOURCES_HELP, load_fields
 from abp_tf.data.sound import SOUND_SOURCES_HELP, load_sound
 from abp_tf.data.sources import SOURCES, SOURCES_HELP, load
 from abp_tf.data.texture import TEXTURE_SOURCES_HELP, load_texture
@@ -17,6 +19,7 @@ from abp_tf.data.volume import VOLUME_SOURCES_HELP, load_volume
 Images = Signals  # the name in programs that take images only
 
 __all__ = [
+    "FIELD_SOURCES_HELP",
     "SOUND_SOURCES_HELP",
     "SOURCES",
     "SOURCES_HELP",
@@ -29,6 +32,7 @@ __all__ = [
     "fit_to",
     "load",
     "load_field",
+    "load_fields",
     "load_sound",
     "load_texture",
     "load_video",

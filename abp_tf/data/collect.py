@@ -42,12 +42,12 @@ class Signals(NamedTuple):
             source has no files.
         places: positions of the training and of the test examples in the order of the source, int64
             `[n]` and `[m]`; None if the test examples are the last ones.
-        train_mask: bool `[n, *signal_shape]` without the channel axis, True where a training example
-            is observed; None if all entries are observed.
+        train_mask: bool `[n, *signal_shape]`, for images and the like without the channel axis, True
+            where a training example is observed; None if all entries are observed.
         test_mask: the mask of the test examples, of the same form.
         header: values that files of such signals hold too, in JSON's types: `rate`, the
-            samples of sounds or the frames of clips per second; for volumes, what `load_volume`
-            returns.
+            samples of sounds or the frames of clips per second; for volumes and fields, what
+            `load_volume` and `load_fields` return.
         forms: the form of each file in `names`; None unless the files are images.
     """
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from abp_tf import files
 from abp_tf.data import domain as domains
-from abp_tf.data import field_file, grid_files, grids, joining
+from abp_tf.data import field_file, grid_files, grids, joining, selection
 from abp_tf.data.field_file import FLAGS
 
 if TYPE_CHECKING:
@@ -155,6 +155,9 @@ def load_field(
     *,
     domain: str | np.ndarray | bool | None = None,
     isel: Mapping[str, int | slice] | None = None,
+    times: selection.Limits | None = None,
+    region: Mapping[str, selection.Limits] | None = None,
+    every: int = 1,
     memory: float | None = None,
 ) -> Field:
     """Load a field with holes; what is missing in the data is hidden.
@@ -176,6 +179,11 @@ def load_field(
             False for every position.
         isel: part of the data to load, by position along named dimensions, as of `xarray.Dataset.isel`:
             `{"time": slice(0, 100), "depth": 0}`.
+        times: first and last time of the frames to load, None for an open end: dates as text, of
+            which `"2003"` includes the whole year, or numbers if the times have no dates.
+        region: lowest and highest value of coordinates of rows and columns by their names, such as
+            `{"lat": (35, 37)}`; None for an open end.
+        every: load one frame of so many.
         memory: bytes that the field may take; by default half of the machine's memory.
 
     Returns:
@@ -185,7 +193,8 @@ def load_field(
         FileNotFoundError: if there is no such file.
         ValueError: if a variable is not there, variables or files are on different grids or have
             different units, times do not increase, values are infinite, more than 1 % of the observed
-            entries are outside the domain, nothing is observed, or the field takes too much memory.
+            entries are outside the domain, nothing is observed or selected, or the field takes too much
+            memory.
 
     Example:
         >>> sst = np.array([[[15.0, np.nan], [14.5, 14.0]]])
@@ -197,6 +206,7 @@ def load_field(
     names = grids.chosen(next(iter(parts.values())), variable)
     if isel:
         parts = {path: _part(one, isel) for path, one in parts.items()}
+    parts = selection.selected(parts, names[0], times, region, every)
     joining.check(parts, names)
     _check_memory(list(parts.values()), names, memory)
     whole = joining.joined(parts, names)
@@ -227,7 +237,7 @@ def _part(dataset: xarray.Dataset, isel: Mapping) -> xarray.Dataset:
 def _check_memory(datasets: list[xarray.Dataset], names: list[str], memory: float | None) -> None:
     """Refuse a field that takes too much memory before anything of it is read."""
     if memory is None:
-        memory = _half_of_memory()
+        memory = machine_memory() / 2
     # As stored; the signal, float32; the mask, bool.
     size = sum(one[name].size * (one[name].dtype.itemsize + 5) for one in datasets for name in names)
     if size <= memory:
@@ -242,15 +252,15 @@ def _check_memory(datasets: list[xarray.Dataset], names: list[str], memory: floa
     raise ValueError(
         f"Expected a field of at most {memory / 2**30:.3g} GiB, received {size / 2**30:.3g} GiB: "
         f"{count} frames in {len(datasets)} file(s), the first of {sizes}. {fits} whole frames fit in. "
-        f"Load a part of the frames or of the map, such as isel={part}."
+        f"Load a part of the frames or of the map, such as isel={part}, or by times, region, every."
     )
 
 
-def _half_of_memory() -> float:
-    """Return half of the bytes of the machine's memory; infinity where that is not known."""
+def machine_memory() -> float:
+    """Return the bytes of the machine's memory; infinity where that is not known."""
     if not hasattr(os, "sysconf"):
         return float("inf")
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _decoded(dataset: xarray.Dataset, axes: grids.Axes, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -173,8 +173,6 @@ def _checked(batch: dict, rank: int, value_range, rows: int | None) -> dict:
             binary = tf.reduce_all((mask == 0) | (mask == 1))
             tests.append(_require(binary, f"Mask: values other than 0 and 1. {checks.POLARITY}"))
             mask = mask == 1
-        anything = tf.reduce_all(tf.reduce_any(mask, axis=list(range(1, rank + 1))))
-        tests.append(_require(anything, f"Mask: an example has nothing observed. {checks.POLARITY}"))
         batch["mask"] = mask
         observed = tf.where(mask, observed, tf.zeros_like(observed))
     finite = tf.reduce_all(tf.math.is_finite(observed))

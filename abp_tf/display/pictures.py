@@ -166,6 +166,11 @@ def curves(
         >>> curves("runs/error.png", {"train": [(1, 0.2), (2, 0.1)]},
         ...        ylabel="mean squared error", title="Faces")
     """
+    files.replace(path, _drawn(series, ylabel, title, xlabel))
+
+
+def _drawn(series, ylabel: str, title: str, xlabel: str) -> bytes:
+    """Return the PNG file of lines; arguments as for `curves`."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -184,25 +189,31 @@ def curves(
     axes.legend()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    files.replace(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
-def reliability(path: str | os.PathLike, levels: ArrayLike, coverage: ArrayLike, title: str) -> None:
-    """Draw the observed coverage of intervals against their level into a PNG file.
+def reliability(levels: ArrayLike, coverage: ArrayLike, title: str) -> np.ndarray:
+    """Draw the observed coverage of intervals against their level.
 
     Args:
-        path: path of the file; missing folders are made, an existing file is replaced whole.
         levels: nominal levels, in [0, 1].
         coverage: share of the entries inside the intervals of each level
             (`abp_tf.metrics.calibration.coverage_by_level`).
         title: title above the picture.
 
+    Returns:
+        A picture, uint8 `[H, W, 3]`.
+
     Example:
-        >>> reliability("runs/reliability.png", [0.5, 0.9], [0.4, 0.8], title="Intervals")
+        >>> reliability([0.5, 0.9], [0.4, 0.8], title="Intervals").shape
+        (540, 840, 3)
     """
+    from PIL import Image
+
     observed = zip(levels, coverage, strict=True)
     series = {"exact intervals": [(0, 0), (1, 1)], "observed": list(observed)}
-    curves(path, series, "share of hidden entries inside", title, xlabel="level of the interval")
+    drawn = _drawn(series, "share of hidden entries inside", title, "level of the interval")
+    return np.asarray(Image.open(io.BytesIO(drawn)).convert("RGB"))
 
 
 def _displayed(images: ArrayLike) -> np.ndarray:

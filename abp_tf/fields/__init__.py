@@ -8,6 +8,7 @@ _LATER = {
     "FieldModel": "abp_tf.fields.model",
     "FieldSettings": "abp_tf.fields.model",
     "choose": "abp_tf.fields.choice",
+    "memory": "abp_tf.fields.choice",
     "widening": "abp_tf.fields.choice",
 }
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from abp_tf.errors import ConvergenceError
 from abp_tf.fields import gaps
 from abp_tf.fields.frames import read
 from abp_tf.fields.model import FieldModel, FieldSettings
@@ -22,6 +23,9 @@ TRIED = {
 }
 LATENTS = (1, 2, 4, 8, 16, 32)
 RHYTHM_FRAMES = 20  # frames from which on latents may have a prior in time
+# Bytes, measured: of a factorization, for each of its points and per log2 of their number, and of
+# arrays for each entry of the data.
+_PER_FACTOR, _PER_ENTRY = 41, 1100
 FOLDS = 3  # choices of moved gaps that errors are means over
 
 
@@ -33,7 +37,7 @@ class Choice(NamedTuple):
         widening: factor of standard deviations with which nine in ten intervals of 90 % contain the
             observed values under moved gaps.
         errors: root mean squared error under moved gaps, in units of each channel's deviation, by
-            settings.
+            settings; infinite where the equations could not be solved.
     """
 
     settings: FieldSettings
@@ -75,6 +79,7 @@ def choose(
 
     Raises:
         ValueError: if the data cannot be used, or all frames have the same gaps.
+        ConvergenceError: if the equations could not be solved for any settings.
 
     Example:
         >>> frames = np.random.default_rng(0).normal(size=(8, 6, 6, 1)).cumsum(1).cumsum(2)
@@ -88,7 +93,10 @@ def choose(
 
     def error(settings):
         if settings not in errors:
-            errors[settings] = trial.error(settings)
+            try:
+                errors[settings] = trial.error(settings)
+            except ConvergenceError:
+                errors[settings] = np.inf  # such settings are not chosen
             if report is not None:
                 report(settings, errors[settings])
         return errors[settings]
@@ -134,6 +142,27 @@ def widening(x, settings: FieldSettings, *, times=None, domain=None, seed: int =
     return _Trial(x, times, domain, seed).widening(settings)
 
 
+def memory(mask: np.ndarray, domain: np.ndarray | None = None) -> float:
+    """Return about how many bytes `choose` takes.
+
+    Most of it are the factorizations of frames of different masks, whose entries per point grow with
+    the logarithm of the points of a grid, and some float64 arrays of the size of the data.
+
+    Args:
+        mask: bool `[n, *axes, channels]`, True where observed.
+        domain: bool `[*axes, channels]`, as for `choose`; None if all is domain.
+
+    Example:
+        >>> gigabytes = memory(np.ones((300, 200, 300, 1), bool)) / 2**30
+        >>> 15 < gigabytes < 25
+        True
+    """
+    points = mask[0].size if domain is None else int(domain.sum())
+    different = len({row.tobytes() for row in mask})
+    per_factor = _PER_FACTOR * np.log2(max(points, 2))
+    return float(points * (different * per_factor + len(mask) * _PER_ENTRY))
+
+
 class _Trial:
     """Frames with moved gaps, to try settings on."""
 
@@ -153,20 +182,19 @@ class _Trial:
         return FieldModel(settings).fit(data, times=self.times, domain=self.domain)
 
     def error(self, settings: FieldSettings) -> float:
-        found = [
-            ((self.fitted(settings, held).inpaint() - self.signal) / self.unit)[held]
-            for held in self.folds
-        ]
-        return float(np.sqrt(np.mean(np.concatenate(found) ** 2)))
+        def rest(held):
+            return ((self.fitted(settings, held).inpaint() - self.signal) / self.unit)[held]
+
+        return float(np.sqrt(np.mean(np.concatenate([*map(rest, self.folds)]) ** 2)))
 
     def widening(self, settings: FieldSettings) -> float:
+        def moments(held):
+            drawn = self.fitted(settings, held).sample_posterior(samples=32, seed=self.seed)
+            return drawn.mean, drawn.total_deviation
+
         # Other gaps than those that settings are chosen by, which are the easier ones: in all frames.
         folds = [gaps.moved(self.mask, self.seed + FOLDS + n, every=True) for n in range(FOLDS)]
-        drawn = [
-            self.fitted(settings, held).sample_posterior(samples=32, seed=self.seed) for held in folds
-        ]
-        mean = np.concatenate([one.mean for one in drawn])
-        deviation = np.concatenate([one.total_deviation for one in drawn])
+        mean, deviation = map(np.concatenate, zip(*map(moments, folds), strict=True))
         truth = np.concatenate([self.signal] * FOLDS)
         return calibration.conformal_factor(truth, mean, deviation, np.concatenate(folds), 0.9)
 

@@ -53,7 +53,7 @@ def standard_units(values, observed, channel) -> tuple[np.ndarray, ...]:
 
     Args:
         values: float `[n, points]`, anything where hidden.
-        observed: bool, same shape.
+        observed: bool, same shape, True somewhere in each channel.
         channel: int `[points]`, the number of each point's channel.
 
     Returns:
@@ -66,8 +66,6 @@ def standard_units(values, observed, channel) -> tuple[np.ndarray, ...]:
     for number in np.unique(channel):
         points = channel == number
         seen, part = observed[:, points], values[:, points]
-        if not seen.any():
-            continue
         centre[points] = part[seen].mean()
         part = np.where(seen, part - part[seen].mean(), 0)
         pixel, level = np.zeros(points.sum()), np.zeros((len(part), 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+SPEC = "moved"  # the name of such masks in programs
 _MOST = 0.6  # largest share of a frame's observed entries that moved gaps hide
 
 
@@ -18,13 +19,13 @@ def moved(mask: np.ndarray, seed: int = 0, *, every: bool = False) -> np.ndarray
     probability of such frames.
 
     Args:
-        mask: bool `[n, *signal_shape]`, True where observed.
+        mask: bool `[n, *axes, channels]`, True where observed.
         seed: seed of the choice of frames.
         every: whether gaps are moved to all frames, not only to the clearer half.
 
     Returns:
         bool, same shape: True where an observed entry is to be hidden. A frame stays as it is if no gap
-        of another frame fits.
+        of another frame fits, and a channel if nothing of it would be left.
 
     Raises:
         ValueError: if no frame gets a gap.
@@ -50,6 +51,9 @@ def moved(mask: np.ndarray, seed: int = 0, *, every: bool = False) -> np.ndarray
             if 0 < hidden.sum() <= _MOST * total:
                 held[number] = hidden
                 break
+    # What is observed of a channel is never hidden altogether.
+    some = tuple(range(mask.ndim - 1))
+    held &= (mask & ~held).any(axis=some)
     if not held.any():
         raise ValueError(
             "Expected frames with different gaps, to choose settings by gaps moved from one frame to "

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from abp_tf import extras
+from abp_tf.errors import ConvergenceError
 
 with extras.needed("fields"):
     import scipy.sparse as sparse
@@ -227,9 +228,9 @@ class Lattice:
             before, slope = slope, np.vdot(left, better) + np.vdot(left_z, better_z)
             along = better + slope / before * along
             along_z = better_z + slope / before * along_z
-        raise RuntimeError(
+        raise ConvergenceError(
             f"Expected conjugate gradients to converge in {ITERATIONS} iterations for "
-            f"{self.roughness}. Lower its `time`."
+            f"{self.roughness}. Lower the setting `time`, or raise `decay`."
         )
 
     def _product(self, field, latent):

@@ -107,7 +107,7 @@ class FieldModel:
             The model itself.
 
         Raises:
-            ValueError: if the data cannot be used, or nothing is observed.
+            ValueError: if the data cannot be used, or nothing is observed of a channel.
         """
         shape = read(x)[0].shape[1:]
         domain = getattr(x, "domain", None) if domain is None else domain
@@ -119,8 +119,13 @@ class FieldModel:
         self._centre, self._unit = np.zeros(len(channel)), np.ones(len(channel))
         frames = self._frames(x, times)
         self._step = float(np.median(np.diff(frames.times))) if len(frames.times) > 1 else 1.0
-        if not frames.observed.any():
-            raise ValueError("Expected observed entries inside the domain, received none.")
+        empty = np.flatnonzero(~frames.mask.any(axis=tuple(range(frames.mask.ndim - 1))))
+        if len(empty):
+            names = getattr(x, "names", [f"channel {number}" for number in range(shape[-1])])
+            raise ValueError(
+                "Expected observed entries of each variable inside the domain, received none of "
+                f"{', '.join(names[number] for number in empty)}. Leave it out."
+            )
         self._centre, self._unit, levels = standard_units(frames.values, frames.observed, channel)
         frames = self._frames(x, times)
         self.mean = np.zeros(len(channel))
@@ -172,7 +177,7 @@ class FieldModel:
             float32 `[n, *axes, channels]`: observed entries untouched, NaN outside the domain.
         """
         filled = self._posterior(x, times)
-        return filled.complete(filled.field)
+        return self._complete(filled.frames, filled.field)
 
     def sample_posterior(
         self, x=None, *, times=None, samples: int = 32, seed: int = 0
@@ -195,12 +200,14 @@ class FieldModel:
         shape = filled.frames.signal.shape
         drawn = np.empty((shape[0], samples, *shape[1:]), np.float32)
         for number in range(samples):
-            drawn[:, number] = filled.complete(filled.draw(random))
+            field = filled.field + filled.width * (filled.draw(random) - filled.field)
+            drawn[:, number] = self._complete(filled.frames, field)
         deviation = np.where(filled.frames.mask, np.float32(0), drawn.std(axis=1))
         noise = np.full(shape, np.nan, np.float32)
         noise[:, self.domain] = filled.width * np.sqrt(self.settings.noise) * self._unit
         sigma = np.where(filled.frames.mask, np.float32(0), noise)
-        return PosteriorSamples(drawn, filled.complete(filled.field), deviation, sigma=sigma)
+        mean = self._complete(filled.frames, filled.field)
+        return PosteriorSamples(drawn, mean, deviation, sigma=sigma)
 
     def save(self, path: str | os.PathLike) -> None:
         """Write what was learned as an NPZ file, so that `load` gives a model that fills other frames.
@@ -289,31 +296,32 @@ class FieldModel:
         return lattice
 
     def _fill(self, frames: Frames) -> _Filled:
-        return _Filled(self, frames, self._lattice(frames))
+        return _Filled(frames, self._lattice(frames), frames.values - self.mean, self.widening)
+
+    def _complete(self, frames: Frames, field: np.ndarray) -> np.ndarray:
+        """Return frames in the unit of the data, with observed entries as they are."""
+        whole = np.full(frames.signal.shape, np.nan, np.float32)
+        whole[:, self.domain] = self._centre + self._unit * (self.mean + field)
+        return np.where(frames.mask, frames.signal, whole)
 
 
 class _Filled:
-    """Frames with the posterior of their field, which is `mean + field` in standard units."""
+    """Frames with the posterior of their field, which is `mean + field` in standard units.
 
-    def __init__(self, model: FieldModel, frames: Frames, lattice: Lattice):
-        self.model, self.frames, self.lattice = model, frames, lattice
-        self.rest = frames.values - model.mean
-        field, latent = lattice.mean(self.rest)
+    It does not refer to the model that keeps it: a cycle would keep the large factorizations of models
+    that nobody uses any more.
+    """
+
+    def __init__(self, frames: Frames, lattice: Lattice, rest: np.ndarray, widening: float):
+        self.frames, self.lattice, self.rest = frames, lattice, rest
+        field, latent = lattice.mean(rest)
         self.field = field + latent @ lattice.loading.T
-        self.width = model.widening * _relative_width(self.rest, frames.observed)[:, None]
+        self.width = widening * _relative_width(rest, frames.observed)[:, None]
 
     def draw(self, random: np.random.Generator) -> np.ndarray:
-        """Draw the field from its posterior, with widened deviations."""
+        """Draw the field from its posterior."""
         field, latent = self.lattice.draw(self.rest, random, tolerance=1e-2)
-        drawn = field + latent @ self.lattice.loading.T
-        return self.field + self.width * (drawn - self.field)
-
-    def complete(self, field: np.ndarray) -> np.ndarray:
-        """Return frames in the unit of the data, with observed entries as they are."""
-        model, frames = self.model, self.frames
-        whole = np.full(frames.signal.shape, np.nan, np.float32)
-        whole[:, model.domain] = model._centre + model._unit * (model.mean + field)
-        return np.where(frames.mask, frames.signal, whole)
+        return field + latent @ self.lattice.loading.T
 
 
 def _relative_width(rest: np.ndarray, observed: np.ndarray) -> np.ndarray:

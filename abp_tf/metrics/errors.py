@@ -44,11 +44,11 @@ def reconstruction_error(
         per_example: whether to return one error per example.
 
     Returns:
-        A float, or float64 `[n]` if `per_example`.
+        A float, or float64 `[n]` if `per_example`; NaN for an example of which nothing is observed.
 
     Raises:
-        ValueError: if the shapes do not match, the mask holds values other than 0 and 1 or hides a
-            whole example, or an observed entry is not finite.
+        ValueError: if the shapes do not match, the mask holds values other than 0 and 1 or hides
+            everything, or an observed entry is not finite.
 
     Example:
         >>> reconstruction_error([[0.0, 1.0]], [[0.5, 0.0]], mask=[[1, 0]])
@@ -100,8 +100,8 @@ def recovery_error(truth: ArrayLike, recovered: ArrayLike, mask: ArrayLike) -> f
         A float; 0 is perfect.
 
     Raises:
-        ValueError: if the shapes do not match, the mask holds values other than 0 and 1, hides a
-            whole example, or hides nothing at all, or an entry that counts is not finite.
+        ValueError: if the shapes do not match, the mask holds values other than 0 and 1 or hides
+            nothing at all, or an entry that counts is not finite.
 
     Example:
         >>> recovery_error([[0.0, 1.0]], [[9.0, 0.5]], mask=[[1, 0]])
@@ -119,7 +119,8 @@ def psnr(
 ) -> float | np.ndarray:
     """Return the peak signal-to-noise ratio in decibels, `10 log10(range² / error)` with the range 2.
 
-    The ratio is computed for each example and then averaged, as is usual.
+    The ratio is computed for each example and then averaged, as is usual, over those of which anything
+    is observed.
 
     Args:
         signal: signals `[n, ...]`, channels last, in [-1, 1].
@@ -129,7 +130,8 @@ def psnr(
         per_example: whether to return one ratio per example.
 
     Returns:
-        A float, or float64 `[n]` if `per_example`; infinite where a reconstruction is exact.
+        A float, or float64 `[n]` if `per_example`; infinite where a reconstruction is exact, NaN for
+        an example of which nothing is observed.
 
     Raises:
         ValueError: as in `reconstruction_error`.
@@ -141,7 +143,7 @@ def psnr(
     errors = reconstruction_error(signal, reconstruction, mask, per_example=True)
     with np.errstate(divide="ignore"):
         ratios = 10 * np.log10(_RANGE**2 / errors)
-    return ratios if per_example else float(ratios.mean())
+    return ratios if per_example else float(ratios[~np.isnan(ratios)].mean())
 
 
 def ssim(signal: ArrayLike, reconstruction: ArrayLike, per_example: bool = False) -> float | np.ndarray:
@@ -269,8 +271,9 @@ def _compare(
     if mask is not None:
         counted &= checks.mask(mask, signal.shape) != hidden
     if not counted.any():
+        state = "hidden" if hidden else "observed"
         raise ValueError(
-            f"Expected a mask that hides something, received one with nothing hidden. {checks.POLARITY}"
+            f"Expected something {state}, received a mask with nothing {state}. {checks.POLARITY}"
         )
     # Replaced before any arithmetic: entries that do not count may be NaN.
     signal, reconstruction = np.where(counted, signal, 0), np.where(counted, reconstruction, 0)
@@ -282,7 +285,8 @@ def _mean(values: np.ndarray, counted: np.ndarray, per_example: bool) -> float |
     if not per_example:
         return float(values.sum() / counted.sum())
     axes = tuple(range(1, values.ndim))
-    return values.sum(axis=axes) / counted.sum(axis=axes)
+    with np.errstate(invalid="ignore"):  # 0 / 0 for examples without entries
+        return values.sum(axis=axes) / counted.sum(axis=axes)
 
 
 def _checked_pair(a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -113,6 +114,23 @@ def symptoms(
     return found
 
 
+class Weighted(NamedTuple):
+    """Values of a batch, and the weight of each in the mean: 0 leaves a value out.
+
+    Attributes:
+        value: float32 `[n]`.
+        weight: float32 `[n]`.
+    """
+
+    value: tf.Tensor
+    weight: tf.Tensor
+
+
+def per_entry(total: tf.Tensor, entries: tf.Tensor) -> Weighted:
+    """Return sums over entries divided by their number; examples without entries do not count."""
+    return Weighted(tf.math.divide_no_nan(total, entries), tf.cast(entries > 0, tf.float32))
+
+
 class Means:
     """Means over an epoch of the values that steps report.
 
@@ -132,10 +150,13 @@ class Means:
         """Add the values of a batch.
 
         Args:
-            values: tensors by name, of any shape.
+            values: tensors by name, of any shape, or `Weighted`.
             weight: weight of the mean of each tensor; None uses its number of entries.
         """
         for name, value in values.items():
+            if isinstance(value, Weighted):
+                self._means[name].update_state(value.value, sample_weight=value.weight)
+                continue
             if weight is not None:
                 value = tf.reduce_mean(value)
             self._means[name].update_state(value, sample_weight=weight)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from abp_tf import checks
 from abp_tf.data import examples
 from abp_tf.errors import DivergenceError
-from abp_tf.models import draws, latent_signatures
+from abp_tf.models import diagnostics, draws, latent_signatures
 from abp_tf.models.base import SignalModel
 from abp_tf.models.batches import unpack
 from abp_tf.models.posterior import Posterior
@@ -172,9 +172,14 @@ class LatentModel(SignalModel):
         return self.means.results(means)
 
     def latent_means(self, latent, energy: LatentEnergy, signal, mask) -> dict:
-        """Return the values that steps report of latents, `[n]` each, by name."""
+        """Return the values that steps report of latents, `[n]` each, by name.
+
+        Examples without any observed entry do not count for the reconstruction error.
+        """
         return {
-            "reconstruction_error": energy.squared_error / masking.entries(signal, mask),
+            "reconstruction_error": diagnostics.per_entry(
+                energy.squared_error, masking.entries(signal, mask)
+            ),
             "latent_norm": masking.square(latent) / math.prod(self.latent_shape),
         }
 

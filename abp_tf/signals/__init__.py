@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 
-from abp_tf.signals.base import Part, SignalKind
+from abp_tf.signals.base import Part, SignalKind, both
+from abp_tf.signals.field import Field
 from abp_tf.signals.image import Image
 from abp_tf.signals.sound import Sound
 from abp_tf.signals.texture import Texture
 from abp_tf.signals.video import Video
 from abp_tf.signals.volume import Volume
 
-__all__ = ["Part", "SignalKind", "get", "guess", "names", "of", "register"]
+__all__ = ["Part", "SignalKind", "both", "get", "guess", "names", "of", "register"]
 
 _KINDS: dict[str, SignalKind] = {}
 
@@ -25,7 +26,7 @@ def register(kind: SignalKind) -> None:
     _KINDS[kind.name] = kind
 
 
-for _kind in (Image(), Texture(), Sound(), Video(), Volume()):
+for _kind in (Image(), Texture(), Sound(), Video(), Volume(), Field()):
     register(_kind)
 
 
@@ -60,7 +61,7 @@ def guess(shape: Sequence[int]) -> SignalKind | None:
     """Return the first registered kind that has signals of a shape; None if there is none.
 
     It serves arrays given without a kind. Kinds that are registered later, such as textures, which
-    have the shape of images, must be given by name.
+    have the shape of images, must be given by name; fields, of any number of variables, always.
 
     Args:
         shape: shape of one signal, without the batch axis.
@@ -69,7 +70,7 @@ def guess(shape: Sequence[int]) -> SignalKind | None:
         >>> guess((28, 28, 1)).name, guess((60,))
         ('image', None)
     """
-    return next((kind for kind in _KINDS.values() if kind.fits(shape)), None)
+    return next((kind for kind in _KINDS.values() if kind.guessed and kind.fits(shape)), None)
 
 
 def of(shape: Sequence[int], name: str | SignalKind | None = None) -> SignalKind:

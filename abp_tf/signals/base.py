@@ -59,7 +59,7 @@ class SignalKind:
         name: name of the kind, in the singular, as `--kind` takes it.
         plural: the plural of the name, for messages and as the folder of files.
         axes: names of the axes of a signal before the channels.
-        channels: numbers of channels that files and pictures can have.
+        channels: numbers of channels that files and pictures can have; empty for any.
         sources: one line of help for each source of data, by name.
         source: the source that programs read by default; None if it must be given.
         file_source: name of the source that reads files of such signals.
@@ -78,6 +78,9 @@ class SignalKind:
         deviation_drawn: whether the standard deviation of samples can be drawn and written as a
             signal.
         enlarged: factor by which each side of an additional, larger synthesis is longer; 1 for none.
+        incomplete: whether signals have masks of their own, of the shape of the signals.
+        guessed: whether `abp_tf.signals.guess` may return the kind.
+        value_range: interval of the values of signals, for models; None for any.
     """
 
     name: ClassVar[str]
@@ -100,6 +103,9 @@ class SignalKind:
     drawn_whole: ClassVar[bool] = True
     deviation_drawn: ClassVar[bool] = True
     enlarged: ClassVar[int] = 1
+    incomplete: ClassVar[bool] = False
+    guessed: ClassVar[bool] = True
+    value_range: ClassVar[tuple[float, float] | None] = (-1.0, 1.0)
 
     def fits(self, shape: Sequence[int]) -> bool:
         """Return whether signals of the kind can have this shape, without the batch axis."""
@@ -163,7 +169,9 @@ class SignalKind:
         """Return the mask, such as "pepper:0.5", that programs use for a shape if none is given."""
         return "pepper:0.5"
 
-    def draw_masks(self, spec: str, count: int, shape: Sequence[int], seed: int) -> np.ndarray:
+    def draw_masks(
+        self, spec: str, count: int, shape: Sequence[int], seed: int, own: np.ndarray | None = None
+    ) -> np.ndarray:
         """Draw masks over the axes of signals.
 
         Args:
@@ -172,9 +180,11 @@ class SignalKind:
             count: number of masks.
             shape: shape of one signal, channels included.
             seed: seed of the masks.
+            own: masks that the signals have already, bool `[count, *shape]`; None if they are whole.
 
         Returns:
-            bool `[count, *axes]`, True where observed.
+            bool `[count, *axes]`, True where observed; with `own` of its shape, True where observed by
+            both.
 
         Raises:
             ValueError: if the kind of signal has no such masks, or they cannot be drawn.
@@ -183,7 +193,7 @@ class SignalKind:
         if parsed.kind not in self.masks:
             kinds = ", ".join(self.masks)
             raise ValueError(f"--mask: expected one of {kinds} for {self.plural}, received {spec!r}.")
-        return parsed(count, tuple(shape[:-1]), seed)
+        return both(parsed(count, tuple(shape[:-1]), seed), own)
 
     def masks_by_name(
         self, path: str, names: Sequence[str], sides: Sequence[int], *, crop: bool = True, forms=None
@@ -225,11 +235,44 @@ class SignalKind:
 
     # Pictures and files.
 
-    def tiles(self, signals: ArrayLike) -> np.ndarray:
+    def inside(self, header: Mapping[str, Any], shape: Sequence[int]) -> np.ndarray:
+        """Return which entries of a signal exist at all, bool of its shape: not land in fields.
+
+        Args:
+            header: values beside the signals, the field of `abp_tf.data.Signals`.
+            shape: shape of one signal.
+        """
+        return np.ones(shape, bool)
+
+    def errors(self, truth, found, counted, header: Mapping[str, Any]) -> dict[str, float]:
+        """Return errors of signals in the units of their files by name, if they have such units.
+
+        Args:
+            truth: `[n, *axes, channels]`.
+            found: same shape.
+            counted: bool, same shape, True for the entries that count.
+            header: values beside the signals, the field of `abp_tf.data.Signals`.
+        """
+        return {}
+
+    def check(self, signals: np.ndarray) -> None:
+        """Refuse a batch of signals of another shape.
+
+        Raises:
+            ValueError: if the array has another shape, or is empty.
+        """
+        if not self.fits(signals.shape[1:]) or not signals.size:
+            raise ValueError(
+                f"Expected {self.plural} [n, {', '.join(self.axes)}, channels]"
+                f"{_either(self.channels)}, received the shape {signals.shape}."
+            )
+
+    def tiles(self, signals: ArrayLike, header: Mapping[str, Any] | None = None) -> np.ndarray:
         """Return images that show signals, for `pictures.grid` and `pictures.rows`.
 
         Args:
             signals: `[n, *axes, channels]` in [-1, 1]; NaN, allowed in hidden entries, counts as 0.
+            header: values beside the signals, the field of `abp_tf.data.Signals`.
 
         Returns:
             float32 `[n, h, w, c]` in [-1, 1].
@@ -238,16 +281,17 @@ class SignalKind:
             ValueError: if the array has another shape.
         """
         signals = filled(signals)
-        if not self.fits(signals.shape[1:]) or not signals.size:
-            raise ValueError(
-                f"Expected {self.plural} [n, {', '.join(self.axes)}, channels] with "
-                f"{_either(self.channels)}, received the shape {signals.shape}."
-            )
+        self.check(signals)
         return self._tiles(signals)
 
-    def picture(self, signals: ArrayLike, columns: int | None = None) -> np.ndarray:
+    def picture(
+        self,
+        signals: ArrayLike,
+        columns: int | None = None,
+        header: Mapping[str, Any] | None = None,
+    ) -> np.ndarray:
         """Draw signals as a grid; return a picture, uint8 `[H, W, 3]`."""
-        return pictures.grid(self.tiles(signals), columns or self.columns)
+        return pictures.grid(self.tiles(signals, header), columns or self.columns)
 
     def save(
         self,
@@ -275,9 +319,8 @@ class SignalKind:
         signal = np.asarray(signal, np.float32)
         if not self.fits(signal.shape):
             raise ValueError(
-                f"Expected one {self.name} [{', '.join(self.axes)}, channels] with "
-                f"{_either(self.channels)}, received the shape {signal.shape}. Of a batch, give one: "
-                "signals[0]."
+                f"Expected one {self.name} [{', '.join(self.axes)}, channels]{_either(self.channels)}, "
+                f"received the shape {signal.shape}. Of a batch, give one: signals[0]."
             )
         return self._save(str(stem), signal, header or {}, every_format)
 
@@ -294,7 +337,7 @@ class SignalKind:
             columns: number of signals in a row of the picture.
             header: values beside the signals, such as the rate, the field of `abp_tf.data.Signals`.
         """
-        tf.summary.image(name, self.picture(signals, columns)[None])
+        tf.summary.image(name, self.picture(signals, columns, header)[None])
 
     def _tiles(self, signals: np.ndarray) -> np.ndarray:
         raise NotImplementedError
@@ -308,5 +351,14 @@ def filled(signals: ArrayLike) -> np.ndarray:
     return np.nan_to_num(np.asarray(signals, np.float32), nan=0.0)
 
 
+def both(mask: np.ndarray, own: np.ndarray | None) -> np.ndarray:
+    """Return a mask, without a channel axis or with one, together with masks that signals have."""
+    if own is None:
+        return mask
+    return own & (mask if mask.ndim == own.ndim else mask[..., None])
+
+
 def _either(channels: Sequence[int]) -> str:
-    return f"{' or '.join(map(str, channels))} channel{'s' * (max(channels) > 1)}"
+    if not channels:
+        return ""
+    return f" with {' or '.join(map(str, channels))} channel{'s' * (max(channels) > 1)}"

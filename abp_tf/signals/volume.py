@@ -15,7 +15,7 @@ from abp_tf.data.volume import VOLUME_SOURCES_HELP, load_volume
 from abp_tf.display import pictures
 from abp_tf.options import Option, positive, share, sides
 from abp_tf.signals import few_examples
-from abp_tf.signals.base import Part, SignalKind, filled
+from abp_tf.signals.base import Part, SignalKind, both, filled
 from abp_tf.signals.image import ANY, SMOOTH
 
 
@@ -83,11 +83,13 @@ class Volume(SignalKind):
         """Return the mask that hides a cube of half the shortest side."""
         return f"block:{-(-min(shape[:-1]) // 2)}"
 
-    def draw_masks(self, spec: str, count: int, shape: Sequence[int], seed: int) -> np.ndarray:
+    def draw_masks(
+        self, spec: str, count: int, shape: Sequence[int], seed: int, own: np.ndarray | None = None
+    ) -> np.ndarray:
         """Draw masks over the axes of volumes; "block" hides a cube."""
         parsed = masks.parse(spec)
         if parsed.kind != "block":
-            return super().draw_masks(spec, count, shape, seed)
+            return super().draw_masks(spec, count, shape, seed, own)
         spare = [length - parsed.size for length in shape[:-1]]
         if min(spare) < 0 or max(spare) == 0:
             raise ValueError(
@@ -99,7 +101,7 @@ class Volume(SignalKind):
             random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
             corner = [random.integers(room + 1) for room in spare]
             mask[tuple(slice(start, start + parsed.size) for start in corner)] = False
-        return drawn
+        return both(drawn, own)
 
     def like(self, shape: Sequence[int], header: Mapping[str, Any]) -> dict[str, Any]:
         """Return the settings that bring other volumes to a size, with the same window of values."""

@@ -2,12 +2,14 @@ import io
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from google.protobuf import text_format
 from PIL import Image
 from tensorboard.plugins.projector import ProjectorConfig
 
 import abp_tf
 from abp_tf import callbacks
+from abp_tf.metrics import calibration
 
 
 def show(watch, model, epochs):
@@ -53,6 +55,22 @@ def test_pictures_reach_tensorboard_and_the_projector(digits, learned, tmp_path)
     assert (config.tensor_path, config.metadata_path) == ("latents.tsv", "examples.tsv")
     assert config.sprite.image_path == "sprite.png"
     assert list(config.sprite.single_image_dim) == [8, 8]
+
+
+def test_error_bars_of_hidden_entries(digits, learned, tmp_path):
+    hidden = np.zeros((20, 8, 8), bool)
+    hidden[:, 2:5, 3:6] = True
+    watch = callbacks.TensorBoardPictures(tmp_path, digits[:20], every=1, hidden=hidden)
+    show(watch, learned, 1)
+    events = events_of(tmp_path / "pictures")
+    few, hidden = digits[:16], hidden[:16, ..., None]
+    drawn = learned.sample_posterior(few, ~hidden, samples=8, chains=8)
+    found = calibration.calibration(few, drawn, hidden, levels=[0.9])
+    (share,), (score,) = (events.Tensors(name) for name in ("coverage_90", "crps"))
+    assert float(tf.make_ndarray(share.tensor_proto)) == pytest.approx(found.coverage[0], abs=0.01)
+    assert float(tf.make_ndarray(score.tensor_proto)) == pytest.approx(found.crps, rel=1e-4)
+    width, height, _ = events.Tensors("reliability")[0].tensor_proto.string_val
+    assert (int(width), int(height)) == (840, 540)
 
 
 def test_pictures_of_fresh_chains_have_no_latents(digits, make_model, tmp_path):

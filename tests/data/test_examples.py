@@ -125,7 +125,6 @@ MASKS = {
     "values": (lambda mask: mask * 0.5, r"only 0 and 1, .* 0\.0 to 0\.5|other than 0 and 1"),
     "uint8": (lambda mask: mask.astype("u1") * 255, "only 0 and 1|other than 0 and 1"),
     "NaN": (lambda mask: changed(mask * 1.0, np.nan, 1, 1), "only 0 and 1|other than 0 and 1"),
-    "nothing": (lambda mask: changed(mask, False, 13), "1 of 20, .* 13|nothing observed"),
 }
 
 

@@ -145,6 +145,51 @@ class TestLoad:
         np.testing.assert_array_equal(field.mask[..., 0], observed_entries()[1:3, :4, 1:5])
 
     @pytest.mark.parametrize(
+        ("times", "frames"),
+        [
+            (("2001-02-04", None), [1, 2, 3, 4]),
+            (("2001-02-04", "2001-02-05"), [1, 2]),
+            ((None, "2001-02-05T11"), [0, 1]),
+            (("2001-02-05T12:00", "2001-02"), [2, 3, 4]),
+            ((2001, 2001), [0, 1, 2, 3, 4]),
+        ],
+    )
+    def test_parts_by_time(self, tmp_path, times, frames):
+        path = stored(tmp_path, dataset())
+        found, whole = load_field(path, times=times), load_field(path)
+        np.testing.assert_array_equal(found.times, whole.times[frames])
+        np.testing.assert_array_equal(found.signal, whole.signal[frames])
+
+    def test_parts_of_several_files_and_of_the_map(self, tmp_path):
+        first, second = dataset(), dataset()
+        second["time"] = second["time"] + 10
+        paths = [stored(tmp_path, data, f"{i}.nc") for i, data in enumerate((first, second))]
+        region = {"lat": (30.3, None), "lon": (0.5, 1.5)}
+        found = load_field(paths, every=2, region=region)
+        whole = load_field(paths)
+        lat, lon = np.linspace(30, 31, HEIGHT) >= 30.3, abs(np.linspace(0, 2, WIDTH) - 1) <= 0.5
+        np.testing.assert_array_equal(found.signal, whole.signal[::2][:, lat][:, :, lon])
+        np.testing.assert_array_equal(found.domain, whole.domain[lat][:, lon])
+        assert found.times.tolist() == whole.times[::2].tolist()
+        later = load_field(paths, times=("2001-02-13", None))
+        np.testing.assert_array_equal(later.signal, whole.signal[5:])
+        plain = dataset().assign_coords(time=np.arange(5) / 10)
+        assert load_field(plain, times=("0.2", 0.3)).signal.shape[0] == 2
+
+    def test_nothing_but_the_part_is_read(self, tmp_path):
+        import h5py
+
+        path = stored(tmp_path, dataset(), zlib=True, chunksizes=(1, HEIGHT, WIDTH))
+        with h5py.File(path) as file:
+            chunk = file["sst"].id.get_chunk_info(0)
+        with open(path, "r+b") as file:
+            file.seek(chunk.byte_offset)
+            file.write(bytes(chunk.size))
+        with pytest.raises(OSError, match=r"filter|decompress"):
+            load_field(path)
+        assert load_field(path, times=("2001-02-04", None)).mask.any()
+
+    @pytest.mark.parametrize(
         ("units", "calendar", "expected"),
         [
             ("hours since 1970-01-01", "standard", np.array([0, 1, 2, 3, 59]) / 24),
@@ -282,6 +327,11 @@ BAD = {
         {"memory": 250},
         r"0 whole frames.*isel=\{'lat': slice\(0, 2\)\}",
     ),
+    "times": (lambda data: data, {"times": ("2004", None)}, r"from 2001-02-03.* to 2001-02-10.*2004"),
+    "no times": (lambda data: data.drop_vars("time"), {"times": (1, 2)}, "has none"),
+    "region": (lambda data: data, {"region": {"lat": (40, 50)}}, "'lat'.*30 to 31.*40 to 50"),
+    "coordinate": (lambda data: data, {"region": {"depth": (0, 1)}}, r"\['lat', 'lon'\].*'depth'"),
+    "every": (lambda data: data, {"every": 0}, "`every`"),
     "memory": (lambda data: data, {"memory": 1500}, r"5 frames.*2 whole frames.*'time': slice\(0, 2\)"),
 }
 

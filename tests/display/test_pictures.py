@@ -143,17 +143,17 @@ class TestFiles:
         with Image.open(path) as image:
             assert (np.asarray(image.convert("RGB")) != first).any()
 
-    def test_reliability_draws_coverage_beside_the_diagonal(self, tmp_path, monkeypatch):
-        drawn = {}
-        monkeypatch.setattr(pictures, "curves", lambda path, series, *_, **__: drawn.update(series))
-        pictures.reliability(tmp_path / "one.png", [0.5, 0.9], np.array([0.4, 0.7]), "Intervals")
-        assert drawn == {"exact intervals": [(0, 0), (1, 1)], "observed": [(0.5, 0.4), (0.9, 0.7)]}
-        monkeypatch.undo()
-        pictures.reliability(tmp_path / "two.png", [0.5, 0.9], [0.4, 0.7], "Intervals")
-        with Image.open(tmp_path / "two.png") as image:
-            assert np.asarray(image.convert("RGB")).min() < 100  # There is ink on the paper.
+    def test_reliability_draws_coverage_beside_the_diagonal(self, monkeypatch):
+        given, drawn = {}, pictures._drawn
+        monkeypatch.setattr(
+            pictures, "_drawn", lambda series, *rest: given.update(series) or drawn(series, *rest)
+        )
+        picture = pictures.reliability([0.5, 0.9], np.array([0.4, 0.7]), "Intervals")
+        assert given == {"exact intervals": [(0, 0), (1, 1)], "observed": [(0.5, 0.4), (0.9, 0.7)]}
+        assert picture.shape[2] == 3
+        assert picture.min() < 100  # There is ink on the paper.
         with pytest.raises(ValueError, match="shorter"):
-            pictures.reliability(tmp_path / "three.png", [0.5, 0.9], [0.4], "Intervals")
+            pictures.reliability([0.5, 0.9], [0.4], "Intervals")
 
     @pytest.mark.parametrize("series", [{}, {"train": []}])
     def test_curves_refuses_nothing(self, tmp_path, series):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from abp_tf.errors import ConvergenceError
 from abp_tf.fields.lattice import Lattice, Roughness, differences, steps
 from abp_tf.fields.rhythm import Rhythm
 
@@ -95,5 +96,5 @@ def test_one_point_in_time_is_smoothed_as_by_a_kalman_smoother():
 def test_iterations_that_do_not_converge_are_an_error(monkeypatch):
     lattice, data, _, _ = made(0.3)
     monkeypatch.setattr("abp_tf.fields.lattice.ITERATIONS", 2)
-    with pytest.raises(RuntimeError, match=r"2 iterations.*time=0\.3"):
+    with pytest.raises(ConvergenceError, match=r"2 iterations.*time=0\.3"):
         lattice.mean(data)

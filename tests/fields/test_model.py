@@ -1,8 +1,12 @@
 """Fields with gaps: what is filled, what has no influence, and the choice of settings."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
+from abp_tf.errors import ConvergenceError
 from abp_tf.fields import FieldModel, FieldSettings, choose, gaps, widening
 from abp_tf.metrics import calibration
 
@@ -189,6 +193,41 @@ def test_moved_gaps_hide_observed_entries_alone(every):
     assert (held.sum((1, 2, 3)) <= 0.6 * mask.sum((1, 2, 3))).all()
     with pytest.raises(ValueError, match="gaps are all alike"):
         gaps.moved(np.repeat(mask[:1], 3, axis=0))
+
+
+def test_moved_gaps_leave_something_of_each_channel():
+    _, mask = field()
+    mask = np.concatenate([mask, np.zeros_like(mask)], axis=-1)
+    mask[3, 2, 2, 1] = True
+    for seed in range(12):
+        held = gaps.moved(mask, seed)
+        assert held[..., 0].any()
+        assert not held[..., 1].any()
+
+
+def test_settings_whose_equations_are_not_solved_are_not_chosen(monkeypatch):
+    frames, mask = field()
+    data = {"signal": frames, "mask": mask}
+    monkeypatch.setattr("abp_tf.fields.lattice.ITERATIONS", 1)
+    choice = choose(data)
+    assert choice.settings.time == 0
+    unsolved = {settings for settings, error in choice.errors.items() if error == np.inf}
+    assert {settings.time > 0 for settings in unsolved} == {True}
+    with pytest.raises(ConvergenceError, match=r"time=0\.1"):
+        choose(data, start=SETTINGS, known=dict.fromkeys(choice.errors, np.inf))
+
+
+def test_a_model_that_is_no_longer_used_keeps_no_memory():
+    frames, mask = field()
+    model = FieldModel().fit({"signal": frames, "mask": mask})
+    model.inpaint()
+    gone = weakref.ref(model)
+    gc.disable()  # without its help
+    try:
+        del model
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(

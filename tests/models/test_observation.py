@@ -282,10 +282,3 @@ class TestBadInput:
         descriptor = abp_tf.Descriptor(network, chains="short-run")
         with pytest.raises(ValueError, match="observation=None"):
             abp_tf.CoopNets(model, descriptor)
-
-    def test_nothing_seen(self, make_model, digits):
-        model, y = indirect(make_model, digits, Projection(20))
-        mask = np.ones_like(y)
-        mask[3] = 0
-        with pytest.raises(ValueError, match="1 of 120, the first of them number 3"):
-            model.reconstruct(y, mask)

@@ -1,4 +1,4 @@
-"""The three models do the same with textures, sounds and clips; with images: `test_conformance`."""
+"""The three models do the same with signals of all kinds; with images: `test_conformance`."""
 
 import itertools
 import shutil
@@ -15,20 +15,28 @@ from abp_tf import networks
 from abp_tf.display.gallery import gallery
 
 # Sides that are no multiples of the networks' factors: their signals are cropped.
-KINDS = ["texture", "sound", "video", "volume"]
+KINDS = ["texture", "sound", "video", "volume", "field"]
 GENERATORS = {
     "texture": lambda: networks.texture_generator((14, 15, 3), 1, 4, levels=2),
     "sound": lambda: networks.sound_generator(61, 2, 4, factors=(4, 4), kernel_size=9),
     "video": lambda: networks.video_generator((3, 8, 7, 1), 3, 4, levels=1, time_levels=1),
     "volume": lambda: networks.volume_generator((4, 7, 5, 1), 3, 4, levels=1),
+    "field": lambda: networks.image_generator((9, 7, 2), 3, 4, output="linear"),
 }
 DESCRIPTORS = {
     "texture": lambda: networks.texture_descriptor((14, 15, 3), 4),
     "sound": lambda: networks.sound_descriptor(61, 4, kernel_size=5, stride=2, levels=2),
     "video": lambda: networks.video_descriptor((3, 8, 7, 1), 4, levels=2),
     "volume": lambda: networks.volume_descriptor((4, 7, 5, 1), 4, levels=2),
+    "field": lambda: networks.image_descriptor((9, 7, 2), 4),
 }
-MASKS = {"texture": "pepper:0.4", "sound": "gap:16", "video": "frames:0.5", "volume": "block:3"}
+MASKS = {
+    "texture": "pepper:0.4",
+    "sound": "gap:16",
+    "video": "frames:0.5",
+    "volume": "block:3",
+    "field": "block:4",
+}
 # Two more latents along the first side, and the signals.
 LARGER = {
     "texture": ((6, 4, 1), (22, 15, 3)),
@@ -245,7 +253,7 @@ def check_decode(kind, model, decode):
 
 def test_a_larger_model_from_the_same_weights(case):
     if case.kind not in LARGER:
-        pytest.skip("volumes have one size")
+        pytest.skip("volumes and fields have one size")
     model, signals = case.model, case.signals
     latent_shape, shape = LARGER[case.kind]
     larger = abp_tf.resized(model, shape if isinstance(model, abp_tf.Descriptor) else latent_shape)
@@ -264,7 +272,7 @@ def test_a_larger_model_from_the_same_weights(case):
 
 def test_signals_of_other_sides_are_cut_from_wider_ones(case):
     if case.kind not in LARGER:
-        pytest.skip("volumes have one size")
+        pytest.skip("volumes and fields have one size")
     model = case.model
     latent_shape, (*sides, channels) = LARGER[case.kind]
     energy = isinstance(model, abp_tf.Descriptor)
@@ -357,7 +365,7 @@ def test_tensorboard_gets_what_the_kind_asks_for(generator, tmp_path):
         assert content.startswith(b"GIF89a")
         assert tf.io.decode_gif(content).shape == (3, int(height), int(width), 3)
     # Vectors of latents go to the projector, grids of them do not.
-    assert (tmp_path / "pictures" / "sprite.png").exists() == (kind == "volume")
+    assert (tmp_path / "pictures" / "sprite.png").exists() == (kind in ("volume", "field"))
 
 
 def test_served_it_answers_the_same(cases, start_server):

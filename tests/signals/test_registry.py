@@ -10,7 +10,7 @@ from abp_tf import data, mask_files, runs, signals
 
 
 def test_kinds_by_name():
-    assert signals.names() == ("image", "texture", "sound", "video", "volume")
+    assert signals.names() == ("image", "texture", "sound", "video", "volume", "field")
     for name in signals.names():
         kind = signals.get(name)
         assert kind.name == name
@@ -53,6 +53,9 @@ def test_a_shape_without_a_kind(shape, name):
 def test_a_kind_that_is_named_is_taken():
     assert signals.of((3, 8, 9, 1), "volume").name == "volume"
     assert signals.of((8, 9, 3), "texture").name == "texture"
+    assert signals.of((8, 9, 2), "field").name == "field"
+    with pytest.raises(ValueError, match=r"a field, received \(3, 9, 2\)"):
+        signals.of((3, 9, 2), "field")
     with pytest.raises(ValueError, match=r"a sound, received \(8, 9, 3\)"):
         signals.of((8, 9, 3), "sound")
 

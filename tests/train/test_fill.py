@@ -8,7 +8,7 @@ import pytest
 
 from abp_tf import programs
 from abp_tf.data import field_file, load_field
-from abp_tf.fields import FieldModel, FieldSettings, gaps
+from abp_tf.fields import FieldModel, FieldSettings, gaps, memory
 from abp_tf.results import PosteriorSamples
 from train import command, fill, validation
 
@@ -190,6 +190,66 @@ def test_frames_whose_gaps_are_all_alike(source, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "error bars are not corrected" in said
     assert "there is no cross-validation" in said
+
+
+def test_settings_whose_equations_are_not_solved(source, few, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("abp_tf.fields.lattice.ITERATIONS", 0)
+    words = [source, "--samples", 8, "--no-cross-validation", "--out"]
+    assert inside(*words, tmp_path / "a.nc") == 0
+    assert "did not converge" in capsys.readouterr().out
+    found = record(tmp_path / "a.json")
+    assert found["settings"]["time"] == 0
+    assert {one["settings"]["time"] for one in found["tried"] if one["error"] is None} == {0.1}
+    (tmp_path / "a.nc").unlink()
+    count = len(few)
+    assert inside(*words, tmp_path / "a.nc", "--resume") == 0  # none is tried again
+    assert len(few) == count
+    message = inside(*words, tmp_path / "b.nc", *GIVEN)
+    assert "time=0.1" in message
+    assert "Lower the setting `time`" in message
+    assert "\n" not in message
+
+
+def test_a_part_of_a_file(source, tmp_path):
+    words = ["--times", "2001-01-02:", "--every", 2, "--region", "y=1:6", *GIVEN]
+    data = dataset().assign_coords(y=np.arange(SIZE))
+    data.to_netcdf(tmp_path / "a.nc")
+    out = tmp_path / "filled.nc"
+    assert inside(tmp_path / "a.nc", *words, "--no-cross-validation", "--out", out) == 0
+    found = xarray.load_dataset(out)
+    assert found["time"].dt.day.values.tolist() == [2, 4, 6]
+    assert found["y"].values.tolist() == [1, 2, 3, 4, 5, 6]
+    assert record(tmp_path / "filled.json")["times"] == ["2001-01-02", None]
+    for wrong in (["--times", "2001"], ["--times", ":"], ["--region", "1:6"]):
+        assert inside(source, *wrong, "--out", out) == 2
+
+
+def test_a_field_that_takes_too_much_memory(source, tmp_path):
+    field = load_field(source)
+    needed = memory(field.mask, field.domain) / 2**30
+    words = [source, "--out", tmp_path / "a.nc", "--memory"]
+    message = inside(*words, needed / 2)
+    assert "About 3 frames fit" in message
+    assert "--every" in message
+    assert not (tmp_path / "a.json").exists()
+    alike = np.repeat(field.mask[:1], COUNT, axis=0)  # masks that share their factorization
+    assert memory(alike, field.domain) < memory(field.mask, field.domain)
+    assert memory(field.mask, field.domain) < memory(field.mask)
+
+
+def test_variables_of_which_little_is_observed(tmp_path, capsys):
+    data = dataset()
+    data["salt"] = data["sst"] * np.nan
+    data.to_netcdf(tmp_path / "nothing.nc")
+    words = ["--variable", "sst", "salt", *GIVEN, "--out"]
+    assert "received none of salt" in inside(tmp_path / "nothing.nc", *words, tmp_path / "a.nc")
+    data["salt"] = data["sst"].where(data["time"] == data["time"][2])
+    data.to_netcdf(tmp_path / "one.nc")  # in one frame, whose gaps cannot be moved
+    assert inside(tmp_path / "one.nc", *words, tmp_path / "a.nc", "--overwrite") == 0
+    assert "optimal interpolation is left out" in capsys.readouterr().out
+    scores = record(tmp_path / "a.json")["scores"]["variables"]
+    assert list(scores) == ["sst"]
+    assert "this model" in scores["sst"]["methods"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 
@@ -18,12 +19,14 @@ SOURCES = {
     "sound": "wav:x.wav",
     "video": "video:x.mp4",
     "volume": "volume:x.nii",
+    "field": "field:x.nc",
 }
 SHAPES = {
     "texture": (224, 224, 1),
     "sound": (60_000, 1),
     "video": (96, 64, 64, 3),
     "volume": (32, 32, 32, 1),
+    "field": (21, 30, 2),
 }
 
 
@@ -72,6 +75,11 @@ def test_the_models_they_make(kind, name):
     if name == "generator":
         assert model.preconditioning
         assert model.expansion == 1
+    if kind == "field":  # values of any size
+        assert model.value_range is None
+        if name != "descriptor":
+            network = getattr(model, "generator", model).network
+            assert network.get_layer("range").activation is keras.activations.linear
 
 
 @pytest.mark.parametrize(("kind", "name"), OTHERS)
@@ -192,6 +200,13 @@ class TestConfigurationFiles:
         given = parsed("descriptor", *self.write(tmp_path, text))
         assert given.pop("start_sigma") is None
         assert given == parsed("descriptor", *words)
+
+    def test_parts_of_a_field(self, tmp_path):
+        text = "kind: field\ndata: field:a.nc\ntimes: 2003:2004-05\nregion: [lat=35:37, lon=:3]\n"
+        words = "--kind field --data field:a.nc --times 2003:2004-05 --region lat=35:37 lon=:3".split()
+        given = parsed("generator", *words)
+        assert parsed("generator", *self.write(tmp_path, text)) == given
+        assert json.loads(json.dumps(given)) == given
 
     def test_the_command_line_comes_first(self, tmp_path):
         config = self.write(tmp_path, "epochs: 3\nwidth: 8\n")

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from abp_tf import programs, runs, signals
+from tests import made_fields
 from train import coopnets, descriptor, evaluate, generator, recover
 
 pytestmark = pytest.mark.usefixtures("loaded_once")
@@ -27,9 +28,11 @@ KINDS = {
         "--length 8 --size 16 --levels 2 --time-levels 1 --stationary".split(), "frames:0.5", "gif"
     ),
     "volume": ("--levels 2 --test-share 0.3".split(), "block:4", "npy"),
+    "field": ([], "moved", "nc"),
 }  # fmt: skip
 SHAPES = {
     "texture": (32, 32, 1), "sound": (1200, 1), "video": (8, 16, 16, 3), "volume": (8, 12, 8, 1),
+    "field": (9, 11, 2),
 }  # fmt: skip
 
 
@@ -60,6 +63,7 @@ def sources(tmp_path_factory):
         frame[number % 12 : number % 12 + 4, 4:8] = 255
     np.savez(place / "video.npz", frames=clip, fps=12)
     np.savez(place / "volume.npz", blobs(7, (8, 12, 8)))
+    made_fields.sea(20, 9, 11).to_netcdf(place / "field.nc")
     return place
 
 
@@ -69,6 +73,8 @@ def words_of(program, kind, sources):
     words += [*PROGRAMS[program], "--batch-size", 4, "--picture-every", 1]
     if kind != "texture":
         words += ["--data", f"npz:{sources / kind}.npz"]
+    if kind == "field":
+        words[-1] = f"field:{sources / 'field.nc'}:sst,salt"
     if program is coopnets:
         words += ["--descriptor-width", 4]
     if program is descriptor:  # which has no top-down network
@@ -129,12 +135,13 @@ def test_learn_and_recover(program, kind, made, tmp_path):
     given = ["--run", path, "--data", "train", "--mask", mask, "--count", 2, "--seed", 3]
     assert inside(recover, *given, "--out", out) == 0
     images = run.load_images()
-    seen = signals.get(kind).draw_masks(mask, len(images.train), SHAPES[kind], 3)[:2]
+    own = images.train_mask
+    seen = signals.get(kind).draw_masks(mask, len(images.train), SHAPES[kind], 3, own)[:2]
     with np.load(out / "recovery.npz") as arrays:
         found = arrays["recovered"]
         np.testing.assert_array_equal(arrays["mask"], seen)
     np.testing.assert_array_equal(found[seen], images.train[:2][seen])
-    hidden = np.abs(found - images.train[:2])[~seen]
+    hidden = np.abs(found - images.train[:2])[~seen if own is None else own[:2] & ~seen]
     told = json.loads((out / "recovery.json").read_text())
     np.testing.assert_allclose(told["mae_per_range"], hidden.mean() / 2, rtol=1e-4)
     for folder in ("observed", "recovered"):

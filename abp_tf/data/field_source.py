@@ -1,0 +1,211 @@
+"""Load fields with holes as signals for programs, by the name of their source: `load_fields`."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from abp_tf.data import collect, field_file, grids, selection
+from abp_tf.data.field import Field, load_field
+
+FIELD_SOURCES_HELP: dict[str, str] = {
+    "field": "field:PATH[:VARIABLE[,VARIABLE]]: NetCDF, Zarr, GeoTIFF, NPY, NPZ or a folder of them; "
+    "NaN and _FillValue are hidden, several variables are channels",
+}
+# Standard deviations from the mean of a variable that become -1 and 1, the range of pictures.
+_DEVIATIONS = 3.0
+
+
+def load_fields(
+    spec: str,
+    *,
+    domain: str | None = None,
+    times: selection.Limits | None = None,
+    region: Sequence[tuple[str, selection.Limits]] | None = None,
+    every: int = 1,
+    limit: int | None = None,
+    test_share: float = 0.1,
+    whole: bool = False,
+    like: Mapping[str, Any] | None = None,
+    missing: bool = False,
+) -> collect.Signals:
+    """Load the frames of a field as float32 `[n, h, w, c]` with their masks.
+
+    Values are scaled by `units_of_pictures`; hidden ones are 0. Frames without any observation are
+    kept.
+
+    Args:
+        spec: "field:PATH" or "field:PATH:VARIABLE", with several variables "field:PATH:ONE,TWO".
+        domain: what belongs to the field, as for `abp_tf.data.load_field`; "all" for every position.
+        times: first and last time of the frames, as for `load_field`.
+        region: limits of coordinates, pairs of a name and the lowest and highest value.
+        every: load one frame of so many.
+        limit: number of frames to use, the first ones; None for all.
+        test_share: share in [0, 1) of the frames to keep for testing: the last ones.
+        whole: whether frames must be complete inside the domain, as models without latents need them.
+            Outside, where they are 0, they then count as observed, and there are no masks.
+        like: header of signals to whose grid, domain and units the frames are brought, with their
+            "shape"; None for their own.
+        missing: without effect, because any frames may have holes.
+
+    Returns:
+        The frames, with masks `[n, h, w, c]`, the times of the frames as names, and a header to write
+        them in their own units: `names`, `units`, `centre` and `unit` of the variables, `rows` and
+        `columns`, the name, unit and values of the coordinates, and `domain`, packed.
+
+    Raises:
+        ImportError: if a package is missing.
+        OSError: if files are missing.
+        ValueError: if an argument is out of range or the field cannot be used.
+
+    Example:
+        >>> np.save("sst.npy", np.where(np.eye(8) > 0, np.nan, np.arange(80.0).reshape(10, 8, 1)))
+        >>> fields = load_fields("field:sst.npy")
+        >>> fields.train.shape, float(fields.train_mask.mean()), fields.header["centre"]
+        ((9, 8, 8, 1), 0.875, [39.5])
+    """
+    _, argument = collect.find(spec, {"field": None}, FIELD_SOURCES_HELP)
+    collect.check_limit(limit)
+    collect.check_share(test_share)
+    path, variables = split(argument)
+    field = load_field(
+        path,
+        variables,
+        domain=False if domain == "all" or "domain" in (like or {}) else domain,
+        times=times,
+        region=dict(region or ()),
+        every=every,
+    )
+    header = _header(field)
+    if like:
+        _check_alike(field, like, spec)
+        if "domain" in like:
+            field = _within(field, unpacked(like, field.shape))
+        header |= {name: like[name] for name in header.keys() & like.keys()}
+    signal = scaled(field, header)
+    mask = field.mask
+    if whole:
+        _check_whole(field, spec)
+    labels = grids.labels(field.dataset, field.axes.frames)
+    names = labels and tuple(f"{one.replace(' ', 'T').replace(':', '')}.nc" for one in labels)
+    pixels = collect.cut(collect.Pixels(signal[:limit]), test_share, spec)
+    train, test = (mask[:limit][places] for places in pixels.places)
+    return collect.Signals(
+        pixels.train,
+        pixels.test,
+        spec,
+        kind="field",
+        names=names and names[:limit],
+        places=pixels.places,
+        train_mask=None if whole else train,
+        test_mask=None if whole else test,
+        header=header,
+    )
+
+
+def split(argument: str) -> tuple[Path, list[str] | None]:
+    """Return PATH and the names of `PATH:NAME,NAME`, None without names; PATH may hold colons.
+
+    Example:
+        >>> split("sst.nc:SST,error")
+        (PosixPath('sst.nc'), ['SST', 'error'])
+    """
+    whole = Path(argument).expanduser()
+    path, colon, names = argument.rpartition(":")
+    if not argument or whole.exists() or not (colon and path):
+        return whole, None
+    return Path(path).expanduser(), names.split(",")
+
+
+def units_of_pictures(signal: np.ndarray, mask: np.ndarray) -> tuple[list[float], list[float]]:
+    """Return what is subtracted from each variable, and what it is divided by.
+
+    The mean of the observed entries becomes 0, and three of their standard deviations become 1, so that
+    nearly all are in [-1, 1], the range of pictures.
+
+    Args:
+        signal: float `[n, h, w, c]` in the units of the variables.
+        mask: bool, same shape, True where observed.
+    """
+    values = [signal[..., c][mask[..., c]].astype(np.float64) for c in range(signal.shape[-1])]
+    centre = [float(one.mean()) if one.size else 0.0 for one in values]
+    unit = [float(_DEVIATIONS * one.std()) if one.size else 0.0 for one in values]
+    return centre, [one or 1.0 for one in unit]
+
+
+def scaled(field: Field, header: Mapping[str, Any]) -> np.ndarray:
+    """Return the values of a field as models see them, float32, 0 where hidden."""
+    values = (field.signal - np.float32(header["centre"])) / np.float32(header["unit"])
+    return np.where(field.mask, values, 0).astype(np.float32)
+
+
+def unpacked(header: Mapping[str, Any], shape: Sequence[int]) -> np.ndarray | None:
+    """Return the domain of a header, bool `[h, w, c]`; None if all belongs to it."""
+    if header.get("domain") is None:
+        return None
+    bits = np.frombuffer(zlib.decompress(base64.b64decode(header["domain"])), np.uint8)
+    return np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape).astype(bool)
+
+
+def _within(field: Field, domain: np.ndarray | None) -> Field:
+    """Return a field with a domain, None for all."""
+    if domain is None:
+        return field
+    mask = field.mask & domain
+    return dataclasses.replace(
+        field, domain=domain, mask=mask, signal=np.where(mask, field.signal, np.float32(0))
+    )
+
+
+def _packed(domain: np.ndarray) -> str | None:
+    if domain.all():
+        return None
+    return base64.b64encode(zlib.compress(np.packbits(domain).tobytes())).decode()
+
+
+def _header(field: Field) -> dict[str, Any]:
+    centre, unit = units_of_pictures(field.signal, field.mask)
+    return {
+        "names": list(field.names),
+        "units": list(field.units),
+        "centre": centre,
+        "unit": unit,
+        "rows": _coordinate(field, field.axes.y),
+        "columns": _coordinate(field, field.axes.x),
+        "domain": _packed(field.domain),
+    }
+
+
+def _coordinate(field: Field, dim: str) -> dict[str, Any]:
+    """Return the name, the unit and the values of a coordinate; the values are None without one."""
+    variable = field.dataset.variables.get(dim)
+    if variable is None or variable.dims != (dim,) or variable.dtype.kind not in "iuf":
+        return {"name": str(dim), "units": "", "values": None}
+    packing = field_file.packing(variable)
+    values = packing.values(packing.codes(variable.values)).tolist()
+    return {"name": str(dim), "units": str(variable.attrs.get("units", "")), "values": values}
+
+
+def _check_alike(field: Field, like: Mapping[str, Any], spec: str) -> None:
+    shape = tuple(like.get("shape", field.shape))
+    if field.shape != shape:
+        raise ValueError(f"Expected a field of shape {shape}, received {spec!r} of {field.shape}.")
+    units = like.get("units", field.units)
+    if any(a and b and a != b for a, b in zip(units, field.units, strict=True)):
+        raise ValueError(f"Expected a field in {units}, received {spec!r} in {list(field.units)}.")
+
+
+def _check_whole(field: Field, spec: str) -> None:
+    hidden = int((~field.mask & field.domain).sum())
+    if hidden:
+        raise ValueError(
+            f"Expected whole frames, because this model has no latents, but {hidden} entries of "
+            f"{spec!r} are hidden. Fill them first, by train.fill or a generator (train.generator and "
+            "train.recover), or give --domain observed if they are never observed."
+        )

@@ -1,0 +1,215 @@
+"""Fields with holes on a grid: `[n, height, width, variables]`, in their own units."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import ArrayLike
+
+from abp_tf import data, files, networks
+from abp_tf.data import field_source, grid_files
+from abp_tf.fields import gaps
+from abp_tf.options import Option, as_text, at_least_zero, limits, named_limits, positive, share
+from abp_tf.signals import few_examples
+from abp_tf.signals.base import Part, SignalKind
+from abp_tf.signals.image import ANY, SMOOTH
+
+_HIDDEN, _OUTSIDE = 0.0, 1.0  # grey and white
+
+
+class Field(SignalKind):
+    """Frames of one or more variables on a grid, each with a mask of its own."""
+
+    name = "field"
+    plural = "fields"
+    axes = ("height", "width")
+    channels = ()
+    sources = field_source.FIELD_SOURCES_HELP
+    file_source = "field"
+    incomplete = True
+    guessed = False
+    value_range = None
+    loader = Part(
+        field_source.load_fields,
+        {
+            "domain": Option(
+                str,
+                "what belongs to the field: NAME of a variable that is 1 inside, ~NAME of one that is "
+                "0 inside, observed for what is ever observed, or all; by default a mask of the file",
+                form="NAME",
+            ),
+            "times": Option(
+                as_text(limits),
+                "first and last time, such as 2003:2005-06; by default all",
+                form="FROM:TO",
+            ),
+            "region": Option(
+                as_text(named_limits),
+                "part of the map, such as lat=35:37",
+                many=True,
+                form="NAME=LOW:HIGH",
+            ),
+            "every": Option(positive(int), "use one frame of so many"),
+            "limit": Option(positive(int), "number of frames to use, the first ones; by default all"),
+            "test_share": Option(share, "share of the frames kept for testing, the last ones"),
+            "whole": Option(
+                bool, "learn from whole frames, and refuse hidden entries inside the domain"
+            ),
+        },
+    )
+    generator = Part(
+        networks.image_generator,
+        {
+            "latent_dim": Option(positive(int), "number of latent variables"),
+            "width": Option(positive(int), "channels of the finest feature map"),
+            "hidden": Option(
+                at_least_zero(int), "units of the hidden dense layer; by default 8 * width"
+            ),
+            "kernel_size": Option(positive(int), "side of the transposed convolutions' kernels"),
+            "activation": SMOOTH,
+        },
+    )
+    descriptor = Part(
+        networks.image_descriptor,
+        {
+            "width": Option(positive(int), "channels of the finest feature map"),
+            "kernel_size": Option(positive(int), "side of the convolution kernels"),
+            "activation": ANY,
+        },
+    )
+    defaults = {
+        "generator": {
+            **few_examples.GENERATOR, "latent_dim": 10, "width": 16, "sigma": 0.1, "batch_size": 10,
+            "least_steps_per_epoch": 20,
+        },
+        "descriptor": {
+            **few_examples.DESCRIPTOR, "width": 16, "steps": 30, "least_steps_per_epoch": 10,
+            "whole": True,
+        },
+        "coopnets": {
+            **few_examples.COOPNETS, "latent_dim": 10, "width": 16, "descriptor_width": 16,
+            "least_steps_per_epoch": 10,
+        },
+    }  # fmt: skip
+    masks = {
+        gaps.SPEC: "moved hides what is hidden in other frames",
+        "pepper": "pepper:0.5 hides half of the pixels",
+        "squares": "squares:0.5:3 hides squares of 3x3",
+        "block": "block:9 hides a square of 9x9",
+    }
+    columns = 5
+    drawn_whole = False
+    deviation_drawn = False
+
+    def fits(self, shape: Sequence[int]) -> bool:
+        """Return whether fields can have this shape: sides of 4 or more, any number of variables."""
+        return len(shape) == 3 and None not in shape and min(shape[:2]) >= 4 and shape[2] >= 1
+
+    def load(self, source: str, settings: Mapping[str, Any], *, missing: bool = False) -> data.Signals:
+        """Load a field; `settings["like"]` is the header of fields to whose form it is brought."""
+        options = self.loader.keywords(settings)
+        if "times" in options:
+            options["times"] = limits(options["times"])
+        options["region"] = [named_limits(one) for one in options.get("region", ())]
+        return self.loader.function(source, **options, like=settings.get("like"), missing=missing)
+
+    def like(self, shape: Sequence[int], header: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings that bring another field to the grid, the domain and the scale."""
+        return {"like": {**header, "shape": tuple(shape)}, "times": None, "every": None, "whole": False}
+
+    def read(self, paths: Sequence[str], shape: Sequence[int], rate: float | None) -> data.Signals:
+        """Read the files of one field, `PATH[:VARIABLE[,VARIABLE]]`, as frames of a shape."""
+        if len(paths) > 1:
+            raise ValueError(f"Expected one file or folder of a field, received {list(paths)}.")
+        settings = {**self.like(shape, {}), "test_share": 0.0}
+        found = self.load(f"{self.file_source}:{paths[0]}", settings)
+        names = found.names or tuple(files.numbered("frame.nc", len(found.train)))
+        return found._replace(names=names)
+
+    def default_mask(self, shape: Sequence[int]) -> str:
+        """Return the mask that hides a square of half the shorter side."""
+        return f"block:{-(-min(shape[:2]) // 2)}"
+
+    def draw_masks(
+        self, spec: str, count: int, shape: Sequence[int], seed: int, own: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Draw masks over the axes of fields; "moved" hides what other masks of `own` hide."""
+        if spec != gaps.SPEC:
+            return super().draw_masks(spec, count, shape, seed, own)
+        if own is None:
+            raise ValueError(f"--mask: {spec!r} expected fields with gaps, received whole ones.")
+        return own & ~gaps.moved(own, seed)
+
+    def make(self, part: Part, shape: tuple[int, ...], settings: Mapping, **more) -> keras.Model:
+        """Build a network; the last layer of a generator is linear."""
+        output = {"output": "linear"} if part is self.generator else {}
+        return super().make(part, shape, settings, **output, **more)
+
+    def inside(self, header: Mapping[str, Any], shape: Sequence[int]) -> np.ndarray:
+        """Return which entries of a field belong to it, bool of its shape."""
+        found = field_source.unpacked(header, shape)
+        return np.ones(shape, bool) if found is None else found
+
+    def errors(self, truth, found, counted, header: Mapping[str, Any]) -> dict[str, float]:
+        """Return the root mean squared error of each variable in its own unit, by name and unit."""
+        result = {}
+        for channel, name in enumerate(header.get("names", ())):
+            where = counted[..., channel]
+            if where.any():
+                error = (found[..., channel][where] - truth[..., channel][where]).astype(np.float64)
+                name = " ".join(filter(None, ["rmse", name, header["units"][channel]]))
+                result[name] = header["unit"][channel] * float(np.sqrt(np.mean(error**2)))
+        return result
+
+    def save_deviation(self, stem: str | Path, deviation: np.ndarray, header: Mapping) -> None:
+        """Write the standard deviation of samples of one frame, in the units of the variables."""
+        self._write(str(stem), deviation * np.float32(header.get("unit", 1)), header, "deviation of ")
+
+    def tiles(self, signals: ArrayLike, header: Mapping[str, Any] | None = None) -> np.ndarray:
+        """Return maps in colour, variables side by side; hidden entries are grey, land is white."""
+        from matplotlib import colormaps
+
+        signals = np.asarray(signals, np.float32)
+        self.check(signals)
+        colours = 2 * colormaps["viridis"]((np.clip(signals, -1, 1) + 1) / 2)[..., :3] - 1
+        colours[np.isnan(signals)] = _HIDDEN
+        colours[:, ~self.inside(header or {}, signals.shape[1:])] = _OUTSIDE
+        return np.concatenate(np.moveaxis(colours, 3, 0), axis=2).astype(np.float32)
+
+    def _save(self, stem: str, signal: np.ndarray, header: Mapping, every_format: bool) -> Path:
+        """Write a frame in the units of its variables, NaN where it is hidden or outside the domain."""
+        values = np.float32(header.get("centre", 0)) + signal * np.float32(header.get("unit", 1))
+        return self._write(stem, values, header)
+
+    def _write(self, stem: str, values: np.ndarray, header: Mapping, what: str = "") -> Path:
+        values = np.where(self.inside(header, values.shape), values, np.nan).astype(np.float32)
+        if "names" not in header:
+            path, buffer = Path(f"{stem}.npy"), io.BytesIO()
+            np.save(buffer, values[None])
+            files.replace(path, buffer.getvalue())
+            return path
+        sides = [header["rows"], header["columns"]]
+        dims = [side["name"] for side in sides]
+        dataset = grid_files.load_xarray().Dataset(
+            {
+                name: (dims, values[..., number], {"units": unit, "long_name": f"{what}{name}"})
+                for number, (name, unit) in enumerate(
+                    zip(header["names"], header["units"], strict=True)
+                )
+            },
+            {
+                side["name"]: (side["name"], np.array(side["values"]), {"units": side["units"]})
+                for side in sides
+                if side["values"] is not None
+            },
+        )
+        path = Path(f"{stem}.nc")
+        # To a path HDF5 would not write, because `aside` holds the lock that HDF5 asks for.
+        with files.aside(path) as temporary, open(temporary, "r+b") as file:
+            dataset.to_netcdf(file, format="NETCDF4", engine="h5netcdf")
+        return path

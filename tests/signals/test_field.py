@@ -1,0 +1,184 @@
+"""The kind of signal "field": units, masks, land, files and pictures."""
+
+import numpy as np
+import pytest
+
+from abp_tf import runs, signals
+from abp_tf.data import load_field, load_fields
+from abp_tf.fields import gaps
+from tests import made_fields
+from train import recover
+from train.damaged import Damaged
+
+xarray = pytest.importorskip("xarray")
+
+FIELD = signals.get("field")
+COUNT, HEIGHT, WIDTH = 12, 8, 9
+
+
+@pytest.fixture
+def path(tmp_path):
+    made_fields.sea(COUNT, HEIGHT, WIDTH).to_netcdf(tmp_path / "sea.nc")
+    return tmp_path / "sea.nc"
+
+
+def in_own_units(found, values):
+    return values * np.float32(found.header["unit"]) + np.float32(found.header["centre"])
+
+
+def test_values_are_scaled_by_what_is_observed_and_names_are_times(path):
+    found = load_fields(f"field:{path}:sst,salt", test_share=0.25)
+    field = load_field(path, ["sst", "salt"])
+    assert (found.train.shape, found.test.shape) == ((9, HEIGHT, WIDTH, 2), (3, HEIGHT, WIDTH, 2))
+    np.testing.assert_array_equal(found.train_mask, field.mask[:9])
+    np.testing.assert_array_equal(found.test_mask, field.mask[9:])
+    for channel in range(2):
+        seen = np.concatenate([found.train, found.test])[..., channel][field.mask[..., channel]]
+        np.testing.assert_allclose([seen.mean(), seen.std()], [0, 1 / 3], atol=1e-5)
+    back = in_own_units(found, found.train)
+    np.testing.assert_allclose(back[found.train_mask], field.signal[:9][field.mask[:9]], rtol=1e-6)
+    assert (found.train[~found.train_mask] == 0).all()
+    assert not found.train_mask[COUNT // 3].any()  # kept
+    assert found.names[:2] == ("2001-01-01.nc", "2001-01-02.nc")
+    assert found.header["units"] == ["degC", "g"]
+    np.testing.assert_array_equal(FIELD.inside(found.header, field.shape), field.domain)
+
+
+def test_options_of_the_loader(path):
+    found = load_fields(f"field:{path}:sst", times=("2001-01-03", None), every=2, limit=3, test_share=0)
+    assert [name[:10] for name in found.names] == ["2001-01-03", "2001-01-05", "2001-01-07"]
+    part = load_fields(f"field:{path}:sst", region=[("lon", (0.5, 1.0))])
+    assert part.train.shape[1:] == (HEIGHT, 5, 1)
+    # As settings and configuration files have it.
+    settings = {"kind": "field", "data": f"field:{path}:sst", "region": ["lon=0.5:1", "lat=:30.5"]}
+    part = runs.load_images({**settings, "times": "2001-01-03:", "mask": None})
+    assert part.train.shape == (9, 4, 5, 1)
+    with pytest.raises(ValueError, match=r"entries of .*sst' are hidden"):
+        load_fields(f"field:{path}:sst", whole=True)
+    data = made_fields.sea(COUNT, HEIGHT, WIDTH)
+    complete = data[["sst"]].fillna(20.0).where(data["sea_mask"] == 1).assign(sea_mask=data["sea_mask"])
+    complete.to_netcdf(path.with_name("whole.nc"))
+    assert load_fields(f"field:{path.with_name('whole.nc')}", whole=True).train_mask is None
+    for spec, message in (("sst.nc", "field:PATH"), (f"field:{path}:sand", "'sand'")):
+        with pytest.raises(ValueError, match=message):
+            load_fields(spec)
+    with pytest.raises(FileNotFoundError):
+        load_fields("field:nowhere.nc:sst")
+
+
+def test_a_path_may_hold_colons(tmp_path):
+    (tmp_path / "a:b").mkdir()
+    file = tmp_path / "a:b" / "c:d.npy"
+    np.save(file, np.arange(160.0).reshape(10, 4, 4))
+    assert load_fields(f"field:{file}").train.shape == (9, 4, 4, 1)
+    assert load_fields(f"field:{file}:field").train.shape == (9, 4, 4, 1)
+
+
+def test_another_field_has_the_units_and_the_domain_of_the_first(path, tmp_path):
+    first = load_fields(f"field:{path}:sst")
+    warmer = made_fields.sea(COUNT, HEIGHT, WIDTH).drop_vars("sea_mask")
+    warmer["sst"] = warmer["sst"] + 5
+    warmer.to_netcdf(tmp_path / "warmer.nc")
+    settings = {"kind": "field", "test_share": 0.1, "seed": 0, "whole": False}
+    shape = (HEIGHT, WIDTH, 1)
+    other = runs.load_like(f"field:{tmp_path / 'warmer.nc'}:sst", settings, shape, first.header)
+    assert other.header == first.header
+    mask = first.train_mask
+    change = (
+        in_own_units(first, other.train[: len(mask)])[mask] - in_own_units(first, first.train)[mask]
+    )
+    np.testing.assert_allclose(change, 5, rtol=1e-4)
+    with pytest.raises(ValueError, match=r"\(8, 9, 1\), received .*\(8, 9, 2\)"):
+        runs.load_like(f"field:{path}:sst,salt", settings, shape, first.header)
+    warmer["sst"].attrs["units"] = "K"
+    warmer.to_netcdf(tmp_path / "kelvin.nc")
+    with pytest.raises(ValueError, match=r"degC.*\['K'\]"):
+        runs.load_like(f"field:{tmp_path / 'kelvin.nc'}:sst", settings, shape, first.header)
+
+
+def test_files_of_the_client_have_their_own_land(path):
+    found, own = FIELD.read([f"{path}:sst"], (HEIGHT, WIDTH, 1), None), load_fields(f"field:{path}:sst")
+    assert found.header == own.header
+    assert found.train.shape == (COUNT, HEIGHT, WIDTH, 1)
+    with pytest.raises(ValueError, match="one file or folder"):
+        FIELD.read([str(path), str(path)], (HEIGHT, WIDTH, 1), None)
+
+
+def test_masks_hide_more_than_the_gaps(path):
+    own = load_fields(f"field:{path}:sst,salt").train_mask
+    shape = own.shape[1:]
+    for spec in ("moved", "pepper:0.5", "block:3"):
+        mask = FIELD.draw_masks(spec, len(own), shape, 1, own)
+        assert mask.shape == own.shape
+        assert not (mask & ~own).any()
+        assert (own & ~mask).any()
+    np.testing.assert_array_equal(
+        own & ~FIELD.draw_masks("moved", len(own), shape, 1, own), gaps.moved(own, 1)
+    )
+    with pytest.raises(ValueError, match="'moved' expected fields with gaps"):
+        FIELD.draw_masks("moved", len(own), shape, 1)
+    settings = {"mask": "pepper:0.5", "seed": 1}
+    found = runs.training_mask(settings, load_fields(f"field:{path}:sst,salt"))
+    np.testing.assert_array_equal(found, FIELD.draw_masks("pepper:0.5", len(own), shape, 1, own))
+
+
+def test_stored_masks_are_beside_the_gaps(path, tmp_path):
+    stored = np.ones((COUNT, HEIGHT, WIDTH), bool)
+    stored[:, 5] = False
+    np.savez(tmp_path / "masks.npz", stored)
+    settings = {"kind": "field", "data": f"field:{path}:sst", "mask": f"npz:{tmp_path / 'masks.npz'}"}
+    found, own = runs.load_images(settings), load_fields(f"field:{path}:sst")
+    np.testing.assert_array_equal(found.train_mask, own.train_mask & stored[:11, ..., None])
+    np.testing.assert_array_equal(found.test_mask, own.test_mask & stored[11:, ..., None])
+    np.testing.assert_array_equal(runs.training_mask(settings, found), found.train_mask)
+
+
+def test_a_frame_is_saved_in_its_units_without_land(path, tmp_path):
+    found = load_fields(f"field:{path}:sst,salt")
+    source = xarray.load_dataset(path)
+    shown = np.where(found.train_mask, found.train, np.nan)
+    file = FIELD.save(tmp_path / "a.b", shown[2], found.header)
+    assert file == tmp_path / "a.b.nc"
+    written = xarray.load_dataset(file)
+    for name in ("sst", "salt"):
+        np.testing.assert_allclose(written[name], source[name][2], rtol=1e-5)
+        assert written[name].attrs["units"] == source[name].attrs["units"]
+    xarray.testing.assert_equal(written["lat"], source["lat"])
+    whole = FIELD.save(tmp_path / "whole", np.zeros_like(shown[2]), found.header)
+    np.testing.assert_array_equal(np.isnan(xarray.load_dataset(whole)["sst"]), source["sea_mask"] == 0)
+    FIELD.save_deviation(tmp_path / "deviation", np.ones_like(shown[2]), found.header)
+    sst = xarray.load_dataset(tmp_path / "deviation.nc")["sst"].values
+    assert np.nanmax(sst) == pytest.approx(found.header["unit"][0])
+    bare = FIELD.save(tmp_path / "bare", shown[2])  # without a header: as it is
+    np.testing.assert_array_equal(np.load(bare)[0], shown[2])
+
+
+def test_maps_are_in_colour_with_grey_gaps_and_white_land(path):
+    found = load_fields(f"field:{path}:sst,salt")
+    shown = np.where(found.train_mask, found.train, np.nan)
+    tiles = FIELD.tiles(shown, found.header)
+    assert tiles.shape == (11, HEIGHT, 2 * WIDTH, 3)
+    land = ~FIELD.inside(found.header, shown.shape[1:])[..., 0]
+    assert (tiles[:, :, :WIDTH][:, land] == 1).all()
+    gap = ~found.train_mask[..., 0] & ~land
+    assert (tiles[:, :, :WIDTH][gap] == 0).all()
+    assert np.ptp(tiles[:, :, :WIDTH][found.train_mask[..., 0]], axis=1).min() > 0.1
+
+
+def test_land_never_influences_anything(path, tmp_path):
+    """Data that differ on land alone are the same signals, and nothing is returned there."""
+    spoiled = made_fields.sea(COUNT, HEIGHT, WIDTH)
+    spoiled["sst"][:5, 0, 0] = 40.0  # few: much data outside is an error
+    spoiled.to_netcdf(tmp_path / "spoiled.nc")
+    first, other = (load_fields(f"field:{one}:sst") for one in (path, tmp_path / "spoiled.nc"))
+    assert other.header == first.header
+    for name in ("train", "test", "train_mask", "test_mask"):
+        np.testing.assert_array_equal(getattr(other, name), getattr(first, name))
+    land = made_fields.sea(COUNT, HEIGHT, WIDTH)["sea_mask"].values == 0
+    assert not first.train_mask[:, land].any()
+    damaged = Damaged(first.train, first.train_mask, None, [], FIELD, first.header)
+    found = recover.shown(damaged, first.train)
+    np.testing.assert_array_equal(np.isnan(found[..., 0]), np.broadcast_to(land, found.shape[:3]))
+    np.testing.assert_allclose(
+        recover.hidden_share(damaged), 1 - first.train_mask[:, ~land].mean(), rtol=1e-6
+    )
