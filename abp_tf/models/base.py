@@ -36,6 +36,8 @@ class SignalModel(keras.Model):
     adjustable: Mapping[str, Callable] = MappingProxyType({})
     # Methods of Keras that accept masks.
     masked: tuple[str, ...] = ("fit", "evaluate", "predict")
+    # Whether data may bring the standard deviation of the noise of each entry.
+    noise_in_data = False
     # Whether chains run through `network` during training, so that it must not have BatchNorm.
     independent_rows = True
 
@@ -67,6 +69,9 @@ class SignalModel(keras.Model):
         if name in self.adjustable:
             value = self.adjustable[name](type(self).__name__, name, value)
             if name in self.__dict__ and getattr(self, name) == value:
+                return
+            if isinstance(getattr(type(self), name, None), property):
+                object.__setattr__(self, name, value)  # a weight, which compiled functions read
                 return
             super().__setattr__("_settings_version", self._settings_version + 1)
         elif name in inspect.signature(type(self).__init__).parameters and hasattr(self, name):

@@ -27,7 +27,7 @@ def for_training(model, x, batch_size, shuffle, steps_per_epoch) -> tuple[tf.dat
         if value is not None:
             checks.integer("fit", name, value, 1)
     if not streams.is_stream(x):
-        data = examples.examples(x, model.observed_shape, model.observed_range)
+        data = _checked(model, x)
         dataset = examples.shuffled(
             data,
             batch_size or 32,
@@ -49,7 +49,8 @@ def for_training(model, x, batch_size, shuffle, steps_per_epoch) -> tuple[tf.dat
     known = None
     if model.numbered(masked):
         known = model.tables[0].rows or streams.count_examples(dataset)
-    dataset = streams.stream(dataset, model.observed_shape, model.observed_range, rows=known)
+    options = {"rows": known, "noise": model.noise_in_data}
+    dataset = streams.stream(dataset, model.observed_shape, model.observed_range, **options)
     _check_masks(model, dataset, "fit")
     model.accept(known, 0, None, masked)
     return dataset, steps_per_epoch
@@ -61,9 +62,10 @@ def for_testing(model, x, batch_size, method: str) -> tf.data.Dataset:
         checks.integer(method, "batch_size", batch_size, 1)
     if streams.is_stream(x):
         dataset = streams.as_dataset(x)
-        dataset = streams.stream(dataset, model.observed_shape, model.observed_range, number=True)
+        options = {"number": True, "noise": model.noise_in_data}
+        dataset = streams.stream(dataset, model.observed_shape, model.observed_range, **options)
     else:
-        data = examples.examples(x, model.observed_shape, model.observed_range)
+        data = _checked(model, x)
         dataset = examples.in_order(data, batch_size or 32)
     _check_masks(model, dataset, method)
     return dataset
@@ -71,7 +73,7 @@ def for_testing(model, x, batch_size, method: str) -> tf.data.Dataset:
 
 def single(model, x, method: str) -> dict:
     """Return one batch of arrays for `method`, as the tensors that a step receives."""
-    data = examples.examples(x, model.observed_shape, model.observed_range)
+    data = _checked(model, x)
     masked = data.mask is not None
     if masked and method not in model.masked:
         _refuse_mask(model, method)
@@ -99,23 +101,25 @@ def split(model, x, share: float, validation_data) -> tuple[dict, dict]:
         )
     if not 0 < share < 1:
         raise ValueError(f"`validation_split` expected a share in (0, 1), received {share}.")
-    data = examples.examples(x, model.observed_shape, model.observed_range)
+    data = _checked(model, x)
     cut = int(len(data.signal) * (1 - share))
     if cut in (0, len(data.signal)):
         raise ValueError(f"`validation_split={share}` leaves one side of {cut} examples empty.")
     return data.rows(0, cut).batch(), data.rows(cut)._replace(index=None).batch()
 
 
-def unpack(batch) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor]:
+def unpack(batch, sigma=None) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor]:
     """Return the signals, the mask and the examples' numbers of a batch.
 
     Args:
-        batch: dict with "signal" and optionally "mask" and "index", or a tuple that begins with one.
+        batch: dict with "signal" and optionally "mask", "index" and "sigma", or a tuple that begins
+            with one.
+        sigma: σ of each channel, float32 `[channels]`; for batches that may have a "sigma".
 
     Returns:
-        the signals, float32 `[n, *signal_shape]`, with 0 where an entry is hidden; the mask as float32
-        of 1 (observed) and 0 (hidden), or None; and the examples' numbers, int64 `[n]`, which are their
-        positions in the batch if it has no index.
+        the signals, float32 `[n, *signal_shape]`, with 0 where an entry is hidden; the mask as weights
+        of the entries, float32 (`abp_tf.observation.masking`), or None; and the examples' numbers,
+        int64 `[n]`, which are their positions in the batch if it has no index.
     """
     batch = keras.utils.unpack_x_y_sample_weight(batch)[0]
     signal, mask, index = batch["signal"], batch.get("mask"), batch.get("index")
@@ -124,6 +128,9 @@ def unpack(batch) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor]:
     if mask is not None:
         mask = tf.cast(mask, tf.float32)
         signal = masking.hide(signal, mask)
+    if "sigma" in batch:
+        seen = tf.ones([], tf.float32) if mask is None else mask
+        mask = seen * sigma / tf.where(seen > 0, batch["sigma"], 1.0)
     return signal, mask, index
 
 
@@ -137,6 +144,10 @@ def readable_errors():
         if found is None:
             raise
         raise ValueError(found[1]) from None
+
+
+def _checked(model, x) -> examples.Examples:
+    return examples.examples(x, model.observed_shape, model.observed_range, model.noise_in_data)
 
 
 def _check_masks(model, dataset: tf.data.Dataset, method: str) -> None:

@@ -1,4 +1,4 @@
-"""Callbacks that `Generator.fit` adds: parameter expansion, and the preconditioner."""
+"""Callbacks that `Generator.fit` adds: noise, parameter expansion, and the preconditioner."""
 
 from __future__ import annotations
 
@@ -36,6 +36,14 @@ class ExpandLatents(keras.callbacks.Callback):
     def _expand(self) -> None:
         self.model.expand()
         self._expanded = True
+
+
+class LearnNoise(keras.callbacks.Callback):
+    """Learn σ at the end of each epoch; `Generator.fit` adds it before all other callbacks."""
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        """Set σ to its maximum-likelihood value, given the chains of the epoch."""
+        self.model.learn_noise()
 
 
 class AdaptPreconditioner(keras.callbacks.Callback):

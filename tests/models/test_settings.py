@@ -86,6 +86,10 @@ def settled():
 def test_a_setting_counts_as_if_the_model_were_built_with_it(settled, setting, value, calls):
     model, kept, before = settled
     former = getattr(model, setting)
+    if setting == "sigma":  # which is one of the weights
+        variance = [weight.path for weight in model.weights].index(model.noise.variance.path)
+        new = np.full(6, value**2, np.float32)
+        kept = [new if n == variance else w for n, w in enumerate(kept[0])], kept[1]
     if setting == "preconditioning":  # which adapts to a network that has learned nothing, for one
         iteration = [weight.path for weight in model.weights].index(model.iteration.path)
         kept = [np.int64(0) if n == iteration else w for n, w in enumerate(kept[0])], kept[1]
