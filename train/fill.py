@@ -39,6 +39,9 @@ SETTINGS = {
 }
 OPTIONS = {
     "variable": Option(str, "variables to fill, where there are several", many=True, form="NAME"),
+    "sigma": Option(
+        str, "variables of their standard errors, in the same order", many=True, form="NAME"
+    ),
     "out": Option(str, "new NetCDF file; FILE.json beside it", required=True, form="FILE.nc"),
     "domain": Option(
         str,
@@ -145,7 +148,8 @@ def load(arguments: argparse.Namespace, model: FieldModel | None) -> Field:
     """Load the field; with a learned model, on its domain."""
     domain = False if arguments.domain == "all" else arguments.domain
     source = arguments.data if len(arguments.data) > 1 else arguments.data[0]
-    return load_field(source, arguments.variable, domain=model.domain if model else domain)
+    domain = model.domain if model else domain
+    return load_field(source, arguments.variable, sigma=arguments.sigma, domain=domain)
 
 
 def learned(field: Field, fixed: dict, arguments: argparse.Namespace, record: Record) -> FieldModel:

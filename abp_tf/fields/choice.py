@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from abp_tf.fields import gaps
-from abp_tf.fields.frames import read
+from abp_tf.fields.frames import apart, read
 from abp_tf.fields.model import FieldModel, FieldSettings
 from abp_tf.metrics import calibration
 
@@ -136,7 +136,9 @@ class _Trial:
     def __init__(self, x, times, domain, seed: int):
         self.times = getattr(x, "times", None) if times is None else times
         self.domain = getattr(x, "domain", None) if domain is None else domain
-        self.signal, mask = read(x)
+        data, sigma = apart(x)
+        self.noise = {} if sigma is None else {"sigma": sigma}
+        self.signal, mask = read(data)
         if self.domain is not None:
             mask = mask & self.domain
         self.seed, self.count, self.mask = seed, len(mask), mask
@@ -148,7 +150,7 @@ class _Trial:
 
     def fitted(self, settings: FieldSettings) -> Iterator[FieldModel]:
         for fold in self.folds:
-            data = {"signal": self.signal, "mask": self.mask & ~fold}
+            data = {"signal": self.signal, "mask": self.mask & ~fold, **self.noise}
             yield FieldModel(settings).fit(data, times=self.times, domain=self.domain)
 
     def error(self, settings: FieldSettings) -> float:

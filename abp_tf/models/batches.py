@@ -36,7 +36,7 @@ def for_training(model, x, batch_size, shuffle, steps_per_epoch) -> tuple[tf.dat
             steps_per_epoch=steps_per_epoch,
             shuffle=shuffle,
         )
-        _check_masks(model, dataset, "fit")
+        _check_parts(model, dataset.element_spec, "fit")
         model.accept(len(data.signal), data.fingerprint(), data.index, data.mask is not None)
         return dataset, None
     if batch_size is not None:
@@ -51,7 +51,7 @@ def for_training(model, x, batch_size, shuffle, steps_per_epoch) -> tuple[tf.dat
         known = model.tables[0].rows or streams.count_examples(dataset)
     options = {"rows": known, "noise": model.noise_in_data}
     dataset = streams.stream(dataset, model.observed_shape, model.observed_range, **options)
-    _check_masks(model, dataset, "fit")
+    _check_parts(model, dataset.element_spec, "fit")
     model.accept(known, 0, None, masked)
     return dataset, steps_per_epoch
 
@@ -67,7 +67,7 @@ def for_testing(model, x, batch_size, method: str) -> tf.data.Dataset:
     else:
         data = _checked(model, x)
         dataset = examples.in_order(data, batch_size or 32)
-    _check_masks(model, dataset, method)
+    _check_parts(model, dataset.element_spec, method)
     return dataset
 
 
@@ -75,8 +75,7 @@ def single(model, x, method: str) -> dict:
     """Return one batch of arrays for `method`, as the tensors that a step receives."""
     data = _checked(model, x)
     masked = data.mask is not None
-    if masked and method not in model.masked:
-        _refuse_mask(model, method)
+    _check_parts(model, data.batch(), method)
     if method == "fit":
         if model.numbered(masked):
             known = model.tables[0].rows
@@ -150,13 +149,15 @@ def _checked(model, x) -> examples.Examples:
     return examples.examples(x, model.observed_shape, model.observed_range, model.noise_in_data)
 
 
-def _check_masks(model, dataset: tf.data.Dataset, method: str) -> None:
-    if "mask" in dataset.element_spec and method not in model.masked:
-        _refuse_mask(model, method)
-
-
-def _refuse_mask(model, method: str) -> None:
-    raise ValueError(
-        f"{type(model).__name__}.{method} expected whole signals, received a mask. Fill in hidden "
-        "entries first, for instance with `Generator.inpaint`, or leave out the mask."
-    )
+def _check_parts(model, names, method: str) -> None:
+    """Refuse a mask or the noise of entries where a method cannot use them."""
+    if "mask" in names and method not in model.masked:
+        raise ValueError(
+            f"{type(model).__name__}.{method} expected whole signals, received a mask. Fill in hidden "
+            "entries first, for instance with `Generator.inpaint`, or leave out the mask."
+        )
+    if "sigma" in names and method == "fit" and model.learn_sigma:
+        raise ValueError(
+            'fit expected data without "sigma", the noise of each entry, because learn_sigma=True '
+            "estimates the noise, received both. Set learn_sigma to False, or leave sigma out."
+        )
