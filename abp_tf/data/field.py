@@ -63,7 +63,7 @@ class Field(Mapping):
         return iter(("signal", "mask") if self.sigma is None else ("signal", "mask", "sigma"))
 
     def __len__(self) -> int:
-        return len(list(self))
+        return 2 if self.sigma is None else 3
 
     def __repr__(self) -> str:
         count, height, width, _ = self.signal.shape

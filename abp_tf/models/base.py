@@ -206,7 +206,8 @@ class SignalModel(keras.Model):
                 has an `observation`; or a dict of arrays "signal" and "mask" (1 = observed, 0 =
                 hidden); or a batched `tf.data.Dataset` or a `keras.utils.PyDataset` of signals or of
                 dicts with "signal", "index" (the example's number, assigned before any shuffle) and
-                optionally "mask".
+                optionally "mask". Dicts for a `Generator` may have "sigma", the standard deviation of
+                the noise of each entry, in units of the data, of the shape of a mask.
             y: must be None, as must `class_weight` and `sample_weight`: there are no labels.
             batch_size: number of rows per batch of arrays; 32 by default.
             epochs: number of the last epoch, as in `keras.Model.fit`.

@@ -231,7 +231,7 @@ class LatentModel(SignalModel):
         Args:
             signals: float `[n, *observed_shape]`, which is the shape of the signals unless the model
                 has an `observation`, in the range of the data; hidden entries may hold anything, NaN
-                included.
+                included. Or a dict of arrays, as for `fit`.
             mask: bool or 0/1, `[n, *observed_shape]` or without the channel axis; 1 = observed, 0 =
                 hidden. None means that all is observed.
             seed: an integer, for the seeds `seed + arange(n)`, or `n` integers.
@@ -329,7 +329,7 @@ class LatentModel(SignalModel):
 
         Args:
             signals: float `[n, *observed_shape]` in the range of the data; hidden entries may hold
-                anything, NaN included.
+                anything, NaN included. Or a dict of arrays, as for `fit`.
             mask: bool or 0/1, `[n, *observed_shape]` or without the channel axis; 1 = observed, 0 =
                 hidden. None means that all is observed. Observed entries are the same in all samples,
                 unless the model has an `observation`.
