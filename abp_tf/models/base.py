@@ -83,7 +83,7 @@ class SignalModel(keras.Model):
 
     @property
     def settings_version(self) -> int:
-        """Number that changes whenever a setting changes."""
+        """Number that changes whenever a setting changes that functions are compiled with."""
         return self._settings_version
 
     def function(self, key, make: Callable):

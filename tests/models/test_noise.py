@@ -87,7 +87,7 @@ def test_a_sigma_that_cannot_be(sigma, received):
 
 @pytest.mark.parametrize("hidden", [0.0, 0.25])
 def test_factor_analysis_finds_the_noise_of_each_channel(hidden):
-    signal = factor_analysis(2000)
+    signal = factor_analysis(8000)
     mask = np.random.default_rng(1).random(signal.shape) >= hidden
     model = linear_model(
         sigma=2.0, learn_sigma=True, preconditioning=True, expansion=1.0, langevin=Langevin(4, 0.4)
@@ -95,7 +95,7 @@ def test_factor_analysis_finds_the_noise_of_each_channel(hidden):
     rate = keras.optimizers.schedules.CosineDecay(0.1, 4 * 80, alpha=0.01)
     model.compile(optimizer=keras.optimizers.Adam(rate, beta_1=0.5))
     data = {"signal": np.where(mask, signal, np.nan), "mask": mask} if hidden else signal
-    history = model.fit(data, batch_size=500, epochs=80, verbose=0).history
+    history = model.fit(data, batch_size=2000, epochs=80, verbose=0).history
     np.testing.assert_allclose(model.sigma, 2 * SIGMAS, rtol=0.1)
     np.testing.assert_allclose(np.mean(model.sigma), 2 * SIGMAS.mean(), rtol=0.02)
     np.testing.assert_allclose(history["sigma"][-1], np.mean(model.sigma), rtol=0.01)
