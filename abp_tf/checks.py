@@ -12,6 +12,7 @@ SCALING = "Scale 8-bit images with `images.astype('float32') / 127.5 - 1`."
 # Values that exceed a range by so many units in the last place of float32 are taken as rounded.
 ROUNDINGS = 4
 POLARITY = "A mask holds 1 (or True) where an entry is observed and 0 (or False) where it is hidden."
+NOISE = "Sigma is the standard deviation of the noise of each entry, positive, in units of the signals."
 
 
 def signals(
@@ -121,6 +122,39 @@ def parted(values) -> tuple[np.ndarray, np.ndarray | None]:
     return values.data, None if hidden is None else ~hidden
 
 
+def noise(values, shape: tuple[int, ...], mask=None) -> np.ndarray:
+    """Return the standard deviations of the noise of entries, or raise an error.
+
+    Args:
+        values: float, `[n, *signal]` or without the channel axis, in units of the signals; what is
+            hidden may be anything.
+        shape: shape of the signals, `(n, *signal)`.
+        mask: bool array that broadcasts against the signals; None means that all is observed.
+
+    Returns:
+        float32, `[n, *signal]`, or `[n, ..., 1]` if the channel axis was missing.
+
+    Raises:
+        ValueError: if the shape is wrong, or a value of an observed entry is not positive and finite.
+
+    Example:
+        >>> noise([[0.5, np.nan]], (1, 2, 3), np.array([[[True], [False]]])).shape
+        (1, 2, 1)
+    """
+    values = np.ma.filled(np.ma.asarray(values, np.float32), np.nan)
+    values = _aligned("Sigma", values, shape, NOISE)
+    good = (values > 0) & (values < np.inf)
+    bad = ~good if mask is None else mask & ~good
+    if bad.any():
+        first = np.broadcast_to(values, bad.shape)[bad][0]
+        raise ValueError(
+            f"Sigma: expected positive finite standard deviations where entries are observed, received "
+            f"{np.sum(bad)} others, the first of them {first:g}. Hide these entries, or give them a "
+            "large one."
+        )
+    return values
+
+
 def mask(values, shape: tuple[int, ...]) -> np.ndarray:
     """Return a mask as a bool array that broadcasts against signals of `shape`.
 
@@ -156,13 +190,8 @@ def entries(name: str, values, shape: tuple[int, ...], meaning: str) -> np.ndarr
         >>> entries("where", [[1, 0]], (1, 2, 3), "1 counts.").shape
         (1, 2, 1)
     """
-    values = np.asarray(np.ma.filled(values, 0))  # what NumPy masks of a mask is not known: hidden
-    if values.shape == shape[:-1] and values.ndim > 1:
-        values = values[..., None]
-    elif values.shape != shape and values.shape != (*shape[:-1], 1):
-        raise ValueError(
-            f"{name}: expected shape {shape[:-1]} or {shape}, received {values.shape}. {meaning}"
-        )
+    # What NumPy masks of a mask is not known: hidden.
+    values = _aligned(name, np.asarray(np.ma.filled(values, 0)), shape, meaning)
     if values.dtype == bool:
         return values
     if not np.isin(values, (0, 1)).all():
@@ -171,6 +200,17 @@ def entries(name: str, values, shape: tuple[int, ...], meaning: str) -> np.ndarr
             f"{values.max()} of dtype {values.dtype}. {meaning}"
         )
     return values.astype(bool)
+
+
+def _aligned(name: str, values: np.ndarray, shape: tuple[int, ...], meaning: str) -> np.ndarray:
+    """Return an array of the shape of signals, or of that without channels, which become 1."""
+    if values.shape == shape[:-1] and values.ndim > 1:
+        return values[..., None]
+    if values.shape != shape and values.shape != (*shape[:-1], 1):
+        raise ValueError(
+            f"{name}: expected shape {shape[:-1]} or {shape}, received {values.shape}. {meaning}"
+        )
+    return values
 
 
 def seeds(seed, count: int) -> np.ndarray:
@@ -288,6 +328,20 @@ def positive(
     if not _is_number(value) or not 0 < value or (value == np.inf and not infinite):
         raise ValueError(f"{owner} expected a positive `{name}`, received {value!r}. {remedy}".rstrip())
     return float(value)
+
+
+def deviations(owner: str, name: str, value) -> float | tuple[float, ...]:
+    """Return one standard deviation, or a sequence of them, one per channel, as floats.
+
+    Arguments as for `positive`.
+
+    Example:
+        >>> deviations("Generator", "sigma", np.array([1, 0.5]))
+        (1.0, 0.5)
+    """
+    if np.ndim(value) == 0:
+        return positive(owner, name, value)
+    return tuple(positive(owner, name, one) for one in value)
 
 
 def not_negative(owner: str, name: str, value) -> float:

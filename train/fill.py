@@ -41,6 +41,9 @@ SETTINGS = {
 }
 OPTIONS = {
     "variable": Option(str, "variables to fill, where there are several", many=True, form="NAME"),
+    "sigma": Option(
+        str, "variables of their standard errors, in the same order", many=True, form="NAME"
+    ),
     "out": Option(str, "new NetCDF file; FILE.json beside it", required=True, form="FILE.nc"),
     "domain": Option(
         str,
@@ -166,6 +169,7 @@ def load(arguments: argparse.Namespace, model: FieldModel | None) -> Field:
     return load_field(
         source,
         arguments.variable,
+        sigma=arguments.sigma,
         domain=model.domain if model else domain,
         times=arguments.times,
         region=dict(arguments.region or ()),

@@ -32,6 +32,11 @@ def table(kind: SignalKind) -> options.Table:
                 "sigma": Option(
                     positive(float), "standard deviation of the noise of signals in [-1, 1]", 0.3
                 ),
+                "learn_sigma": Option(
+                    bool,
+                    "estimate the noise of each channel after each epoch, beginning with --sigma",
+                    False,
+                ),
             },
             "Langevin dynamics": {
                 "chains": Option(
@@ -97,6 +102,7 @@ def build(settings: dict, shape: tuple[int, ...], examples: int) -> Generator:
     model = Generator(
         network,
         sigma=settings["sigma"],
+        learn_sigma=settings["learn_sigma"],
         langevin=Langevin(settings["steps"], step_size, settings["temperature"]),
         inference=Langevin(
             settings["inference_steps"],

@@ -97,6 +97,7 @@ def fingerprint(field: Field) -> str:
     """Return the SHA-256 of what a model sees of a field: observed entries, mask, domain and times."""
     found = hashlib.sha256(str(field.signal.shape).encode())
     times = np.zeros(0) if field.times is None else field.times
-    for part in (field.signal[field.mask], field.mask, field.domain, times):
+    sigma = np.zeros(0) if field.sigma is None else field.sigma[field.mask]
+    for part in (field.signal[field.mask], field.mask, field.domain, times, sigma):
         found.update(np.ascontiguousarray(part).tobytes())
     return found.hexdigest()

@@ -61,7 +61,7 @@ class GAN(LatentModel):
 
     adjustable = MappingProxyType(
         {
-            "sigma": checks.positive,
+            "sigma": checks.deviations,
             "penalty": checks.not_negative,
             "inference": checks.instance_of(Descent),
             "value_range": checks.value_range,
@@ -152,11 +152,6 @@ class GAN(LatentModel):
     def remedy(self) -> str:
         """Return a text for errors: what diverged, and what to change."""
         return f"losses are not finite. Lower the learning rate, or raise `penalty` ({self.penalty:g})."
-
-    @property
-    def exported_layers(self) -> list:
-        """Layers whose weights an export contains."""
-        return [self.network, self.prior]
 
     def get_config(self) -> dict:
         """Return the arguments of the constructor."""

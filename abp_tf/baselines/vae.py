@@ -94,28 +94,14 @@ class VAE(LatentModel):
             reported=("loss", "reconstruction_error", "kl", "latent_norm", "sigma"),
             **kwargs,
         )
-        self.fixed_sigma = None if sigma is None else checks.positive("VAE", "sigma", sigma)
-        self.variance = self.add_weight(
-            shape=(),
-            initializer=keras.initializers.Constant((self.fixed_sigma or 1.0) ** 2),
-            trainable=False,
-            name="variance",
-        )
+        self.learns_sigma = sigma is None
+        self.noise.sigma = 1.0 if sigma is None else checks.positive("VAE", "sigma", sigma)
         self.inference = inference or Descent(steps=200, learning_rate=0.05)
         self.method = method
         self.encoder = mirror.encoder(network) if encoder is None else encoder
         checks.network(self.encoder, "VAE")
         output = (*self.latent_shape[:-1], 2 * self.latent_shape[-1])
         mirror.check(self.encoder, "encoder", network, output)
-
-    @property
-    def sigma(self) -> float:
-        """Current σ, in scaled units of the signal."""
-        return float(self.variance) ** 0.5
-
-    def noise_variance(self) -> tf.Tensor:
-        """Return σ²."""
-        return tf.convert_to_tensor(self.variance)
 
     def encode(self, signal: tf.Tensor, mask=None) -> tuple[tf.Tensor, tf.Tensor]:
         """Return means and standard deviations of `q(z | x)`, float32 `[n, *latent_shape]` both.
@@ -175,8 +161,8 @@ class VAE(LatentModel):
             latent = mean + deviation * noise
             decoded, of_network = stateless.call(self.network, latent)
             misfit = masking.square(masking.residual(signal, decoded, mask))
-            variance = tf.convert_to_tensor(self.variance)
-            if self.fixed_sigma is None:
+            variance = self.noise.variance[0]  # the same in all channels
+            if self.learns_sigma:
                 # At the maximum of the bound its derivative by σ is 0, so σ needs no gradient.
                 seen = tf.reduce_sum(entries)  # 0 leaves σ as it is
                 found = tf.where(seen > 0, tf.reduce_sum(misfit) / tf.maximum(seen, 1), variance)
@@ -192,10 +178,10 @@ class VAE(LatentModel):
             self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
             stateless.assign(self.encoder, of_encoder)
             stateless.assign(self.network, of_network)
-            if self.fixed_sigma is None:
+            if self.learns_sigma:
                 # A running mean; in the beginning, the mean over all batches so far.
                 share = tf.maximum(1 / tf.cast(self.iteration.value + 1, tf.float32), 0.01)
-                self.variance.assign_add(share * (variance - self.variance))
+                self.noise.variance.assign_add(share * (variance - self.noise.variance))
 
         means = {
             "loss": loss,
@@ -217,7 +203,7 @@ class VAE(LatentModel):
     @property
     def exported_layers(self) -> list:
         """Layers whose weights an export contains."""
-        return [self.network, self.prior, self.encoder]
+        return [*super().exported_layers, self.encoder]
 
     def get_config(self) -> dict:
         """Return the arguments of the constructor."""
@@ -226,7 +212,7 @@ class VAE(LatentModel):
             "name": self.name,
             "network": serialize(self.network),
             "encoder": serialize(self.encoder),
-            "sigma": self.fixed_sigma,
+            "sigma": None if self.learns_sigma else self.sigma,
             "method": self.method,
             "inference": serialize(self.inference),
             "value_range": self.value_range,

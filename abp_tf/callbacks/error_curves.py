@@ -43,7 +43,8 @@ class ErrorCurves(keras.callbacks.Callback):
         """Measure the errors in every `every`-th epoch and in the last one."""
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
-        for name, (signal, mask, _) in self.sets.items():
+        for name, part in self.sets.items():
+            signal, mask = part.signal, part.mask
             found = self.model.reconstruct(seen(self.model, signal), mask)
             if logs is not None:
                 logs[f"{name}_error"] = metrics.reconstruction_error(signal, found, mask)

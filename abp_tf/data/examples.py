@@ -1,4 +1,4 @@
-"""Turn arrays into batches with indices: dicts of "signal", "index" and, if there is one, "mask".
+"""Turn arrays into batches: dicts of "signal", "index" and, if there are any, "mask" and "sigma".
 
 Examples are numbered before they are shuffled, so that each keeps its own chain and its own noise.
 """
@@ -20,11 +20,19 @@ MOSTLY = 0.95  # share of hidden entries above which `examples` warns that the p
 
 
 class Examples(NamedTuple):
-    """Checked arrays: `signal` float32 `[n, ...]`, `mask` bool or None, `index` int64 or None."""
+    """Checked arrays, of which all but `signal` may be None.
+
+    Attributes:
+        signal: float32 `[n, ...]`.
+        mask: bool, True = observed, broadcasts against `signal`.
+        index: numbers of the examples, int64 `[n]`.
+        sigma: standard deviation of the noise of each entry, float32, broadcasts against `signal`.
+    """
 
     signal: np.ndarray
     mask: np.ndarray | None = None
     index: np.ndarray | None = None
+    sigma: np.ndarray | None = None
 
     def rows(self, start: int, stop: int | None = None) -> Examples:
         """Return the rows from `start` to `stop` of all parts."""
@@ -33,6 +41,21 @@ class Examples(NamedTuple):
     def batch(self) -> dict:
         """Return the parts that are not None, by name."""
         return {key: part for key, part in self._asdict().items() if part is not None}
+
+    def weights(self, sigma: np.ndarray) -> np.ndarray | None:
+        """Return the weights of the entries' errors, `σ / σᵢ` where data bring a `σᵢ`; 0 where hidden.
+
+        Args:
+            sigma: σ of each channel, `[channels]`.
+
+        Returns:
+            an array that broadcasts against `signal`: the mask itself without `σᵢ`; None if all weights
+            are 1.
+        """
+        if self.sigma is None:
+            return self.mask
+        seen = np.True_ if self.mask is None else self.mask
+        return seen * np.float32(sigma) / np.where(seen, self.sigma, np.float32(1))
 
     def fingerprint(self) -> int:
         """Return a checksum of the observed entries of up to 64 examples."""
@@ -52,15 +75,16 @@ def digest(*parts: np.ndarray | bytes | None) -> str:
     return found.hexdigest()
 
 
-def examples(x, shape: tuple[int, ...], value_range) -> Examples:
+def examples(x, shape: tuple[int, ...], value_range, noise: bool = False) -> Examples:
     """Check an array, or a mapping of arrays, and return `Examples`.
 
     Args:
-        x: float array `[n, *shape]`, or a mapping with "signal" and optionally "mask" and "index", such
-            as a dict or a `data.Field`, or a tuple of one of them, as Keras takes for validation. What
-            NumPy's mask hides of a masked array is hidden, beside what "mask" hides.
+        x: float array `[n, *shape]`, or a mapping with "signal" and optionally "mask", "index" and
+            "sigma", such as a dict or a `data.Field`, or a tuple of one of them, as Keras takes for
+            validation. What NumPy's mask hides of a masked array is hidden, beside what "mask" hides.
         shape: shape of one signal.
         value_range: lowest and highest value that observed entries may have; None for any.
+        noise: whether data may bring "sigma", the standard deviation of the noise of each entry.
 
     Raises:
         ValueError: if `checks` refuses a part, a key is unknown, or the lengths of parts differ.
@@ -78,7 +102,7 @@ def examples(x, shape: tuple[int, ...], value_range) -> Examples:
             "which can be read only once. Use `tf.data.Dataset.from_generator(...).batch(...)`."
         )
     given = parts(x)
-    check_keys(given)
+    check_keys(given, noise)
     mask = given.get("mask")
     signal, observed = checks.parted(given["signal"])
     if mask is not None:
@@ -101,7 +125,10 @@ def examples(x, shape: tuple[int, ...], value_range) -> Examples:
                 f"{index.shape} of dtype {index.dtype}. Leave it out to number the examples in order."
             )
         index = index.astype(np.int64)
-    return Examples(signal, mask, index)
+    sigma = given.get("sigma")
+    if sigma is not None:
+        sigma = checks.noise(sigma, signal.shape, mask)
+    return Examples(signal, mask, index, sigma)
 
 
 def parts(x) -> dict:
@@ -203,11 +230,11 @@ def refuse_labels():
     )
 
 
-def check_keys(parts) -> None:
-    """Refuse dicts without the key "signal" or with unknown keys."""
-    unknown = set(parts) - {"signal", "mask", "index"}
-    if unknown or "signal" not in parts:
+def check_keys(parts, noise: bool = False) -> None:
+    """Refuse dicts without the key "signal" or with unknown keys; `noise` allows "sigma"."""
+    known = ["mask", "index", "sigma"] if noise else ["mask", "index"]
+    if set(parts) - {"signal", *known} or "signal" not in parts:
         raise ValueError(
-            'Expected a dict with "signal" and optionally "mask" and "index", received the keys '
+            f'Expected a dict with "signal" and optionally {known}, received the keys '
             f"{sorted(map(str, parts))}."
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from abp_tf import files
+from abp_tf import checks, files
 from abp_tf.data import domain as domains
 from abp_tf.data import field_file, grid_files, grids, joining, selection
 from abp_tf.data.field_file import FLAGS
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class Field(Mapping):
     """Maps of one or more variables over time, with holes.
 
-    It is a mapping with the keys "signal" and "mask", so that models take it as data:
-    `model.fit(field)`, `model.infer(field)`, `model.evaluate(field)`.
+    It is a mapping with the keys "signal" and "mask" and, if standard errors were loaded, "sigma", so
+    that models take it as data: `model.fit(field)`, `model.infer(field)`, `model.evaluate(field)`.
 
     Attributes:
         signal: values in their own units, float32 `[n, h, w, channels]`; 0 where hidden.
@@ -39,6 +39,8 @@ class Field(Mapping):
         dataset: the variables as they are stored, undecoded, with coordinates and attributes.
         outside: number of observed entries outside the domain: they are hidden from models, flagged as
             outside, and kept in files.
+        sigma: standard deviation of the noise of each entry, float32 of the shape of `signal`; None if
+            it is not known.
     """
 
     signal: np.ndarray
@@ -50,17 +52,18 @@ class Field(Mapping):
     axes: grids.Axes
     dataset: xarray.Dataset
     outside: int
+    sigma: np.ndarray | None = None
 
     def __getitem__(self, key: str) -> np.ndarray:
-        if key not in ("signal", "mask"):
+        if key not in set(self):
             raise KeyError(key)
         return getattr(self, key)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(("signal", "mask"))
+        return iter(("signal", "mask") if self.sigma is None else ("signal", "mask", "sigma"))
 
     def __len__(self) -> int:
-        return 2
+        return 2 if self.sigma is None else 3
 
     def __repr__(self) -> str:
         count, height, width, _ = self.signal.shape
@@ -153,6 +156,7 @@ def load_field(
     source,
     variable: str | Sequence[str] | None = None,
     *,
+    sigma: str | Sequence[str] | None = None,
     domain: str | np.ndarray | bool | None = None,
     isel: Mapping[str, int | slice] | None = None,
     times: selection.Limits | None = None,
@@ -172,6 +176,8 @@ def load_field(
             an array.
         variable: name of the variable, or names of several on one grid, which become channels, each
             with a mask of its own; None if there is only one.
+        sigma: name of the variable of standard errors, or names, one for each of `variable`: the
+            standard deviation of the noise of each entry, in the unit of the variable.
         domain: what belongs to the field. None looks for a variable on the map alone that is named as a
             mask and holds 0 (outside) and 1 (inside), or has the CF standard name `land_binary_mask`
             or `sea_binary_mask`; NAME and "~NAME" of a variable that is 1 or 0 inside; a bool array
@@ -191,10 +197,10 @@ def load_field(
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if a variable is not there, variables or files are on different grids or have
-            different units, times do not increase, values are infinite, more than 1 % of the observed
-            entries are outside the domain, nothing is observed or selected, or the field takes too much
-            memory.
+        ValueError: if a variable is not there, an observed value has no positive standard error,
+            variables or files are on different grids or have different units, times do not increase,
+            values are infinite, more than 1 % of the observed entries are outside the domain, nothing
+            is observed or selected, or the field takes too much memory.
 
     Example:
         >>> sst = np.array([[[15.0, np.nan], [14.5, 14.0]]])
@@ -203,13 +209,17 @@ def load_field(
                [ True,  True]])
     """
     parts = grid_files.opened(source)
-    names = grids.chosen(next(iter(parts.values())), variable)
+    first = next(iter(parts.values()))
+    errors = [] if sigma is None else grids.chosen(first, sigma)
+    names = grids.chosen(first.drop_vars(errors), variable)
+    if errors:
+        grids.check_errors(first, names, errors)
     if isel:
         parts = {path: _part(one, isel) for path, one in parts.items()}
     parts = selection.selected(parts, names[0], times, region, every)
-    joining.check(parts, names)
-    _check_memory(list(parts.values()), names, memory)
-    whole = joining.joined(parts, names)
+    joining.check(parts, names + errors)
+    _check_memory(list(parts.values()), names + errors, memory)
+    whole = joining.joined(parts, names + errors)
     axes = grids.axes(whole, names[0])
     times = grids.times(whole, axes.frames)
     dataset = grids.relevant(whole, axes, names).compute()
@@ -218,11 +228,16 @@ def load_field(
     if not mask.any():
         raise ValueError(f"Expected an observed entry of {', '.join(names)}, received none.")
     units = tuple(str(dataset[name].attrs.get("units", "")) for name in names)
-    inside = domains.domain(whole.drop_vars(names), axes, domain, mask)
+    inside = domains.domain(whole.drop_vars(names + errors), axes, domain, mask)
     outside = mask & ~inside
     signal[outside], mask[outside] = 0, False
-    count = int(outside.sum())
-    return Field(signal, mask, inside, times, tuple(names), units, axes, dataset, count)
+    deviation = None
+    if errors:
+        found = [_decoded(whole, axes, name) for name in errors]
+        found = [np.where(known, values, np.float32(np.nan)) for values, known in found]
+        deviation = checks.noise(np.stack(found, axis=-1), mask.shape, mask)
+    known = (tuple(names), units, axes, dataset, int(outside.sum()), deviation)
+    return Field(signal, mask, inside, times, *known)
 
 
 def _part(dataset: xarray.Dataset, isel: Mapping) -> xarray.Dataset:

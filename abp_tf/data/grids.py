@@ -78,6 +78,26 @@ def chosen(dataset: xarray.Dataset, variable: str | Sequence[str] | None) -> lis
     return names
 
 
+def check_errors(dataset: xarray.Dataset, names: Sequence[str], errors: Sequence[str]) -> None:
+    """Raise an error unless each variable has a variable of standard errors, on its grid, in its unit.
+
+    Args:
+        dataset: the data.
+        names: names of the variables.
+        errors: names of their standard errors, in the same order.
+    """
+    if len(errors) != len(names):
+        raise ValueError(f"`sigma` expected a variable for each of {names}, received {errors}.")
+    chosen(dataset, [*names, *errors])
+    for name, error in zip(names, errors, strict=True):
+        units = [dataset[one].attrs.get("units", "") for one in (name, error)]
+        if all(units) and units[0] != units[1]:
+            raise ValueError(
+                f"`sigma` expected {error!r} in the unit of {name!r}, {units[0]!r}, received "
+                f"{units[1]!r}. Convert it."
+            )
+
+
 def _grid(dataset: xarray.Dataset, name: str) -> str:
     return "(" + ", ".join(f"{dim}: {size}" for dim, size in dataset[name].sizes.items()) + ")"
 

@@ -70,15 +70,18 @@ def stream(
     *,
     rows: int | None = None,
     number: bool = False,
+    noise: bool = False,
 ) -> tf.data.Dataset:
     """Check a user's batched dataset and bring its batches to the form of `examples.in_order`.
 
     Args:
-        dataset: batches of signals, or of dicts with "signal" and optionally "mask" and "index".
+        dataset: batches of signals, or of dicts with "signal" and optionally "mask", "index" and
+            "sigma".
         shape: shape of one signal.
         value_range: lowest and highest value that observed entries may have; None for any.
         rows: number of rows in the latent table; every index must be smaller. None for no limit.
         number: whether to number the examples in order if they have no index.
+        noise: whether data may bring "sigma", the standard deviation of the noise of each entry.
 
     Returns:
         A dataset of dicts that raises `InvalidArgumentError` when it reaches values out of range.
@@ -93,7 +96,7 @@ def stream(
         dataset, spec = dataset.map(lambda x: x), spec[0]
     if not isinstance(spec, dict):
         dataset, spec = dataset.map(lambda x: {"signal": x}), {"signal": spec}
-    examples.check_keys(spec)
+    examples.check_keys(spec, noise)
     _check_spec(spec, shape, value_range)
     if "index" not in spec:
         if rows is not None:
@@ -149,15 +152,16 @@ def _check_spec(spec: dict, shape, value_range) -> None:
             f"Dataset: expected an integer index per example, received shape {index.shape} of dtype "
             f"{index.dtype.name}. {ENUMERATE}"
         )
-    mask = spec.get("mask")
-    if mask is not None and not any(
-        mask.shape.is_compatible_with(good)
-        for good in ([None, *shape], [None, *shape[:-1]], [None, *shape[:-1], 1])
-    ):
-        raise ValueError(
-            f"Dataset: expected a mask {('n', *shape[:-1])} or {('n', *shape)}, received "
-            f"{tuple(mask.shape)}. {checks.POLARITY}"
-        )
+    for name, meaning in (("mask", checks.POLARITY), ("sigma", checks.NOISE)):
+        part = spec.get(name)
+        if part is not None and not any(
+            part.shape.is_compatible_with(good)
+            for good in ([None, *shape], [None, *shape[:-1]], [None, *shape[:-1], 1])
+        ):
+            raise ValueError(
+                f"Dataset: expected a {name} {('n', *shape[:-1])} or {('n', *shape)}, received "
+                f"{tuple(part.shape)}. {meaning}"
+            )
 
 
 def _checked(batch: dict, rank: int, value_range, rows: int | None) -> dict:
@@ -175,6 +179,12 @@ def _checked(batch: dict, rank: int, value_range, rows: int | None) -> dict:
             mask = mask == 1
         batch["mask"] = mask
         observed = tf.where(mask, observed, tf.zeros_like(observed))
+    if "sigma" in batch:
+        sigma = tf.cast(batch["sigma"], tf.float32)
+        batch["sigma"] = sigma = sigma[..., None] if sigma.shape.rank == rank else sigma
+        good = (sigma > 0) & tf.math.is_finite(sigma)
+        good = tf.reduce_all(good | ~batch["mask"] if "mask" in batch else good)
+        tests.append(_require(good, f"Sigma: an observed entry without a positive one. {checks.NOISE}"))
     finite = tf.reduce_all(tf.math.is_finite(observed))
     tests.append(
         _require(

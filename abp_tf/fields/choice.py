@@ -9,7 +9,7 @@ import numpy as np
 
 from abp_tf.errors import ConvergenceError
 from abp_tf.fields import gaps
-from abp_tf.fields.frames import read
+from abp_tf.fields.frames import apart, read
 from abp_tf.fields.model import FieldModel, FieldSettings
 from abp_tf.metrics import calibration
 
@@ -169,7 +169,9 @@ class _Trial:
     def __init__(self, x, times, domain, seed: int):
         self.times = getattr(x, "times", None) if times is None else times
         self.domain = getattr(x, "domain", None) if domain is None else domain
-        self.signal, mask = read(x)
+        data, sigma = apart(x)
+        self.noise = {} if sigma is None else {"sigma": sigma}
+        self.signal, mask = read(data)
         if self.domain is not None:
             mask = mask & self.domain
         self.seed, self.count, self.mask = seed, len(mask), mask
@@ -178,7 +180,7 @@ class _Trial:
         self.unit = np.maximum(np.nanstd(values, axis=0), 1e-12)
 
     def fitted(self, settings: FieldSettings, held: np.ndarray) -> FieldModel:
-        data = {"signal": self.signal, "mask": self.mask & ~held}
+        data = {"signal": self.signal, "mask": self.mask & ~held, **self.noise}
         return FieldModel(settings).fit(data, times=self.times, domain=self.domain)
 
     def error(self, settings: FieldSettings) -> float:

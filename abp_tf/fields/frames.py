@@ -18,6 +18,13 @@ class Frames(NamedTuple):
     times: np.ndarray
     values: np.ndarray
     observed: np.ndarray
+    deviation: np.ndarray | None = None  # of the noise of each entry, if the data bring it
+
+
+def apart(x) -> tuple[dict, np.ndarray | None]:
+    """Return data without "sigma", the standard deviations of the noise of the entries; and these."""
+    given = examples.parts(x)
+    return given, given.pop("sigma", None)
 
 
 def read(

@@ -105,7 +105,7 @@ class Lattice:
         time: matrix of `steps`, for as many frames as there are data.
         mask: bool `[frames, points]`, True where observed.
         roughness: prior of the field.
-        noise: σ², variance of the noise.
+        noise: σ², variance of the noise: a number, or float `[frames, points]`, positive.
 
     Attributes:
         loading: B, float `[points, latents]`.
@@ -116,22 +116,23 @@ class Lattice:
             others, float `[frames, latents, latents]`.
     """
 
-    def __init__(self, space, time, mask: np.ndarray, roughness: Roughness, noise: float):
+    def __init__(self, space, time, mask: np.ndarray, roughness: Roughness, noise):
         self.space, self.time, self.roughness, self.noise = space, time, roughness, noise
         self.observed = mask.astype(float)
+        self.known = self.observed / noise  # precision of each observation
         self._laplacian = (space.T @ space).tocsc()
         self._steps = time.T @ time
         decay = sparse.identity(mask.shape[1], format="csc") * roughness.decay**2
         own = roughness.time * np.diag(self._steps)
 
-        @functools.cache  # frames of one mask share a factorization
+        @functools.cache  # frames of one mask and one noise share a factorization
         def factor(row: bytes, of_time: float):
             prior = self._laplacian + decay + of_time * sparse.identity(mask.shape[1])
-            seen = sparse.diags(np.frombuffer(row) / noise)
+            seen = sparse.diags(np.frombuffer(row))
             return factorized(roughness.space * prior + seen)
 
         self._factors = [
-            factor(row.tobytes(), of_time) for row, of_time in zip(self.observed, own, strict=True)
+            factor(row.tobytes(), of_time) for row, of_time in zip(self.known, own, strict=True)
         ]
         self.load(np.zeros((mask.shape[1], 0)), np.zeros(0))
 
@@ -139,10 +140,10 @@ class Lattice:
         """Set the loading B of the latents, and the precision of their prior."""
         self.loading, self.precision = loading, precision
 
-        @functools.cache  # by the factorization, which frames of one mask share
+        @functools.cache  # by the factorization, which several frames may share
         def response(number: int) -> tuple[np.ndarray, np.ndarray]:
             """Return `F⁻¹ Mᵀ B / σ²` of a frame, and the precision of its latents without its field."""
-            seen = self.observed[number, :, None] * loading / self.noise
+            seen = self.known[number, :, None] * loading
             gain = self._factors[number].solve(seen) if loading.size else seen
             return gain, seen.T @ (loading - gain)
 
@@ -183,7 +184,7 @@ class Lattice:
             tolerance: norm of the residual of the equations at which iterations end, relative to that
                 of the right side.
         """
-        seen = np.where(self.observed > 0, data, 0) / self.noise
+        seen = self.known * np.where(self.observed > 0, data, 0)
         return self._solve(seen, seen @ self.loading, tolerance)
 
     def draw(self, data, random: np.random.Generator, *, tolerance: float = 1e-3):
@@ -204,7 +205,7 @@ class Lattice:
         else:
             latent = np.einsum("kts,sk->tk", np.linalg.cholesky(self.precision), latent)
         noisy = data + np.sqrt(self.noise) * random.normal(size=(frames, points))
-        seen = np.where(self.observed > 0, noisy, 0) / self.noise
+        seen = self.known * np.where(self.observed > 0, noisy, 0)
         return self._solve(field + seen, latent + seen @ self.loading, tolerance)
 
     def _solve(self, field, latent, tolerance):
@@ -237,7 +238,7 @@ class Lattice:
         """Return the product of the whole matrix with a field and latents."""
         prior = self.roughness
         product = (self._laplacian @ field.T).T + prior.time * (self._steps @ field)
-        seen = self.observed * (field + latent @ self.loading.T) / self.noise
+        seen = self.known * (field + latent @ self.loading.T)
         product = prior.space * (product + prior.decay**2 * field) + seen
         if self.precision.ndim == 1:
             return product, seen @ self.loading + self.precision * latent

@@ -9,7 +9,7 @@ import numpy as np
 
 from abp_tf import checks
 from abp_tf.fields import rhythm, stored
-from abp_tf.fields.frames import Frames, read, standard_units
+from abp_tf.fields.frames import Frames, apart, read, standard_units
 from abp_tf.fields.lattice import Lattice, Roughness, differences, steps
 from abp_tf.results import PosteriorSamples
 
@@ -97,7 +97,8 @@ class FieldModel:
         Args:
             x: float `[n, *axes, channels]`, or a mapping with "signal" and "mask" (1 = observed, 0 =
                 hidden), such as the result of `abp_tf.data.load_field`; hidden entries may hold
-                anything.
+                anything. With "sigma", the standard deviations of the noise of the entries, these take
+                the place of `FieldSettings.noise`, which is then that of hidden entries alone.
             times: times of the frames, `[n]`, increasing, in any unit; by default those of `x`, else
                 0, 1, 2 and so on.
             domain: bool `[*axes, channels]`, False where the field does not exist, such as land; by
@@ -109,7 +110,7 @@ class FieldModel:
         Raises:
             ValueError: if the data cannot be used, or nothing is observed of a channel.
         """
-        shape = read(x)[0].shape[1:]
+        shape = read(apart(x)[0])[0].shape[1:]
         domain = getattr(x, "domain", None) if domain is None else domain
         self.domain = np.ones(shape, bool) if domain is None else np.asarray(domain, bool)
         if self.domain.shape != shape:
@@ -269,24 +270,31 @@ class FieldModel:
         units = getattr(x, "units", None)
         if any(a and b and a != b for a, b in zip(units or (), self.units or (), strict=False)):
             raise ValueError(f"Expected frames in {self.units}, received {units}. Convert them.")
-        signal, mask = read(x, self.domain.shape)
+        data, sigma = apart(x)
+        signal, mask = read(data, self.domain.shape)
         mask = mask & self.domain
+        if sigma is not None:
+            sigma = np.broadcast_to(checks.noise(sigma, mask.shape, mask), mask.shape)
+            sigma = sigma[:, self.domain] / self._unit
         times = getattr(x, "times", None) if times is None else times
         times = np.arange(len(signal)) if times is None else np.asarray(times, float)
         if times.shape != (len(signal),) or not (np.diff(times) > 0).all():
             raise ValueError(f"`times` expected {len(signal)} increasing numbers, received {times}.")
         observed = mask[:, self.domain]
         values = (signal[:, self.domain].astype(float) - self._centre) / self._unit
-        return Frames(signal, mask, times, np.where(observed, values, 0), observed)
+        return Frames(signal, mask, times, np.where(observed, values, 0), observed, sigma)
 
     def _lattice(self, frames: Frames) -> Lattice:
         roughness = Roughness(self.settings.space, self.settings.time, self.settings.decay)
+        noise = self.settings.noise
+        if frames.deviation is not None:
+            noise = np.where(frames.observed, frames.deviation, 1) ** 2
         lattice = Lattice(
             differences(self.domain),
             steps(frames.times, self._step),
             frames.observed,
             roughness,
-            self.settings.noise,
+            noise,
         )
         precision = np.ones(self.loading.shape[1])
         if self.rhythms.any():

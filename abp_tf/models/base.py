@@ -44,6 +44,8 @@ class SignalModel(keras.Model):
     adjustable: Mapping[str, Callable] = MappingProxyType({})
     # Methods of Keras that accept masks.
     masked: tuple[str, ...] = ("fit", "evaluate", "predict")
+    # Whether data may bring the standard deviation of the noise of each entry.
+    noise_in_data = False
     # Whether chains run through `network` during training, so that it must not have BatchNorm.
     independent_rows = True
 
@@ -86,6 +88,9 @@ class SignalModel(keras.Model):
             value = self.adjustable[name](type(self).__name__, name, value)
             if name in self.__dict__ and getattr(self, name) == value:
                 return
+            if isinstance(getattr(type(self), name, None), property):
+                object.__setattr__(self, name, value)  # a weight, which compiled functions read
+                return
             super().__setattr__("_settings_version", self._settings_version + 1)
         elif name in inspect.signature(type(self).__init__).parameters and hasattr(self, name):
             raise AttributeError(
@@ -96,7 +101,7 @@ class SignalModel(keras.Model):
 
     @property
     def settings_version(self) -> int:
-        """Number that changes whenever a setting changes."""
+        """Number that changes whenever a setting changes that functions are compiled with."""
         return self._settings_version
 
     def function(self, key, make: Callable):
@@ -247,7 +252,8 @@ class SignalModel(keras.Model):
                 has an `observation`; or a dict of arrays "signal" and "mask" (1 = observed, 0 =
                 hidden); or a batched `tf.data.Dataset` or a `keras.utils.PyDataset` of signals or of
                 dicts with "signal", "index" (the example's number, assigned before any shuffle) and
-                optionally "mask".
+                optionally "mask". Dicts for a `Generator` may have "sigma", the standard deviation of
+                the noise of each entry, in units of the data, of the shape of a mask.
             y: must be None, as must `class_weight` and `sample_weight`: there are no labels.
             batch_size: number of rows per batch of arrays; 32 by default.
             epochs: number of the last epoch, as in `keras.Model.fit`.

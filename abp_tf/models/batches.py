@@ -27,7 +27,7 @@ def for_training(model, x, batch_size, shuffle, steps_per_epoch) -> tuple[tf.dat
         if value is not None:
             checks.integer("fit", name, value, 1)
     if not streams.is_stream(x):
-        data = examples.examples(x, model.observed_shape, model.observed_range)
+        data = _checked(model, x)
         dataset = examples.shuffled(
             data,
             batch_size or 32,
@@ -36,7 +36,7 @@ def for_training(model, x, batch_size, shuffle, steps_per_epoch) -> tuple[tf.dat
             steps_per_epoch=steps_per_epoch,
             shuffle=shuffle,
         )
-        _check_masks(model, dataset, "fit")
+        _check_parts(model, dataset.element_spec, "fit")
         model.accept(len(data.signal), data.fingerprint(), data.index, data.mask is not None)
         return dataset, None
     if batch_size is not None:
@@ -49,8 +49,9 @@ def for_training(model, x, batch_size, shuffle, steps_per_epoch) -> tuple[tf.dat
     known = None
     if model.numbered(masked):
         known = model.tables[0].rows or streams.count_examples(dataset)
-    dataset = streams.stream(dataset, model.observed_shape, model.observed_range, rows=known)
-    _check_masks(model, dataset, "fit")
+    options = {"rows": known, "noise": model.noise_in_data}
+    dataset = streams.stream(dataset, model.observed_shape, model.observed_range, **options)
+    _check_parts(model, dataset.element_spec, "fit")
     model.accept(known, 0, None, masked)
     return dataset, steps_per_epoch
 
@@ -61,20 +62,20 @@ def for_testing(model, x, batch_size, method: str) -> tf.data.Dataset:
         checks.integer(method, "batch_size", batch_size, 1)
     if streams.is_stream(x):
         dataset = streams.as_dataset(x)
-        dataset = streams.stream(dataset, model.observed_shape, model.observed_range, number=True)
+        options = {"number": True, "noise": model.noise_in_data}
+        dataset = streams.stream(dataset, model.observed_shape, model.observed_range, **options)
     else:
-        data = examples.examples(x, model.observed_shape, model.observed_range)
+        data = _checked(model, x)
         dataset = examples.in_order(data, batch_size or 32)
-    _check_masks(model, dataset, method)
+    _check_parts(model, dataset.element_spec, method)
     return dataset
 
 
 def single(model, x, method: str) -> dict:
     """Return one batch of arrays for `method`, as the tensors that a step receives."""
-    data = examples.examples(x, model.observed_shape, model.observed_range)
+    data = _checked(model, x)
     masked = data.mask is not None
-    if masked and method not in model.masked:
-        _refuse_mask(model, method)
+    _check_parts(model, data.batch(), method)
     if method == "fit":
         if model.numbered(masked):
             known = model.tables[0].rows
@@ -99,7 +100,7 @@ def split(model, x, share: float, validation_data) -> tuple[dict, dict]:
         )
     if not 0 < share < 1:
         raise ValueError(f"`validation_split` expected a share in (0, 1), received {share}.")
-    data = examples.examples(x, model.observed_shape, model.observed_range)
+    data = _checked(model, x)
     cut = int(len(data.signal) * (1 - share))
     if cut in (0, len(data.signal)):
         raise ValueError(f"`validation_split={share}` leaves one side of {cut} examples empty.")
@@ -111,12 +112,13 @@ def unpack(model, batch) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor]:
 
     Args:
         model: a `SignalModel`.
-        batch: dict with "signal" and optionally "mask" and "index", or a tuple that begins with one.
+        batch: dict with "signal" and optionally "mask", "index" and "sigma", or a tuple that begins
+            with one.
 
     Returns:
         the signals in scaled units, float32 `[n, *signal_shape]`, with 0 where an entry is hidden; the
-        mask as float32 of 1 (observed) and 0 (hidden), or None; and the examples' numbers, int64 `[n]`,
-        which are their positions in the batch if it has no index.
+        mask as weights of the entries, float32 (`abp_tf.observation.masking`), or None; and the
+        examples' numbers, int64 `[n]`, which are their positions in the batch if it has no index.
     """
     batch = keras.utils.unpack_x_y_sample_weight(batch)[0]
     signal, mask, index = model.scaled(batch["signal"]), batch.get("mask"), batch.get("index")
@@ -125,6 +127,9 @@ def unpack(model, batch) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor]:
     if mask is not None:
         mask = tf.cast(mask, tf.float32)
         signal = masking.hide(signal, mask)
+    if "sigma" in batch:
+        seen = tf.ones([], tf.float32) if mask is None else mask
+        mask = seen * model.noise_of_data() / tf.where(seen > 0, batch["sigma"], 1.0)
     return signal, mask, index
 
 
@@ -140,13 +145,19 @@ def readable_errors():
         raise ValueError(found[1]) from None
 
 
-def _check_masks(model, dataset: tf.data.Dataset, method: str) -> None:
-    if "mask" in dataset.element_spec and method not in model.masked:
-        _refuse_mask(model, method)
+def _checked(model, x) -> examples.Examples:
+    return examples.examples(x, model.observed_shape, model.observed_range, model.noise_in_data)
 
 
-def _refuse_mask(model, method: str) -> None:
-    raise ValueError(
-        f"{type(model).__name__}.{method} expected whole signals, received a mask. Fill in hidden "
-        "entries first, for instance with `Generator.inpaint`, or leave out the mask."
-    )
+def _check_parts(model, names, method: str) -> None:
+    """Refuse a mask or the noise of entries where a method cannot use them."""
+    if "mask" in names and method not in model.masked:
+        raise ValueError(
+            f"{type(model).__name__}.{method} expected whole signals, received a mask. Fill in hidden "
+            "entries first, for instance with `Generator.inpaint`, or leave out the mask."
+        )
+    if "sigma" in names and method == "fit" and model.learn_sigma:
+        raise ValueError(
+            'fit expected data without "sigma", the noise of each entry, because learn_sigma=True '
+            "estimates the noise, received both. Set learn_sigma to False, or leave sigma out."
+        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from types import MappingProxyType
 
 import keras
@@ -18,7 +17,6 @@ from abp_tf.models.base import SignalModel
 from abp_tf.models.batches import unpack
 from abp_tf.models.descriptor import Descriptor, finite
 from abp_tf.models.generator import Generator
-from abp_tf.observation import masking
 from abp_tf.sampling.random import (
     CHAIN,
     DATA,
@@ -150,8 +148,8 @@ class CoopNets(SignalModel):
         # 5. The generator learns to draft the revisions, and to decode the observed entries.
         with tf.GradientTape() as tape:
             draft, moving = self._draft(latent)
-            misfit = masking.square(revised - draft)
-            regression = tf.reduce_mean(misfit) / (2 * generator.sigma**2)
+            error = revised - draft
+            regression = tf.reduce_mean(generator.noise.misfit(error))
             if mask is not None:
                 energy = generator.energy(inferred, observed, mask)
                 regression += tf.reduce_mean(energy.total)
@@ -178,7 +176,7 @@ class CoopNets(SignalModel):
         )
         if self.langevin.rejects:
             means["acceptance"] = info.acceptance
-        means["revision_error"] = misfit / math.prod(self.signal_shape)
+        means["revision_error"] = error**2
         if mask is not None:
             means |= self._recovery(inferred, energy, observed, mask)
         finite = [loss, regression, *of_descriptor, *of_generator]
@@ -488,6 +486,11 @@ def _check(generator, descriptor) -> None:
         raise ValueError(
             "CoopNets expected a generator without an observation, because they compare drafts with "
             f"whole signals, received {generator.observation}. Build it with observation=None."
+        )
+    if generator.learn_sigma:
+        raise ValueError(
+            "CoopNets expected a generator with a given sigma, because its drafts follow the "
+            "descriptor and not the data, received learn_sigma=True. Set it to False."
         )
     if descriptor.chains != "short-run":
         raise ValueError(

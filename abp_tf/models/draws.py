@@ -42,7 +42,7 @@ def draw(model, signal, mask, seed, count: Count) -> dict:
     Args:
         model: a `LatentModel`.
         signal: data, float32 `[n, *observed_shape]`.
-        mask: float32 of 0 and 1, same shape; 1 = observed, 0 = hidden.
+        mask: weights of the entries, same shape, 0 = hidden (`abp_tf.observation.masking`).
         seed: int64 `[n]`, one seed per row.
         count: numbers of samples and chains per row.
 

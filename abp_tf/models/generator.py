@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from types import MappingProxyType
 
 import keras
@@ -10,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from abp_tf import checks
-from abp_tf.models import diagnostics, schedules
+from abp_tf.models import diagnostics, noise, schedules
 from abp_tf.models.batches import unpack
 from abp_tf.models.latent_model import LatentModel
 from abp_tf.models.posterior import Posterior
@@ -38,14 +39,18 @@ class Generator(LatentModel):
     − S g(z))‖²`. Then the signals that `fit` and all other methods receive are `y`, and the signals
     that they return are whole ones, `g(z)`.
 
-    The settings `sigma`, `langevin`, `inference`, `expansion`, `preconditioning`, `value_range` and
-    `seed` may be set at any time, and take effect in the next call.
+    The settings `sigma`, `learn_sigma`, `langevin`, `inference`, `expansion`, `preconditioning`,
+    `value_range` and `seed` may be set at any time, and take effect in the next call.
 
     Args:
         network: a built `keras.Model` from latents `[n, *latent_shape]` to signals `[n,
             *signal_shape]`, for instance `abp_tf.networks.image_generator`.
-        sigma: σ, standard deviation of the noise, in scaled units of the signal; positive. The `sigma`
-            of posterior samples is in the units of the data.
+        sigma: σ, standard deviation of the noise, in scaled units of the data; a positive number, or
+            one for each channel of the data. It is a weight: it is saved, and loaded with the other
+            weights. The `sigma` of posterior samples is in the units of the data.
+        learn_sigma: whether each epoch ends with setting σ of each channel to its maximum-likelihood
+            value, given the chains of the epoch (see `abp_tf.models.noise.Noise`); `sigma` is then
+            where it begins. False is exactly the paper's algorithm.
         langevin: sampler of the latents in training; `Langevin(steps=10, step_size=0.1)` by default.
         inference: sampler of the latents of new signals; by default 200 noisy steps of the training
             step size, then 100 noise-free ones of half that size. `MALA` or `HMC` sample the posterior
@@ -85,7 +90,8 @@ class Generator(LatentModel):
 
     adjustable = MappingProxyType(
         {
-            "sigma": checks.positive,
+            "sigma": checks.deviations,
+            "learn_sigma": checks.instance_of(bool),
             "langevin": checks.instance_of(Sampler),
             "inference": checks.instance_of(Sampler),
             "expansion": checks.share,
@@ -95,11 +101,14 @@ class Generator(LatentModel):
         }
     )
 
+    noise_in_data = True
+
     def __init__(
         self,
         network: keras.Model,
         *,
-        sigma: float = 0.3,
+        sigma: float | Sequence[float] = 0.3,
+        learn_sigma: bool = False,
         langevin: Sampler | None = None,
         inference: Sampler | None = None,
         chains: str = "persistent",
@@ -123,11 +132,10 @@ class Generator(LatentModel):
             reported=("loss", "reconstruction_error", "latent_norm", "gradient_norm", "acceptance"),
             **kwargs,
         )
-        if observation is not None:
-            operators.check(observation, self.signal_shape)
         if examples is not None:
             checks.integer("Generator", "examples", examples, 1)
         self.sigma = sigma
+        self.learn_sigma = learn_sigma
         self.langevin = langevin or Langevin(steps=10, step_size=0.1)
         self.inference = inference or Langevin(200, self.langevin.step_size, cool=100)
         self.chains = checks.one_of("persistent", "fresh")("Generator", "chains", chains)
@@ -136,9 +144,10 @@ class Generator(LatentModel):
         self._check_chains()
         self.preconditioner = Preconditioner(self.latent_shape, name="preconditioner")
         self.table = LatentTable(self.latent_shape, examples or 0, seed, name="chains")
-        self.stability = self.add_weight(
-            shape=(), initializer="zeros", trainable=False, name="stability"
-        )
+        zeros = {"initializer": "zeros", "trainable": False}
+        self.stability = self.add_weight(shape=(), name="stability", **zeros)
+        sums = (noise.SUMS, self.noise.channels)  # over the steps of the epoch, to learn σ from
+        self.sums = self.add_weight(shape=sums, dtype="float64", name="sums", **zeros)
 
     # The algorithm.
 
@@ -149,7 +158,8 @@ class Generator(LatentModel):
             means over the epoch of `loss` (the energy), `reconstruction_error` (squared error per
             observed entry), `latent_norm` (`‖z‖²/d`, near 1 if posterior and prior agree) and
             `gradient_norm` of the chains, and their `acceptance` if the sampler rejects proposals; and
-            `stability`, `δ² λmax / 4`, which must stay below 1.
+            `stability`, `δ² λmax / 4`, which must stay below 1; and `sigma`, the mean of σ over
+            channels, if it is learned.
         """
         signal, mask, index = unpack(self, batch)
         seeds = functools.partial(self.step_seeds, index=index)
@@ -169,6 +179,8 @@ class Generator(LatentModel):
             self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
             if self.keeps_chains:
                 self.table.write(index, latent)
+            if self.learn_sigma:
+                self.sums.assign_add(self.noise.sums(signal, mask, energy.squared_errors))
             self.probe_stability(latent, signal, mask, self.iteration)
 
         means = {
@@ -178,6 +190,8 @@ class Generator(LatentModel):
         if self.langevin.rejects:
             means["acceptance"] = info.acceptance
         logs = self.commit([loss, *gradients], write, means)
+        if self.learn_sigma:
+            logs["sigma"] = tf.reduce_mean(self.noise.deviation)
         return {**logs, "stability": tf.identity(self.stability.value)}
 
     def latent_means(self, latent, energy, signal, mask) -> dict:
@@ -232,12 +246,19 @@ class Generator(LatentModel):
             latents = self.prior.draw(row_seeds(tf.range(rows, dtype=tf.int64), PRIOR))
 
         def decode(latent):
-            return self.observed(self.decode(latent))
+            return self.observed(self.decode(latent)) / self.noise.deviation
 
         def make():
-            return tf.function(lambda few: self.preconditioner.estimate(decode, few, self.sigma))
+            return tf.function(lambda few: self.preconditioner.estimate(decode, few))
 
         self.function("precondition", make)(latents)
+
+    def learn_noise(self) -> None:
+        """Set σ of each channel to its maximum-likelihood value, given the chains of the epoch."""
+        grown = self.noise.learn(self.sums.value)
+        self.sums.assign(tf.zeros_like(self.sums))
+        if self.preconditioning:
+            self.preconditioner.grow(grown)
 
     # Parts of `SignalModel` that `fit` uses.
 
@@ -269,8 +290,10 @@ class Generator(LatentModel):
         super().accept(examples, fingerprint, index, masked)
 
     def observers(self) -> list:
-        """Return the callbacks for stability, expansion, the prior and the preconditioner."""
+        """Return the callbacks for stability, noise, expansion, the prior and the preconditioner."""
         found = [diagnostics.StabilityAlarm()]
+        if self.learn_sigma:
+            found.append(schedules.LearnNoise())
         if self.expansion:
             found.append(schedules.ExpandLatents(self.expansion))
         if self.prior.learns:
@@ -284,7 +307,7 @@ class Generator(LatentModel):
         return (
             "the energy or its gradient is not finite. The last stability δ²λmax/4 measured was "
             f"{float(self.stability.value):.3g}; it must stay below 1. Lower the step size of "
-            f"`langevin` ({self.langevin}) or the learning rate, or raise sigma ({self.sigma:g})."
+            f"`langevin` ({self.langevin}) or the learning rate, or raise sigma ({self.sigma})."
         )
 
     @property
@@ -304,6 +327,7 @@ class Generator(LatentModel):
         """
         self.table.seed = self.seed
         self.table.allocate(examples)
+        self.sums.assign(tf.zeros_like(self.sums))
         self.fingerprint.assign(0)
 
     def _check_chains(self) -> None:
@@ -326,7 +350,7 @@ class Generator(LatentModel):
     @property
     def exported_layers(self) -> list:
         """Layers whose weights an export contains."""
-        return [self.network, self.prior, self.preconditioner]
+        return [*super().exported_layers, self.preconditioner]
 
     def get_config(self) -> dict:
         """Return the arguments of the constructor."""
@@ -335,6 +359,7 @@ class Generator(LatentModel):
             "name": self.name,
             "network": serialize(self.network),
             "sigma": self.sigma,
+            "learn_sigma": self.learn_sigma,
             "langevin": serialize(self.langevin),
             "inference": serialize(self.inference),
             "chains": self.chains,

@@ -15,9 +15,10 @@ from abp_tf.errors import DivergenceError
 from abp_tf.models import diagnostics, draws, latent_signatures
 from abp_tf.models.base import SignalModel
 from abp_tf.models.batches import unpack
+from abp_tf.models.noise import Noise
 from abp_tf.models.posterior import Posterior
 from abp_tf.models.prior import Prior
-from abp_tf.observation import masking
+from abp_tf.observation import masking, operators
 from abp_tf.results import PosteriorSamples
 from abp_tf.sampling.random import CHAIN, PRIOR, row_seeds
 
@@ -26,14 +27,20 @@ class LatentEnergy(NamedTuple):
     """Terms of `U(z; y, θ) = ‖M ⊙ (y − S g(z))‖² / (2σ²) + ‖z‖² / 2`, float32 `[n]` each.
 
     Attributes:
-        misfit: `‖M ⊙ (y − S g(z))‖² / (2σ²)`.
+        misfit: `‖M ⊙ (y − S g(z))‖² / (2σ²)`, with σ of each channel.
         prior: `‖z‖² / 2`.
-        squared_error: `‖M ⊙ (y − S g(z))‖²`, summed over observed entries.
+        squared_errors: `(y − S g(z))²`, summed over the observed entries of each channel, without
+            weights, `[n, channels]`.
     """
 
     misfit: tf.Tensor
     prior: tf.Tensor
-    squared_error: tf.Tensor
+    squared_errors: tf.Tensor
+
+    @property
+    def squared_error(self) -> tf.Tensor:
+        """`‖y − S g(z)‖²`, summed over observed entries, float32 `[n]`."""
+        return tf.reduce_sum(self.squared_errors, axis=-1)
 
     @property
     def total(self) -> tf.Tensor:
@@ -61,7 +68,10 @@ class LatentModel(SignalModel):
         self.latent_shape = tuple(network.input_shape[1:])
         self.signal_shape = tuple(network.output_shape[1:])
         self.check_scaling()
+        if self.observation is not None:
+            operators.check(self.observation, self.signal_shape)
         self.prior = Prior(self.latent_shape, name="prior") if prior is None else prior
+        self.noise = Noise(self.observed_shape[-1], name="noise")
 
     # The model: decoding, energy, inference.
 
@@ -84,29 +94,40 @@ class LatentModel(SignalModel):
             latent: float32 `[n, *latent_shape]`.
             signal: float32 `[n, *observed_shape]` in scaled units, finite in every entry
                 (`masking.hide`).
-            mask: float32 of 0 and 1 that broadcasts against `signal`; 1 = observed. None means that all
-                is observed.
+            mask: weights of the entries, 0 = hidden (`abp_tf.observation.masking`); None means that
+                all is observed.
         """
         latent, signal = tf.convert_to_tensor(latent), tf.convert_to_tensor(signal)
         return self.energy_of_decoded(latent, self.decode(latent), signal, mask)
 
     def energy_of_decoded(self, latent, decoded, signal, mask=None) -> LatentEnergy:
         """Return the terms of `energy` for latents that have been decoded already."""
-        error = masking.square(masking.residual(signal, self.observed(decoded), mask))
-        return LatentEnergy(error / (2 * self.noise_variance()), self.prior.energy(latent), error)
+        seen = self.observed(decoded)
+        misfit = self.noise.misfit(masking.residual(signal, seen, mask))
+        errors = masking.squares(masking.observed(signal - seen, mask))
+        return LatentEnergy(misfit, self.prior.energy(latent), errors)
 
-    def noise_variance(self):
-        """Return σ², a number or a tensor."""
-        return self.sigma**2
+    @property
+    def sigma(self) -> float | tuple[float, ...]:
+        """σ, in units of the data: a number if it is the same in all channels, else one per channel."""
+        return self.noise.sigma
+
+    @sigma.setter
+    def sigma(self, value: float | tuple[float, ...]) -> None:
+        self.noise.sigma = value
 
     def signal_noise(self) -> tf.Tensor:
         """Return the standard deviation of the noise of a signal's entries, given `g(z)`.
 
-        It is σ, in scaled units; with an `observation` it is 0, because the noise is then that of what
-        is observed.
+        It is σ, `[channels]`, in scaled units; with an `observation` it is 0, because the noise is then
+        that of what is observed.
         """
-        variance = tf.cast(self.noise_variance(), tf.float32)
-        return tf.sqrt(variance) if self.observation is None else tf.zeros_like(variance)
+        return self.noise.deviation if self.observation is None else tf.zeros([])
+
+    def noise_of_data(self) -> tf.Tensor:
+        """Return σ in the units of the data, which broadcasts against them."""
+        sigma = self.noise.deviation
+        return sigma if self.scaling is None else self.scaling.restore_deviation(sigma)
 
     def posterior(self, signal: tf.Tensor, mask: tf.Tensor | None) -> Posterior:
         """Return the posterior of the latents of a batch; arguments as for `energy`."""
@@ -117,8 +138,8 @@ class LatentModel(SignalModel):
 
         Args:
             signal: data, float32 `[n, *observed_shape]`, 0 where hidden.
-            mask: float32 of 0 and 1 that broadcasts against `signal`; 1 = observed. None means that all
-                is observed.
+            mask: weights of the entries, 0 = hidden (`abp_tf.observation.masking`); None means that
+                all is observed.
             seed: int64 `[n]`, one seed per row.
         """
         return [self.prior.draw(row_seeds(seed, PRIOR))]
@@ -128,8 +149,8 @@ class LatentModel(SignalModel):
 
         Args:
             signal: data, float32 `[n, *observed_shape]`; hidden entries may hold anything.
-            mask: float32 of 0 and 1 that broadcasts against `signal`; 1 = observed. None means that all
-                is observed.
+            mask: weights of the entries, 0 = hidden (`abp_tf.observation.masking`); None means that
+                all is observed.
             seed: int64 `[n]`, one seed per row.
             sampler: sampler of the chains; None means `inference`.
             start: first states of the chains, `[n, *latent_shape]`; None means those of `starts`.
@@ -222,7 +243,7 @@ class LatentModel(SignalModel):
         Args:
             signals: float `[n, *observed_shape]`, which is the shape of the signals unless the model
                 has an `observation`, in the range of the data; hidden entries may hold anything, NaN
-                included.
+                included. Or a dict of arrays, as for `fit`.
             mask: bool or 0/1, `[n, *observed_shape]` or without the channel axis; 1 = observed, 0 =
                 hidden. None means that all is observed.
             seed: an integer, for the seeds `seed + arange(n)`, or `n` integers.
@@ -245,7 +266,7 @@ class LatentModel(SignalModel):
         data = self._data(signals, mask)
         checks.integer("infer", "restarts", restarts, 1)
         seeds = checks.seeds(seed, len(data.signal))[:, None] + np.arange(restarts) * draws.APART
-        inputs = [data.signal, *self._full(data.mask, data.signal.shape), seeds.reshape(-1)]
+        inputs = [data.signal, *self._weights(data), seeds.reshape(-1)]
         name = "infer_masked" if len(inputs) == 3 else "infer_whole"
         found = self._checked(self.run(name, inputs, batch_size, verbose))
         latents = found["latent"].reshape(-1, restarts, *self.latent_shape)
@@ -320,7 +341,7 @@ class LatentModel(SignalModel):
 
         Args:
             signals: float `[n, *observed_shape]` in the range of the data; hidden entries may hold
-                anything, NaN included.
+                anything, NaN included. Or a dict of arrays, as for `fit`.
             mask: bool or 0/1, `[n, *observed_shape]` or without the channel axis; 1 = observed, 0 =
                 hidden. None means that all is observed. Observed entries are the same in all samples,
                 unless the model has an `observation`.
@@ -350,7 +371,7 @@ class LatentModel(SignalModel):
         checks.integer("sample_posterior", "batch_size", batch_size, 1)
         count = draws.Count(samples, chains)
         seeds = checks.seeds(seed, len(data.signal))
-        full = self._full(np.True_ if data.mask is None else data.mask, data.signal.shape)
+        full = self._weights(data) or [np.ones(data.signal.shape, np.float32)]
         rows = max(batch_size // chains, 1)
         found = self.run(
             "draw", [data.signal, *full, seeds], rows, verbose, samples=samples, chains=chains
@@ -433,14 +454,19 @@ class LatentModel(SignalModel):
             left_out.add("sample_posterior")
         return left_out
 
+    @property
+    def exported_layers(self) -> list:
+        """Layers whose weights an export contains."""
+        return [self.network, self.prior, self.noise]
+
     def _data(self, signals, mask) -> examples.Examples:
         parts = examples.masked(signals, mask)
-        return examples.examples(parts, self.observed_shape, self.observed_range)
+        return examples.examples(parts, self.observed_shape, self.observed_range, self.noise_in_data)
 
-    @staticmethod
-    def _full(mask, shape) -> list:
-        """Return a list with the mask in the shape of the signals, or an empty list without one."""
-        return [] if mask is None else [np.broadcast_to(mask, shape)]
+    def _weights(self, data) -> list:
+        """Return a list with the weights of all entries, or an empty one if all are 1."""
+        weights = data.weights(np.asarray(self.noise_of_data()))
+        return [] if weights is None else [np.broadcast_to(weights, data.signal.shape)]
 
     def _decoded(self, latents, batch_size: int) -> np.ndarray:
         return self.run("decode", [latents], batch_size)["signal"]

@@ -19,8 +19,8 @@ def signatures(model, count: draws.Count) -> dict:
     They are `synthesize(seed)`, `reconstruct(signal, seed)`, `inpaint(signal, mask, seed)`,
     `sample_posterior(signal, mask, seed)` and `decode(latent)`, which accepts grids of any size if the
     network is fully convolutional; and, for the methods alone, `infer_whole(signal, seed)`,
-    `infer_masked(signal, mask, seed)` and `draw(signal, mask, seed)`. All inputs and outputs have the
-    batch axis first; rows do not depend on each other.
+    `infer_masked(signal, mask, seed)` and `draw(signal, mask, seed)`, whose masks hold the weights of
+    entries. All inputs and outputs have the batch axis first; rows do not depend on each other.
 
     Args:
         model: a `LatentModel`.
@@ -55,9 +55,10 @@ def signatures(model, count: draws.Count) -> dict:
         return {"latent": latent, "energy": energy.total}
 
     def draw(signal, mask, seed):
-        return draws.draw(model, signal, tf.cast(mask > 0.5, tf.float32), seed, count)
+        return draws.draw(model, signal, mask, seed, count)
 
     def sample_posterior(signal, mask, seed):
+        mask = tf.cast(mask > 0.5, tf.float32)
         drawn = draw(signal, mask, seed)["samples"]
         mean, deviation = tf.reduce_mean(drawn, axis=1), tf.math.reduce_std(drawn, axis=1)
         sigma = tf.zeros_like(mean) + model.signal_noise()

@@ -71,20 +71,22 @@ class Prior(keras.layers.Layer):
         """
         return None
 
-    def share(self, observed: tf.Tensor) -> tf.Tensor:
+    def share(self, weights: tf.Tensor) -> tf.Tensor:
         """Return the share of observed entries on which the latents depend, at least one per latent.
 
         Args:
-            observed: float32 `[n, *observed_shape]`, 1 = observed, 0 = hidden.
+            weights: weights of the entries, 0 = hidden, float32 `[n, *observed_shape]`.
 
         Returns:
-            float32 `[n]`, or `[n, T]` for each position along the first axis of the latents.
+            float32 `[n]`, or `[n, T]` for each position along the first axis of the latents; 0 where
+            all is hidden. Of entries with unequal weights it is the share of as many equally weighted
+            ones as have their information, times their squared weight (`masking.effective`).
         """
         # The curvature of few observed entries scatters about their share of the curvature of all.
         # With as many entries as latents, the largest stays below about 4 times the mean.
-        count = tf.reduce_sum(observed, axis=list(range(1, observed.shape.rank)))
-        count = tf.maximum(count, math.prod(self.latent_shape))
-        return tf.minimum(count / math.prod(observed.shape[1:]), 1.0)
+        entries, weight = masking.effective(weights)
+        entries = tf.maximum(entries, math.prod(self.latent_shape))
+        return weight * tf.minimum(entries / math.prod(weights.shape[1:]), 1.0)
 
     def adapt(self, latents: tf.Tensor) -> None:
         """Learn parameters of the prior from the latents of all chains, `[N, *latent_shape]`."""

@@ -52,6 +52,7 @@ def resized(model: Generator | Descriptor | CoopNets, shape: Sequence[int]):
     prior = type(model.prior).from_config({**model.prior.get_config(), "latent_shape": tuple(shape)})
     larger = Generator.from_config({**config, "examples": None, "prior": prior})
     larger.prior.set_weights(model.prior.get_weights())
+    larger.noise.set_weights(model.noise.get_weights())
     larger.preconditioner.set_weights(model.preconditioner.get_weights())
     return larger
 

@@ -1,4 +1,4 @@
-"""Callbacks that `Generator.fit` adds: parameter expansion, the prior, the preconditioner."""
+"""Callbacks that `Generator.fit` adds: noise, expansion, the prior, the preconditioner."""
 
 from __future__ import annotations
 
@@ -44,6 +44,14 @@ class AdaptPrior(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs=None) -> None:
         """Adapt the prior."""
         self.model.adapt_prior()
+
+
+class LearnNoise(keras.callbacks.Callback):
+    """Learn σ at the end of each epoch; `Generator.fit` adds it before all other callbacks."""
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        """Set σ to its maximum-likelihood value, given the chains of the epoch."""
+        self.model.learn_noise()
 
 
 class AdaptPreconditioner(keras.callbacks.Callback):

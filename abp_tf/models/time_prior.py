@@ -113,20 +113,20 @@ class TimePrior(Prior):
         off = tf.linalg.diag(beside, k=1) + tf.linalg.diag(beside, k=-1)
         return tf.linalg.diag(inverse + later) + off
 
-    def share(self, observed: tf.Tensor) -> tf.Tensor:
+    def share(self, weights: tf.Tensor) -> tf.Tensor:
         """Return the share of observed entries of each frame, `[n, T]`; 0 for a hidden frame.
 
         If the first axis of the data is not that of the frames, it is the share of each example, `[n]`.
 
         Args:
-            observed: float32 `[n, *observed_shape]`, 1 = observed, 0 = hidden.
+            weights: weights of the entries, 0 = hidden, float32 `[n, *observed_shape]`.
         """
-        if observed.shape[1] != self.frames:
-            return super().share(observed)
-        entries = math.prod(observed.shape[2:])
-        count = tf.reduce_sum(tf.reshape(observed, [-1, self.frames, entries]), axis=-1)
+        if weights.shape[1] != self.frames:
+            return super().share(weights)
+        entries = math.prod(weights.shape[2:])
+        count, weight = masking.effective(tf.reshape(weights, [-1, entries]))
         least = float(min(math.prod(self.latent_shape[1:]), entries))
-        return tf.where(count > 0, tf.maximum(count, least), 0.0) / entries
+        return tf.reshape(weight * tf.maximum(count, least) / entries, [-1, self.frames])
 
     def absorb(self, latents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Move mean and covariance of `latents` into `μ` and `A`; see `Prior.absorb`.

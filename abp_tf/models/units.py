@@ -30,7 +30,9 @@ def in_units_of_data(scaling: Scaling | None, function: Callable, specs: list) -
     @functools.wraps(function)
     def converted(*inputs):
         given = dict(zip((spec.name for spec in specs), inputs, strict=True))
-        scaled = {**given, "signal": scaling.scale(given["signal"])} if "signal" in given else given
+        found = function(*_scaled(scaling, given).values())
+        # Samples alone, without their mean, are those of the decoded signal, observed entries too.
+        complete = _SIGNALS if "samples" not in found or "mean" in found else ()
 
         def restored(name, part):
             if name in _DEVIATIONS:
@@ -38,13 +40,17 @@ def in_units_of_data(scaling: Scaling | None, function: Callable, specs: list) -
             if name not in _SIGNALS:
                 return part
             part = scaling.restore(part)
-            if "mask" not in given:
+            if "mask" not in given or name not in complete:
                 return part
             signal, observed = given["signal"], given["mask"] > 0.5
             if name == "samples":
                 signal, observed = signal[:, None], observed[:, None]
             return tf.where(observed, signal, part)
 
-        return {name: restored(name, part) for name, part in function(*scaled.values()).items()}
+        return {name: restored(name, part) for name, part in found.items()}
 
     return converted, specs
+
+
+def _scaled(scaling: Scaling, given: dict) -> dict:
+    return {name: scaling.scale(one) if name == "signal" else one for name, one in given.items()}

@@ -102,20 +102,22 @@ class Preconditioner(keras.layers.Layer):
         """Return `input_shape`."""
         return input_shape
 
-    def estimate(self, decode: Callable, latents: tf.Tensor, sigma: float) -> None:
+    def estimate(self, decode: Callable, latents: tf.Tensor) -> None:
         """Set `G` to the mean of `JᵀJ/σ²` at `latents`.
 
         Args:
             decode: function that maps latents `[n, *latent_shape]` to the observed data of their
-                signals, `[n, ...]`.
+                signals, in units of σ, `[n, ...]`.
             latents: float32 `[n, *latent_shape]`, current states of some chains.
-            sigma: σ of the model, in units of the signal.
         """
         size = self.latent_shape[-1]
         parts = [_gram(decode, latents[at : at + CHUNK]) for at in range(0, latents.shape[0], CHUNK)]
         positions = tf.size(latents[0]) // size
-        mean = tf.add_n(parts) / tf.cast(latents.shape[0] * positions, tf.float64)
-        self._assign(mean / sigma**2)
+        self._assign(tf.add_n(parts) / tf.cast(latents.shape[0] * positions, tf.float64))
+
+    def grow(self, factor: tf.Tensor) -> None:
+        """Multiply `G` by a factor, a scalar, such as that by which `1/σ²` has grown."""
+        self.values.assign(self.values * tf.cast(factor, tf.float32))
 
     def follow(self, root: tf.Tensor) -> None:
         """Replace `G` by `Sᵀ G S`, for latents that are now written as `u = m + S u'`.

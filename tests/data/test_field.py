@@ -23,6 +23,45 @@ from tests.made_fields import (  # noqa: E402
 )
 
 
+class TestErrors:
+    """Standard errors of a variable, which are another variable."""
+
+    def made(self, units="K"):
+        data = dataset()
+        errors = np.random.default_rng(2).uniform(0.1, 0.5, (COUNT, HEIGHT, WIDTH))
+        missing = np.where(observed_entries(), errors, np.nan)
+        return data.assign(sst_error=(("time", "lat", "lon"), missing, {"units": units})), errors
+
+    def test_they_come_with_the_field(self, tmp_path):
+        data, errors = self.made()
+        field = load_field(stored(tmp_path, data), sigma="sst_error")
+        assert field.names == ("sst",)
+        assert set(field) == {"signal", "mask", "sigma"}
+        assert len(field) == 3
+        np.testing.assert_allclose(field["sigma"][field.mask], errors[field.mask[..., 0]], rtol=1e-6)
+        assert "sst_error" not in field.dataset
+        plain = load_field(stored(tmp_path, data), "sst")
+        assert set(plain) == {"signal", "mask"}
+        with pytest.raises(KeyError):
+            plain["sigma"]
+
+    @pytest.mark.parametrize(
+        ("sigma", "received"),
+        [("error", "'error'"), (["sst_error"] * 2, "sst_error"), ("lat_bnds", "lat_bnds")],
+    )
+    def test_names_that_cannot_be(self, sigma, received):
+        with pytest.raises(ValueError, match=received):
+            load_field(self.made()[0], "sst", sigma=sigma)
+
+    def test_errors_that_cannot_be(self):
+        with pytest.raises(ValueError, match="'K', received 'm'"):
+            load_field(self.made("m")[0], sigma="sst_error")
+        data, _ = self.made()
+        data["sst_error"][0] = np.nan
+        with pytest.raises(ValueError, match=r"Sigma.*nan"):
+            load_field(data, sigma="sst_error")
+
+
 class TestLoad:
     def test_what_a_file_holds(self, tmp_path):
         field = load_field(stored(tmp_path, dataset()))

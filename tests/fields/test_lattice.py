@@ -12,14 +12,14 @@ TIMES = np.array([0.0, 1.0, 2.0, 4.0])
 PRECISION = np.array([1.0, 0.01])
 
 
-def made(time: float, rhythms: list | None = None):
+def made(time: float, rhythms: list | None = None, noise=lambda shape: NOISE):
     """Return a lattice with holes and latents, its data, and the covariance of its frames."""
     random = np.random.default_rng(0)
     domain = random.random((5, 6, 2)) > 0.2
     space, along = differences(domain), steps(TIMES)
     points = space.shape[1]
     mask = random.random((len(TIMES), points)) > 0.4
-    lattice = Lattice(space, along, mask, Roughness(2.0, time, 0.5), NOISE)
+    lattice = Lattice(space, along, mask, Roughness(2.0, time, 0.5), noise(mask.shape))
     loading = random.normal(size=(points, 2))
     lattice.load(loading, PRECISION)
     of_frame = (space.T @ space).toarray() + 0.25 * np.eye(points)
@@ -36,14 +36,25 @@ def made(time: float, rhythms: list | None = None):
     return lattice, random.normal(size=mask.shape), mask, covariance
 
 
+def varied(shape):
+    """Return a variance of the noise for each entry."""
+    return np.random.default_rng(3).uniform(0.02, 0.5, shape)
+
+
 @pytest.mark.parametrize(
-    ("time", "rhythms"),
-    [(0.0, None), (0.3, None), (0.0, [(3.0, 0.0, 1.0), (5.0, 0.8, 2.5)])],
+    ("time", "rhythms", "noise"),
+    [
+        (0.0, None, lambda shape: NOISE),
+        (0.3, None, lambda shape: NOISE),
+        (0.3, None, varied),
+        (0.0, [(3.0, 0.0, 1.0), (5.0, 0.8, 2.5)], varied),
+    ],
 )
-def test_mean_and_draws_are_those_of_dense_kriging(time, rhythms):
-    lattice, data, mask, covariance = made(time, rhythms)
+def test_mean_and_draws_are_those_of_dense_kriging(time, rhythms, noise):
+    lattice, data, mask, covariance = made(time, rhythms, noise)
     seen = mask.ravel()
-    inverse = np.linalg.inv(covariance[np.ix_(seen, seen)] + NOISE * np.eye(seen.sum()))
+    variances = np.broadcast_to(lattice.noise, mask.shape).ravel()[seen]
+    inverse = np.linalg.inv(covariance[np.ix_(seen, seen)] + np.diag(variances))
     mean = covariance[:, seen] @ inverse @ data.ravel()[seen]
     variance = np.diag(covariance - covariance[:, seen] @ inverse @ covariance[seen])
 

@@ -249,3 +249,28 @@ def test_data_that_cannot_be_used(options, match):
 def test_settings_out_of_range(setting):
     with pytest.raises(ValueError, match=next(iter(setting))):
         FieldModel(FieldSettings(**setting))
+
+
+def test_noise_that_the_data_bring():
+    frames, mask = field(0)
+    settings = FieldSettings(mean=0.0, noise=0.2)
+    plain = FieldModel(settings).fit({"signal": frames, "mask": mask})
+    # In the unit of the data the given noise is that of the settings.
+    same = np.sqrt(0.2) * plain._unit[0]
+    other = FieldModel(settings._replace(noise=0.5))
+    data = {"signal": frames, "mask": mask, "sigma": np.where(mask, same, np.nan)[..., 0]}
+    other.fit(data)
+    np.testing.assert_allclose(other.inpaint(), plain.inpaint(), atol=1e-4)
+    # What is hidden has the noise of the settings.
+    drawn = other.sample_posterior(samples=2)
+    np.testing.assert_allclose(drawn.sigma[~mask], np.sqrt(0.5) * plain._unit[0], rtol=1e-4)
+    # An observation of enormous noise is as if it were hidden.
+    spoiled = mask & (np.random.default_rng(4).random(mask.shape) < 0.1)
+    given = {**data, "sigma": np.where(spoiled, 1e6, same)}
+    found = other.inpaint(given)[~mask]
+    hidden = other.inpaint({**data, "mask": mask & ~spoiled})[~mask]
+    np.testing.assert_allclose(found, hidden, atol=1e-4)
+    assert np.abs(found - plain.inpaint()[~mask]).max() > 0.01
+    assert widening(data, settings) > 0
+    with pytest.raises(ValueError, match=r"Sigma.*-1"):
+        other.fit({**data, "sigma": -np.ones(mask.shape)})

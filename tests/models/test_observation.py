@@ -126,7 +126,7 @@ def test_a_saved_model_keeps_no_projection(make_model, digits, tmp_path):
         model = make_model(observation=Projection(size))
         model.save(tmp_path / "model.keras")
         sizes[size] = (tmp_path / "model.keras").stat().st_size
-    assert abs(sizes[60] - sizes[2]) < 1000 < 60 * 64 * 4
+    assert abs(sizes[60] - sizes[2]) < 5000 < 60 * 64 * 4  # σ of each projection is kept
 
 
 def test_resumed_training_goes_on_as_the_one_that_did_not_stop(

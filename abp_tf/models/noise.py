@@ -1,0 +1,106 @@
+"""The noise of observed entries: its standard deviation σ, given or learned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from abp_tf.observation import masking
+
+# A learned σ stays above this share of the standard deviation of the data, so that it cannot collapse.
+FLOOR = 0.01
+SUMS = 4  # rows of `Noise.sums`
+
+
+@keras.saving.register_keras_serializable(package="abp_tf")
+class Noise(keras.layers.Layer):
+    """Noise `σ ε`, `ε ~ N(0, I)`, with one σ per channel; channels are the last axis of the data.
+
+    σ² is a weight, which compiled functions read: they need not be compiled anew when it changes.
+
+    Args:
+        channels: number of channels.
+    """
+
+    def __init__(self, channels: int, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.channels = channels
+        self.variance = self.add_weight(
+            shape=(channels,), initializer="ones", trainable=False, name="variance"
+        )
+        self.built = True
+
+    @property
+    def deviation(self) -> tf.Tensor:
+        """σ of each channel, a tensor, float32 `[channels]`."""
+        return tf.sqrt(self.variance.value)
+
+    @property
+    def sigma(self) -> float | tuple[float, ...]:
+        """σ in as many digits as float32 has: a number if all channels have the same, else one each."""
+        found = [float(str(one)) for one in np.sqrt(self.variance.numpy())]
+        return found[0] if len(set(found)) == 1 else tuple(found)
+
+    @sigma.setter
+    def sigma(self, value: float | Sequence[float]) -> None:
+        if np.ndim(value) and len(value) != self.channels:
+            raise ValueError(
+                f"`sigma` expected one number, or {self.channels}, one per channel of the data, "
+                f"received {len(value)}: {value}."
+            )
+        self.variance.assign(np.broadcast_to(np.square(value, dtype=np.float64), self.channels))
+
+    def misfit(self, residual: tf.Tensor) -> tf.Tensor:
+        """Return `‖r‖² / (2σ²)` of each example, float32 `[n]`, of `masking.residual`."""
+        return tf.reduce_sum(masking.squares(residual) / (2 * self.variance.value), axis=-1)
+
+    def sums(self, signal: tf.Tensor, mask: tf.Tensor | None, errors: tf.Tensor) -> tf.Tensor:
+        """Return sums over the observed entries of a batch, from which `learn` estimates σ.
+
+        Args:
+            signal: float32 `[n, ..., channels]`, 0 where hidden.
+            mask: weights of the entries, as for `masking.residual`.
+            errors: squared errors, summed over the observed entries of each channel, `[n, channels]`.
+
+        Returns:
+            float64 `[4, channels]`: the number of entries, and the sums of their squared errors, of
+            their values and of the squares of their values.
+        """
+        signal = tf.cast(signal, tf.float64)
+        parts = (
+            masking.observed(tf.ones_like(signal), mask),
+            tf.cast(errors, tf.float64),
+            signal,
+            signal**2,
+        )
+        return tf.stack([tf.reduce_sum(tf.reshape(one, [-1, self.channels]), axis=0) for one in parts])
+
+    def learn(self, sums: tf.Tensor) -> tf.Tensor:
+        """Set σ² of each channel to its maximum-likelihood value, the mean squared error.
+
+        The errors are those of posterior samples of the latents, so this is the M-step of stochastic
+        expectation-maximisation (Celeux, Diebolt 1985): errors at the posterior mean would leave out
+        what is uncertain and make σ too small. σ does not fall below 1 % of the standard deviation of
+        the data. A channel that is constant or has no observed entry keeps its σ.
+
+        Args:
+            sums: `sums` of all batches, added up.
+
+        Returns:
+            the factor by which precisions, `1/σ²`, have grown, the mean over channels, a scalar.
+        """
+        count, *totals = tf.unstack(tf.cast(sums, tf.float64))
+        error, mean, square = (tf.math.divide_no_nan(total, count) for total in totals)
+        spread = square - mean**2
+        before = tf.cast(self.variance.value, tf.float64)
+        learned = tf.maximum(error, FLOOR**2 * spread)
+        after = tf.where(spread > 1e-12 * square, learned, before)
+        self.variance.assign(tf.cast(after, tf.float32))
+        return tf.reduce_mean(before / after)
+
+    def get_config(self) -> dict:
+        """Return the arguments of the constructor."""
+        return {**super().get_config(), "channels": self.channels}
