@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from abp_tf import checks
+from abp_tf import checks, networks
 from abp_tf.models import diagnostics, schedules
 from abp_tf.models.batches import unpack
 from abp_tf.models.latent_model import LatentModel
@@ -127,7 +127,9 @@ class Generator(LatentModel):
         self.expansion = expansion
         self.preconditioning = preconditioning
         self._check_expansion()
-        self.preconditioner = Preconditioner(self.latent_shape, name="preconditioner")
+        self.preconditioner = Preconditioner(
+            self.latent_shape, networks.latent_blocks(network), name="preconditioner"
+        )
         self.table = LatentTable(self.latent_shape, examples or 0, seed, name="chains")
         self.stability = self.add_weight(
             shape=(), initializer="zeros", trainable=False, name="stability"
@@ -183,7 +185,8 @@ class Generator(LatentModel):
         if mask is not None:
             # The curvature of few observed entries scatters about their share of the curvature of all.
             # With as many entries as latents, the largest stays below about 4 times the mean.
-            observed = tf.maximum(masking.entries(signal, mask), math.prod(self.latent_shape))
+            least = math.prod(self.preconditioner.blocks[0])
+            observed = tf.maximum(masking.entries(signal, mask), least)
             share = tf.minimum(observed / math.prod(self.observed_shape), 1.0)
         return Posterior(
             lambda latent: self.energy(latent, signal, mask).total, self.preconditioner, share
@@ -204,10 +207,10 @@ class Generator(LatentModel):
 
     def expand(self) -> None:
         """Move mean and covariance of the chains into the prior; decoded signals do not change."""
-        latents, root = self.prior.absorb(self.table.states)
+        latents, roots = self.prior.absorb(self.table.states)
         self.table.states.assign(latents)
         if self.preconditioning:
-            self.preconditioner.follow(root)
+            self.preconditioner.follow(roots)
 
     def precondition(self, rows: int = 64) -> None:
         """Estimate the preconditioner from the network and the current states of `rows` chains."""

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from abp_tf import checks
+from abp_tf import checks, networks
 from abp_tf.data import examples
 from abp_tf.errors import DivergenceError
 from abp_tf.models import draws, latent_signatures
@@ -60,7 +60,8 @@ class LatentModel(SignalModel):
         self.network = network
         self.latent_shape = tuple(network.input_shape[1:])
         self.signal_shape = tuple(network.output_shape[1:])
-        self.prior = Prior(self.latent_shape, name="prior") if prior is None else prior
+        blocks = networks.latent_blocks(network)
+        self.prior = Prior(self.latent_shape, blocks, name="prior") if prior is None else prior
 
     # The model: decoding, energy, inference.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from abp_tf import latents as blocked
 from abp_tf.observation import masking
 from abp_tf.sampling.random import row_normal
 
@@ -17,29 +18,40 @@ class Prior(keras.layers.Layer):
     `A = I`, which is the plain model. `absorb` moves mean and covariance of the chains into `μ` and
     `A`, so that `N(0, I)` is again the distribution of the latents while no decoded signal changes
     (PX-EM: Liu, Rubin, Wu 1998, Biometrika 85, 755–770). `μ` and `A` act on the last axis; all
-    positions of a latent grid share them.
+    positions of a latent grid share them. With several blocks each has its own.
 
     To use another prior, write a subclass with its own `energy` and `draw`, and pass it to
     `Generator(prior=...)`.
 
     Args:
         latent_shape: shape of one latent.
+        blocks: shapes of the blocks of flat latents, as `networks.latent_blocks` returns them; None for
+            one block.
+
+    Attributes:
+        means: μ of each block.
+        scales: A of each block.
     """
 
-    def __init__(self, latent_shape, **kwargs):
+    def __init__(self, latent_shape, blocks: blocked.Blocks | None = None, **kwargs):
         # Chains are float32, whatever dtype the network computes in.
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.latent_shape = tuple(latent_shape)
-        size = self.latent_shape[-1]
-        self.mean = self.add_weight(shape=(size,), initializer="zeros", trainable=False, name="mean")
-        self.scale = self.add_weight(
-            shape=(size, size), initializer="identity", trainable=False, name="scale"
-        )
+        self.blocks = tuple(tuple(shape) for shape in blocks or [self.latent_shape])
+        self.means, self.scales = [], []
+        for number, (*_, size) in enumerate(self.blocks):
+            name = str(number or "")
+            self.means.append(self._constant((size,), "zeros", f"mean{name}"))
+            self.scales.append(self._constant((size, size), "identity", f"scale{name}"))
         self.built = True
+
+    def _constant(self, shape, initializer, name):
+        return self.add_weight(shape=shape, initializer=initializer, trainable=False, name=name)
 
     def call(self, latent):
         """Return `z` of `u`, both `[n, *latent_shape]`."""
-        return self.mean + tf.tensordot(latent, tf.transpose(self.scale), axes=1)
+        parts = zip(blocked.split(latent, self.blocks), self.means, self.scales, strict=True)
+        return blocked.join([m + tf.tensordot(u, tf.transpose(scale), axes=1) for u, m, scale in parts])
 
     def compute_output_shape(self, input_shape):
         """Return `input_shape`."""
@@ -53,32 +65,43 @@ class Prior(keras.layers.Layer):
         """Draw latents `u`, float32 `[n, *latent_shape]`, from seed pairs `[n, 2]`."""
         return row_normal(seeds, list(self.latent_shape))
 
-    def absorb(self, latents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Move mean `m` and covariance `S²` of `latents` into `μ` and `A`; return `S⁻¹(u − m)` and `S`.
+    def absorb(self, latents: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Move mean `m` and covariance `S²` of each block of `latents` into its `μ` and `A`.
 
         Args:
             latents: latents of all chains, float32 `[N, *latent_shape]`.
 
         Returns:
-            The whitened latents, same shape, which decode to the same signals as `latents` did; and
-            `S`, symmetric, float64 `[size, size]` with the size of the last axis.
+            The whitened latents `S⁻¹(u − m)`, same shape, which decode to the same signals as `latents`
+            did; and `S` of each block, symmetric, float64 `[size, size]`, the size of its last axis.
         """
-        size = self.latent_shape[-1]
-        rows = tf.reshape(tf.cast(latents, tf.float64), [-1, size])
-        count = tf.cast(tf.shape(rows)[0], tf.float64)
-        mean = tf.reduce_mean(rows, axis=0)
-        covariance = tf.matmul(rows - mean, rows - mean, transpose_a=True) / count
-        values, vectors = tf.linalg.eigh(covariance)
-        # Few examples determine some directions badly; a lower bound keeps part of the prior there.
-        values = tf.maximum(values, size / (count + size))
-        root = tf.matmul(vectors * tf.sqrt(values), vectors, transpose_b=True)
-        inverse = tf.matmul(vectors / tf.sqrt(values), vectors, transpose_b=True)
-        scale = tf.cast(self.scale.value, tf.float64)
-        self.mean.assign_add(tf.cast(tf.linalg.matvec(scale, mean), tf.float32))
-        self.scale.assign(tf.cast(tf.matmul(scale, root), tf.float32))
-        whitened = tf.matmul(rows - mean, inverse)
-        return tf.reshape(tf.cast(whitened, tf.float32), tf.shape(latents)), root
+        parts, roots = [], []
+        for number, part in enumerate(blocked.split(latents, self.blocks)):
+            mean, root, whitened = _whiten(part)
+            scale = tf.cast(self.scales[number].value, tf.float64)
+            self.means[number].assign_add(tf.cast(tf.linalg.matvec(scale, mean), tf.float32))
+            self.scales[number].assign(tf.cast(tf.matmul(scale, root), tf.float32))
+            parts.append(whitened)
+            roots.append(root)
+        return blocked.join(parts), roots
 
     def get_config(self) -> dict:
         """Return the arguments of the constructor."""
-        return {**super().get_config(), "latent_shape": self.latent_shape}
+        blocks = self.blocks if len(self.blocks) > 1 else None
+        return {**super().get_config(), "latent_shape": self.latent_shape, "blocks": blocks}
+
+
+def _whiten(latents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return mean `m` and root `S` of the covariance along the last axis, and `S⁻¹(u − m)`."""
+    size = latents.shape[-1]
+    rows = tf.reshape(tf.cast(latents, tf.float64), [-1, size])
+    count = tf.cast(tf.shape(rows)[0], tf.float64)
+    mean = tf.reduce_mean(rows, axis=0)
+    covariance = tf.matmul(rows - mean, rows - mean, transpose_a=True) / count
+    values, vectors = tf.linalg.eigh(covariance)
+    # Few examples determine some directions badly; a lower bound keeps part of the prior there.
+    values = tf.maximum(values, size / (count + size))
+    root = tf.matmul(vectors * tf.sqrt(values), vectors, transpose_b=True)
+    inverse = tf.matmul(vectors / tf.sqrt(values), vectors, transpose_b=True)
+    whitened = tf.matmul(rows - mean, inverse)
+    return mean, root, tf.reshape(tf.cast(whitened, tf.float32), tf.shape(latents))
