@@ -181,16 +181,24 @@ class Generator(LatentModel):
 
     def posterior(self, signal: tf.Tensor, mask: tf.Tensor | None) -> Posterior:
         """Return the posterior of the latents of a batch; arguments as for `energy`."""
-        share = None
-        if mask is not None:
-            # The curvature of few observed entries scatters about their share of the curvature of all.
-            # With as many entries as latents, the largest stays below about 4 times the mean.
-            least = math.prod(self.preconditioner.blocks[0])
-            observed = tf.maximum(masking.entries(signal, mask), least)
-            share = tf.minimum(observed / math.prod(self.observed_shape), 1.0)
+        share = None if mask is None else self._shares(signal, mask)
         return Posterior(
             lambda latent: self.energy(latent, signal, mask).total, self.preconditioner, share
         )
+
+    def _shares(self, signal, mask) -> list[tf.Tensor]:
+        """Return the share of observed entries for each block of the preconditioner."""
+        first, *grids = self.preconditioner.blocks
+        # The curvature of few observed entries scatters about their share of the curvature of all.
+        # With as many entries as latents, the largest stays below about 4 times the mean.
+        observed = tf.maximum(masking.entries(signal, mask), math.prod(first))
+        share = tf.minimum(observed / math.prod(self.observed_shape), 1.0)
+        shares = [share]
+        for *sides, _ in grids:
+            # Only what is observed on a grid like that of the latents has a part near each of them.
+            alike = self.observation is None and len(sides) == signal.shape.rank - 2
+            shares.append(masking.local_shares(signal, mask, sides) if alike else tf.ones_like(share))
+        return shares
 
     def probe_stability(self, latent, signal, mask, iteration) -> None:
         """Measure `δ² λmax / 4` every `PROBE_EVERY` iterations, as the mean over a few chains."""

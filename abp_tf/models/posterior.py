@@ -19,14 +19,14 @@ class Posterior:
     Args:
         energy: function that maps latents `[n, *latent_shape]` to `U`, float32 `[n]`.
         preconditioner: `R`; None runs the chains on the latents themselves.
-        share: share of observed entries of each example, float32 `[n]`; None means 1.
+        share: shares of observed entries, as `Preconditioner.call` takes them; None means 1.
     """
 
     def __init__(
         self,
         energy: Callable[[tf.Tensor], tf.Tensor],
         preconditioner: Preconditioner | None = None,
-        share: tf.Tensor | None = None,
+        share: list[tf.Tensor] | None = None,
     ):
         self.energy = energy
         self.preconditioner = preconditioner

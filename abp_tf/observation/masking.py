@@ -6,6 +6,9 @@ operator.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 
@@ -44,6 +47,37 @@ def entries(signal: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
     if mask is not None:
         observed *= mask
     return tf.reduce_sum(observed, axis=list(range(1, signal.shape.rank)))
+
+
+def local_shares(signal: tf.Tensor, mask: tf.Tensor, sides: Sequence[int]) -> tf.Tensor:
+    """Return the share of observed entries near each position of a grid of latents.
+
+    Near is the cell of a position, or the cell and its neighbours, whichever has the larger share: that
+    is about where latents of the position act. Cells have a power of two of entries along each side,
+    and the signal is in the middle of all cells together, as in `networks.field_generator`.
+
+    Args:
+        signal: float32 `[n, *signal_shape]`, with one, two or three sides.
+        mask: float32 of 0 and 1 that broadcasts against `signal`; 1 = observed.
+        sides: sides of the grid, as many as the signal has.
+
+    Returns:
+        float32 `[n, *sides]`.
+
+    Example:
+        >>> local_shares(tf.zeros([1, 6, 1]), tf.constant([[[1.0]] * 2 + [[0.0]] * 4]), [4]).numpy()
+        array([[0.5, 0.5, 0.16666667, 0. ]], dtype=float32)
+    """
+    observed = tf.reduce_mean(mask * tf.ones_like(signal), axis=-1, keepdims=True)
+    spare, cell = [], []
+    for grid, side in zip(sides, signal.shape[1:-1], strict=True):
+        cell.append(2 ** math.ceil(math.log2(max(side / grid, 1))))
+        more = grid * cell[-1] - side
+        spare.append((more // 2, more - more // 2))
+    observed = tf.pad(observed, [(0, 0), *spare, (0, 0)])
+    own = tf.nn.avg_pool(observed, cell, cell, "VALID")
+    near = tf.nn.avg_pool(own, 3, 1, "SAME")
+    return tf.maximum(own, near)[..., 0]
 
 
 def square(residual: tf.Tensor) -> tf.Tensor:

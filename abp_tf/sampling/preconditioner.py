@@ -12,6 +12,7 @@ from abp_tf import latents as blocked
 from abp_tf.sampling.base import norm, repeat
 
 POWERS = 20  # power iterations for a largest eigenvalue
+FLOOR = 1e-3  # least eigenvalue of a grid's metric, relative to the largest
 CHUNK = 16  # latents at a time, to bound the memory of their derivatives
 
 
@@ -28,10 +29,11 @@ class Preconditioner(keras.layers.Layer):
     begin with. At first `G = 0` and `R = I`, which is the plain algorithm. `R` acts on the last axis of
     the latents, as `Prior` does.
 
-    Of several blocks each has its own `R`. The first, global one is as above. Of a grid of local
-    latents `G` is the largest eigenvalue of `JᵀJ/σ²` times `I`: neighbours are coupled, so that the
-    diagonal of `JᵀJ` would be too small. And `s` is 1 there, because all of a part of the signal may be
-    observed.
+    Of several blocks each has its own `R`, the first, global one as above. Of a grid of local latents
+    `G` is the mean Gram matrix of the channels of one position, times the factor that bounds `JᵀJ/σ²`
+    of the whole grid: neighbours are coupled, so that without the factor steps would be far too long.
+    There `s` is a share for each position, because all may be observed of one part of a signal and
+    nothing of another, where latents move at the pace of their prior.
 
     Args:
         latent_shape: shape of one latent.
@@ -59,13 +61,13 @@ class Preconditioner(keras.layers.Layer):
 
         Args:
             displacement: `w`, float32 `[n, *latent_shape]`.
-            share: s of each example, float32 `[n]`; None means 1.
+            share: s of each block, float32 `[n]`, or `[n, *positions]` of a grid; None means 1.
         """
         parts = []
         for number, part in enumerate(blocked.split(displacement, self.blocks)):
             values = tf.convert_to_tensor(self.values[number])
-            if share is not None and number == 0:
-                values *= _rows(share, part)
+            if share is not None:
+                values *= _broadcast(share[number], part)
             vectors = self.vectors[number]
             along = tf.tensordot(part, vectors, axes=1) * tf.math.rsqrt(values + 1.0)
             parts.append(tf.tensordot(along, tf.transpose(vectors), axes=1))
@@ -85,12 +87,13 @@ class Preconditioner(keras.layers.Layer):
             sigma: σ of the model, in units of the signal.
         """
         chunks = [latents[at : at + CHUNK] for at in range(0, latents.shape[0], CHUNK)]
-        for number, shape in enumerate(self.blocks):
-            measure = _gram if number == 0 else _largest
-            parts = [measure(*self._alone(decode, chunk, number)) for chunk in chunks]
-            positions = math.prod(shape[:-1]) if number == 0 else 1
-            mean = tf.add_n(parts) / tf.cast(latents.shape[0] * positions, tf.float64)
-            self._assign(number, mean / sigma**2)
+        for number, (*sides, _) in enumerate(self.blocks):
+            parts = [self._alone(decode, chunk, number) for chunk in chunks]
+            count = tf.cast(latents.shape[0] * math.prod(sides), tf.float64)
+            metric = tf.add_n([_gram(*part) for part in parts]) / count / sigma**2
+            if number > 0:
+                metric = self._bound(metric, parts, latents.shape[0] * sigma**2)
+            self._assign(number, metric)
 
     def follow(self, roots: Sequence[tf.Tensor]) -> None:
         """Replace `G` by `S G S`, for latents that are now written as `u = m + S u'`.
@@ -113,6 +116,16 @@ class Preconditioner(keras.layers.Layer):
             return decode(blocked.join([*parts[:number], part, *parts[number + 1 :]]))
 
         return decode_part, parts[number]
+
+    @staticmethod
+    def _bound(metric, parts, scale) -> tf.Tensor:
+        """Return a multiple of a grid's `G` of single positions that bounds `JᵀJ/σ²` of the grid."""
+        values, vectors = tf.linalg.eigh(metric)
+        values = tf.maximum(values, FLOOR * values[-1]) + 1e-12
+        inverse = tf.matmul(vectors / tf.sqrt(values), vectors, transpose_b=True)
+        largest = [_largest(*part, tf.cast(inverse, tf.float32)) for part in parts]
+        factor = tf.cast(tf.add_n(largest), tf.float64) / scale
+        return factor * tf.matmul(vectors * values, vectors, transpose_b=True)
 
     def _assign(self, number: int, metric: tf.Tensor) -> None:
         values, vectors = tf.linalg.eigh(metric)
@@ -143,27 +156,30 @@ def _gram(decode: Callable, latents: tf.Tensor) -> tf.Tensor:
     return tf.matmul(columns, columns, transpose_b=True)
 
 
-def _largest(decode: Callable, latents: tf.Tensor) -> tf.Tensor:
-    """Sum the largest eigenvalues of `JᵀJ` over examples, times `I` on the last axis of the latents."""
-    direction = tf.random.stateless_normal(latents.shape, [0, 0])
+def _largest(decode: Callable, latents: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+    """Sum the largest eigenvalues of `C JᵀJ C` over examples, with `C` symmetric on the last axis."""
 
     def product(direction):
+        direction = tf.tensordot(direction, scale, axes=1)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(latents)
             with tf.autodiff.ForwardAccumulator(latents, direction) as accumulator:
                 signal = decode(latents)
-        return tape.gradient(signal, latents, output_gradients=accumulator.jvp(signal))
+        along = tape.gradient(signal, latents, output_gradients=accumulator.jvp(signal))
+        return tf.tensordot(along, scale, axes=1)
 
     def iterate(_, carry):
         along = product(carry[0])
         size = norm(along)
-        return tf.math.divide_no_nan(along, _rows(size, latents)), size
+        return tf.math.divide_no_nan(along, _broadcast(size, latents)), size
 
-    direction /= _rows(norm(direction), latents)
+    direction = tf.random.stateless_normal(latents.shape, [0, 0])
+    direction /= _broadcast(norm(direction), latents)
     _, size = repeat(iterate, (direction, tf.zeros([latents.shape[0]])), POWERS)
-    return tf.cast(tf.reduce_sum(size), tf.float64) * tf.eye(latents.shape[-1], dtype=tf.float64)
+    return tf.reduce_sum(size)
 
 
-def _rows(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    """Return a number per row so that it broadcasts against `like`."""
-    return tf.reshape(values, [-1, *[1] * (like.shape.rank - 1)])
+def _broadcast(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """Return numbers of rows, or of positions of rows, so that they broadcast against `like`."""
+    more = [1] * (like.shape.rank - values.shape.rank)
+    return tf.reshape(values, tf.concat([tf.shape(values), more], axis=0))

@@ -5,6 +5,7 @@ import itertools
 import keras
 import numpy as np
 import pytest
+import scipy.linalg
 import tensorflow as tf
 
 import abp_tf
@@ -61,8 +62,11 @@ def test_inference_is_kriging(linear):
 
     # In the coordinates of the chains, their exact stationary covariance; then without its inflation.
     size = weights.shape[1]
-    share = tf.constant([seen.mean()], tf.float32)
-    root = model.preconditioner(np.eye(size, dtype=np.float32), share).numpy().astype(np.float64)
+    shares = [
+        tf.repeat(one, size, axis=0)
+        for one in model.posterior(tf.constant(signal[None]), tf.cast(mask, "float32")).share
+    ]
+    root = model.preconditioner(np.eye(size, dtype=np.float32), shares).numpy().astype(np.float64)
     precision = weights[seen].T @ weights[seen] / SIGMA**2 + np.eye(size)
     own = root.T @ precision @ root
     inflated = np.linalg.inv(own) @ np.linalg.inv(np.eye(size) - STEP**2 * own / 4)
@@ -80,33 +84,39 @@ def test_inference_is_kriging(linear):
     np.testing.assert_allclose(drawn.var(0)[~seen], variance[~seen], rtol=0.1)
 
 
+def metrics(model):
+    layer = model.preconditioner
+    pairs = zip(layer.vectors, layer.values, strict=True)
+    return [vectors.numpy() * values.numpy() @ vectors.numpy().T for vectors, values in pairs]
+
+
 def test_the_preconditioner_has_the_eigenvalues_of_each_block(linear):
     model, weights, _ = linear
-    layer = model.preconditioner
-    root = layer(np.eye(weights.shape[1], dtype=np.float32)).numpy()
-    halved = layer(np.eye(weights.shape[1], dtype=np.float32), tf.fill([weights.shape[1]], 0.5)).numpy()
+    layer, size = model.preconditioner, weights.shape[1]
     first, *grids = bounds(layer.blocks)
-    gram = weights[:, first].T @ weights[:, first] / SIGMA**2
-    np.testing.assert_allclose(
-        np.linalg.inv(root[first, first] @ root[first, first]), gram + np.eye(2), rtol=1e-3
-    )
-    np.testing.assert_allclose(
-        np.linalg.inv(halved[first, first] @ halved[first, first]), gram / 2 + np.eye(2), rtol=1e-3
-    )
-    rest = root.copy()
-    rest[first, first] = 0
-    largest = []
-    for part in grids:
-        largest.append(np.linalg.eigvalsh(weights[:, part].T @ weights[:, part])[-1] / SIGMA**2)
-        size = part.stop - part.start
-        expected = np.eye(size) / np.sqrt(largest[-1] + 1)
-        np.testing.assert_allclose(root[part, part], expected, rtol=0.01, atol=1e-6)
-        # Whatever is hidden: the share of a whole frame is not that of its parts.
-        np.testing.assert_array_equal(halved[part, part], root[part, part])
-        rest[part, part] = 0
-    np.testing.assert_array_equal(rest, 0)
-    assert min(largest) > 0.5
-    assert np.ptp(largest) > 0.5
+    curvature = weights.T @ weights / SIGMA**2
+    found, *of_grids = metrics(model)
+    np.testing.assert_allclose(found, curvature[first, first], rtol=1e-3)
+    root = layer(np.eye(size, dtype=np.float32)).numpy()
+    blocks = np.zeros((size, size))
+    blocks[first, first] = found
+    for metric, part, (*sides, _) in zip(of_grids, grids, layer.blocks[1:], strict=True):
+        whole = np.kron(np.eye(np.prod(sides)), metric)
+        # It bounds the curvature of the grid, and no smaller multiple does.
+        largest = scipy.linalg.eigh(curvature[part, part], whole, eigvals_only=True)[-1]
+        assert 0.999 < largest < 1.02
+        assert np.linalg.eigvalsh(metric)[-1] > 0.5
+        blocks[part, part] = whole
+    np.testing.assert_allclose(root @ (blocks + np.eye(size)) @ root, np.eye(size), atol=1e-4)
+    # Where nothing is observed nearby, latents move at the pace of their prior.
+    near = np.zeros((size, 3, 2), np.float32)
+    near[:, 0] = 1
+    shares = [tf.fill([size], 0.5), tf.constant(near), tf.zeros([size, 6, 4])]
+    shared = layer(np.eye(size, dtype=np.float32), shares).numpy()
+    blocks[first, first] /= 2
+    blocks[grids[0], grids[0]] *= np.repeat(near[0].ravel(), 3)
+    blocks[grids[1], grids[1]] = 0
+    np.testing.assert_allclose(shared @ (blocks + np.eye(size)) @ shared, np.eye(size), atol=1e-4)
 
 
 def test_an_expansion_changes_no_frame_and_the_preconditioner_follows():
@@ -117,12 +127,7 @@ def test_an_expansion_changes_no_frame_and_the_preconditioner_follows():
     for seed in (0, 1):  # the second time μ and A are no longer those of the beginning
         model.table.states.assign(normal(200, size, seed=seed) * np.linspace(0.3, 2, size) + 0.5)
         before, states = model(model.latents).numpy(), model.latents
-        metrics = [
-            vectors.numpy() * values.numpy() @ vectors.numpy().T
-            for vectors, values in zip(
-                model.preconditioner.vectors, model.preconditioner.values, strict=True
-            )
-        ]
+        former = metrics(model)
         model.expand()
         np.testing.assert_allclose(model(model.latents), before, atol=1e-4)
         for number, part in enumerate(bounds(model.prior.blocks)):
@@ -133,12 +138,8 @@ def test_an_expansion_changes_no_frame_and_the_preconditioner_follows():
             covariance = np.cov(states[:, part].reshape(-1, channels).T, bias=True)
             values, vectors = np.linalg.eigh(covariance)
             root = vectors * np.sqrt(values) @ vectors.T
-            vectors, values = (
-                weights[number].numpy()
-                for weights in (model.preconditioner.vectors, model.preconditioner.values)
-            )
-            followed = vectors * values @ vectors.T
-            np.testing.assert_allclose(followed, root @ metrics[number] @ root, rtol=2e-3, atol=1e-3)
+            expected = root @ former[number] @ root
+            np.testing.assert_allclose(metrics(model)[number], expected, rtol=2e-3, atol=1e-3)
 
 
 def test_steps_of_a_half_are_stable_where_a_diagonal_is_not():
