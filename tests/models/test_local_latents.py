@@ -55,7 +55,7 @@ def test_inference_is_kriging(linear):
     mean = bias + across @ (signal.ravel() - bias)[seen]
 
     mask = seen.reshape(1, *SHAPE)
-    model.inference = Langevin(800, STEP, temperature=0.0)
+    model.inference = Langevin(400, STEP, temperature=0.0)
     found = model.reconstruct(np.where(mask, signal, np.nan), mask)
     assert np.abs(mean - bias)[~seen].max() > 0.2
     np.testing.assert_allclose(found.ravel(), mean, atol=1e-3)
@@ -74,7 +74,7 @@ def test_inference_is_kriging(linear):
     decoded = weights @ root
     np.testing.assert_allclose(decoded @ np.linalg.inv(own) @ decoded.T, exact, atol=1e-5)
 
-    model.inference, count = Langevin(300, STEP), 4000
+    model.inference, count = Langevin(200, STEP), 3000
     latents = model.infer(
         np.tile(signal, (count, 1, 1, 1)), np.tile(mask, (count, 1, 1, 1)), batch_size=count
     )
