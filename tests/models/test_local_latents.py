@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import abp_tf
 from abp_tf import Generator, Langevin, networks
+from abp_tf.observation import masking
 
 SIGMA, STEP = 0.4, 0.5
 SHAPE, LOCAL = (5, 4, 1), ((3, 3), (6, 2))  # grids of 3x2 and 6x4 positions
@@ -140,6 +141,25 @@ def test_an_expansion_changes_no_frame_and_the_preconditioner_follows():
             root = vectors * np.sqrt(values) @ vectors.T
             expected = root @ former[number] @ root
             np.testing.assert_allclose(metrics(model)[number], expected, rtol=2e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("positions", [6, 14, 36])
+def test_nothing_is_observed_near_a_position_that_acts_on_nothing_observed(positions):
+    shape = (21, 33, 2)
+    network = make(shape, ((positions, 2),), "elu").network
+    _, (*grid, channels) = networks.latent_blocks(network)
+    mask = np.zeros((1, *shape), np.float32)
+    mask[:, 15:, 3:10] = 1
+    latents = tf.constant(normal(1, network.input_shape[-1]))
+    with tf.GradientTape() as tape:
+        tape.watch(latents)
+        frames = network(latents)
+    gradient = tape.gradient(frames, latents, output_gradients=mask * normal(1, *shape))
+    acts = np.abs(gradient[0, 2:].numpy().reshape(*grid, channels)).max(-1) > 0
+    shares = masking.local_shares(frames, tf.constant(mask), grid)[0].numpy()
+    np.testing.assert_array_equal(shares > 0, acts)
+    assert 0 < acts.sum() < acts.size
+    assert shares.max() <= 1
 
 
 def test_steps_of_a_half_are_stable_where_a_diagonal_is_not():
