@@ -65,8 +65,9 @@ def local_shares(signal: tf.Tensor, mask: tf.Tensor, sides: Sequence[int]) -> tf
         float32 `[n, *sides]`.
 
     Example:
-        >>> local_shares(tf.zeros([1, 6, 1]), tf.constant([[[1.0]] * 2 + [[0.0]] * 4]), [4]).numpy()
-        array([[0.5, 0.5, 0.16666667, 0. ]], dtype=float32)
+        >>> mask = tf.constant([1.0, 1, 0, 0, 0, 0])[None, :, None]
+        >>> local_shares(tf.zeros([1, 6, 1]), mask, [4]).numpy().round(2)
+        array([[0.5 , 0.5 , 0.17, 0.  ]], dtype=float32)
     """
     observed = tf.reduce_mean(mask * tf.ones_like(signal), axis=-1, keepdims=True)
     spare, cell = [], []
