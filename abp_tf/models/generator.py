@@ -10,13 +10,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from abp_tf import checks
+from abp_tf import checks, networks
 from abp_tf.models import diagnostics, noise, schedules
 from abp_tf.models.batches import unpack
 from abp_tf.models.latent_model import LatentModel
 from abp_tf.models.posterior import Posterior
 from abp_tf.models.prior import Prior
-from abp_tf.observation import operators
+from abp_tf.observation import masking, operators
 from abp_tf.sampling import Langevin, Sampler
 from abp_tf.sampling.chains import LatentTable
 from abp_tf.sampling.preconditioner import Preconditioner
@@ -142,7 +142,9 @@ class Generator(LatentModel):
         self.expansion = expansion
         self.preconditioning = preconditioning
         self._check_chains()
-        self.preconditioner = Preconditioner(self.latent_shape, name="preconditioner")
+        self.preconditioner = Preconditioner(
+            self.latent_shape, networks.latent_blocks(network), name="preconditioner"
+        )
         self.table = LatentTable(self.latent_shape, examples or 0, seed, name="chains")
         zeros = {"initializer": "zeros", "trainable": False}
         self.stability = self.add_weight(shape=(), name="stability", **zeros)
@@ -200,11 +202,21 @@ class Generator(LatentModel):
 
     def posterior(self, signal: tf.Tensor, mask: tf.Tensor | None) -> Posterior:
         """Return the posterior of the latents of a batch; arguments as for `energy`."""
-        share = None if mask is None else self.prior.share(mask * tf.ones_like(signal))
+        share = None if mask is None else self._shares(mask * tf.ones_like(signal))
         # Without preconditioning chains run on the latents themselves, whatever the prior.
         precision = self.prior.precision() if self.preconditioning else None
         root = self.preconditioner.root(share, precision)
         return Posterior(lambda latent: self.energy(latent, signal, mask).total, root)
+
+    def _shares(self, weights: tf.Tensor) -> list[tf.Tensor]:
+        """Return the share of observed entries for each block of the preconditioner."""
+        share = self.prior.share(weights)
+        shares = [share]
+        for *sides, _ in self.preconditioner.blocks[1:]:
+            # Only what is observed on a grid like that of the latents has a part near each of them.
+            alike = self.observation is None and len(sides) == weights.shape.rank - 2
+            shares.append(masking.local_shares(weights**2, sides) if alike else tf.ones_like(share))
+        return shares
 
     def probe_stability(self, latent, signal, mask, iteration) -> None:
         """Measure `δ² λmax / 4` every `PROBE_EVERY` iterations, as the mean over a few chains."""
@@ -221,10 +233,10 @@ class Generator(LatentModel):
 
     def expand(self) -> None:
         """Move mean and covariance of the chains into the prior; decoded signals do not change."""
-        latents, root = self.prior.absorb(self.table.states)
+        latents, roots = self.prior.absorb(self.table.states)
         self.table.states.assign(latents)
         if self.preconditioning:
-            self.preconditioner.follow(root)
+            self.preconditioner.follow(roots)
 
     def adapt_prior(self) -> None:
         """Let the prior learn from the chains, for instance how strongly frames are correlated."""

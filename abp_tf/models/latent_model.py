@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from abp_tf import checks
+from abp_tf import checks, networks
 from abp_tf.data import examples
 from abp_tf.errors import DivergenceError
 from abp_tf.models import diagnostics, draws, latent_signatures
@@ -70,7 +70,8 @@ class LatentModel(SignalModel):
         self.check_scaling()
         if self.observation is not None:
             operators.check(self.observation, self.signal_shape)
-        self.prior = Prior(self.latent_shape, name="prior") if prior is None else prior
+        blocks = networks.latent_blocks(network)
+        self.prior = Prior(self.latent_shape, blocks, name="prior") if prior is None else prior
         self.noise = Noise(self.observed_shape[-1], name="noise")
 
     # The model: decoding, energy, inference.

@@ -7,6 +7,7 @@ import math
 import keras
 import tensorflow as tf
 
+from abp_tf import latents as blocked
 from abp_tf.observation import masking
 from abp_tf.sampling.random import row_normal
 
@@ -19,15 +20,19 @@ class Prior(keras.layers.Layer):
     `A = I`, which is the plain model. `absorb` moves mean and covariance of the chains into `μ` and
     `A`, so that `N(0, I)` is again the distribution of the latents while no decoded signal changes
     (PX-EM: Liu, Rubin, Wu 1998, Biometrika 85, 755–770). `μ` and `A` act on the last axis; all
-    positions of a latent grid share them.
+    positions of a latent grid share them. With several blocks each has its own.
 
     To use another prior, write a subclass with its own `energy` and `draw`, and pass it to
     `Generator(prior=...)`.
 
     Args:
         latent_shape: shape of one latent.
+        blocks: shapes of the blocks of flat latents, as `networks.latent_blocks` returns them; None for
+            one block.
 
     Attributes:
+        means: μ of each block.
+        scales: A of each block.
         frames: number of frames of an example that the network decodes one by one; 1 if it decodes all
             latents together.
         learns: whether `adapt` changes the prior. `Generator.fit` calls it at the end of each epoch.
@@ -36,20 +41,25 @@ class Prior(keras.layers.Layer):
     frames = 1
     learns = False
 
-    def __init__(self, latent_shape, **kwargs):
+    def __init__(self, latent_shape, blocks: blocked.Blocks | None = None, **kwargs):
         # Chains are float32, whatever dtype the network computes in.
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.latent_shape = tuple(latent_shape)
-        size = self.latent_shape[-1]
-        self.mean = self.add_weight(shape=(size,), initializer="zeros", trainable=False, name="mean")
-        self.scale = self.add_weight(
-            shape=(size, size), initializer="identity", trainable=False, name="scale"
-        )
+        self.blocks = tuple(tuple(shape) for shape in blocks or [self.latent_shape])
+        self.means, self.scales = [], []
+        for number, (*_, size) in enumerate(self.blocks):
+            name = str(number or "")
+            self.means.append(self._constant((size,), "zeros", f"mean{name}"))
+            self.scales.append(self._constant((size, size), "identity", f"scale{name}"))
         self.built = True
+
+    def _constant(self, shape, initializer, name):
+        return self.add_weight(shape=shape, initializer=initializer, trainable=False, name=name)
 
     def call(self, latent):
         """Return `z` of `u`, both `[n, *latent_shape]`."""
-        return self.mean + tf.tensordot(latent, tf.transpose(self.scale), axes=1)
+        parts = zip(blocked.split(latent, self.blocks), self.means, self.scales, strict=True)
+        return blocked.join([m + tf.tensordot(u, tf.transpose(scale), axes=1) for u, m, scale in parts])
 
     def compute_output_shape(self, input_shape):
         """Return `input_shape`."""
@@ -72,51 +82,63 @@ class Prior(keras.layers.Layer):
         return None
 
     def share(self, weights: tf.Tensor) -> tf.Tensor:
-        """Return the share of observed entries on which the latents depend, at least one per latent.
+        """Return the share of observed entries on which the first block of latents depends.
 
         Args:
             weights: weights of the entries, 0 = hidden, float32 `[n, *observed_shape]`.
 
         Returns:
-            float32 `[n]`, or `[n, T]` for each position along the first axis of the latents; 0 where
-            all is hidden. Of entries with unequal weights it is the share of as many equally weighted
-            ones as have their information, times their squared weight (`masking.effective`).
+            float32 `[n]`, at least one entry per latent, or `[n, T]` for each position along the first
+            axis of the latents; 0 where all is hidden. Of entries with unequal weights it is the share
+            of as many equally weighted ones as have their information, times their squared weight
+            (`masking.effective`).
         """
         # The curvature of few observed entries scatters about their share of the curvature of all.
         # With as many entries as latents, the largest stays below about 4 times the mean.
         entries, weight = masking.effective(weights)
-        entries = tf.maximum(entries, math.prod(self.latent_shape))
+        entries = tf.maximum(entries, math.prod(self.blocks[0]))
         return weight * tf.minimum(entries / math.prod(weights.shape[1:]), 1.0)
 
     def adapt(self, latents: tf.Tensor) -> None:
         """Learn parameters of the prior from the latents of all chains, `[N, *latent_shape]`."""
 
-    def absorb(self, latents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Move mean `m` and covariance `S²` of `latents` into `μ` and `A`; return `S⁻¹(u − m)` and `S`.
+    def absorb(self, latents: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Move mean `m` and covariance `S²` of each block of `latents` into its `μ` and `A`.
 
         Args:
             latents: latents of all chains, float32 `[N, *latent_shape]`.
 
         Returns:
-            The whitened latents `u'`, same shape, which decode to the same signals as `latents` did;
-            and `S`, float64 `[size, size]` with the size of the last axis, of `u = m + S u'`.
+            The whitened latents `S⁻¹(u − m)`, same shape, which decode to the same signals as `latents`
+            did; and `S` of each block, float64 `[size, size]`, the size of its last axis.
         """
-        size = self.latent_shape[-1]
-        rows = tf.reshape(tf.cast(latents, tf.float64), [-1, size])
-        count = tf.cast(tf.shape(rows)[0], tf.float64)
-        mean = tf.reduce_mean(rows, axis=0)
-        covariance = tf.matmul(rows - mean, rows - mean, transpose_a=True) / count
-        values, vectors = tf.linalg.eigh(covariance)
-        # Few examples determine some directions badly; a lower bound keeps part of the prior there.
-        values = tf.maximum(values, size / (count + size))
-        root = tf.matmul(vectors * tf.sqrt(values), vectors, transpose_b=True)
-        inverse = tf.matmul(vectors / tf.sqrt(values), vectors, transpose_b=True)
-        scale = tf.cast(self.scale.value, tf.float64)
-        self.mean.assign_add(tf.cast(tf.linalg.matvec(scale, mean), tf.float32))
-        self.scale.assign(tf.cast(tf.matmul(scale, root), tf.float32))
-        whitened = tf.matmul(rows - mean, inverse)
-        return tf.reshape(tf.cast(whitened, tf.float32), tf.shape(latents)), root
+        parts, roots = [], []
+        for number, part in enumerate(blocked.split(latents, self.blocks)):
+            mean, root, whitened = _whiten(part)
+            scale = tf.cast(self.scales[number].value, tf.float64)
+            self.means[number].assign_add(tf.cast(tf.linalg.matvec(scale, mean), tf.float32))
+            self.scales[number].assign(tf.cast(tf.matmul(scale, root), tf.float32))
+            parts.append(whitened)
+            roots.append(root)
+        return blocked.join(parts), roots
 
     def get_config(self) -> dict:
         """Return the arguments of the constructor."""
-        return {**super().get_config(), "latent_shape": self.latent_shape}
+        blocks = self.blocks if len(self.blocks) > 1 else None
+        return {**super().get_config(), "latent_shape": self.latent_shape, "blocks": blocks}
+
+
+def _whiten(latents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return mean `m` and root `S` of the covariance along the last axis, and `S⁻¹(u − m)`."""
+    size = latents.shape[-1]
+    rows = tf.reshape(tf.cast(latents, tf.float64), [-1, size])
+    count = tf.cast(tf.shape(rows)[0], tf.float64)
+    mean = tf.reduce_mean(rows, axis=0)
+    covariance = tf.matmul(rows - mean, rows - mean, transpose_a=True) / count
+    values, vectors = tf.linalg.eigh(covariance)
+    # Few examples determine some directions badly; a lower bound keeps part of the prior there.
+    values = tf.maximum(values, size / (count + size))
+    root = tf.matmul(vectors * tf.sqrt(values), vectors, transpose_b=True)
+    inverse = tf.matmul(vectors / tf.sqrt(values), vectors, transpose_b=True)
+    whitened = tf.matmul(rows - mean, inverse)
+    return mean, root, tf.reshape(tf.cast(whitened, tf.float32), tf.shape(latents))

@@ -128,27 +128,28 @@ class TimePrior(Prior):
         least = float(min(math.prod(self.latent_shape[1:]), entries))
         return tf.reshape(weight * tf.maximum(count, least) / entries, [-1, self.frames])
 
-    def absorb(self, latents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def absorb(self, latents: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Move mean and covariance of `latents` into `μ` and `A`; see `Prior.absorb`.
 
         If `φ` is learned, a rotation `Q` also turns the whitened latents, so that different ones have
         no correlation from one frame to the next, as the prior assumes; `A` becomes `A S Q`.
 
         Returns:
-            The latents `Qᵀ S⁻¹ (u − m)`, and `S Q`.
+            The latents `Qᵀ S⁻¹ (u − m)`, and a list of `S Q`.
         """
-        latents, root = super().absorb(latents)
+        latents, roots = super().absorb(latents)
         if not self.learns or self.frames == 1:
-            return latents, root
+            return latents, roots
         size = self.latent_shape[-1]
         exact = tf.cast(latents, tf.float64)
         before, after = (tf.reshape(part, [-1, size]) for part in (exact[:, :-1], exact[:, 1:]))
         product = tf.matmul(before, after, transpose_a=True)
         _, turn = tf.linalg.eigh(product + tf.transpose(product))
-        self.scale.assign(tf.cast(tf.cast(self.scale.value, tf.float64) @ turn, tf.float32))
+        scale = self.scales[0]
+        scale.assign(tf.cast(tf.cast(scale.value, tf.float64) @ turn, tf.float32))
         latents = tf.cast(tf.tensordot(exact, turn, axes=1), tf.float32)
         self.adapt(latents)
-        return latents, root @ turn
+        return latents, [roots[0] @ turn]
 
     def adapt(self, latents: tf.Tensor) -> None:
         """Set `φ` to its maximum-likelihood value for the latents of all chains, `[N, *latent_shape]`.

@@ -2,9 +2,11 @@
 
 from abp_tf.networks.blocks import SMOOTH
 from abp_tf.networks.descriptor import image_descriptor
+from abp_tf.networks.field import field_generator
 from abp_tf.networks.frames import frame_by_frame
 from abp_tf.networks.image import image_generator
 from abp_tf.networks.linear import linear
+from abp_tf.networks.local import SplitLatents, latent_blocks
 from abp_tf.networks.sizes import free, reach, resizable, resized
 from abp_tf.networks.sound import sound_descriptor, sound_generator
 from abp_tf.networks.texture import texture_descriptor, texture_generator
@@ -13,10 +15,13 @@ from abp_tf.networks.volume import volume_descriptor, volume_generator
 
 __all__ = [
     "SMOOTH",
+    "SplitLatents",
+    "field_generator",
     "frame_by_frame",
     "free",
     "image_descriptor",
     "image_generator",
+    "latent_blocks",
     "linear",
     "reach",
     "resizable",

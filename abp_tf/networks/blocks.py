@@ -96,6 +96,11 @@ def covering(sides: Sequence[int], factors: Sequence[int]) -> list[int]:
     return [-(-side // factor) for side, factor in zip(sides, factors, strict=True)]
 
 
+def doublings(side: int) -> int:
+    """Return how often a coarsest side is doubled: so that it is at most 7, and once at least."""
+    return max(1, (-(-side // 7) - 1).bit_length())
+
+
 def cropped(x: keras.KerasTensor, sides: Sequence[int], dtype) -> keras.KerasTensor:
     """Return the middle of a map, with the sides of a signal; the map itself if it has these sides.
 

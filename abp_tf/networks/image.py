@@ -79,7 +79,7 @@ def image_generator(
     checks.integer("image_generator", "hidden", hidden, 0)
     check_smooth("image_generator", activation)
     blocks.check_output("image_generator", output)
-    doublings = _doublings(min(sides))
+    doublings = blocks.doublings(min(sides))
     filters = [width * min(2**level, 8) for level in range(doublings, -1, -1)]
 
     # Normalisation comes between a layer and its activation.
@@ -131,8 +131,3 @@ def image_generator(
     # Residuals are float32 under every precision policy, so the last activation is float32 too.
     x = keras.layers.Activation(output, dtype="float32", name="range")(x)
     return keras.Model(latent, x, name="image_generator")
-
-
-def _doublings(side: int) -> int:
-    """Return how often a coarsest side is doubled: so that it is at most 7, and once at least."""
-    return max(1, (-(-side // 7) - 1).bit_length())

@@ -11,6 +11,9 @@ operator.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 
@@ -65,6 +68,38 @@ def effective(weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """
     second, fourth = square(weights), square(weights**2)
     return tf.math.divide_no_nan(second**2, fourth), tf.math.divide_no_nan(fourth, second)
+
+
+def local_shares(observed: tf.Tensor, sides: Sequence[int]) -> tf.Tensor:
+    """Return the share of observed entries near each position of a grid of latents.
+
+    Near is the cell of a position, or the cell and its neighbours, whichever has the larger share: that
+    is about where latents of the position act. Cells have a power of two of entries along each side,
+    and the signal is in the middle of all cells together, as in `networks.field_generator`.
+
+    Args:
+        observed: 1 where an entry is observed, 0 where it is hidden, float32 `[n, *signal_shape]`, with
+            one, two or three sides; or squared weights of the entries.
+        sides: sides of the grid, as many as the signal has.
+
+    Returns:
+        float32 `[n, *sides]`.
+
+    Example:
+        >>> observed = tf.constant([1.0, 1, 0, 0, 0, 0])[None, :, None]
+        >>> local_shares(observed, [4]).numpy().round(2)
+        array([[0.5 , 0.5 , 0.17, 0.  ]], dtype=float32)
+    """
+    spare, cell = [], []
+    for grid, side in zip(sides, observed.shape[1:-1], strict=True):
+        cell.append(2 ** math.ceil(math.log2(max(side / grid, 1))))
+        more = grid * cell[-1] - side
+        spare.append((more // 2, more - more // 2))
+    observed = tf.reduce_mean(observed, axis=-1, keepdims=True)
+    observed = tf.pad(observed, [(0, 0), *spare, (0, 0)])
+    own = tf.nn.avg_pool(observed, cell, cell, "VALID")
+    near = tf.nn.avg_pool(own, 3, 1, "SAME")
+    return tf.maximum(own, near)[..., 0]
 
 
 def square(residual: tf.Tensor) -> tf.Tensor:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
 
+from abp_tf import latents as blocked
+from abp_tf.sampling.base import norm, repeat
+
+POWERS = 20  # power iterations for a largest eigenvalue
+FLOOR = 1e-3  # least eigenvalue of a grid's metric, relative to the largest
 CHUNK = 16  # latents at a time, to bound the memory of their derivatives
 
 
@@ -26,23 +32,32 @@ class Preconditioner(keras.layers.Layer):
     If the prior connects the `T` frames of a sequence, its precision takes the place of `I`, and each
     frame has its own `s`. Then `R` acts on time too, by the inverse Cholesky factor of a matrix `T × T`
     for each example and eigenvector of `G`.
+    Of several blocks each has its own `R`, the first, global one as above. Of a grid of local latents
+    `G` is the mean Gram matrix of the channels of one position, times the factor that bounds `JᵀJ/σ²`
+    of the whole grid: neighbours are coupled, so that without the factor steps would be far too long.
+    There `s` is a share for each position, because all may be observed of one part of a signal and
+    nothing of another, where latents move at the pace of their prior.
 
     Args:
         latent_shape: shape of one latent.
+        blocks: shapes of the blocks of flat latents, as `networks.latent_blocks` returns them; None for
+            one block.
     """
 
-    def __init__(self, latent_shape, **kwargs):
+    def __init__(self, latent_shape, blocks: blocked.Blocks | None = None, **kwargs):
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.latent_shape = tuple(latent_shape)
-        size = self.latent_shape[-1]
+        self.blocks = tuple(tuple(shape) for shape in blocks or [self.latent_shape])
         # Eigenvectors of G, as columns, and its eigenvalues: they give R for any share at little cost.
-        self.vectors = self.add_weight(
-            shape=(size, size), initializer="identity", trainable=False, name="vectors"
-        )
-        self.values = self.add_weight(
-            shape=(size,), initializer="zeros", trainable=False, name="values"
-        )
+        self.vectors, self.values = [], []
+        for number, (*_, size) in enumerate(self.blocks):
+            name = str(number or "")
+            self.vectors.append(self._constant((size, size), "identity", f"vectors{name}"))
+            self.values.append(self._constant((size,), "zeros", f"values{name}"))
         self.built = True
+
+    def _constant(self, shape, initializer, name):
+        return self.add_weight(shape=shape, initializer=initializer, trainable=False, name=name)
 
     def call(self, displacement, share=None):
         """Return `R w`, `[n, *latent_shape]`; see `root`."""
@@ -52,29 +67,36 @@ class Preconditioner(keras.layers.Layer):
         """Return the function that multiplies displacements `w`, float32 `[n, *latent_shape]`, by `R`.
 
         Args:
-            share: s of each example, float32 `[n]`, or of each position along the first axis of its
-                latents, `[n, T]`; None means 1.
-            precision: precision of the prior along the first axis, for each entry of the last axis,
-                float32 `[size, T, T]`; None means `I`.
+            share: s of each block: of each example, float32 `[n]`, of each position of a grid, `[n,
+                *positions]`, or of each frame, `[n, T]`; None means 1.
+            precision: precision of the prior along the first axis of latents in one block, for each
+                entry of the last axis, float32 `[size, T, T]`; None means `I`.
         """
-        vectors = tf.convert_to_tensor(self.vectors)
-        values = tf.reshape(tf.convert_to_tensor(self.values), [*[1] * len(self.latent_shape), -1])
-        if share is not None:
-            ones = [1] * (len(self.latent_shape) + 1 - share.shape.rank)
-            values *= tf.reshape(share, [-1, *share.shape[1:], *ones])
-        if precision is None:
-            scale = tf.math.rsqrt(values + 1.0)
-
-            def stretch(along):
-                return along * scale
-        else:
-            stretch = self._stretch_in_time(values, vectors, precision)
+        vectors = [tf.convert_to_tensor(one) for one in self.vectors]
+        stretches = [
+            self._stretch(number, share and share[number], precision)
+            for number in range(len(self.blocks))
+        ]
 
         def root(displacement):
-            along = tf.tensordot(displacement, vectors, axes=1)
-            return tf.tensordot(stretch(along), tf.transpose(vectors), axes=1)
+            parts = []
+            for number, part in enumerate(blocked.split(displacement, self.blocks)):
+                along = stretches[number](tf.tensordot(part, vectors[number], axes=1))
+                parts.append(tf.tensordot(along, tf.transpose(vectors[number]), axes=1))
+            return blocked.join(parts)
 
         return root
+
+    def _stretch(self, number, share, precision) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Return `R` of a block in the coordinates of its eigenvectors."""
+        rank = len(self.blocks[number])
+        values = tf.reshape(tf.convert_to_tensor(self.values[number]), [*[1] * rank, -1])
+        if share is not None:
+            values *= tf.reshape(share, [-1, *share.shape[1:], *[1] * (rank + 1 - share.shape.rank)])
+        if precision is not None:
+            return self._stretch_in_time(values, tf.convert_to_tensor(self.vectors[number]), precision)
+        scale = tf.math.rsqrt(values + 1.0)
+        return lambda along: along * scale
 
     def _stretch_in_time(self, values, vectors, precision) -> Callable[[tf.Tensor], tf.Tensor]:
         """Return `R` in the coordinates of the eigenvectors, where only time is mixed."""
@@ -110,33 +132,61 @@ class Preconditioner(keras.layers.Layer):
                 signals, in units of σ, `[n, ...]`.
             latents: float32 `[n, *latent_shape]`, current states of some chains.
         """
-        size = self.latent_shape[-1]
-        parts = [_gram(decode, latents[at : at + CHUNK]) for at in range(0, latents.shape[0], CHUNK)]
-        positions = tf.size(latents[0]) // size
-        self._assign(tf.add_n(parts) / tf.cast(latents.shape[0] * positions, tf.float64))
+        chunks = [latents[at : at + CHUNK] for at in range(0, latents.shape[0], CHUNK)]
+        for number, (*sides, _) in enumerate(self.blocks):
+            parts = [self._alone(decode, chunk, number) for chunk in chunks]
+            count = tf.cast(latents.shape[0] * math.prod(sides), tf.float64)
+            metric = tf.add_n([_gram(*part) for part in parts]) / count
+            if number > 0:
+                metric = self._bound(metric, parts, latents.shape[0])
+            self._assign(number, metric)
 
     def grow(self, factor: tf.Tensor) -> None:
         """Multiply `G` by a factor, a scalar, such as that by which `1/σ²` has grown."""
-        self.values.assign(self.values * tf.cast(factor, tf.float32))
+        for values in self.values:
+            values.assign(values * tf.cast(factor, tf.float32))
 
-    def follow(self, root: tf.Tensor) -> None:
+    def follow(self, roots: Sequence[tf.Tensor]) -> None:
         """Replace `G` by `Sᵀ G S`, for latents that are now written as `u = m + S u'`.
 
         Args:
-            root: `S`, float64 `[size, size]`, as `Prior.absorb` returns it.
+            roots: `S` of each block, float64 `[size, size]`, as `Prior.absorb` returns them.
         """
-        vectors, values = (tf.cast(part, tf.float64) for part in (self.vectors, self.values))
-        metric = tf.matmul(vectors * values, vectors, transpose_b=True)
-        self._assign(tf.transpose(root) @ metric @ root)
+        for number, root in enumerate(roots):
+            vectors, values = (
+                tf.cast(part[number], tf.float64) for part in (self.vectors, self.values)
+            )
+            metric = tf.matmul(vectors * values, vectors, transpose_b=True)
+            self._assign(number, tf.transpose(root) @ metric @ root)
 
-    def _assign(self, metric: tf.Tensor) -> None:
+    def _alone(self, decode, latents, number) -> tuple[Callable, tf.Tensor]:
+        """Return `decode` as a function of one block, the others held fixed, and that block."""
+        parts = blocked.split(latents, self.blocks)
+
+        def decode_part(part):
+            return decode(blocked.join([*parts[:number], part, *parts[number + 1 :]]))
+
+        return decode_part, parts[number]
+
+    @staticmethod
+    def _bound(metric, parts, scale) -> tf.Tensor:
+        """Return a multiple of a grid's `G` of single positions that bounds `JᵀJ/σ²` of the grid."""
         values, vectors = tf.linalg.eigh(metric)
-        self.values.assign(tf.cast(tf.maximum(values, 0.0), tf.float32))
-        self.vectors.assign(tf.cast(vectors, tf.float32))
+        values = tf.maximum(values, FLOOR * values[-1]) + 1e-12
+        inverse = tf.matmul(vectors / tf.sqrt(values), vectors, transpose_b=True)
+        largest = [_largest(*part, tf.cast(inverse, tf.float32)) for part in parts]
+        factor = tf.cast(tf.add_n(largest), tf.float64) / scale
+        return factor * tf.matmul(vectors * values, vectors, transpose_b=True)
+
+    def _assign(self, number: int, metric: tf.Tensor) -> None:
+        values, vectors = tf.linalg.eigh(metric)
+        self.values[number].assign(tf.cast(tf.maximum(values, 0.0), tf.float32))
+        self.vectors[number].assign(tf.cast(vectors, tf.float32))
 
     def get_config(self) -> dict:
         """Return the arguments of the constructor."""
-        return {**super().get_config(), "latent_shape": self.latent_shape}
+        blocks = self.blocks if len(self.blocks) > 1 else None
+        return {**super().get_config(), "latent_shape": self.latent_shape, "blocks": blocks}
 
 
 def _gram(decode: Callable, latents: tf.Tensor) -> tf.Tensor:
@@ -155,3 +205,32 @@ def _gram(decode: Callable, latents: tf.Tensor) -> tf.Tensor:
     columns = tf.map_fn(derivative, tf.range(size), fn_output_signature=tf.float32)
     columns = tf.cast(columns, tf.float64)
     return tf.matmul(columns, columns, transpose_b=True)
+
+
+def _largest(decode: Callable, latents: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+    """Sum the largest eigenvalues of `C JᵀJ C` over examples, with `C` symmetric on the last axis."""
+
+    def product(direction):
+        direction = tf.tensordot(direction, scale, axes=1)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(latents)
+            with tf.autodiff.ForwardAccumulator(latents, direction) as accumulator:
+                signal = decode(latents)
+        along = tape.gradient(signal, latents, output_gradients=accumulator.jvp(signal))
+        return tf.tensordot(along, scale, axes=1)
+
+    def iterate(_, carry):
+        along = product(carry[0])
+        size = norm(along)
+        return tf.math.divide_no_nan(along, _broadcast(size, latents)), size
+
+    direction = tf.random.stateless_normal(latents.shape, [0, 0])
+    direction /= _broadcast(norm(direction), latents)
+    _, size = repeat(iterate, (direction, tf.zeros([latents.shape[0]])), POWERS)
+    return tf.reduce_sum(size)
+
+
+def _broadcast(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """Return numbers of rows, or of positions of rows, so that they broadcast against `like`."""
+    more = [1] * (like.shape.rank - values.shape.rank)
+    return tf.reshape(values, tf.concat([tf.shape(values), more], axis=0))

@@ -180,8 +180,8 @@ def test_a_killed_training_ends_as_one_left_alone(
     assert_same_state(resumed, left_alone(case).model)
     assert int(resumed.iteration.value) == (25 if "rolled back" in case else 30)
     if CASES[case][1] is EXPANDED:
-        assert np.abs(resumed.prior.scale.numpy() - np.eye(4)).max() > 0.05
-        assert resumed.preconditioner.values.numpy().max() > 0.05
+        assert np.abs(resumed.prior.scales[0].numpy() - np.eye(4)).max() > 0.05
+        assert resumed.preconditioner.values[0].numpy().max() > 0.05
 
 
 def train_and_be_killed(case, path, at, delay):

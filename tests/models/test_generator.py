@@ -151,7 +151,7 @@ def test_expansion_changes_no_decoded_chain(digits, learned, exported, make_mode
     np.testing.assert_allclose(model(model.latents), before, atol=1e-4)
     np.testing.assert_allclose(np.cov(model.latents.T, bias=True), np.eye(4), atol=1e-3)
     # It is part of what is exported.
-    assert np.abs(learned.prior.scale.numpy() - np.eye(4)).max() > 0.05
+    assert np.abs(learned.prior.scales[0].numpy() - np.eye(4)).max() > 0.05
     decode = tf.saved_model.load(str(exported / "1")).signatures["decode"]
     answer = decode(latent=tf.constant(learned.latents))["signal"]
     np.testing.assert_allclose(answer, learned(learned.latents), atol=1e-4)

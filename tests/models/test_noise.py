@@ -146,10 +146,10 @@ def test_the_metric_grows_with_the_precision():
     model.precondition()
     residual = tf.constant(np.random.default_rng(0).normal(size=(9, ENTRIES)), tf.float32)
     model.sums.assign(model.noise.sums(residual, None, 0.04 + 0 * residual))
-    values = model.preconditioner.values.numpy()
+    values = model.preconditioner.values[0].numpy()
     model.learn_noise()
     assert model.sigma == pytest.approx(0.2)
-    np.testing.assert_allclose(model.preconditioner.values, values * 0.25 / 0.04, rtol=1e-5)
+    np.testing.assert_allclose(model.preconditioner.values[0], values * 0.25 / 0.04, rtol=1e-5)
 
 
 class Killed(keras.callbacks.Callback):

@@ -311,7 +311,7 @@ def test_images_have_one_size(make_model):
 
 def test_a_larger_generator_knows_the_prior(generator):
     model = generator.model
-    assert np.abs(model.prior.scale.numpy() - np.eye(model.latent_shape[-1])).max() > 0.01
+    assert np.abs(model.prior.scales[0].numpy() - np.eye(model.latent_shape[-1])).max() > 0.01
     if generator.kind not in LARGER:
         return
     same = abp_tf.resized(model, model.latent_shape)
