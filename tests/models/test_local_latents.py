@@ -63,11 +63,8 @@ def test_inference_is_kriging(linear):
 
     # In the coordinates of the chains, their exact stationary covariance; then without its inflation.
     size = weights.shape[1]
-    shares = [
-        tf.repeat(one, size, axis=0)
-        for one in model.posterior(tf.constant(signal[None]), tf.cast(mask, "float32")).share
-    ]
-    root = model.preconditioner(np.eye(size, dtype=np.float32), shares).numpy().astype(np.float64)
+    posterior = model.posterior(tf.constant(signal[None]), tf.cast(mask, "float32"))
+    root = posterior.root(tf.eye(size)).numpy().astype(np.float64)
     precision = weights[seen].T @ weights[seen] / SIGMA**2 + np.eye(size)
     own = root.T @ precision @ root
     inflated = np.linalg.inv(own) @ np.linalg.inv(np.eye(size) - STEP**2 * own / 4)

@@ -11,6 +11,7 @@ NETWORKS = {
     "linear": lambda: networks.linear((4, 3), 2),
     "image_generator": lambda: networks.image_generator((7, 16, 3), 2, 2, antialias=2, batch_norm=True),
     "image_descriptor": lambda: networks.image_descriptor((7, 16, 3), 2),
+    "field_generator": lambda: networks.field_generator((7, 16, 3), 2, ((4, 2), (9, 1)), 2),
     "texture_generator": lambda: networks.texture_generator(
         (8, 15, 3), width=2, levels=2, padding="valid"
     ),
