@@ -261,9 +261,9 @@ def test_noise_that_the_data_bring():
     data = {"signal": frames, "mask": mask, "sigma": np.where(mask, same, np.nan)[..., 0]}
     other.fit(data)
     np.testing.assert_allclose(other.inpaint(), plain.inpaint(), atol=1e-4)
-    # What is hidden has the noise of the settings, but for the width of each frame.
-    drawn = other.sample_posterior(samples=2)
-    np.testing.assert_allclose(drawn.sigma[~mask], np.sqrt(0.5) * plain._unit[0], rtol=0.2)
+    # What is hidden has the noise of the settings.
+    drawn, usual = (model.sample_posterior(samples=2) for model in (other, plain))
+    np.testing.assert_allclose(drawn.sigma[~mask], np.sqrt(0.5 / 0.2) * usual.sigma[~mask], rtol=1e-3)
     # An observation of enormous noise is as if it were hidden.
     spoiled = mask & (np.random.default_rng(4).random(mask.shape) < 0.1)
     given = {**data, "sigma": np.where(spoiled, 1e6, same)}
