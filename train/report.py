@@ -48,7 +48,7 @@ def errors(model, part: Examples, count: int = 300) -> dict:
         part: signals with their masks.
         count: largest number of signals.
     """
-    signal, mask, _ = part.rows(0, count)
+    signal, mask, *_ = part.rows(0, count)
     found = model.reconstruct(seen(model, signal), mask)
     return {
         "images": len(signal),
@@ -132,7 +132,7 @@ def write_pictures(model, images: data.Signals, directory: Path, mask: str | Non
     if hasattr(model, "reconstruct"):
         labelled = []
         for name, part in parts.items():
-            signal, observed, _ = part.rows(0, few)
+            signal, observed, *_ = part.rows(0, few)
             labelled += [(name, pictures.visible(signal, observed))]
             labelled += [("reconstructed", model.reconstruct(seen(model, signal), observed))]
         shown["reconstruction"] = _rows(kind, labelled, images.header)
@@ -195,7 +195,7 @@ def _inpainting(
     kind: signals.SignalKind, model, part: Examples, mask: str | None, header: Mapping
 ) -> np.ndarray:
     """Draw rows of observed signals, inpainted signals and, where it is known, the truth."""
-    signal, observed, _ = part
+    signal, observed, *_ = part
     truth = {}
     if observed is None:
         # Where training signals have masks of their own, test signals may still be complete.
