@@ -71,10 +71,9 @@ class Field(SignalKind):
             ),
             "local": Option(
                 as_text(local_grid),
-                "grids of local latents, each with its positions along the longer side and its latents "
-                "at each position; by default one of 6 latents for every 4 pixels, up to 14x6",
+                "grids of M latents at N positions per side; by default up to 14x6",
                 many=True,
-                form="POSITIONSxLATENTS",
+                form="NxM",
             ),
             "width": Option(positive(int), "channels of the finest feature map"),
             "kernel_size": Option(positive(int), "side of the transposed convolutions' kernels"),
