@@ -133,6 +133,12 @@ def settle(given: dict) -> dict:
             f"--mask, --observe: expected one of the two, received {settings['mask']!r} and "
             f"{settings['observe']!r}. Leave one out."
         )
+    kind = signals.get(settings["kind"])
+    if settings["observe"] and kind.incomplete:
+        raise ValueError(
+            f"--observe: expected signals without masks of their own, received {kind.plural}. Leave it "
+            "out."
+        )
     if settings.get("antialias", 1) is None:
         operator, _, factor = (settings["observe"] or "").partition(":")
         settings["antialias"] = int({"coarser": factor, "blur": 2}.get(operator, 1))
