@@ -90,8 +90,8 @@ class Field(SignalKind):
     )
     defaults = {
         "generator": {
-            **few_examples.GENERATOR, "latent_dim": 2, "local": None, "sigma": 0.5, "batch_size": 8,
-            "least_steps_per_epoch": 20,
+            **few_examples.GENERATOR, "latent_dim": 2, "local": None, "sigma": 0.5,
+            "learn_sigma": True, "batch_size": 8, "least_steps_per_epoch": 20,
         },
         "descriptor": {
             **few_examples.DESCRIPTOR, "width": 16, "steps": 30, "start_sigma": 1.0,
