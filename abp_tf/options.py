@@ -197,6 +197,21 @@ def sides(count: int, form: str) -> Callable:
     return parse
 
 
+def local_grid(text: str) -> tuple[int, int]:
+    """Read a grid of local latents, POSITIONSxLATENTS.
+
+    Example:
+        >>> local_grid("14x6")
+        (14, 6)
+    """
+    positions, _, count = text.lower().partition("x")
+    if not (positions.isdecimal() and count.isdecimal() and int(positions) and int(count)):
+        raise argparse.ArgumentTypeError(
+            f"expected POSITIONSxLATENTS, both 1 or more, such as 14x6, received {text!r}"
+        )
+    return int(positions), int(count)
+
+
 def limits(text: str) -> tuple[str | None, str | None]:
     """Read two limits, `FROM:TO`; both may hold as many colons, and one may be left out.
 

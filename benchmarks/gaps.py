@@ -8,16 +8,18 @@ settings by moved gaps among observed entries. Tables are printed as Markdown.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import keras
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from abp_tf import files, metrics, programs
-from abp_tf.baselines import DINEOF, PCA, OptimalInterpolation, frames
+from abp_tf import Generator, Langevin, Scaling, files, metrics, networks, programs
+from abp_tf.baselines import DINEOF, PCA, VAE, OptimalInterpolation, frames
 from abp_tf.data import load_field
 from abp_tf.display import pictures
 from abp_tf.fields import FieldModel, FieldSettings, choose, gaps
@@ -72,6 +74,42 @@ def ours(data: Gaps):
     return model.sample_posterior(samples=64)
 
 
+def local_latents(data: Gaps):
+    """Fill by a generator with local latents, learned for as many epochs as moved gaps choose."""
+
+    def fitted(given):
+        model = Generator(
+            _network(given),
+            sigma=0.7,
+            langevin=Langevin(6, 0.5),
+            inference=Langevin(200, 0.5, cool=100),
+            preconditioning=True,
+            expansion=1.0,
+            scaling=Scaling.of(given, positions=True),
+        )
+        model.compile(keras.optimizers.Adam(1e-3))
+        return model
+
+    def drawn(model, given):
+        return model.sample_posterior(*given.values(), samples=32, chains=4)
+
+    return _after_some_epochs(data, fitted, drawn, (10, 20, 40))
+
+
+def vae(data: Gaps) -> np.ndarray:
+    """Fill by a VAE with the decoder of `local_latents`, for as many epochs as moved gaps choose."""
+
+    def fitted(given):
+        model = VAE(_network(given), scaling=Scaling.of(given, positions=True))
+        model.compile(keras.optimizers.Adam(1e-3))
+        return model
+
+    def filled(model, given):
+        return model.inpaint(*given.values())
+
+    return _after_some_epochs(data, fitted, filled, (10, 30, 100))
+
+
 def optimal_interpolation(data: Gaps):
     """Fill by kriging with a stationary covariance."""
     model = OptimalInterpolation(value_range=None).fit(data.given)
@@ -116,7 +154,9 @@ def in_time(data: Gaps) -> np.ndarray:
 
 METHODS: dict[str, Callable] = {
     "ours": ours,
+    "generator, local latents": local_latents,
     "optimal interpolation": optimal_interpolation,
+    "VAE": vae,
     "smoothing": smoothing,
     "DINEOF": dineof,
     "PCA": pca,
@@ -140,6 +180,33 @@ def _by_moved_gaps(data: Gaps, fill: Callable, values, folds: int = 1) -> np.nda
         return np.mean(np.concatenate(found))
 
     return fill(data.given, min(values, key=error))
+
+
+def _network(given: dict) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    return networks.field_generator(given["signal"].shape[1:], 2, ((14, 6),))
+
+
+def _after_some_epochs(data: Gaps, build: Callable, fill: Callable, epochs: tuple[int, ...]):
+    """Fill by a model after the number of epochs that has the least error under moved gaps.
+
+    Args:
+        data: the frames.
+        build: function from signal and mask to a compiled model.
+        fill: function from a model, signal and mask to posterior samples or filled frames.
+        epochs: numbers of epochs in increasing order; learning continues from each to the next.
+    """
+    held = gaps.moved(data.mask, 0)
+    less = data._replace(mask=data.mask & ~held).given
+    model, errors = build(less), []
+    for before, after in itertools.pairwise((0, *epochs)):
+        model.fit(less, batch_size=8, epochs=after, initial_epoch=before, verbose=0)
+        errors.append(np.mean((model.inpaint(*less.values()) - data.signal)[held] ** 2))
+    chosen = epochs[int(np.argmin(errors))]
+    print(f"  chosen: {chosen} epochs", flush=True)
+    model = build(data.given)
+    model.fit(data.given, batch_size=8, epochs=chosen, verbose=0)
+    return fill(model, data.given)
 
 
 def fields(name: str, folder: Path, arguments, results: list[dict]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from abp_tf import CoopNets, Descriptor, Generator, Langevin, data, programs, runs, signals
+from abp_tf import CoopNets, Descriptor, Generator, Langevin, Scaling, data, programs, runs, signals
 from abp_tf.options import Option, at_least_zero, positive
 from abp_tf.signals import SignalKind
 
@@ -85,21 +85,23 @@ def settle(given: dict) -> dict:
     return settings
 
 
-def build(settings: dict, shape: tuple[int, ...], examples: int) -> CoopNets:
+def build(
+    settings: dict, shape: tuple[int, ...], examples: int, scaling: Scaling | None = None
+) -> CoopNets:
     """Build and compile the models that the settings describe."""
     keras.utils.set_random_seed(settings["seed"])
     scale = settings["score_scale"]
     top_down = options.network("generator", "coopnets", shape, settings)
     bottom_up = options.network("descriptor", "coopnets", shape, settings, scale=scale)
     latent, steps = settings["latent_step_size"], settings["chain_steps"] or settings["latent_steps"]
-    value_range = signals.get(settings["kind"]).value_range
+    units = {"value_range": signals.get(settings["kind"]).value_range, "scaling": scaling}
     generator = Generator(
         top_down,
         sigma=settings["sigma"],
         langevin=Langevin(steps, latent, settings["latent_temperature"]),
         inference=Langevin(settings["inference_steps"], latent, cool=settings["inference_cool"]),
         chains="persistent" if incomplete(settings) else "fresh",
-        value_range=value_range,
+        **units,
         seed=settings["seed"],
     )
     descriptor = Descriptor(
@@ -110,7 +112,7 @@ def build(settings: dict, shape: tuple[int, ...], examples: int) -> CoopNets:
         data_noise=settings["data_noise"],
         energy_penalty=settings["energy_penalty"],
         penalized=settings["penalized"],
-        value_range=value_range,
+        **units,
         seed=settings["seed"],
     )
     model = CoopNets(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import keras
 
-from abp_tf import Descriptor, Langevin, data, programs, runs, signals
+from abp_tf import Descriptor, Langevin, Scaling, data, programs, runs, signals
 from abp_tf.options import Option, at_least_zero, positive, share
 from abp_tf.signals import SignalKind
 
@@ -86,7 +86,9 @@ def settle(given: dict) -> dict:
     return settings
 
 
-def build(settings: dict, shape: tuple[int, ...], examples: int) -> Descriptor:
+def build(
+    settings: dict, shape: tuple[int, ...], examples: int, scaling: Scaling | None = None
+) -> Descriptor:
     """Build and compile the model that the settings describe."""
     keras.utils.set_random_seed(settings["seed"])
     network = options.network("descriptor", "descriptor", shape, settings)
@@ -107,6 +109,7 @@ def build(settings: dict, shape: tuple[int, ...], examples: int) -> Descriptor:
         data_noise=settings["data_noise"],
         energy_penalty=settings["energy_penalty"],
         value_range=signals.get(settings["kind"]).value_range,
+        scaling=scaling,
         seed=settings["seed"],
     )
     rate = learning.rate(settings, examples)

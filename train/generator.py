@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from abp_tf import Generator, Langevin, data, programs, runs, signals
+from abp_tf import Generator, Langevin, Scaling, data, programs, runs, signals
 from abp_tf.options import Option, at_least_zero, positive, share
 from abp_tf.signals import SignalKind
 
@@ -94,7 +94,9 @@ def table(kind: SignalKind) -> options.Table:
     )
 
 
-def build(settings: dict, shape: tuple[int, ...], examples: int) -> Generator:
+def build(
+    settings: dict, shape: tuple[int, ...], examples: int, scaling: Scaling | None = None
+) -> Generator:
     """Build and compile the model that the settings describe."""
     keras.utils.set_random_seed(settings["seed"])
     network = options.network("generator", "generator", shape, settings)
@@ -115,6 +117,7 @@ def build(settings: dict, shape: tuple[int, ...], examples: int) -> Generator:
         seed=settings["seed"],
         observation=options.operator(operator, settings["seed"]) if operator else None,
         value_range=signals.get(settings["kind"]).value_range,
+        scaling=scaling,
     )
     rate = learning.rate(settings, examples)
     decay = settings["weight_decay"] or None
@@ -129,6 +132,12 @@ def settle(given: dict) -> dict:
         raise ValueError(
             f"--mask, --observe: expected one of the two, received {settings['mask']!r} and "
             f"{settings['observe']!r}. Leave one out."
+        )
+    kind = signals.get(settings["kind"])
+    if settings["observe"] and kind.incomplete:
+        raise ValueError(
+            f"--observe: expected signals without masks of their own, received {kind.plural}. Leave it "
+            "out."
         )
     if settings.get("antialias", 1) is None:
         operator, _, factor = (settings["observe"] or "").partition(":")

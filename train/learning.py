@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import keras
 
-from abp_tf import callbacks, data, files, runs, signals
+from abp_tf import Scaling, callbacks, data, files, runs, signals
 from abp_tf.data.examples import Examples
 from abp_tf.display.gallery import seen
 from abp_tf.signals import SignalKind
@@ -28,8 +28,8 @@ class Recipe(NamedTuple):
         description: what the program does, for --help.
         table: function from a kind of signal to the options of the program.
         settle: function from the options that were given to all settings of a run.
-        build: function from settings, the shape of a signal and the number of training examples to a
-            compiled model.
+        build: function from settings, the shape of a signal, the number of training examples and the
+            scaling of their kind to a compiled model.
         callbacks: function from model, settings, signals and the directory for TensorBoard to the
             callbacks of `fit`.
         report: function from model, settings, signals and run that writes pictures of the learned
@@ -40,7 +40,7 @@ class Recipe(NamedTuple):
     description: str
     table: Callable[[SignalKind], options.Table]
     settle: Callable[[dict], dict]
-    build: Callable[[dict, tuple[int, ...], int], keras.Model]
+    build: Callable[[dict, tuple[int, ...], int, Scaling | None], keras.Model]
     callbacks: Callable[[keras.Model, dict, data.Images, Path], list[keras.callbacks.Callback]]
     report: Callable[[keras.Model, dict, data.Images, runs.Run], dict]
 
@@ -69,9 +69,10 @@ def learn(recipe: Recipe, argv: list[str] | None) -> int:
         settings = recipe.settle(given)
         images = runs.load_images(settings)
         settings = enough(settings, len(images.train))
-    shape = images.train.shape[1:]
-    model = recipe.build(settings, shape, len(images.train))
-    training = Examples(seen(model, images.train), runs.training_mask(settings, images))
+    shape, mask = images.train.shape[1:], runs.training_mask(settings, images)
+    scaling = signals.get(images.kind).scaling(images.train, mask, images.header)
+    model = recipe.build(settings, shape, len(images.train), scaling)
+    training = Examples(seen(model, images.train), mask)
     recorders = recipe.callbacks(model, settings, images, Path(path) / "logs")
     # Nothing is written before everything so far has succeeded.
     if not resume:

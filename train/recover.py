@@ -10,6 +10,7 @@ import numpy as np
 
 from abp_tf import Generator, checks, files, metrics, programs, runs, signals
 from abp_tf.display import pictures
+from abp_tf.display.gallery import drawable
 from abp_tf.metrics.calibration import Calibration, calibration
 from abp_tf.options import Option, at_least, positive
 from abp_tf.results import PosteriorSamples
@@ -136,7 +137,7 @@ def main(argv: list[str] | None = None) -> int:
     found = recover(model, damaged, arguments.samples, arguments.seed, **several)
     found = found._replace(signal=shown(damaged, found.signal))
     calibrated = calibrate(damaged, found.drawn)
-    found_errors = errors(damaged, found.signal)
+    found_errors = errors(model, damaged, found.signal)
     summary = {
         **{name: value for name, value in vars(arguments).items() if name != "out"},
         "images": len(damaged.signal),
@@ -208,19 +209,21 @@ def hidden_share(damaged: Damaged) -> float:
     return float(1 - np.mean(np.broadcast_to(mask, damaged.signal.shape)[:, inside]))
 
 
-def errors(damaged: Damaged, recovered: np.ndarray) -> dict:
+def errors(model, damaged: Damaged, recovered: np.ndarray) -> dict:
     """Return the errors on hidden entries, or on all entries where an operator observed the signals.
 
     Returns:
-        `mae_per_range` and `psnr`, both None where the truth is not known; and errors in the units of
-        the signals' files, if they have such units.
+        `mae_per_range` and `psnr`, of a model with a scaling those of pictures
+        (`abp_tf.display.gallery.drawable`), both None where the truth is not known; and errors in the
+        units of the signals' files, if they have such units.
     """
     truth, counted = damaged.truth, damaged.counted
     if not counted.any():
         return {"mae_per_range": None, "psnr": None}
+    drawn = drawable(model, truth), drawable(model, recovered)
     return {
-        "mae_per_range": metrics.absolute_error(truth, recovered, counted),
-        "psnr": metrics.psnr(truth, recovered, counted),
+        "mae_per_range": metrics.absolute_error(*drawn, counted),
+        "psnr": metrics.psnr(*drawn, counted),
         **damaged.kind.errors(truth, recovered, counted, damaged.header),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -21,7 +22,7 @@ from abp_tf import (
 )
 from abp_tf.data.examples import Examples
 from abp_tf.display import pictures
-from abp_tf.display.gallery import seen, show
+from abp_tf.display.gallery import drawable, seen, show
 
 
 def sets(images: data.Signals) -> dict[str, Examples]:
@@ -43,18 +44,24 @@ def negatives(source: str, settings: dict, images: data.Signals) -> Examples:
 def errors(model, part: Examples, count: int = 300) -> dict:
     """Return errors of reconstructions, on the observed entries of up to `count` signals.
 
+    Of a model with a scaling, `reconstruction_error` is in scaled units, and the other errors are those
+    of pictures (`abp_tf.display.gallery.drawable`).
+
     Args:
         model: a `Generator` or `CoopNets`, whose latents are inferred from the prior.
         part: signals with their masks.
         count: largest number of signals.
     """
-    signal, mask, _ = part.rows(0, count)
+    signal, mask, *_ = part.rows(0, count)
     found = model.reconstruct(seen(model, signal), mask)
+    scaled, drawn = (
+        [to(one) for one in (signal, found)] for to in (model.scaled, partial(drawable, model))
+    )
     return {
         "images": len(signal),
-        "reconstruction_error": metrics.reconstruction_error(signal, found, mask),
-        "mae_per_range": metrics.absolute_error(signal, found, mask),
-        "psnr": metrics.psnr(signal, found, mask),
+        "reconstruction_error": metrics.reconstruction_error(*scaled, mask),
+        "mae_per_range": metrics.absolute_error(*drawn, mask),
+        "psnr": metrics.psnr(*drawn, mask),
     }
 
 
@@ -121,7 +128,7 @@ def write_pictures(model, images: data.Signals, directory: Path, mask: str | Non
     source = parts.get("test", parts["train"])
     source = source if len(source.signal) >= few else parts["train"]
     kind = signals.get(images.kind)
-    drawn = show(model, source.signal, source.mask)
+    drawn = show(model, source.signal, source.mask, kind)
     shown = {name: kind.picture(*part, images.header) for name, part in drawn.items()}
     if kind.enlarged > 1 and networks.resizable(_input_network(model)):
         sides = [kind.enlarged * side for side in model.signal_shape[:-1]]
@@ -132,7 +139,7 @@ def write_pictures(model, images: data.Signals, directory: Path, mask: str | Non
     if hasattr(model, "reconstruct"):
         labelled = []
         for name, part in parts.items():
-            signal, observed, _ = part.rows(0, few)
+            signal, observed, *_ = part.rows(0, few)
             labelled += [(name, pictures.visible(signal, observed))]
             labelled += [("reconstructed", model.reconstruct(seen(model, signal), observed))]
         shown["reconstruction"] = _rows(kind, labelled, images.header)
@@ -195,7 +202,7 @@ def _inpainting(
     kind: signals.SignalKind, model, part: Examples, mask: str | None, header: Mapping
 ) -> np.ndarray:
     """Draw rows of observed signals, inpainted signals and, where it is known, the truth."""
-    signal, observed, _ = part
+    signal, observed, *_ = part
     truth = {}
     if observed is None:
         # Where training signals have masks of their own, test signals may still be complete.

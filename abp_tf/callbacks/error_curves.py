@@ -47,4 +47,5 @@ class ErrorCurves(keras.callbacks.Callback):
             signal, mask = part.signal, part.mask
             found = self.model.reconstruct(seen(self.model, signal), mask)
             if logs is not None:
+                signal, found = self.model.scaled(signal), self.model.scaled(found)
                 logs[f"{name}_error"] = metrics.reconstruction_error(signal, found, mask)

@@ -74,7 +74,7 @@ class TensorBoardPictures(keras.callbacks.Callback):
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
         with self._writer.as_default(step=epoch + 1):
-            for name, part in show(self.model, self.signals, self.mask).items():
+            for name, part in show(self.model, self.signals, self.mask, self.kind).items():
                 self.kind.summarize(name, *part, self.header)
             if self._has_latents():
                 tf.summary.histogram("latents", self.model.latents)
@@ -100,7 +100,8 @@ class TensorBoardPictures(keras.callbacks.Callback):
         """Write the files of the projector, and close the log."""
         self._writer.close()
         if self._has_latents() and self.model.latents.ndim == 2:
-            tiles = self.kind.tiles(drawable(self.model, self.signals[:500]))
+            some = drawable(self.model, self.signals[:500], self.kind)
+            tiles = self.kind.tiles(some, self.header)
             self._write_projector(self.model.latents[:500], tiles)
 
     def _has_latents(self) -> bool:

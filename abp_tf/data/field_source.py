@@ -18,8 +18,8 @@ FIELD_SOURCES_HELP: dict[str, str] = {
     "field": "field:PATH[:VARIABLE[,VARIABLE]]: NetCDF, Zarr, GeoTIFF, NPY, NPZ or a folder of them; "
     "NaN and _FillValue are hidden, several variables are channels",
 }
-# Standard deviations from the mean of a variable that become -1 and 1, the range of pictures.
-_DEVIATIONS = 3.0
+# Quantiles of a variable that are the ends of its colours; single extremes do not dull them.
+_ENDS = (0.005, 0.995)
 
 
 def load_fields(
@@ -37,7 +37,7 @@ def load_fields(
 ) -> collect.Signals:
     """Load the frames of a field as float32 `[n, h, w, c]` with their masks.
 
-    Values are scaled by `units_of_pictures`; hidden ones are 0. Frames without any observation are
+    Values are in the units of the variables; hidden ones are 0. Frames without any observation are
     kept.
 
     Args:
@@ -49,15 +49,17 @@ def load_fields(
         limit: number of frames to use, the first ones; None for all.
         test_share: share in [0, 1) of the frames to keep for testing: the last ones.
         whole: whether frames must be complete inside the domain, as models without latents need them.
-            Outside, where they are 0, they then count as observed, and there are no masks.
-        like: header of signals to whose grid, domain and units the frames are brought, with their
-            "shape"; None for their own.
+            Outside, where they are the mean of the variable, they then count as observed, and there
+            are no masks.
+        like: header of signals whose grid, domain and colours the frames have, and whose units they
+            must have, with their "shape"; None for their own.
         missing: without effect, because any frames may have holes.
 
     Returns:
         The frames, with masks `[n, h, w, c]`, the times of the frames as names, and a header to write
-        them in their own units: `names`, `units`, `centre` and `unit` of the variables, `rows` and
-        `columns`, the name, unit and values of the coordinates, and `domain`, packed.
+        and draw them: `names`, `units` and `limits` of the variables, the values at the ends of their
+        colours; `rows` and `columns`, the name, unit and values of the coordinates; and `domain`,
+        packed.
 
     Raises:
         ImportError: if a package is missing.
@@ -67,8 +69,8 @@ def load_fields(
     Example:
         >>> np.save("sst.npy", np.where(np.eye(8) > 0, np.nan, np.arange(80.0).reshape(10, 8, 1)))
         >>> fields = load_fields("field:sst.npy")
-        >>> fields.train.shape, float(fields.train_mask.mean()), fields.header["centre"]
-        ((9, 8, 8, 1), 0.875, [39.5])
+        >>> fields.train.shape, float(fields.train_mask.mean()), float(fields.train.max())
+        ((9, 8, 8, 1), 0.875, 71.0)
     """
     _, argument = collect.find(spec, {"field": None}, FIELD_SOURCES_HELP)
     collect.check_limit(limit)
@@ -88,13 +90,13 @@ def load_fields(
         if "domain" in like:
             field = _within(field, unpacked(like, field.shape))
         header |= {name: like[name] for name in header.keys() & like.keys()}
-    signal = scaled(field, header)
-    mask = field.mask
+    signal, mask = field.signal, field.mask
     if whole:
         _check_whole(field, spec)
+        signal = np.where(mask, signal, signal.sum((0, 1, 2)) / np.maximum(mask.sum((0, 1, 2)), 1))
     labels = grids.labels(field.dataset, field.axes.frames)
     names = labels and tuple(f"{one.replace(' ', 'T').replace(':', '')}.nc" for one in labels)
-    pixels = collect.cut(collect.Pixels(signal[:limit]), test_share, spec)
+    pixels = collect.cut(collect.Pixels(signal[:limit].astype(np.float32)), test_share, spec)
     train, test = (mask[:limit][places] for places in pixels.places)
     return collect.Signals(
         pixels.train,
@@ -123,26 +125,15 @@ def split(argument: str) -> tuple[Path, list[str] | None]:
     return Path(path).expanduser(), names.split(",")
 
 
-def units_of_pictures(signal: np.ndarray, mask: np.ndarray) -> tuple[list[float], list[float]]:
-    """Return what is subtracted from each variable, and what it is divided by.
-
-    The mean of the observed entries becomes 0, and three of their standard deviations become 1, so that
-    nearly all are in [-1, 1], the range of pictures.
+def limits(signals: np.ndarray, known: np.ndarray) -> list[list[float]]:
+    """Return the values of each variable at the ends of its colours, `[low, high]`.
 
     Args:
-        signal: float `[n, h, w, c]` in the units of the variables.
-        mask: bool, same shape, True where observed.
+        signals: float `[n, h, w, c]`.
+        known: bool, same shape, True for the entries that count.
     """
-    values = [signal[..., c][mask[..., c]].astype(np.float64) for c in range(signal.shape[-1])]
-    centre = [float(one.mean()) if one.size else 0.0 for one in values]
-    unit = [float(_DEVIATIONS * one.std()) if one.size else 0.0 for one in values]
-    return centre, [one or 1.0 for one in unit]
-
-
-def scaled(field: Field, header: Mapping[str, Any]) -> np.ndarray:
-    """Return the values of a field as models see them, float32, 0 where hidden."""
-    values = (field.signal - np.float32(header["centre"])) / np.float32(header["unit"])
-    return np.where(field.mask, values, 0).astype(np.float32)
+    values = (signals[..., c][known[..., c]] for c in range(signals.shape[-1]))
+    return [np.quantile(one, _ENDS).tolist() if one.size else [0.0, 0.0] for one in values]
 
 
 def unpacked(header: Mapping[str, Any], shape: Sequence[int]) -> np.ndarray | None:
@@ -170,12 +161,10 @@ def _packed(domain: np.ndarray) -> str | None:
 
 
 def _header(field: Field) -> dict[str, Any]:
-    centre, unit = units_of_pictures(field.signal, field.mask)
     return {
         "names": list(field.names),
         "units": list(field.units),
-        "centre": centre,
-        "unit": unit,
+        "limits": limits(field.signal, field.mask),
         "rows": _coordinate(field, field.axes.y),
         "columns": _coordinate(field, field.axes.x),
         "domain": _packed(field.domain),

@@ -29,24 +29,31 @@ def seen(model, signals: np.ndarray) -> np.ndarray:
     return signals if model.observation is None else model.observe(signals)
 
 
-def drawable(model, signals: np.ndarray) -> np.ndarray:
+def drawable(model, signals: np.ndarray, kind: kinds.SignalKind | None = None) -> np.ndarray:
     """Return signals in the units of pictures: those of a model with a scaling relative to its range.
 
     Args:
         model: a `Generator`, `Descriptor` or `CoopNets`.
         signals: float32 `[n, *signal_shape]` in the units of the data.
+        kind: their kind; None for one that draws [-1, 1].
 
     Returns:
-        float32, same shape: without a scaling the signals themselves. With one, -1 and 1 are the ends
-        of the `value_range` or, without a range, three units below and above the centre.
+        float32, same shape: without a scaling, or of a kind that draws its own units, the signals
+        themselves. Else -1 and 1 are the ends of the `value_range` or, without a range, three units
+        below and above the centre.
     """
-    if model.scaling is None:
+    if model.scaling is None or (kind is not None and kind.value_range is None):
         return signals
     low, high = model.scaled_range or (-_UNITS, _UNITS)
     return (2 * model.scaled(signals) - (low + high)) / (high - low)
 
 
-def show(model, signals: np.ndarray, mask: np.ndarray | None = None) -> dict[str, Shown]:
+def show(
+    model,
+    signals: np.ndarray,
+    mask: np.ndarray | None = None,
+    kind: kinds.SignalKind | None = None,
+) -> dict[str, Shown]:
     """Return signals that a model synthesises, reconstructs and interpolates.
 
     Args:
@@ -54,6 +61,7 @@ def show(model, signals: np.ndarray, mask: np.ndarray | None = None) -> dict[str
         signals: signals to reconstruct, float32 `[n, *signal_shape]` in the units of the data, without
             a scaling in [-1, 1]; at most the first 16 are used.
         mask: mask of the signals, bool, 1 = observed; None if everything is observed.
+        kind: kind of the signals, as for `drawable`.
 
     Returns:
         Signals by name: "synthesis"; "from_noise" if "synthesis" shows chains of a pool; "revision",
@@ -88,7 +96,9 @@ def show(model, signals: np.ndarray, mask: np.ndarray | None = None) -> dict[str
             corners = seen(latents, given[:4])
             mixed = latents.interpolate(corners, interpolation.square(side), mask=known)
             shown["interpolation"] = Shown(mixed, side)
-    return {name: Shown(drawable(model, part.signals), part.columns) for name, part in shown.items()}
+    return {
+        name: Shown(drawable(model, part.signals, kind), part.columns) for name, part in shown.items()
+    }
 
 
 def gallery(
@@ -108,5 +118,5 @@ def gallery(
     found = kinds.of(model.signal_shape, kind)
     return {
         name: found.picture(part.signals, part.columns)
-        for name, part in show(model, signals, mask).items()
+        for name, part in show(model, signals, mask, found).items()
     }

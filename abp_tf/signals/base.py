@@ -17,6 +17,7 @@ from abp_tf import data, files, masks
 from abp_tf.data import npz
 from abp_tf.display import pictures
 from abp_tf.options import Option
+from abp_tf.scaling import Scaling
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class SignalKind:
     """One kind of signal: its shape, data, networks, masks, files, pictures and defaults.
 
     A new kind is a class in a file of its own; pass an instance to `abp_tf.signals.register`. Signals
-    are `[n, *axes, channels]` in [-1, 1].
+    are `[n, *axes, channels]` in [-1, 1] or, where `value_range` is None, in their own units.
 
     Attributes:
         name: name of the kind, in the singular, as `--kind` takes it.
@@ -80,7 +81,8 @@ class SignalKind:
         enlarged: factor by which each side of an additional, larger synthesis is longer; 1 for none.
         incomplete: whether signals have masks of their own, of the shape of the signals.
         guessed: whether `abp_tf.signals.guess` may return the kind.
-        value_range: interval of the values of signals, for models; None for any.
+        value_range: interval of the values of signals; None for signals in their own units, which
+            models scale by `scaling`, and which are drawn and written as they are.
     """
 
     name: ClassVar[str]
@@ -162,6 +164,19 @@ class SignalKind:
             names=tuple(names),
             header=headers[0] if all(header == headers[0] for header in headers) else {},
         )
+
+    def scaling(
+        self, signals: np.ndarray, mask: np.ndarray | None, header: Mapping[str, Any]
+    ) -> Scaling | None:
+        """Return the scaling with which models learn signals in their own units; None for others.
+
+        Args:
+            signals: training signals, `[n, *axes, channels]`.
+            mask: bool, same shape or without channels, True for entries that the model learns from;
+                None if it learns from all.
+            header: values beside the signals, the field of `abp_tf.data.Signals`.
+        """
+        return None
 
     # Masks.
 

@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike
 from abp_tf import data, files, networks
 from abp_tf.data import field_source, grid_files
 from abp_tf.fields import gaps
-from abp_tf.options import Option, as_text, at_least_zero, limits, named_limits, positive, share
+from abp_tf.options import Option, as_text, limits, local_grid, named_limits, positive, share
+from abp_tf.scaling import Scaling
 from abp_tf.signals import few_examples
 from abp_tf.signals.base import Part, SignalKind
 from abp_tf.signals.image import ANY, SMOOTH
@@ -63,13 +64,18 @@ class Field(SignalKind):
         },
     )
     generator = Part(
-        networks.image_generator,
+        networks.field_generator,
         {
-            "latent_dim": Option(positive(int), "number of latent variables"),
-            "width": Option(positive(int), "channels of the finest feature map"),
-            "hidden": Option(
-                at_least_zero(int), "units of the hidden dense layer; by default 8 * width"
+            "latent_dim": Option(
+                positive(int), "number of latent variables of the whole frame", keyword="global_dim"
             ),
+            "local": Option(
+                as_text(local_grid),
+                "grids of M latents at N positions per side; by default up to 14x6",
+                many=True,
+                form="NxM",
+            ),
+            "width": Option(positive(int), "channels of the finest feature map"),
             "kernel_size": Option(positive(int), "side of the transposed convolutions' kernels"),
             "activation": SMOOTH,
         },
@@ -84,16 +90,16 @@ class Field(SignalKind):
     )
     defaults = {
         "generator": {
-            **few_examples.GENERATOR, "latent_dim": 10, "width": 16, "sigma": 0.1, "batch_size": 10,
-            "least_steps_per_epoch": 20,
+            **few_examples.GENERATOR, "latent_dim": 2, "local": None, "sigma": 0.5,
+            "learn_sigma": True, "batch_size": 8, "least_steps_per_epoch": 20,
         },
         "descriptor": {
-            **few_examples.DESCRIPTOR, "width": 16, "steps": 30, "least_steps_per_epoch": 10,
-            "whole": True,
+            **few_examples.DESCRIPTOR, "width": 16, "steps": 30, "start_sigma": 1.0,
+            "least_steps_per_epoch": 10, "whole": True,
         },
         "coopnets": {
-            **few_examples.COOPNETS, "latent_dim": 10, "width": 16, "descriptor_width": 16,
-            "least_steps_per_epoch": 10,
+            **few_examples.COOPNETS, "latent_dim": 2, "local": None, "descriptor_width": 16,
+            "reference_sigma": 0.3, "step_size": 0.03, "sigma": 0.5, "least_steps_per_epoch": 10,
         },
     }  # fmt: skip
     masks = {
@@ -119,7 +125,7 @@ class Field(SignalKind):
         return self.loader.function(source, **options, like=settings.get("like"), missing=missing)
 
     def like(self, shape: Sequence[int], header: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the settings that bring another field to the grid, the domain and the scale."""
+        """Return the settings that bring another field to the grid, the domain and the colours."""
         return {"like": {**header, "shape": tuple(shape)}, "times": None, "every": None, "whole": False}
 
     def read(self, paths: Sequence[str], shape: Sequence[int], rate: float | None) -> data.Signals:
@@ -146,9 +152,16 @@ class Field(SignalKind):
         return own & ~gaps.moved(own, seed)
 
     def make(self, part: Part, shape: tuple[int, ...], settings: Mapping, **more) -> keras.Model:
-        """Build a network; the last layer of a generator is linear."""
-        output = {"output": "linear"} if part is self.generator else {}
-        return super().make(part, shape, settings, **output, **more)
+        """Build a network; grids of local latents of a generator are text, None for those of a size."""
+        if part is self.generator:
+            local = settings.get("local") or [f"{max(1, min(14, max(shape[:2]) // 4))}x6"]
+            settings = {**settings, "local": [local_grid(one) for one in local]}
+        return super().make(part, shape, settings, **more)
+
+    def scaling(self, signals: np.ndarray, mask: np.ndarray | None, header: Mapping) -> Scaling:
+        """Return the scaling by the mean of each pixel, and the deviation of each variable from it."""
+        inside = np.broadcast_to(self.inside(header, signals.shape[1:]), signals.shape)
+        return Scaling.of(signals, inside if mask is None else mask, positions=True)
 
     def inside(self, header: Mapping[str, Any], shape: Sequence[int]) -> np.ndarray:
         """Return which entries of a field belong to it, bool of its shape."""
@@ -163,28 +176,37 @@ class Field(SignalKind):
             if where.any():
                 error = (found[..., channel][where] - truth[..., channel][where]).astype(np.float64)
                 name = " ".join(filter(None, ["rmse", name, header["units"][channel]]))
-                result[name] = header["unit"][channel] * float(np.sqrt(np.mean(error**2)))
+                result[name] = float(np.sqrt(np.mean(error**2)))
         return result
 
     def save_deviation(self, stem: str | Path, deviation: np.ndarray, header: Mapping) -> None:
         """Write the standard deviation of samples of one frame, in the units of the variables."""
-        self._write(str(stem), deviation * np.float32(header.get("unit", 1)), header, "deviation of ")
+        self._write(str(stem), deviation, header, "deviation of ")
 
     def tiles(self, signals: ArrayLike, header: Mapping[str, Any] | None = None) -> np.ndarray:
-        """Return maps in colour, variables side by side; hidden entries are grey, land is white."""
+        """Return maps in colour, variables side by side; hidden entries are grey, land is white.
+
+        Args:
+            signals: `[n, h, w, c]` in the units of the variables; NaN where hidden.
+            header: the header of the signals, whose `limits` are the ends of the colours; by default
+                those of the signals.
+        """
         from matplotlib import colormaps
 
         signals = np.asarray(signals, np.float32)
         self.check(signals)
-        colours = 2 * colormaps["viridis"]((np.clip(signals, -1, 1) + 1) / 2)[..., :3] - 1
-        colours[np.isnan(signals)] = _HIDDEN
-        colours[:, ~self.inside(header or {}, signals.shape[1:])] = _OUTSIDE
+        hidden, inside = np.isnan(signals), self.inside(header or {}, signals.shape[1:])
+        ends = (header or {}).get("limits") or field_source.limits(signals, ~hidden & inside)
+        low, high = np.moveaxis(np.float32(ends), -1, 0)
+        shares = (signals - low) / np.where(high > low, high - low, 1)
+        colours = 2 * colormaps["viridis"](np.clip(shares, 0, 1))[..., :3] - 1
+        colours[hidden] = _HIDDEN
+        colours[:, ~inside] = _OUTSIDE
         return np.concatenate(np.moveaxis(colours, 3, 0), axis=2).astype(np.float32)
 
     def _save(self, stem: str, signal: np.ndarray, header: Mapping, every_format: bool) -> Path:
-        """Write a frame in the units of its variables, NaN where it is hidden or outside the domain."""
-        values = np.float32(header.get("centre", 0)) + signal * np.float32(header.get("unit", 1))
-        return self._write(stem, values, header)
+        """Write a frame, NaN where it is hidden or outside the domain."""
+        return self._write(stem, signal, header)
 
     def _write(self, stem: str, values: np.ndarray, header: Mapping, what: str = "") -> Path:
         values = np.where(self.inside(header, values.shape), values, np.nan).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The client as a program with sounds and clips, against the real server."""
+"""The client as a program with signals of all kinds but images, against the real server."""
 
 import json
 import wave
@@ -6,14 +6,17 @@ import wave
 import keras
 import numpy as np
 import pytest
+import xarray
 from PIL import Image
 
 import abp_tf
 from abp_tf import data, networks, programs
 from abp_tf.display import media
 from export import client as program
+from tests import made_fields
 
 RATE = 8000
+SEA = made_fields.sea(6, 8, 9)
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +27,18 @@ def models():
     sounds = networks.sound_generator(96, 2, 4, factors=(4, 4), kernel_size=9)
     clips = networks.video_generator((4, 8, 8, 1), 3, 4, levels=1, time_levels=1)
     energy = networks.sound_descriptor(96, 4, kernel_size=5, stride=2, levels=2)
+    field = data.load_field(SEA, ["sst", "salt"])
     step = abp_tf.Langevin(3, 0.2)
     return {
         "sound": abp_tf.Generator(sounds, inference=inference),
         "video": abp_tf.Generator(clips, inference=inference),
         "volume": abp_tf.Generator(
             networks.volume_generator((4, 8, 8, 1), 3, 4, levels=1), inference=inference
+        ),
+        "field": abp_tf.Generator(
+            networks.field_generator(field.shape, 2, ((5, 1),), 4),
+            inference=inference,
+            scaling=abp_tf.Scaling.of(field, positions=True),
         ),
         "energy": abp_tf.Descriptor(energy, langevin=step, inference=step, pool=2),
     }
@@ -40,6 +49,7 @@ SIGNATURES = {
     "sound": "synthesize reconstruct inpaint sample_posterior decode",
     "video": "synthesize reconstruct inpaint",
     "volume": "synthesize inpaint",
+    "field": "synthesize inpaint",
     "energy": "refine score",
 }
 
@@ -209,6 +219,38 @@ def test_volumes_are_named_as_such(ask, models):
     assert answer["name"].tolist() == ["0.npy", "1.npy"]
     directory, _ = ask("synthesize", "volume", "--count", 1)  # of the same shape are clips
     assert "clips/0.gif" in files(directory)
+
+
+def test_fields_are_filled_in_the_units_of_their_file(ask, models, address, tmp_path):
+    SEA.to_netcdf(tmp_path / "sea.nc")
+    field, model = data.load_field(SEA, ["sst", "salt"]), models["field"]
+    words = ["--images", f"{tmp_path / 'sea.nc'}:sst,salt", "--kind", "field", "--seed", 3]
+    directory, answer = ask("inpaint", "field", *words)
+    expected = model.inpaint(field.signal, field.mask, seed=3)
+    np.testing.assert_allclose(answer["signal"], expected, rtol=1e-4)
+    np.testing.assert_array_equal(answer["signal"][field.mask], field.signal[field.mask])
+    np.testing.assert_array_equal(answer["mask"], field.mask)
+    written = xarray.load_dataset(directory / "fields" / "2001-01-02.nc")
+    for channel, (name, unit) in enumerate([("sst", "degC"), ("salt", "g")]):
+        inside = np.where(field.domain, answer["signal"][1], np.nan)[..., channel]
+        np.testing.assert_array_equal(written[name], inside)
+        assert written[name].attrs["units"] == unit
+    with Image.open(directory / "grid.png") as grid:
+        colours = np.asarray(grid).reshape(-1, 3)
+    assert (np.ptp(colours, axis=1) > 60).mean() > 0.2  # of maps, not of clipped values
+
+    directory, drawn = ask("synthesize", "field", "--count", 2, "--kind", "field")
+    np.testing.assert_allclose(drawn["signal"], model.synthesize(2, seed=0), rtol=1e-4)
+    assert drawn["signal"][..., 1].min() > 20
+    assert files(directory) == {"fields/0.npy", "fields/1.npy", "grid.png", "answers.npz"}
+    with abp_tf.Client(address, "field", value_range=None) as client:
+        given = {"signal": field.signal, "mask": field.mask}
+        found = client.ask("inpaint", **given, seed=3)
+        np.testing.assert_array_equal(found["signal"], answer["signal"])
+        errors = (field.signal - model.reconstruct(field.signal, field.mask, seed=3))[field.mask]
+        scaled = errors / np.broadcast_to(model.scaling.unit, field.mask.shape)[field.mask]
+        shares = field.mask.sum((1, 2, 3)) / field.mask.sum()
+        np.testing.assert_allclose(found["error"] @ shares, np.mean(scaled**2), rtol=1e-3)
 
 
 @pytest.mark.parametrize(

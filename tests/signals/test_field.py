@@ -1,9 +1,12 @@
 """The kind of signal "field": units, masks, land, files and pictures."""
 
+import argparse
+
 import numpy as np
 import pytest
 
-from abp_tf import runs, signals
+import abp_tf
+from abp_tf import networks, options, runs, signals
 from abp_tf.data import load_field, load_fields
 from abp_tf.fields import gaps
 from tests import made_fields
@@ -22,22 +25,16 @@ def path(tmp_path):
     return tmp_path / "sea.nc"
 
 
-def in_own_units(found, values):
-    return values * np.float32(found.header["unit"]) + np.float32(found.header["centre"])
-
-
-def test_values_are_scaled_by_what_is_observed_and_names_are_times(path):
+def test_values_are_in_their_own_units_and_names_are_times(path):
     found = load_fields(f"field:{path}:sst,salt", test_share=0.25)
     field = load_field(path, ["sst", "salt"])
     assert (found.train.shape, found.test.shape) == ((9, HEIGHT, WIDTH, 2), (3, HEIGHT, WIDTH, 2))
     np.testing.assert_array_equal(found.train_mask, field.mask[:9])
     np.testing.assert_array_equal(found.test_mask, field.mask[9:])
-    for channel in range(2):
-        seen = np.concatenate([found.train, found.test])[..., channel][field.mask[..., channel]]
-        np.testing.assert_allclose([seen.mean(), seen.std()], [0, 1 / 3], atol=1e-5)
-    back = in_own_units(found, found.train)
-    np.testing.assert_allclose(back[found.train_mask], field.signal[:9][field.mask[:9]], rtol=1e-6)
-    assert (found.train[~found.train_mask] == 0).all()
+    np.testing.assert_array_equal(np.concatenate([found.train, found.test]), field.signal)
+    for channel, (low, high) in enumerate(found.header["limits"]):
+        seen = field.signal[..., channel][field.mask[..., channel]]
+        np.testing.assert_allclose([low, high], np.quantile(seen, [0.005, 0.995]))
     assert not found.train_mask[COUNT // 3].any()  # kept
     assert found.names[:2] == ("2001-01-01.nc", "2001-01-02.nc")
     assert found.header["units"] == ["degC", "g"]
@@ -58,7 +55,35 @@ def test_options_of_the_loader(path):
     data = made_fields.sea(COUNT, HEIGHT, WIDTH)
     complete = data[["sst"]].fillna(20.0).where(data["sea_mask"] == 1).assign(sea_mask=data["sea_mask"])
     complete.to_netcdf(path.with_name("whole.nc"))
-    assert load_fields(f"field:{path.with_name('whole.nc')}", whole=True).train_mask is None
+    whole = load_fields(f"field:{path.with_name('whole.nc')}", whole=True)
+    assert whole.train_mask is None
+    inside = FIELD.inside(whole.header, whole.train.shape[1:])
+    mean = np.concatenate([whole.train, whole.test])[:, inside].mean()
+    np.testing.assert_allclose(whole.train[:, ~inside], mean, rtol=1e-6)  # neither warm nor cold
+    scaling = FIELD.scaling(whole.train, None, whole.header)
+    np.testing.assert_allclose(scaling.scale(whole.train)[:, inside].std(), 1, rtol=1e-5)
+
+
+def test_models_learn_in_scaled_units_of_what_they_see(path):
+    found = load_fields(f"field:{path}:sst,salt")
+    mask = runs.training_mask({"mask": "moved", "seed": 3}, found)
+    scaling = FIELD.scaling(found.train, mask, found.header)
+    assert scaling == abp_tf.Scaling.of(found.train, mask, positions=True)
+    spoiled = np.where(mask, found.train, np.float32(1e6))
+    assert scaling == FIELD.scaling(spoiled, mask, found.header)
+    assert signals.get("image").scaling(found.train[..., :1], None, {}) is None
+
+
+def test_generators_have_local_latents_by_the_size(path):
+    def blocks(shape, **settings):
+        return networks.latent_blocks(FIELD.make(FIELD.generator, shape, {"latent_dim": 3, **settings}))
+
+    assert blocks((9, 11, 2)) == ((3,), (5, 6, 6))
+    assert blocks((100, 60, 1)) == ((3,), (14, 8, 6))
+    assert blocks((100, 60, 1), local=["25x2", "7x1"]) == ((3,), (28, 16, 2), (7, 4, 1))
+    for text in ("14", "0x6", "6x-1", "axb"):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"POSITIONSxLATENTS.*'{text}'"):
+            options.local_grid(text)
     for spec, message in (("sst.nc", "field:PATH"), (f"field:{path}:sand", "'sand'")):
         with pytest.raises(ValueError, match=message):
             load_fields(spec)
@@ -74,7 +99,7 @@ def test_a_path_may_hold_colons(tmp_path):
     assert load_fields(f"field:{file}:field").train.shape == (9, 4, 4, 1)
 
 
-def test_another_field_has_the_units_and_the_domain_of_the_first(path, tmp_path):
+def test_another_field_has_the_colours_and_the_domain_of_the_first(path, tmp_path):
     first = load_fields(f"field:{path}:sst")
     warmer = made_fields.sea(COUNT, HEIGHT, WIDTH).drop_vars("sea_mask")
     warmer["sst"] = warmer["sst"] + 5
@@ -84,10 +109,7 @@ def test_another_field_has_the_units_and_the_domain_of_the_first(path, tmp_path)
     other = runs.load_like(f"field:{tmp_path / 'warmer.nc'}:sst", settings, shape, first.header)
     assert other.header == first.header
     mask = first.train_mask
-    change = (
-        in_own_units(first, other.train[: len(mask)])[mask] - in_own_units(first, first.train)[mask]
-    )
-    np.testing.assert_allclose(change, 5, rtol=1e-4)
+    np.testing.assert_allclose((other.train[: len(mask)] - first.train)[mask], 5, rtol=1e-4)
     with pytest.raises(ValueError, match=r"\(8, 9, 1\), received .*\(8, 9, 2\)"):
         runs.load_like(f"field:{path}:sst,salt", settings, shape, first.header)
     warmer["sst"].attrs["units"] = "K"
@@ -133,7 +155,7 @@ def test_stored_masks_are_beside_the_gaps(path, tmp_path):
     np.testing.assert_array_equal(runs.training_mask(settings, found), found.train_mask)
 
 
-def test_a_frame_is_saved_in_its_units_without_land(path, tmp_path):
+def test_a_frame_is_saved_without_land(path, tmp_path):
     found = load_fields(f"field:{path}:sst,salt")
     source = xarray.load_dataset(path)
     shown = np.where(found.train_mask, found.train, np.nan)
@@ -141,14 +163,15 @@ def test_a_frame_is_saved_in_its_units_without_land(path, tmp_path):
     assert file == tmp_path / "a.b.nc"
     written = xarray.load_dataset(file)
     for name in ("sst", "salt"):
-        np.testing.assert_allclose(written[name], source[name][2], rtol=1e-5)
+        np.testing.assert_array_equal(written[name], np.float32(source[name][2]))
         assert written[name].attrs["units"] == source[name].attrs["units"]
     xarray.testing.assert_equal(written["lat"], source["lat"])
     whole = FIELD.save(tmp_path / "whole", np.zeros_like(shown[2]), found.header)
     np.testing.assert_array_equal(np.isnan(xarray.load_dataset(whole)["sst"]), source["sea_mask"] == 0)
-    FIELD.save_deviation(tmp_path / "deviation", np.ones_like(shown[2]), found.header)
-    sst = xarray.load_dataset(tmp_path / "deviation.nc")["sst"].values
-    assert np.nanmax(sst) == pytest.approx(found.header["unit"][0])
+    FIELD.save_deviation(tmp_path / "deviation", np.full_like(shown[2], 0.5), found.header)
+    sst = xarray.load_dataset(tmp_path / "deviation.nc")["sst"]
+    assert np.nanmax(sst.values) == 0.5
+    assert sst.attrs == {"units": "degC", "long_name": "deviation of sst"}
     bare = FIELD.save(tmp_path / "bare", shown[2])  # without a header: as it is
     np.testing.assert_array_equal(np.load(bare)[0], shown[2])
 
@@ -163,6 +186,15 @@ def test_maps_are_in_colour_with_grey_gaps_and_white_land(path):
     gap = ~found.train_mask[..., 0] & ~land
     assert (tiles[:, :, :WIDTH][gap] == 0).all()
     assert np.ptp(tiles[:, :, :WIDTH][found.train_mask[..., 0]], axis=1).min() > 0.1
+    ends = np.float32(found.header["limits"])
+    low, high = (FIELD.tiles(shown * 0 + end, found.header) for end in ends.T)
+    sea = found.train_mask.all(-1)
+    for half in (slice(WIDTH), slice(WIDTH, None)):  # viridis, in both variables
+        np.testing.assert_allclose(low[:, :, half][sea][0], [-0.47, -0.99, -0.34], atol=0.01)
+        np.testing.assert_allclose(high[:, :, half][sea][0], [0.99, 0.81, -0.71], atol=0.01)
+    # Without a header colours are those of the signals.
+    alone = FIELD.tiles(shown)
+    np.testing.assert_allclose(FIELD.tiles(2 * shown + 8), alone, atol=0.02)
 
 
 def test_land_never_influences_anything(path, tmp_path):

@@ -235,3 +235,8 @@ class TestConfigurationFiles:
         with pytest.raises(ValueError, match=r"--config|--widht|--hop|smell") as refusal:
             parsed("generator", *self.write(tmp_path, text))
         assert part in str(refusal.value)
+
+
+def test_fields_are_not_observed_by_operators():
+    with pytest.raises(ValueError, match=r"--observe: expected signals without masks.*fields"):
+        settled("field", "generator", observe="coarser:2")

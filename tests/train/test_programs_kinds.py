@@ -141,9 +141,17 @@ def test_learn_and_recover(program, kind, made, tmp_path):
         found = arrays["recovered"]
         np.testing.assert_array_equal(arrays["mask"], seen)
     np.testing.assert_array_equal(found[seen], images.train[:2][seen])
-    hidden = np.abs(found - images.train[:2])[~seen if own is None else own[:2] & ~seen]
+    counted = ~seen if own is None else own[:2] & ~seen
+    error = found - images.train[:2]
     told = json.loads((out / "recovery.json").read_text())
-    np.testing.assert_allclose(told["mae_per_range"], hidden.mean() / 2, rtol=1e-4)
+    scaling = run.load_model().scaling
+    assert (scaling is None) == (kind != "field")
+    if kind == "field":
+        for channel, name in enumerate(["rmse sst degC", "rmse salt g"]):
+            expected = np.sqrt(np.mean(error[..., channel][counted[..., channel]] ** 2))
+            np.testing.assert_allclose(told[name], expected, rtol=1e-4)
+        error = error / scaling.unit / 3  # in pictures three deviations are 1
+    np.testing.assert_allclose(told["mae_per_range"], np.abs(error)[counted].mean() / 2, rtol=1e-4)
     for folder in ("observed", "recovered"):
         assert len(list((out / folder).glob(f"*.{suffix}"))) == 2
     with Image.open(out / "grid.png") as picture:
