@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from abp_tf import networks
-from abp_tf.baselines import mirror
+from abp_tf.networks import mirror
 
 NETWORKS = {
     "linear": lambda: networks.linear((4, 3), 2),
