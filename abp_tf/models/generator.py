@@ -78,9 +78,8 @@ class Generator(LatentModel):
             begin (`abp_tf.models.warm_starts`): then few steps suffice, and many forget where they
             began. True for `abp_tf.networks.encoder`; or a built `keras.Model` from the data, 0 where
             hidden, and the mask on the channel axis, `[n, ..., 2 channels]`, to means and
-            log-variances of latents, `[n, ..., 2 latents]`. It learns by a copy of the optimizer that
-            the model is compiled with. Neither weights nor chains of training depend on it. False is
-            exactly the paper's algorithm.
+            log-variances of latents, `[n, ..., 2 latents]`. Neither weights nor chains of training
+            depend on it. False is exactly the paper's algorithm.
 
     Raises:
         ValueError: if an argument is out of its range, or the network, the encoder or the observation
@@ -268,7 +267,7 @@ class Generator(LatentModel):
     # Compilation: the encoder has an optimizer of its own.
 
     def compile(self, optimizer="rmsprop", **options) -> None:
-        """Set the optimizer, of which the encoder, if there is one, has a copy.
+        """Set the optimizer; that of the encoder, if there is one, is `warm_starts.optimizer`.
 
         Args:
             optimizer: optimizer of the network; the paper uses Adam(beta_1=0.5).
@@ -276,8 +275,7 @@ class Generator(LatentModel):
         """
         super().compile(optimizer=optimizer, **options)
         if self.encoder is not None:
-            config = keras.optimizers.serialize(self.optimizer)
-            self.encoder_optimizer = keras.optimizers.deserialize(config)
+            self.encoder_optimizer = warm_starts.optimizer()
 
     def compile_from_config(self, config: dict) -> None:
         """Compile the model as `get_compile_config` describes."""
@@ -382,6 +380,7 @@ class Generator(LatentModel):
             "the energy or its gradient is not finite. The last stability δ²λmax/4 measured was "
             f"{float(self.stability.value):.3g}; it must stay below 1. Lower the step size of "
             f"`langevin` ({self.langevin}) or the learning rate, or raise sigma ({self.sigma})."
+            + ("" if self.encoder is None else " The learning rate may be too high for the encoder.")
         )
 
     @property

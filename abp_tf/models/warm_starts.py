@@ -47,6 +47,12 @@ def encoder(
     return given
 
 
+def optimizer() -> keras.optimizers.Optimizer:
+    """Return the optimizer of an encoder, which suits all generators: its task has no units."""
+    # Chains move far in the first epochs, and would lead an encoder astray without a limit.
+    return keras.optimizers.Adam(1e-3, global_clipnorm=1.0)
+
+
 class Lesson(NamedTuple):
     """What an encoder learns from one batch.
 
