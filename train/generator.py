@@ -37,6 +37,12 @@ def table(kind: SignalKind) -> options.Table:
                     "estimate the noise of each channel after each epoch, beginning with --sigma",
                     False,
                 ),
+                "encoder": Option(
+                    bool,
+                    "learn an encoder too, where the chains of new signals begin, so that fewer steps "
+                    "of --inference-steps suffice",
+                    False,
+                ),
             },
             "Langevin dynamics": {
                 "chains": Option(
@@ -105,6 +111,7 @@ def build(
         network,
         sigma=settings["sigma"],
         learn_sigma=settings["learn_sigma"],
+        encoder=settings["encoder"],
         langevin=Langevin(settings["steps"], step_size, settings["temperature"]),
         inference=Langevin(
             settings["inference_steps"],

@@ -8,10 +8,10 @@ import keras
 import tensorflow as tf
 
 from abp_tf import checks
-from abp_tf.baselines import mirror
 from abp_tf.models import stateless
 from abp_tf.models.batches import unpack
 from abp_tf.models.latent_model import LatentModel
+from abp_tf.networks import mirror
 from abp_tf.observation import masking
 from abp_tf.sampling import Descent
 from abp_tf.sampling.random import PRIOR, later, row_seeds
@@ -97,7 +97,7 @@ class GAN(LatentModel):
         if discriminator is None:
             discriminator = mirror.discriminator(network)
         checks.network(discriminator, "GAN")
-        mirror.check(discriminator, "discriminator", network, (1,))
+        mirror.check(discriminator, "discriminator", self.signal_shape, (1,))
         self.discriminator = discriminator
 
     def starts(self, signal, mask, seed) -> list:

@@ -9,10 +9,10 @@ import keras
 import tensorflow as tf
 
 from abp_tf import checks
-from abp_tf.baselines import mirror
 from abp_tf.models import diagnostics, stateless
 from abp_tf.models.batches import unpack
 from abp_tf.models.latent_model import LatentModel
+from abp_tf.networks import mirror
 from abp_tf.observation import masking
 from abp_tf.sampling import Descent
 from abp_tf.sampling.random import CHAIN, LATENT, PRIOR, later, row_normal, row_seeds
@@ -101,7 +101,7 @@ class VAE(LatentModel):
         self.encoder = mirror.encoder(network) if encoder is None else encoder
         checks.network(self.encoder, "VAE")
         output = (*self.latent_shape[:-1], 2 * self.latent_shape[-1])
-        mirror.check(self.encoder, "encoder", network, output)
+        mirror.check(self.encoder, "encoder", self.signal_shape, output)
 
     def encode(self, signal: tf.Tensor, mask=None) -> tuple[tf.Tensor, tf.Tensor]:
         """Return means and standard deviations of `q(z | x)`, float32 `[n, *latent_shape]` both.

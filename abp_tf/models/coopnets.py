@@ -492,6 +492,11 @@ def _check(generator, descriptor) -> None:
             "CoopNets expected a generator with a given sigma, because its drafts follow the "
             "descriptor and not the data, received learn_sigma=True. Set it to False."
         )
+    if generator.encoder is not None:
+        raise ValueError(
+            "CoopNets expected a generator without an encoder, because they do not teach it, received "
+            "one. Build it with encoder=False."
+        )
     if descriptor.chains != "short-run":
         raise ValueError(
             "CoopNets expected a Descriptor with chains='short-run', because its chains start from "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
 
 import keras
@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from abp_tf import checks, networks
-from abp_tf.models import diagnostics, noise, schedules
+from abp_tf.models import diagnostics, noise, schedules, warm_starts
 from abp_tf.models.batches import unpack
 from abp_tf.models.latent_model import LatentModel
 from abp_tf.models.posterior import Posterior
@@ -20,7 +20,7 @@ from abp_tf.observation import masking, operators
 from abp_tf.sampling import Langevin, Sampler
 from abp_tf.sampling.chains import LatentTable
 from abp_tf.sampling.preconditioner import Preconditioner
-from abp_tf.sampling.random import CHAIN, PRIOR, row_seeds
+from abp_tf.sampling.random import CHAIN, ENCODER, PRIOR, row_seeds
 from abp_tf.scaling import Scaling
 
 PROBE_EVERY, PROBE_ROWS = 50, 16  # iterations from one measurement of stability to the next, and rows
@@ -74,10 +74,16 @@ class Generator(LatentModel):
             `Coarser(4)` or `Blur(2.0)`; None if the data are whole signals. Masks are part of the data.
         prior: distribution of the latents, an `abp_tf.models.prior.Prior`; None means `N(0, I)`.
             `abp_tf.TimePrior` is one for sequences of frames.
+        encoder: whether a network learns, from the chains of training, where those of new signals
+            begin (`abp_tf.models.warm_starts`): then few steps suffice, and many forget where they
+            began. True for `abp_tf.networks.encoder`; or a built `keras.Model` from the data, 0 where
+            hidden, and the mask on the channel axis, `[n, ..., 2 channels]`, to means and
+            log-variances of latents, `[n, ..., 2 latents]`. Neither weights nor chains of training
+            depend on it. False is exactly the paper's algorithm.
 
     Raises:
-        ValueError: if an argument is out of its range, or the network or the observation cannot be
-            used.
+        ValueError: if an argument is out of its range, or the network, the encoder or the observation
+            cannot be used.
 
     Example:
         >>> network = abp_tf.networks.image_generator((16, 16, 1), latent_dim=4, width=4)
@@ -120,8 +126,10 @@ class Generator(LatentModel):
         scaling: Scaling | None = None,
         observation: operators.Observation | None = None,
         prior: Prior | None = None,
+        encoder: keras.Model | bool = False,
         **kwargs,
     ):
+        reported = ("loss", "reconstruction_error", "latent_norm", "gradient_norm", "acceptance")
         super().__init__(
             network,
             prior,
@@ -129,7 +137,7 @@ class Generator(LatentModel):
             seed=seed,
             scaling=scaling,
             observation=observation,
-            reported=("loss", "reconstruction_error", "latent_norm", "gradient_norm", "acceptance"),
+            reported=(*reported, "encoder_loss"),
             **kwargs,
         )
         if examples is not None:
@@ -145,6 +153,7 @@ class Generator(LatentModel):
         self.preconditioner = Preconditioner(
             self.latent_shape, networks.latent_blocks(network), name="preconditioner"
         )
+        self.encoder = warm_starts.encoder(encoder, network, self.observed_shape)
         self.table = LatentTable(self.latent_shape, examples or 0, seed, name="chains")
         zeros = {"initializer": "zeros", "trainable": False}
         self.stability = self.add_weight(shape=(), name="stability", **zeros)
@@ -159,7 +168,8 @@ class Generator(LatentModel):
         Returns:
             means over the epoch of `loss` (the energy), `reconstruction_error` (squared error per
             observed entry), `latent_norm` (`‖z‖²/d`, near 1 if posterior and prior agree) and
-            `gradient_norm` of the chains, and their `acceptance` if the sampler rejects proposals; and
+            `gradient_norm` of the chains, and their `acceptance` if the sampler rejects proposals;
+            `encoder_loss`, the negative log likelihood per latent, if there is an encoder; and
             `stability`, `δ² λmax / 4`, which must stay below 1; and `sigma`, the mean of σ over
             channels, if it is learned.
         """
@@ -176,9 +186,15 @@ class Generator(LatentModel):
             energy = self.energy(latent, signal, mask)
             loss = tf.reduce_mean(energy.total)
         gradients = tape.gradient(loss, variables)
+        finite = [loss, *gradients]
+        if self.encoder is not None:
+            lesson = warm_starts.lesson(self, latent, signal, mask, seeds(ENCODER))
+            finite += lesson.gradients
 
         def write():
             self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            if self.encoder is not None:
+                lesson.apply(self.encoder, self.encoder_optimizer)
             if self.keeps_chains:
                 self.table.write(index, latent)
             if self.learn_sigma:
@@ -191,7 +207,9 @@ class Generator(LatentModel):
         }
         if self.langevin.rejects:
             means["acceptance"] = info.acceptance
-        logs = self.commit([loss, *gradients], write, means)
+        if self.encoder is not None:
+            means["encoder_loss"] = lesson.loss
+        logs = self.commit(finite, write, means)
         if self.learn_sigma:
             logs["sigma"] = tf.reduce_mean(self.noise.deviation)
         return {**logs, "stability": tf.identity(self.stability.value)}
@@ -202,11 +220,28 @@ class Generator(LatentModel):
 
     def posterior(self, signal: tf.Tensor, mask: tf.Tensor | None) -> Posterior:
         """Return the posterior of the latents of a batch; arguments as for `energy`."""
+        root = self.root(signal, mask)
+        return Posterior(lambda latent: self.energy(latent, signal, mask).total, root)
+
+    def root(self, signal, mask, inverse: bool = False) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Return the function that multiplies latents of a batch by the preconditioner's `R` or `R⁻¹`.
+
+        Args:
+            signal: as for `energy`, of which only the shape counts.
+            mask: as for `energy`.
+            inverse: whether to multiply by `R⁻¹`.
+        """
         share = None if mask is None else self._shares(mask * tf.ones_like(signal))
         # Without preconditioning chains run on the latents themselves, whatever the prior.
         precision = self.prior.precision() if self.preconditioning else None
-        root = self.preconditioner.root(share, precision)
-        return Posterior(lambda latent: self.energy(latent, signal, mask).total, root)
+        return self.preconditioner.root(share, precision, inverse)
+
+    def starts(self, signal, mask, seed) -> list:
+        """Return first states of inference: draws from the encoder, or from the prior without one."""
+        drawn = super().starts(signal, mask, seed)
+        if self.encoder is None:
+            return drawn
+        return [warm_starts.start(self, signal, mask, row_seeds(seed, PRIOR), *drawn)]
 
     def _shares(self, weights: tf.Tensor) -> list[tf.Tensor]:
         """Return the share of observed entries for each block of the preconditioner."""
@@ -228,6 +263,31 @@ class Generator(LatentModel):
 
         due = iteration.value % PROBE_EVERY == 0
         self.stability.assign(tf.cond(due, probe, lambda: self.stability.value))
+
+    # Compilation: the encoder has an optimizer of its own.
+
+    def compile(self, optimizer="rmsprop", **options) -> None:
+        """Set the optimizer; that of the encoder, if there is one, is `warm_starts.optimizer`.
+
+        Args:
+            optimizer: optimizer of the network; the paper uses Adam(beta_1=0.5).
+            **options: `jit_compile`, `run_eagerly` and `steps_per_execution` of `keras.Model.compile`.
+        """
+        super().compile(optimizer=optimizer, **options)
+        if self.encoder is not None:
+            self.encoder_optimizer = warm_starts.optimizer()
+
+    def compile_from_config(self, config: dict) -> None:
+        """Compile the model as `get_compile_config` describes."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self._build_optimizers()
+
+    def learners(self) -> list:
+        """Return pairs of an optimizer and the variables it updates."""
+        found = super().learners()
+        if self.encoder is not None:
+            found.append((self.encoder_optimizer, self.encoder.trainable_variables))
+        return found
 
     # Between the steps.
 
@@ -320,6 +380,7 @@ class Generator(LatentModel):
             "the energy or its gradient is not finite. The last stability δ²λmax/4 measured was "
             f"{float(self.stability.value):.3g}; it must stay below 1. Lower the step size of "
             f"`langevin` ({self.langevin}) or the learning rate, or raise sigma ({self.sigma})."
+            + ("" if self.encoder is None else " The learning rate may be too high for the encoder.")
         )
 
     @property
@@ -362,7 +423,8 @@ class Generator(LatentModel):
     @property
     def exported_layers(self) -> list:
         """Layers whose weights an export contains."""
-        return [*super().exported_layers, self.preconditioner]
+        own = [self.preconditioner, *([] if self.encoder is None else [self.encoder])]
+        return [*super().exported_layers, *own]
 
     def get_config(self) -> dict:
         """Return the arguments of the constructor."""
@@ -383,4 +445,5 @@ class Generator(LatentModel):
             "scaling": self.scaling and serialize(self.scaling),
             "observation": self.observation and serialize(self.observation),
             "prior": serialize(self.prior),
+            "encoder": self.encoder is not None and serialize(self.encoder),
         }

@@ -61,6 +61,16 @@ class Prior(keras.layers.Layer):
         parts = zip(blocked.split(latent, self.blocks), self.means, self.scales, strict=True)
         return blocked.join([m + tf.tensordot(u, tf.transpose(scale), axes=1) for u, m, scale in parts])
 
+    def inverse(self, z):
+        """Return `u` of `z`, both `[n, *latent_shape]`: the latents of inputs of the network."""
+        parts = zip(blocked.split(z, self.blocks), self.means, self.scales, strict=True)
+        return blocked.join(
+            [
+                tf.tensordot(one - mean, tf.linalg.inv(tf.transpose(scale)), axes=1)
+                for one, mean, scale in parts
+            ]
+        )
+
     def compute_output_shape(self, input_shape):
         """Return `input_shape`."""
         return input_shape

@@ -26,7 +26,8 @@ def resized(model: Generator | Descriptor | CoopNets, shape: Sequence[int]):
 
     Returns:
         A model of the same class. Its networks share their weights with those of `model`; it has no
-        chains of training examples, and a descriptor starts its chains from noise.
+        chains of training examples, and no encoder, which is made for one size; a descriptor starts its
+        chains from noise.
 
     Raises:
         ValueError: if the networks are made for one size only, or cannot have this shape.
@@ -50,7 +51,7 @@ def resized(model: Generator | Descriptor | CoopNets, shape: Sequence[int]):
         return Descriptor.from_config({**config, "chains": "short-run"})
     # Prior and preconditioner act on the channels alone, so their weights fit another latent shape.
     prior = type(model.prior).from_config({**model.prior.get_config(), "latent_shape": tuple(shape)})
-    larger = Generator.from_config({**config, "examples": None, "prior": prior})
+    larger = Generator.from_config({**config, "examples": None, "prior": prior, "encoder": False})
     larger.prior.set_weights(model.prior.get_weights())
     larger.noise.set_weights(model.noise.get_weights())
     larger.preconditioner.set_weights(model.preconditioner.get_weights())

@@ -2,6 +2,7 @@
 
 from abp_tf.networks.blocks import SMOOTH
 from abp_tf.networks.descriptor import image_descriptor
+from abp_tf.networks.encoder import encoder
 from abp_tf.networks.field import field_generator
 from abp_tf.networks.frames import frame_by_frame
 from abp_tf.networks.image import image_generator
@@ -16,6 +17,7 @@ from abp_tf.networks.volume import volume_descriptor, volume_generator
 __all__ = [
     "SMOOTH",
     "SplitLatents",
+    "encoder",
     "field_generator",
     "frame_by_frame",
     "free",

@@ -63,7 +63,9 @@ class Preconditioner(keras.layers.Layer):
         """Return `R w`, `[n, *latent_shape]`; see `root`."""
         return self.root(share)(displacement)
 
-    def root(self, share=None, precision=None) -> Callable[[tf.Tensor], tf.Tensor]:
+    def root(
+        self, share=None, precision=None, inverse: bool = False
+    ) -> Callable[[tf.Tensor], tf.Tensor]:
         """Return the function that multiplies displacements `w`, float32 `[n, *latent_shape]`, by `R`.
 
         Args:
@@ -71,10 +73,11 @@ class Preconditioner(keras.layers.Layer):
                 *positions]`, or of each frame, `[n, T]`; None means 1.
             precision: precision of the prior along the first axis of latents in one block, for each
                 entry of the last axis, float32 `[size, T, T]`; None means `I`.
+            inverse: whether the function multiplies by `R⁻¹` instead.
         """
         vectors = [tf.convert_to_tensor(one) for one in self.vectors]
         stretches = [
-            self._stretch(number, share and share[number], precision)
+            self._stretch(number, share and share[number], precision, inverse)
             for number in range(len(self.blocks))
         ]
 
@@ -87,19 +90,20 @@ class Preconditioner(keras.layers.Layer):
 
         return root
 
-    def _stretch(self, number, share, precision) -> Callable[[tf.Tensor], tf.Tensor]:
-        """Return `R` of a block in the coordinates of its eigenvectors."""
+    def _stretch(self, number, share, precision, inverse) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Return `R` of a block, or its inverse, in the coordinates of its eigenvectors."""
         rank = len(self.blocks[number])
         values = tf.reshape(tf.convert_to_tensor(self.values[number]), [*[1] * rank, -1])
         if share is not None:
             values *= tf.reshape(share, [-1, *share.shape[1:], *[1] * (rank + 1 - share.shape.rank)])
         if precision is not None:
-            return self._stretch_in_time(values, tf.convert_to_tensor(self.vectors[number]), precision)
-        scale = tf.math.rsqrt(values + 1.0)
+            vectors = tf.convert_to_tensor(self.vectors[number])
+            return self._stretch_in_time(values, vectors, precision, inverse)
+        scale = tf.sqrt(values + 1.0) if inverse else tf.math.rsqrt(values + 1.0)
         return lambda along: along * scale
 
-    def _stretch_in_time(self, values, vectors, precision) -> Callable[[tf.Tensor], tf.Tensor]:
-        """Return `R` in the coordinates of the eigenvectors, where only time is mixed."""
+    def _stretch_in_time(self, values, vectors, precision, inverse) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Return `R`, or its inverse, in the coordinates of the eigenvectors, where time is mixed."""
         frames, size = self.latent_shape[0], self.latent_shape[-1]
         # Latents of different precision are mixed by the eigenvectors; between two of these the prior
         # is left out. In float64, because strongly correlated frames have nearly singular matrices.
@@ -109,13 +113,15 @@ class Preconditioner(keras.layers.Layer):
         prior = tf.tensordot(vectors**2, precision, [[0], [0]])
         rows = tf.reshape(values, [tf.shape(values)[0], -1, size]) * tf.ones([frames, 1], tf.float64)
         factor = tf.linalg.cholesky(prior + tf.linalg.diag(tf.transpose(rows, [0, 2, 1])))
-        identity = tf.eye(frames, batch_shape=tf.shape(factor)[:2], dtype=tf.float64)
-        inverse = tf.cast(tf.linalg.triangular_solve(factor, identity), tf.float32)
+        if not inverse:
+            identity = tf.eye(frames, batch_shape=tf.shape(factor)[:2], dtype=tf.float64)
+            factor = tf.linalg.triangular_solve(factor, identity)
+        factor = tf.cast(factor, tf.float32)
 
         def stretch(along):
             parts = tf.reshape(along, [-1, frames, along.shape[1:-1].num_elements() // frames, size])
             parts = tf.transpose(parts, [0, 3, 1, 2])
-            parts = tf.matmul(inverse, parts, transpose_a=True)
+            parts = tf.matmul(factor, parts, transpose_a=True)
             return tf.reshape(tf.transpose(parts, [0, 2, 3, 1]), tf.shape(along))
 
         return stretch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 # Streams keep the different uses of one row's seed independent of each other.
-PRIOR, CHAIN, DATA, POOL, LATENT, REVISION, START, INFERENCE = range(8)
+PRIOR, CHAIN, DATA, POOL, LATENT, REVISION, START, INFERENCE, ENCODER = range(9)
 
 # Uses of random numbers in the steps of a chain besides noise: acceptance, and lengths of steps.
 ACCEPTANCE, LENGTH = 1, 2

@@ -5,7 +5,8 @@ import tensorflow as tf
 
 import abp_tf
 from abp_tf import metrics
-from abp_tf.baselines import GAN, PCA, VAE, Descent, mirror
+from abp_tf.baselines import GAN, PCA, VAE, Descent
+from abp_tf.networks import mirror
 from abp_tf.sampling.random import row_normal
 
 KINDS = (VAE, GAN)

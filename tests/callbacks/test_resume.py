@@ -52,7 +52,9 @@ def make_coopnets(**options):
     return model
 
 
-EXPANDED = {"expansion": 0.5, "preconditioning": True, "step_size": 0.5, "sigma": 0.5}
+EXPANDED = {
+    "expansion": 0.5, "preconditioning": True, "step_size": 0.5, "sigma": 0.5, "encoder": True,
+}  # fmt: skip
 # How to make the model, with what options; an energy alone and cooperation on complete images are
 # killed and resumed as programs, in `test_programs_energy`.
 CASES = {
@@ -182,6 +184,7 @@ def test_a_killed_training_ends_as_one_left_alone(
     if CASES[case][1] is EXPANDED:
         assert np.abs(resumed.prior.scales[0].numpy() - np.eye(4)).max() > 0.05
         assert resumed.preconditioner.values[0].numpy().max() > 0.05
+        assert int(resumed.encoder_optimizer.iterations) == 30
 
 
 def train_and_be_killed(case, path, at, delay):

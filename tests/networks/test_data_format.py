@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 
 from abp_tf import networks
-from abp_tf.baselines import mirror
+from abp_tf.networks import mirror
+
+
+def spread(network):
+    """Return a network with other weights than its first ones, some of which are 0."""
+    rng = np.random.default_rng(1)
+    network.set_weights([rng.normal(size=weight.shape) for weight in network.get_weights()])
+    return network
+
 
 NETWORKS = {
     "linear": lambda: networks.linear((4, 3), 2),
@@ -26,8 +34,9 @@ NETWORKS = {
     "video_descriptor": lambda: networks.video_descriptor((4, 8, 16, 3), 2, levels=1),
     "volume_generator": lambda: networks.volume_generator((7, 16, 8, 2), 3, 2),
     "volume_descriptor": lambda: networks.volume_descriptor((8, 16, 8, 2), 2),
-    "encoder": lambda: mirror.encoder(networks.image_generator((7, 15, 3), 2, 2)),
-    "discriminator": lambda: mirror.discriminator(networks.image_generator((7, 15, 3), 2, 2)),
+    "encoder": lambda: spread(networks.encoder((7, 15, 3), ((3,), (4, 8, 2)), 2, hidden=5)),
+    "mirrored encoder": lambda: mirror.encoder(networks.image_generator((7, 15, 3), 2, 2)),
+    "mirrored discriminator": lambda: mirror.discriminator(networks.image_generator((7, 15, 3), 2, 2)),
 }
 
 
@@ -40,8 +49,9 @@ def channels_first():
 
 
 def test_all_networks_are_looked_at():
-    made = [name for name in networks.__all__ if name.endswith(("_generator", "_descriptor", "linear"))]
-    assert set(made) == set(NETWORKS) - {"encoder", "discriminator"}
+    kinds = ("_generator", "_descriptor", "linear", "encoder")
+    made = {name for name in networks.__all__ if name.endswith(kinds)}
+    assert made == {name for name in NETWORKS if not name.startswith("mirrored")}
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -68,9 +68,8 @@ def discriminator(network: keras.Model, activation: str = "leaky_relu") -> keras
     return keras.Model(shown, x, name="discriminator")
 
 
-def check(network: keras.Model, name: str, decoder: keras.Model, output: tuple[int, ...]) -> None:
-    """Refuse a bottom-up network that does not go from views of the decoder's signals to `output`."""
-    shape = decoder.output_shape[1:]
+def check(network: keras.Model, name: str, shape: tuple[int, ...], output: tuple[int, ...]) -> None:
+    """Refuse a bottom-up network that does not go from views of data of `shape` to `output`."""
     expected = (*shape[:-1], 2 * shape[-1]), output
     received = network.input_shape[1:], network.output_shape[1:]
     if expected != received:
