@@ -6,9 +6,20 @@ import pytest
 import tensorflow as tf
 
 import abp_tf
-from abp_tf import CoopNets, Descriptor, Generator, Langevin, Projection, Scaling
+from abp_tf import (
+    CoopNets,
+    Descriptor,
+    Generator,
+    Langevin,
+    Projection,
+    Scaling,
+    callbacks,
+    signals,
+)
 from abp_tf.baselines import VAE, Descent
+from abp_tf.data.examples import Examples
 from abp_tf.display import gallery
+from train import report
 
 SHAPE = (4, 3, 2)
 RNG = np.random.default_rng(0)
@@ -262,6 +273,25 @@ def test_pictures_of_scaled_models_are_in_units_of_pictures(model):
     np.testing.assert_allclose(found[:, 0, 0, 0], [-1, -0.5, 1], atol=1e-5)
     shown = gallery.show(model, DAMAGED, MASK)
     assert all(np.nanmax(np.abs(part.signals)) < 3 for part in shown.values())
+    # Fields are drawn in their own units.
+    field = signals.get("field")
+    assert gallery.drawable(model, WHOLE, field) is WHOLE
+    shown = gallery.show(model, DAMAGED, MASK, field)
+    assert np.nanmedian(shown["synthesis"].signals[..., 1]) > 90_000
+
+
+def test_reports_and_curves_have_errors_in_scaled_units():
+    model = generator(scaling=SCALING)
+    whole = Examples(WHOLE, MASK)
+    error = (SCALING.scale(WHOLE) - SCALING.scale(model.reconstruct(WHOLE, MASK)))[MASK]
+    found = report.errors(model, whole)
+    np.testing.assert_allclose(found["reconstruction_error"], np.mean(error**2), rtol=1e-4)
+    np.testing.assert_allclose(found["mae_per_range"], np.mean(np.abs(error)) / 6, rtol=1e-4)
+    curves, logs = callbacks.ErrorCurves({"train": whole}, every=1), {}
+    curves.set_model(model)
+    curves.set_params({"epochs": 1})
+    curves.on_epoch_end(0, logs)
+    np.testing.assert_allclose(logs["train_error"], np.mean(error**2), rtol=1e-4)
 
 
 def test_models_of_other_sizes_keep_a_scaling_of_channels():
