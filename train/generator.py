@@ -34,15 +34,10 @@ def table(kind: SignalKind) -> options.Table:
                 ),
                 "learn_sigma": Option(
                     bool,
-                    "estimate the noise of each channel after each epoch, beginning with --sigma",
+                    "estimate sigma of each channel as well",
                     False,
                 ),
-                "encoder": Option(
-                    bool,
-                    "learn an encoder too, where the chains of new signals begin, so that fewer steps "
-                    "of --inference-steps suffice",
-                    False,
-                ),
+                "encoder": Option(bool, "learn where chains of new signals begin", False),
             },
             "Langevin dynamics": {
                 "chains": Option(

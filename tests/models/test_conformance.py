@@ -30,6 +30,7 @@ def generator():
         inference=inference,
         expansion=1.0,
         preconditioning=True,
+        encoder=True,
         seed=5,
     )
     model.compile(keras.optimizers.Adam(1e-2))
