@@ -242,7 +242,6 @@ def test_nothing_is_overwritten_and_the_server_not_even_asked(tmp_path):
         (["reconstruct", "--images", "PLACE/broken.png"], "None of the 1 image files can be read"),
         (["inpaint", "--images", "PLACE/good.png", "--mask", "dots:3"], "'dots:3'"),
         (["inpaint", "--images", "PLACE/good.png", "--masks", "PLACE/none"], "there is no"),
-        (["inpaint", "--images", "PLACE/good.png", "--masks", "PLACE/black"], "none in 1 of 1"),
         (["inpaint", "--images", "PLACE/good.png", "--masks", "PLACE/other"], "found none for 1"),
         (
             ["inpaint", "--images", "PLACE/good.png", "--mask", "pepper:0.5", "--samples", 0],
@@ -280,13 +279,17 @@ def test_what_cannot_be_is_told_and_nothing_is_written(server, tmp_path, words, 
         [],
         ["paint"],
         ["synthesize", "--model", "digits"],
-        ["inpaint", "--model", "digits", "--to", "out", "--images", "a.png"],
         ["inpaint", "--model", "m", "--to", "o", "--images", "a", "--mask", "block:2", "--masks", "b"],
     ],
 )
 def test_wrong_options(words, capsys):
     assert inside(*words) == 2
     assert "usage: export.client" in capsys.readouterr().err
+
+
+def test_a_mask_is_needed_but_for_fields():
+    message = inside("inpaint", "--model", "digits", "--to", "out", "--images", "a.png")
+    assert "--mask, --masks" in message
 
 
 def test_signals_that_cannot_be_shown(tmp_path, capsys):

@@ -32,7 +32,6 @@ NETWORKS = {
         (3, 16, 8, 3), 2, 2, base=(2, 1), levels=3, padding="valid"
     ),
     "video_descriptor": lambda: networks.video_descriptor((4, 8, 16, 3), 2, levels=1),
-    "field_generator": lambda: networks.field_generator((7, 15, 3), 2, local=[(4, 2)], width=2),
     "volume_generator": lambda: networks.volume_generator((7, 16, 8, 2), 3, 2),
     "volume_descriptor": lambda: networks.volume_descriptor((8, 16, 8, 2), 2),
     "encoder": lambda: spread(networks.encoder((7, 15, 3), ((3,), (4, 8, 2)), 2, hidden=5)),

@@ -148,7 +148,6 @@ class TestRefusals:
             (lambda c, x, m: c.reconstruct(np.where(m, x, np.nan)), "NaN or infinity in observed"),
             (lambda c, x, m: c.inpaint(x, m * 255), "only 0 and 1"),
             (lambda c, x, m: c.inpaint(x, m[:2]), "Mask: expected shape"),
-            (lambda c, x, m: c.inpaint(x, m & False), "none in 4 of 4"),
             (lambda c, x, m: c.inpaint(x, None), "1 .or True. where an entry is observed"),
             (lambda c, x, m: c.sample_posterior(x, m[:2]), "Mask: expected shape"),
             (lambda c, x, m: c.ask("inpaint", signal=x, mask=m, samples=0), "`samples` .*received 0"),
