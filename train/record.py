@@ -88,7 +88,7 @@ def described(settings: FieldSettings) -> str:
 
     Example:
         >>> described(FieldSettings())
-        'latents 0  mean 1  space 1  time 0  decay 0.02  noise 0.2'
+        'latents 0  mean 1  space 1  time 0  decay 0.02  noise 0.2  rhythm no'
     """
     return "  ".join(f"{name} {shown(value)}" for name, value in settings._asdict().items())
 
