@@ -13,7 +13,8 @@ from abp_tf.fields.frames import Frames, apart, read, standard_units
 from abp_tf.fields.lattice import Lattice, Roughness, differences, steps
 from abp_tf.results import PosteriorSamples
 
-WIDTH_ENTRIES = 100
+# Share of the domain that counts, beside a frame's observed entries, as that of an average frame.
+AVERAGE = 0.2
 _LEARNED = ("domain", "mean", "loading", "rhythms", "_centre", "_unit")  # arrays of a saved model
 
 
@@ -336,14 +337,15 @@ def _relative_width(rest: np.ndarray, observed: np.ndarray) -> np.ndarray:
     """Return the factor of each frame's deviations, float `[frames]`, 1 for frames like the others.
 
     Frames that scatter more about the mean are also filled with larger errors, but not in proportion:
-    the factor is the square root of their relative deviation. Few observed entries count as if there
-    were `WIDTH_ENTRIES` more of an average frame.
+    the factor is the square root of their relative deviation. A frame of which little is observed, in
+    one corner perhaps, is taken as nearly average, as if it also had a fifth of an average frame.
     """
     count = observed.sum(1)
     level = np.where(observed, rest, 0).sum(1) / np.maximum(count, 1)
     squares = np.where(observed, (rest - level[:, None]) ** 2, 0).sum(1)
     average = squares.sum() / count.sum() if count.any() else 1.0
-    variance = (squares + WIDTH_ENTRIES * average) / (count + WIDTH_ENTRIES)
+    more = AVERAGE * observed.shape[1]
+    variance = (squares + more * average) / (count + more)
     return np.sqrt(np.sqrt(variance / max(average, 1e-12)))
 
 
