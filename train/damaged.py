@@ -38,9 +38,13 @@ class Damaged(NamedTuple):
     def counted(self) -> np.ndarray:
         """Entries that are hidden although the truth is known, bool of the shape of the signals."""
         known = np.zeros(self.signal.shape, bool) if self.truth is None else np.isfinite(self.truth)
-        if self.mask is None:
-            return known
-        return known & ~(self.mask if self.mask.ndim == known.ndim else self.mask[..., None])
+        return known if self.mask is None else known & self.hidden
+
+    @property
+    def hidden(self) -> np.ndarray:
+        """Entries that the mask hides, bool of the shape of the signals."""
+        mask = self.mask if self.mask.ndim == self.signal.ndim else self.mask[..., None]
+        return np.broadcast_to(~mask, self.signal.shape)
 
 
 def load(run: runs.Run, model, arguments: argparse.Namespace) -> Damaged:

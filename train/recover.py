@@ -205,8 +205,7 @@ def shown(damaged: Damaged, signal: np.ndarray) -> np.ndarray:
 def hidden_share(damaged: Damaged) -> float:
     """Return the share of the entries that exist, which are not land, that is hidden."""
     inside = damaged.kind.inside(damaged.header, damaged.signal.shape[1:])
-    mask = damaged.mask if damaged.mask.ndim == damaged.signal.ndim else damaged.mask[..., None]
-    return float(1 - np.mean(np.broadcast_to(mask, damaged.signal.shape)[:, inside]))
+    return float(np.mean(damaged.hidden[:, inside]))
 
 
 def errors(model, damaged: Damaged, recovered: np.ndarray) -> dict:

@@ -6,6 +6,7 @@ import numpy as np
 
 SPEC = "moved"  # the name of such masks in programs
 _MOST = 0.6  # largest share of a frame's observed entries that moved gaps hide
+_WHOLE = 0.2  # probability that a frame is hidden whole, relative to the share of empty frames
 
 
 def moved(mask: np.ndarray, seed: int = 0, *, every: bool = False) -> np.ndarray:
@@ -43,7 +44,7 @@ def moved(mask: np.ndarray, seed: int = 0, *, every: bool = False) -> np.ndarray
     empty = np.mean(totals == 0)
     for number in np.flatnonzero(totals >= (0 if every else np.median(totals))):
         observed, total = mask[number], totals[number]
-        if empty and random.random() < empty / 5:
+        if empty and random.random() < _WHOLE * empty:
             held[number] = observed
             continue
         for other in random.permutation(len(mask)):

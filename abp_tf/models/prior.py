@@ -49,12 +49,11 @@ class Prior(keras.layers.Layer):
         self.means, self.scales = [], []
         for number, (*_, size) in enumerate(self.blocks):
             name = str(number or "")
-            self.means.append(self._constant((size,), "zeros", f"mean{name}"))
-            self.scales.append(self._constant((size, size), "identity", f"scale{name}"))
+            zeros = {"shape": (size,), "initializer": "zeros", "name": f"mean{name}"}
+            self.means.append(self.add_weight(**zeros, trainable=False))
+            square = {"shape": (size, size), "initializer": "identity", "name": f"scale{name}"}
+            self.scales.append(self.add_weight(**square, trainable=False))
         self.built = True
-
-    def _constant(self, shape, initializer, name):
-        return self.add_weight(shape=shape, initializer=initializer, trainable=False, name=name)
 
     def call(self, latent):
         """Return `z` of `u`, both `[n, *latent_shape]`."""

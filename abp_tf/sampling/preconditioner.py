@@ -32,6 +32,7 @@ class Preconditioner(keras.layers.Layer):
     If the prior connects the `T` frames of a sequence, its precision takes the place of `I`, and each
     frame has its own `s`. Then `R` acts on time too, by the inverse Cholesky factor of a matrix `T × T`
     for each example and eigenvector of `G`.
+
     Of several blocks each has its own `R`, the first, global one as above. Of a grid of local latents
     `G` is the mean Gram matrix of the channels of one position, times the factor that bounds `JᵀJ/σ²`
     of the whole grid: neighbours are coupled, so that without the factor steps would be far too long.
@@ -52,12 +53,11 @@ class Preconditioner(keras.layers.Layer):
         self.vectors, self.values = [], []
         for number, (*_, size) in enumerate(self.blocks):
             name = str(number or "")
-            self.vectors.append(self._constant((size, size), "identity", f"vectors{name}"))
-            self.values.append(self._constant((size,), "zeros", f"values{name}"))
+            square = {"shape": (size, size), "initializer": "identity", "name": f"vectors{name}"}
+            self.vectors.append(self.add_weight(**square, trainable=False))
+            zeros = {"shape": (size,), "initializer": "zeros", "name": f"values{name}"}
+            self.values.append(self.add_weight(**zeros, trainable=False))
         self.built = True
-
-    def _constant(self, shape, initializer, name):
-        return self.add_weight(shape=shape, initializer=initializer, trainable=False, name=name)
 
     def call(self, displacement, share=None):
         """Return `R w`, `[n, *latent_shape]`; see `root`."""
@@ -95,7 +95,7 @@ class Preconditioner(keras.layers.Layer):
         rank = len(self.blocks[number])
         values = tf.reshape(tf.convert_to_tensor(self.values[number]), [*[1] * rank, -1])
         if share is not None:
-            values *= tf.reshape(share, [-1, *share.shape[1:], *[1] * (rank + 1 - share.shape.rank)])
+            values *= _broadcast(share, rank + 1)
         if precision is not None:
             vectors = tf.convert_to_tensor(self.vectors[number])
             return self._stretch_in_time(values, vectors, precision, inverse)
@@ -228,15 +228,15 @@ def _largest(decode: Callable, latents: tf.Tensor, scale: tf.Tensor) -> tf.Tenso
     def iterate(_, carry):
         along = product(carry[0])
         size = norm(along)
-        return tf.math.divide_no_nan(along, _broadcast(size, latents)), size
+        return tf.math.divide_no_nan(along, _broadcast(size, latents.shape.rank)), size
 
     direction = tf.random.stateless_normal(latents.shape, [0, 0])
-    direction /= _broadcast(norm(direction), latents)
+    direction /= _broadcast(norm(direction), latents.shape.rank)
     _, size = repeat(iterate, (direction, tf.zeros([latents.shape[0]])), POWERS)
     return tf.reduce_sum(size)
 
 
-def _broadcast(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    """Return numbers of rows, or of positions of rows, so that they broadcast against `like`."""
-    more = [1] * (like.shape.rank - values.shape.rank)
+def _broadcast(values: tf.Tensor, rank: int) -> tf.Tensor:
+    """Return numbers of rows, or of positions of rows, with axes of 1 behind them up to a rank."""
+    more = [1] * (rank - values.shape.rank)
     return tf.reshape(values, tf.concat([tf.shape(values), more], axis=0))
