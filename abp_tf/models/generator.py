@@ -59,8 +59,8 @@ class Generator(LatentModel):
             algorithm), or "fresh", new draws from the prior each time, so that memory does not depend
             on the number of examples.
         expansion: share of the epochs, from the first on, that end with parameter expansion (see
-            `abp_tf.models.prior.Prior`); if it is above 0, the last epoch does too. 0 is exactly the
-            paper's algorithm.
+            `abp_tf.models.prior.Prior`), as some of their early iterations do; if it is above 0, the
+            last epoch ends with one too. 0 is exactly the paper's algorithm.
         preconditioning: whether the chains run in coordinates in which posteriors are round, estimated
             during training (see `abp_tf.sampling.preconditioner.Preconditioner`). It needs longer
             steps, about 0.5. False is exactly the paper's algorithm.
@@ -292,9 +292,15 @@ class Generator(LatentModel):
     # Between the steps.
 
     def expand(self) -> None:
-        """Move mean and covariance of the chains into the prior; decoded signals do not change."""
-        latents, roots = self.prior.absorb(self.table.states)
-        self.table.states.assign(latents)
+        """Move mean and covariance of the chains into the prior; decoded signals do not change.
+
+        Chains that no step has moved yet are draws from the prior, and remain draws from the new one.
+        """
+        moved = self.table.moved()
+        if not len(moved):
+            return
+        latents, roots = self.prior.absorb(self.table.read(moved))
+        self.table.write(moved, latents)
         if self.preconditioning:
             self.preconditioner.follow(roots)
 
@@ -302,7 +308,7 @@ class Generator(LatentModel):
         """Let the prior learn from the chains, for instance how strongly frames are correlated."""
         self.prior.adapt(self.table.states)
 
-    def precondition(self, rows: int = 64) -> None:
+    def precondition(self, rows: int = 32) -> None:
         """Estimate the preconditioner from the network and the current states of some chains.
 
         Args:

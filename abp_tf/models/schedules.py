@@ -4,28 +4,43 @@ from __future__ import annotations
 
 import keras
 
+# Early iterations after which the preconditioner is estimated: from one of the first to the next the
+# curvature of the posteriors may grow tenfold, and later slower.
+ESTIMATED = frozenset((*range(1, 8), *(round(2 ** (power / 2)) for power in range(6, 17))))
+# Those after which latents are expanded, once some batches have been seen.
+EXPANDED = frozenset(iteration for iteration in ESTIMATED if iteration >= 16)
+
 
 class ExpandLatents(keras.callbacks.Callback):
     """Expand parameters at the ends of epochs; `Generator.fit` adds it before all other callbacks.
 
+    It also does so after the iterations `EXPANDED`: the output of an untrained network is small, so
+    that latents would have to grow far beyond their prior to explain the data.
+
     Args:
-        share: share of the epochs, from the first on, that end with an expansion; the last epoch does
-            too.
+        share: share of the epochs, from the first on, that end with an expansion and in which early
+            iterations do; the last epoch ends with one too.
     """
 
     def __init__(self, share: float):
         super().__init__()
         self.share = share
         self._expanded = True
+        self._scheduled = False
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
-        """Note that the chains have moved since the last expansion."""
+        """Note that the chains move from now on, and whether the epoch is one of the schedule."""
         self._expanded = False
+        self._scheduled = epoch < self.share * self.params["epochs"]
+
+    def on_train_batch_end(self, batch: int, logs=None) -> None:
+        """Expand at the early iterations."""
+        if self._scheduled and int(self.model.iteration.value) in EXPANDED:
+            self.model.expand()
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
         """Expand if the epoch is one of the schedule."""
-        epochs = self.params["epochs"]
-        if epoch < self.share * epochs or epoch + 1 == epochs:
+        if self._scheduled or epoch + 1 == self.params["epochs"]:
             self._expand()
 
     def on_train_end(self, logs=None) -> None:
@@ -57,14 +72,13 @@ class LearnNoise(keras.callbacks.Callback):
 class AdaptPreconditioner(keras.callbacks.Callback):
     """Estimate the preconditioner as the network changes; `Generator.fit` adds it.
 
-    It does so at the iterations 0, 1, 3, 10, 30, 100 and 300, while the network changes fast, and then
-    at the end of each epoch in which the iteration passed a multiple of 50: an estimate costs as much
-    as some iterations, and an epoch of few examples has few. Expansions need no new estimate, because
-    `Generator.expand` updates it. The schedule depends on the iteration alone, so that a resumed or
-    prolonged training has the same one.
+    It does so before the first iteration, after the iterations `ESTIMATED`, while the network changes
+    fast, and then at the end of each epoch in which the iteration passed a multiple of 50: an estimate
+    costs as much as some iterations, and an epoch of few examples has few. Expansions need no new
+    estimate, because `Generator.expand` updates it. The schedule depends on the iteration alone, so
+    that a resumed or prolonged training has the same one.
     """
 
-    EARLY = frozenset((1, 3, 10, 30, 100, 300))
     APART = 50
 
     def __init__(self):
@@ -82,7 +96,7 @@ class AdaptPreconditioner(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs=None) -> None:
         """Estimate at the early iterations."""
-        if int(self.model.iteration.value) in self.EARLY:
+        if int(self.model.iteration.value) in ESTIMATED:
             self.model.precondition()
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:

@@ -99,6 +99,11 @@ class LatentTable(ChainTable):
         """Draw the first latents from `N(0, I)`, float32 `[rows, *latent_shape]`."""
         return tf.random.stateless_normal([rows, *self.shape], [self.seed, 0])
 
+    def moved(self) -> tf.Tensor:
+        """Return the numbers of the rows that differ from their first draw, int64 `[m]`."""
+        same = tf.equal(self.states, self.draw(self.rows))
+        return tf.where(~tf.reduce_all(same, axis=list(range(1, len(self.shape) + 1))))[:, 0]
+
     def use_for(self, examples: int | None, same: bool = True, index=None) -> None:
         """Prepare the table for the data that `fit` is about to use, or raise an error.
 

@@ -21,6 +21,15 @@ def test_table_starts_as_the_prior():
     assert abs(values.var() - 1) < 0.02
 
 
+def test_rows_that_have_moved():
+    table = LatentTable((2, 3), examples=5, seed=7)
+    assert not len(table.moved())
+    first = table.read(tf.constant([3, 1])).numpy()
+    first[:, 1, 2] += 1
+    table.write(tf.constant([3, 1]), tf.constant(first))
+    np.testing.assert_array_equal(table.moved(), [1, 3])
+
+
 def test_use_for_refuses_other_data():
     table = LatentTable((2,))
     with pytest.raises(ValueError, match=r"examples=N"):
