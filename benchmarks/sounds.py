@@ -41,7 +41,7 @@ def compute(subject: str, task: str, settings: dict, data: Path, target: Path) -
     end = start + int(settings["gap"] * rate)
     if task == "gap":
         mask[:, start:end] = False
-    model, seconds = _learn(settings, sound, mask)
+    model, seconds = learn(settings, sound, mask)
     common = {
         "training_seconds": round(seconds, 1),
         "seconds_per_iteration": seconds / settings["iterations"],
@@ -53,7 +53,8 @@ def compute(subject: str, task: str, settings: dict, data: Path, target: Path) -
     return {**_gap(filled, sound, slice(start, end), settings["order"], rate, target), **common}
 
 
-def _learn(settings: dict, sound: np.ndarray, mask: np.ndarray) -> tuple[Generator, float]:
+def learn(settings: dict, sound: np.ndarray, mask: np.ndarray) -> tuple[Generator, float]:
+    """Learn a generator from one sound; return it and its seconds."""
     keras.utils.set_random_seed(settings["seed"])
     network = networks.sound_generator(len(sound), settings["latent_channels"], settings["width"])
     langevin = Langevin(settings["steps"], settings["step_size"])

@@ -85,7 +85,8 @@ def compute(subject: str, task: str, settings: dict, data: Path, target: Path) -
     }
 
 
-def _crops(settings: dict, photo: np.ndarray) -> np.ndarray:
+def crops(settings: dict, photo: np.ndarray) -> np.ndarray:
+    """Return random crops of a square photograph, `[crops, crop, crop, 3]`."""
     random, side = np.random.default_rng(0), settings["crop"]
     corners = random.integers(0, len(photo) - side + 1, (settings["crops"], 2))
     return np.stack([photo[top : top + side, left : left + side] for top, left in corners])
@@ -108,7 +109,8 @@ def _drafts(settings: dict) -> keras.Model:
     )
 
 
-def _generator(settings: dict, photo: np.ndarray) -> tuple[Generator, float]:
+def learn_generator(settings: dict, photo: np.ndarray) -> tuple[Generator, float]:
+    """Learn a generator from crops of a photograph; return it and its seconds."""
     langevin = Langevin(settings["steps"], settings["step_size"])
     model = Generator(
         _drafts(settings),
@@ -119,7 +121,7 @@ def _generator(settings: dict, photo: np.ndarray) -> tuple[Generator, float]:
     )
     decay = settings["weight_decay"]
     model.compile(keras.optimizers.Adam(_rate(settings), beta_1=0.5, weight_decay=decay))
-    return model, _fit(model, _crops(settings, photo), settings["batch"], settings["iterations"])
+    return model, _fit(model, crops(settings, photo), settings["batch"], settings["iterations"])
 
 
 def _energy(settings: dict, width: int, levels: int) -> Descriptor:
@@ -148,7 +150,7 @@ def _rate(settings: dict, key: str = "rate"):
 def _descriptor(settings: dict, photo: np.ndarray) -> tuple[Descriptor, float]:
     model = _energy(settings, settings["width"], settings["levels"])
     model.compile(keras.optimizers.Adam(_rate(settings)))
-    return model, _fit(model, _crops(settings, photo), settings["batch"], settings["iterations"])
+    return model, _fit(model, crops(settings, photo), settings["batch"], settings["iterations"])
 
 
 def _coopnets(settings: dict, photo: np.ndarray) -> tuple[CoopNets, float]:
@@ -158,7 +160,7 @@ def _coopnets(settings: dict, photo: np.ndarray) -> tuple[CoopNets, float]:
         keras.optimizers.Adam(_rate(settings, "generator_rate"), beta_1=0.5),
         keras.optimizers.Adam(_rate(settings)),
     )
-    return model, _fit(model, _crops(settings, photo), settings["batch"], settings["iterations"])
+    return model, _fit(model, crops(settings, photo), settings["batch"], settings["iterations"])
 
 
-LEARN = {"generator": _generator, "descriptor": _descriptor, "CoopNets": _coopnets}
+LEARN = {"generator": learn_generator, "descriptor": _descriptor, "CoopNets": _coopnets}

@@ -34,7 +34,7 @@ def compute(subject: str, task: str, settings: dict, data: Path, target: Path) -
         clip = (stored["frames"][: settings["frames"]] / 127.5 - 1).astype(np.float32)
         fps = float(stored["fps"])
     mask = hidden(task, clip.shape[:3], settings)
-    model, seconds = _learn(settings, clip, mask)
+    model, seconds = learn(settings, clip, mask)
     found = model(model.latents).numpy()[0]
     whole = np.where(mask[..., None], clip, found)
     common = {
@@ -97,7 +97,8 @@ def interpolated(clip: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return result
 
 
-def _learn(settings: dict, clip: np.ndarray, mask: np.ndarray) -> tuple[Generator, float]:
+def learn(settings: dict, clip: np.ndarray, mask: np.ndarray) -> tuple[Generator, float]:
+    """Learn a generator from one clip; return it and its seconds."""
     keras.utils.set_random_seed(settings["seed"])
     network = networks.video_generator(
         clip.shape, settings["latent_channels"], settings["width"], padding=settings["padding"]

@@ -2,19 +2,20 @@
 
 import importlib
 import json
+import os
 
 import numpy as np
 import pytest
 
 from abp_tf import data
-from benchmarks import cells, methods, recovery, sounds, videos
+from benchmarks import cells, defaults, learning, methods, recovery, sounds, videos
 
 PROGRAMS = (
-    "indirect kinds reconstruction recovery serving small_sets speed synthesis textures sounds videos"
-)
+    "defaults indirect kinds learning reconstruction recovery serving small_sets speed synthesis "
+    "textures sounds videos"
+) @ pytest.mark.parametrize("name", PROGRAMS.split())
 
 
-@pytest.mark.parametrize("name", PROGRAMS.split())
 def test_they_import_without_their_data(name, monkeypatch):
     monkeypatch.delenv("ABP_TF_DATA", raising=False)
     assert importlib.import_module(f"benchmarks.{name}").__doc__
@@ -136,3 +137,37 @@ def test_errors_are_of_hidden_entries_alone():
     np.testing.assert_allclose(errors["psnr"], 20, rtol=1e-6)
     found[0] = truth[0]  # an exact image counts, but not for all
     np.testing.assert_allclose(recovery.errors(truth, found, mask)["psnr"], (20 + 60) / 2, rtol=1e-6)
+
+
+def test_times_to_an_error():
+    def points(*errors):
+        return [
+            {"epochs": 2 * n, "seconds": 10.0 * n, "error": error, "latent_norm": 1.5}
+            for n, error in enumerate(errors, 1)
+        ]
+
+    found = learning.rows({"slow": points(0.3, 0.2, 0.103), "fast": points(0.104, 0.1, 0.1015)})
+    assert found == [
+        ["slow", "0.1030", 30.0, "30, 6", "not", "1.5"],
+        ["fast", "0.1000", 30.0, "10, 2", "20, 4", "1.5"],
+    ]
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_learning(tmp_path, capsys):
+    if "ABP_TF_DATA" not in os.environ:
+        pytest.skip("the data sets are in the folder $ABP_TF_DATA, which is not set")
+    words = ["--run", str(tmp_path / "cells"), "--quick", "--ways", "3 steps", "restarts"]
+    assert learning.main(words) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in learning.DATA)
+    assert printed.count("| restarts |") == len(learning.DATA) - 1  # crops have none
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_defaults(tmp_path, capsys):
+    if "ABP_TF_DATA" not in os.environ:
+        pytest.skip("the data sets are in the folder $ABP_TF_DATA, which is not set")
+    words = ["--run", str(tmp_path / "cells"), "--quick", "--tasks", "clothes"]
+    assert defaults.main(words) == 0
+    assert "| clothes, nine in ten pixels hidden |" in capsys.readouterr().out

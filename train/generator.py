@@ -12,8 +12,9 @@ from abp_tf.signals import SignalKind
 
 from . import learning, options, report
 
-# Default steps and step size, by whether the chains are preconditioned.
-LANGEVIN_DEFAULTS = {True: {"steps": 6, "step_size": 0.5}, False: {"steps": 10, "step_size": 0.1}}
+# Default steps and step size without preconditioning, those of the paper. Those with it, as all other
+# defaults of learning, belong to the kind of signal.
+PLAIN = {"steps": 10, "step_size": 0.1}
 
 
 def table(kind: SignalKind) -> options.Table:
@@ -53,11 +54,11 @@ def table(kind: SignalKind) -> options.Table:
                 ),
                 "steps": Option(
                     at_least_zero(int),
-                    "Langevin steps per iteration; default 6, or 10 without preconditioning",
+                    "Langevin steps per iteration; 10 by default without preconditioning",
                 ),
                 "step_size": Option(
                     positive(float),
-                    "Langevin step size; default 0.5, or 0.1 without preconditioning",
+                    "Langevin step size; 0.1 by default without preconditioning",
                 ),
                 "temperature": Option(
                     at_least_zero(float),
@@ -144,9 +145,7 @@ def settle(given: dict) -> dict:
     if settings.get("antialias", 1) is None:
         operator, _, factor = (settings["observe"] or "").partition(":")
         settings["antialias"] = int({"coarser": factor, "blur": 2}.get(operator, 1))
-    for name, value in LANGEVIN_DEFAULTS[settings["preconditioning"]].items():
-        settings[name] = value if settings[name] is None else settings[name]
-    return settings
+    return settings if settings["preconditioning"] else {**settings, **PLAIN, **given}
 
 
 def callbacks(model: Generator, settings: dict, images: data.Images, logs: Path) -> list:
