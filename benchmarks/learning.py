@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from abp_tf import Generator, Langevin, metrics, networks, programs
-from abp_tf.data import examples
 
 from . import cells, recovery, textures
 from .kinds import folder
@@ -165,15 +165,15 @@ class Restarts(keras.callbacks.Callback):
         """Draw new states from the encoder."""
         if epoch % 2 == 0:
             return
-        for at in range(0, len(self.signals.train), 500):
-            rows = slice(at, at + 500)
-            model, mask = self.model, self.signals.mask
-            parts = examples.masked(self.signals.train[rows], None if mask is None else mask[rows])
-            data = examples.examples(parts, model.observed_shape, model.observed_range, True)
-            seed = np.arange(len(data.signal), dtype=np.int64) + at + 10**6 * epoch
-            weights = data.weights(np.asarray(model.noise_of_data()))
-            (states,) = model.starts(data.signal, weights, seed)
-            model.table.write(np.arange(at, at + len(seed)), states)
+        model, signals = self.model, self.signals
+        for at in range(0, len(signals.train), 500):
+            numbers = np.arange(at, min(at + 500, len(signals.train)))
+            seen, mask = signals.train[numbers], None
+            if signals.mask is not None:
+                mask = np.broadcast_to(signals.mask[numbers][..., None], seen.shape).astype(np.float32)
+                seen = seen * mask
+            (states,) = model.starts(tf.constant(seen), mask, numbers + 10**6 * epoch)
+            model.table.write(numbers, states)
 
 
 def learn(name: str, settings: dict) -> dict:

@@ -13,9 +13,10 @@ from benchmarks import cells, defaults, learning, methods, recovery, sounds, vid
 PROGRAMS = (
     "defaults indirect kinds learning reconstruction recovery serving small_sets speed synthesis "
     "textures sounds videos"
-) @ pytest.mark.parametrize("name", PROGRAMS.split())
+)
 
 
+@pytest.mark.parametrize("name", PROGRAMS.split())
 def test_they_import_without_their_data(name, monkeypatch):
     monkeypatch.delenv("ABP_TF_DATA", raising=False)
     assert importlib.import_module(f"benchmarks.{name}").__doc__

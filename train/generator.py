@@ -12,8 +12,7 @@ from abp_tf.signals import SignalKind
 
 from . import learning, options, report
 
-# Default steps and step size without preconditioning, those of the paper. Those with it, as all other
-# defaults of learning, belong to the kind of signal.
+# Default steps and step size without preconditioning, for all kinds of signal.
 PLAIN = {"steps": 10, "step_size": 0.1}
 
 
@@ -55,10 +54,12 @@ def table(kind: SignalKind) -> options.Table:
                 "steps": Option(
                     at_least_zero(int),
                     "Langevin steps per iteration; 10 by default without preconditioning",
+                    6,
                 ),
                 "step_size": Option(
                     positive(float),
                     "Langevin step size; 0.1 by default without preconditioning",
+                    0.5,
                 ),
                 "temperature": Option(
                     at_least_zero(float),

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 # Preconditioned as for images: an energy summed over so many entries is too steep for plain steps of
 # 0.1, or 0.05 for sounds, which move the latents so far that these networks saturate immediately.
-GENERATOR = {"expansion": 1.0, "batch_size": 4, "learning_rate": 1e-3, "epochs": 20}
+GENERATOR = {
+    "steps": 6, "step_size": 0.5, "expansion": 1.0, "batch_size": 4, "learning_rate": 1e-3,
+    "epochs": 20,
+}  # fmt: skip
 DESCRIPTOR = {
     "activation": "leaky_relu", "chains": "short-run", "start_sigma": 0.3, "pool": 100, "steps": 60,
     "learning_rate": 5e-4, "batch_size": 8, "epochs": 20,

@@ -73,8 +73,12 @@ class Image(SignalKind):
             ),
         },
     )
+    # Learning of generators as `benchmarks.learning` and `benchmarks.recovery` found it best.
     defaults = {
-        "generator": {"latent_dim": 20, "antialias": None},
+        "generator": {
+            "latent_dim": 60, "antialias": None, "sigma": 0.25, "steps": 3, "step_size": 0.5,
+            "expansion": 0.6, "batch_size": 25, "learning_rate": 4e-3,
+        },
         "descriptor": {"activation": "leaky_relu"},
         "coopnets": {
             "latent_dim": 100, "width": 16, "kernel_size": 5, "hidden": 0, "batch_norm": None,
