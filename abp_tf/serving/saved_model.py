@@ -138,7 +138,7 @@ def _write_extra(model, functions: dict, directory: Path, name: str) -> None:
                 elif spec.name == "mask":
                     value += 1
                 elif spec.name == "signal":
-                    value = model.restored(value)
+                    value = model.restored(value, np.zeros(rows))
                 request.inputs[spec.name].CopyFrom(tf.make_tensor_proto(value))
             record = prediction_log_pb2.PredictionLog(
                 predict_log=prediction_log_pb2.PredictLog(request=request)
