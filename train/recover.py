@@ -172,17 +172,17 @@ def recover(model, damaged: Damaged, samples: int | None, seed: int, **several: 
         **several: for a `Generator`: `restarts` of `reconstruct` or `chains` of `sample_posterior`.
     """
     if damaged.mask is None:
-        ask, inputs = model.reconstruct, (model.observe(damaged.signal),)
+        ask, given = model.reconstruct, model.observe(damaged.signal)
     else:
-        ask, inputs = model.inpaint, (damaged.signal, damaged.mask)
+        ask, given = model.inpaint, damaged.given
     if samples is None:
-        return Recovered(_clipped(model, ask(*inputs, seed=seed, **several)))
+        return Recovered(_clipped(model, ask(given, seed=seed, **several)))
     if isinstance(model, Generator):
         several = {"chains": samples, **several}
-        drawn = model.sample_posterior(*inputs, seed=seed, samples=samples, **several)
+        drawn = model.sample_posterior(given, seed=seed, samples=samples, **several)
         return Recovered(_clipped(model, drawn.mean), drawn)
     count = len(damaged.signal)
-    found = np.stack([ask(*inputs, seed=seed + number * count) for number in range(samples)], axis=1)
+    found = np.stack([ask(given, seed=seed + number * count) for number in range(samples)], axis=1)
     # In double precision the mean of equal entries is exactly that entry, and their deviation 0.
     mean, deviation = (
         of(found, axis=1, dtype=np.float64).astype(np.float32) for of in (np.mean, np.std)
@@ -219,7 +219,7 @@ def errors(model, damaged: Damaged, recovered: np.ndarray) -> dict:
     truth, counted = damaged.truth, damaged.counted
     if not counted.any():
         return {"mae_per_range": None, "psnr": None}
-    drawn = drawable(model, truth), drawable(model, recovered)
+    drawn = [drawable(model, one, time=damaged.time) for one in (truth, recovered)]
     return {
         "mae_per_range": metrics.absolute_error(*drawn, counted),
         "psnr": metrics.psnr(*drawn, counted),

@@ -44,6 +44,10 @@ class Examples(NamedTuple):
         """Return the parts that are not None, by name."""
         return {key: part for key, part in self._asdict().items() if part is not None}
 
+    def given(self) -> dict:
+        """Return what methods of models take: signals, with their masks and times if there are any."""
+        return self._replace(index=None, sigma=None).batch()
+
     def weights(self, sigma: np.ndarray) -> np.ndarray | None:
         """Return the weights of the entries' errors, `σ / σᵢ` where data bring a `σᵢ`; 0 where hidden.
 
@@ -83,7 +87,8 @@ def examples(x, shape: tuple[int, ...], value_range, noise: bool = False) -> Exa
     Args:
         x: float array `[n, *shape]`, or a mapping with "signal" and optionally "mask", "index",
             "sigma" and "time", such as a dict or a `data.Field`, or a tuple of one of them, as Keras
-            takes for validation. What NumPy's mask hides of a masked array is hidden, beside what "mask" hides.
+            takes for validation. What NumPy's mask hides of a masked array is hidden, beside what
+            "mask" hides.
         shape: shape of one signal.
         value_range: lowest and highest value that observed entries may have; None for any.
         noise: whether data may bring "sigma", the standard deviation of the noise of each entry.

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class Field(Mapping):
     """Maps of one or more variables over time, with holes.
 
-    It is a mapping with the keys "signal" and "mask" and, if they are known, "time" and "sigma", so that
-    models take it as data: `model.fit(field)`, `model.inpaint(field)`, `model.evaluate(field)`.
+    It is a mapping with the keys "signal" and "mask" and, if they are known, "time" and "sigma", so
+    that models take it as data: `model.fit(field)`, `model.inpaint(field)`, `model.evaluate(field)`.
 
     Attributes:
         signal: values in their own units, float32 `[n, h, w, channels]`; 0 where hidden.

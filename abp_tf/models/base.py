@@ -189,9 +189,9 @@ class SignalModel(keras.Model):
         if time is None:
             remedy = "Give `time`" if method in _TIME_ARGUMENT else 'Add "time" to the data'
             raise ValueError(
-                f"{type(self).__name__}.{method} expected the times of the signals, because the scaling "
-                f"has the period {self.scaling.period:g}, received none. {remedy}, one number for each "
-                "signal in the unit of the period; fields of `load_field` have it if their file does."
+                f"{type(self).__name__}.{method} expected the times of the signals, because the "
+                f"scaling has the period {self.scaling.period:g}, received none. {remedy}, one number "
+                "for each signal in the unit of the period; a `Field` has it if its file does."
             )
         return [time if count is None else checks.times(time, count)]
 

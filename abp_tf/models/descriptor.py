@@ -515,8 +515,8 @@ class Descriptor(SignalModel):
         parts = examples.parts(signals)
         if "mask" in parts:
             raise ValueError(
-                f"{type(self).__name__}.{method} expected whole signals, received a mask. Fill in hidden "
-                "entries first, by `inpaint`, or leave out the mask."
+                f"{type(self).__name__}.{method} expected whole signals, received a mask. Fill in "
+                "hidden entries first, by `inpaint`, or leave out the mask."
             )
         examples.check_keys(parts)
         found = checks.signals(parts["signal"], self.signal_shape, None)

@@ -446,8 +446,8 @@ class LatentModel(SignalModel):
         weights, count = np.asarray(weights, np.float32), len(examples.parts(signals)["signal"])
         if weights.ndim != 2 or weights.shape[1] != count:
             raise ValueError(
-                f"interpolate expected weights of shape ('r', {count}), one column per signal, received "
-                f"{weights.shape}."
+                f"interpolate expected weights of shape ('r', {count}), one column per signal, "
+                f"received {weights.shape}."
             )
         time = self.times(time, len(weights), "interpolate")
         latents = self.infer(signals, mask, seed=seed, batch_size=batch_size, verbose=verbose)
