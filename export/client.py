@@ -47,6 +47,10 @@ def parser() -> argparse.ArgumentParser:
     form.add_argument("--kind", choices=signals.names(), metavar="NAME",
         help=f"kind of signal: {', '.join(signals.names())}; by default the usual kind of the shape "
         "of the model's signals")  # fmt: skip
+    form.add_argument("--time", type=_time, nargs="+", metavar="TIME",
+        help="one time, or one of each signal, for models with a seasonal mean: a number in the unit "
+        "of its period, or a date such as 2003-07-01 where that is days; by default the times of the "
+        "files that are read")  # fmt: skip
     seed = argparse.ArgumentParser(add_help=False)
     seed.add_argument("--seed", type=int, default=0, metavar="N",
         help="seed of the first row; row i has the seed N + i [%(default)s]")  # fmt: skip
@@ -108,6 +112,19 @@ def _rate(text: str) -> float:
     return rate
 
 
+def _time(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        return float((np.datetime64(text) - np.datetime64(0, "D")) / np.timedelta64(1, "D"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected a number or a date such as 2003-07-01, received {text!r}"
+        ) from None
+
+
 def _version(text: str) -> int | str:
     return int(text) if text.isdecimal() else text
 
@@ -125,7 +142,8 @@ def synthesize(client: Client, arguments: argparse.Namespace) -> Output:
     if arguments.count < 1:
         raise ValueError(f"--count: expected 1 or more, received {arguments.count}.")
     seeds = checks.seeds(arguments.seed, arguments.count)
-    outputs = client.ask("synthesize", seed=seeds, verbose=1)
+    time = signal_files.times(client, "synthesize", arguments, len(seeds))
+    outputs = client.ask("synthesize", seed=seeds, time=time, verbose=1)
     drawn = outputs["signal"]
     return _output({**outputs, "seed": seeds}, drawn, arguments)
 
@@ -153,6 +171,7 @@ def inpaint(client: Client, arguments: argparse.Namespace) -> Output:
         "inpaint",
         signal=damaged,
         mask=mask,
+        time=signal_files.times(client, "inpaint", arguments, len(damaged), given),
         seed=arguments.seed,
         samples=arguments.samples,
         verbose=1,
@@ -179,7 +198,8 @@ def inpaint(client: Client, arguments: argparse.Namespace) -> Output:
 def decode(client: Client, arguments: argparse.Namespace) -> Output:
     """Decode latents from a file."""
     latents = signal_files.read_latents(arguments.latents)
-    outputs = client.ask("decode", latent=latents, verbose=1)
+    time = signal_files.times(client, "decode", arguments, len(latents))
+    outputs = client.ask("decode", latent=latents, time=time, verbose=1)
     return _output({**outputs, "latent": latents}, outputs["signal"], arguments)
 
 
@@ -196,9 +216,11 @@ def score(client: Client, arguments: argparse.Namespace) -> None:
             "changed."
         )
     given = signal_files.read(client, "score", arguments)
+    time = signal_files.times(client, "score", arguments, len(given.train), given)
+    found = client.score({"signal": given.train, "time": time})
     rows = [
         {"name": name, "score": float(f), "energy": float(energy)}
-        for name, f, energy in zip(given.names, *client.score(given.train), strict=True)
+        for name, f, energy in zip(given.names, *found, strict=True)
     ]
     if arguments.json:
         files.write_json(Path(arguments.json), rows)
@@ -213,7 +235,8 @@ def _revised(client: Client, name: str, arguments: argparse.Namespace) -> Output
     given = signal_files.read(client, name, arguments)
     inputs, kind = given.train, signals.get(given.kind)
     seeds = checks.seeds(arguments.seed, len(inputs))
-    outputs = client.ask(name, signal=inputs, seed=seeds, verbose=1)
+    time = signal_files.times(client, name, arguments, len(inputs), given)
+    outputs = client.ask(name, signal=inputs, time=time, seed=seeds, verbose=1)
     found = outputs["signal"]
     # The output of an operator differs in shape from the signals and cannot be shown above them.
     rows = {kind.plural: inputs, name: found} if found.shape == inputs.shape else None

@@ -38,7 +38,7 @@ def models():
         "field": abp_tf.Generator(
             networks.field_generator(field.shape, 2, ((5, 1),), 4),
             inference=inference,
-            scaling=abp_tf.Scaling.of(field, positions=True),
+            scaling=abp_tf.Scaling.of(field, positions=True, period=12),
         ),
         "energy": abp_tf.Descriptor(energy, langevin=step, inference=step, pool=2),
     }
@@ -226,7 +226,7 @@ def test_fields_are_filled_in_the_units_of_their_file(ask, models, address, tmp_
     field, model = data.load_field(SEA, ["sst", "salt"]), models["field"]
     words = ["--images", f"{tmp_path / 'sea.nc'}:sst,salt", "--kind", "field", "--seed", 3]
     directory, answer = ask("inpaint", "field", *words)
-    expected = model.inpaint(field.signal, field.mask, seed=3)
+    expected = model.inpaint(field, seed=3)  # at the times of the file
     np.testing.assert_allclose(answer["signal"], expected, rtol=1e-4)
     np.testing.assert_array_equal(answer["signal"][field.mask], field.signal[field.mask])
     np.testing.assert_array_equal(answer["mask"], field.mask)
@@ -239,15 +239,17 @@ def test_fields_are_filled_in_the_units_of_their_file(ask, models, address, tmp_
         colours = np.asarray(grid).reshape(-1, 3)
     assert (np.ptp(colours, axis=1) > 60).mean() > 0.2  # of maps, not of clipped values
 
-    directory, drawn = ask("synthesize", "field", "--count", 2, "--kind", "field")
-    np.testing.assert_allclose(drawn["signal"], model.synthesize(2, seed=0), rtol=1e-4)
+    words = ["--count", 2, "--kind", "field", "--time", "2001-01-03", "11327.5"]
+    directory, drawn = ask("synthesize", "field", *words)
+    expected = model.synthesize(2, seed=0, time=[11325, 11327.5])
+    np.testing.assert_allclose(drawn["signal"], expected, rtol=1e-4)
     assert drawn["signal"][..., 1].min() > 20
     assert files(directory) == {"fields/0.npy", "fields/1.npy", "grid.png", "answers.npz"}
     with abp_tf.Client(address, "field", value_range=None) as client:
-        given = {"signal": field.signal, "mask": field.mask}
-        found = client.ask("inpaint", **given, seed=3)
+        found = client.ask("inpaint", **field, seed=3)
+        np.testing.assert_array_equal(client.inpaint(field, seed=3), found["signal"])
         np.testing.assert_array_equal(found["signal"], answer["signal"])
-        errors = (field.signal - model.reconstruct(field.signal, field.mask, seed=3))[field.mask]
+        errors = (field.signal - model.reconstruct(field, seed=3))[field.mask]
         scaled = errors / np.broadcast_to(model.scaling.unit, field.mask.shape)[field.mask]
         shares = field.mask.sum((1, 2, 3)) / field.mask.sum()
         np.testing.assert_allclose(found["error"] @ shares, np.mean(scaled**2), rtol=1e-3)
@@ -257,6 +259,8 @@ def test_fields_are_filled_in_the_units_of_their_file(ask, models, address, tmp_
     ("words", "part"),
     [
         (["reconstruct", "sound", "--images", "PLACE/none.wav"], "there is no"),
+        (["synthesize", "field", "--count", "3"], "--time: expected one time, or one for each of 3"),
+        (["synthesize", "field", "--time", "1", "2"], "for each of 64 signals"),
         (["reconstruct", "sound", "--images", "PLACE/short.wav"], "at least 96 samples"),
         (["reconstruct", "sound", "--images", "PLACE/bell.wav", "PLACE/slow.wav"], "--rate: expected"),
         (["reconstruct", "video", "--images", "PLACE/bell.wav"], "cannot be read as video"),
