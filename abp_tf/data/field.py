@@ -64,7 +64,7 @@ class Field(Mapping):
         return iter(("signal", "mask", *(key for key, there in known.items() if there)))
 
     def __len__(self) -> int:
-        return len(tuple(self))
+        return sum(1 for _ in self)
 
     def __repr__(self) -> str:
         count, height, width, _ = self.signal.shape
