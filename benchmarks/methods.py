@@ -272,7 +272,8 @@ def _gan_ways(model: baselines.GAN, settings: dict) -> dict:
     count = settings["samples"]
 
     def best(images, mask):
-        return model.inpaint(images, mask, restarts=count)
+        found = model.reconstruct(images, mask, restarts=count)
+        return np.where(mask[..., None], images, found)
 
     return {f"best of {count}": best, f"median of {count}": _median(model.inpaint, count)}
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tensorflow_serving.apis import model_pb2
 
-from abp_tf import checks
+from abp_tf import checks, qualities
 from abp_tf.errors import DivergenceError, ServingError
 from abp_tf.results import PosteriorSamples, Score
 from abp_tf.serving import protocol
@@ -153,7 +153,13 @@ class Client:
         return self._run("reconstruct", "signal", signal=signals, seed=seed, verbose=verbose)["signal"]
 
     def inpaint(
-        self, signals: ArrayLike, mask: ArrayLike, *, seed: ArrayLike = 0, verbose: int = 0
+        self,
+        signals: ArrayLike,
+        mask: ArrayLike,
+        *,
+        quality: str = qualities.DEFAULT,
+        seed: ArrayLike = 0,
+        verbose: int = 0,
     ) -> np.ndarray:
         """Fill in hidden entries.
 
@@ -162,6 +168,8 @@ class Client:
                 NaN included.
             mask: bool or 0/1, `[n, *signal_shape]` or without the channel axis; 1 = observed,
                 0 = hidden.
+            quality: "fast", "balanced" or "best", as for `Generator.inpaint`; descriptors and CoopNets
+                are served with one quality, the default.
             seed: an integer, for the seeds `seed + arange(n)`, or `n` integers.
             verbose: 1 shows a progress bar.
 
@@ -172,7 +180,8 @@ class Client:
             DivergenceError: if values of the model's chains are not finite.
         """
         arrays = {"signal": signals, "mask": mask, "seed": seed}
-        return self._run("inpaint", "signal", **arrays, verbose=verbose)["signal"]
+        name = qualities.signature(quality)
+        return self._run(name, "signal", **arrays, verbose=verbose)["signal"]
 
     def sample_posterior(
         self, signals: ArrayLike, mask: ArrayLike, *, seed: ArrayLike = 0, verbose: int = 0
