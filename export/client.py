@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from abp_tf import Client, checks, files, masks, programs, signals
+from abp_tf import Client, checks, files, masks, programs, qualities, signals
 from abp_tf.display import media, pictures
 from abp_tf.fields import gaps
 from abp_tf.options import Formatter
@@ -91,8 +91,14 @@ def parser() -> argparse.ArgumentParser:
         "pixels, frames:P frames of a clip, gap:LENGTH successive samples or frames; P is the "
         "probability of being hidden; moved hides what is hidden in other frames of a field. Fields "
         "need no mask")  # fmt: skip
+    one.add_argument(
+        "--quality",
+        choices=list(qualities.QUALITIES),
+        default=qualities.DEFAULT,
+        help="of a generator, how much time a signal may take; more has a smaller error [%(default)s]",
+    )
     one.add_argument("--samples", type=int, metavar="K",
-        help="complete each signal K times; write all samples, their mean and, except for sounds, "
+        help="draw K samples of each signal; write all samples, their mean and, except for sounds, "
         "their standard deviation (black = 0, white = 1)")  # fmt: skip
     one = command("decode", "decode latents", output, form)
     one.add_argument("--latents", required=True, metavar="FILE",
@@ -167,19 +173,14 @@ def inpaint(client: Client, arguments: argparse.Namespace) -> Output:
         mask = kind.draw_masks(arguments.mask, len(damaged), shape, arguments.seed, mask)
     elif arguments.masks:
         mask = signals.both(signal_files.read_masks(arguments.masks, given), mask)
-    outputs = client.ask(
-        "inpaint",
-        signal=damaged,
-        mask=mask,
-        time=signal_files.times(client, "inpaint", arguments, len(damaged), given),
-        seed=arguments.seed,
-        samples=arguments.samples,
-        verbose=1,
-    )
-    signal = outputs["signal"]
     seeds = checks.seeds(arguments.seed, len(damaged))
-    if arguments.samples is not None:
-        seeds = seeds[:, None] + len(damaged) * np.arange(arguments.samples)
+    time = signal_files.times(client, "inpaint", arguments, len(damaged), given)
+    inputs = {"signal": damaged, "mask": mask, "time": time, "seed": seeds}
+    if arguments.samples is None:
+        outputs = client.ask(qualities.signature(arguments.quality), **inputs, verbose=1)
+    else:
+        outputs = _samples(client, arguments.samples, inputs)
+    signal = outputs["signal"]
     arrays = {**outputs, "seed": seeds, "mask": mask, "name": np.array(given.names)}
     rows = {kind.plural: damaged, "observed": pictures.visible(damaged, mask)}
     if arguments.samples is None:
@@ -193,6 +194,20 @@ def inpaint(client: Client, arguments: argparse.Namespace) -> Output:
         moments["deviation"] = 2 * deviation - 1
     rows |= dict(list(samples.items())[: signal_files.ROWS]) | moments
     return Output(arrays, samples | moments, given.names, rows, given.header, kind)
+
+
+def _samples(client: Client, count: int, inputs: dict) -> dict:
+    """Return samples of signals given their observed entries, `[n, count, ...]`.
+
+    A generator's are draws from its posterior, as many in a request as its export has; other models
+    complete the signals with other seeds.
+    """
+    if "sample_posterior" not in client.signatures():
+        return client.ask("inpaint", **inputs, samples=count, verbose=1)
+    at_once = client.signatures()["sample_posterior"].outputs["samples"].shape[1]
+    found = client.ask("sample_posterior", **inputs, samples=-(-count // at_once), verbose=1)
+    samples = found["samples"]
+    return {"signal": samples.reshape(len(samples), -1, *samples.shape[3:])[:, :count]}
 
 
 def decode(client: Client, arguments: argparse.Namespace) -> Output:

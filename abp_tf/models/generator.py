@@ -243,6 +243,11 @@ class Generator(LatentModel):
             return drawn
         return [warm_starts.start(self, signal, mask, row_seeds(seed, PRIOR), *drawn)]
 
+    @property
+    def warm(self) -> bool:
+        """Whether chains of new signals begin where an encoder says."""
+        return self.encoder is not None
+
     def _shares(self, weights: tf.Tensor) -> list[tf.Tensor]:
         """Return the share of observed entries for each block of the preconditioner."""
         share = self.prior.share(weights)

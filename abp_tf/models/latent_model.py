@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from abp_tf import checks, networks
+from abp_tf import checks, networks, qualities
 from abp_tf.data import examples
 from abp_tf.errors import DivergenceError
 from abp_tf.models import diagnostics, draws, latent_signatures
@@ -113,6 +113,11 @@ class LatentModel(SignalModel):
         misfit = self.noise.misfit(masking.residual(signal, seen, mask))
         errors = masking.squares(masking.observed(signal - seen, mask))
         return LatentEnergy(misfit, self.prior.energy(latent), errors)
+
+    @property
+    def warm(self) -> bool:
+        """Whether chains of new signals begin where an encoder says; else at draws from the prior."""
+        return False
 
     @property
     def sigma(self) -> float | tuple[float, ...]:
@@ -305,39 +310,60 @@ class LatentModel(SignalModel):
         signals: ArrayLike,
         mask: ArrayLike | None = None,
         *,
+        quality: str = qualities.DEFAULT,
         seed: int | ArrayLike = 0,
         batch_size: int = 100,
         verbose: int = 0,
-        restarts: int = 1,
     ) -> np.ndarray:
-        """Fill in hidden entries; the arguments are those of `infer`, but there must be a mask.
+        """Fill in hidden entries by the median of samples from their posterior.
+
+        The median has the least expected absolute error; the mean, which `sample_posterior` returns,
+        has the least squared error. If the sampler `inference` draws no samples, such as `Descent`,
+        hidden entries are decoded from one vector of latents at every quality, as `reconstruct` does.
+
+        Args:
+            signals: float `[n, *observed_shape]` in the range of the data; hidden entries may hold
+                anything, NaN included. Or a dict of arrays, as for `fit`.
+            mask: bool or 0/1, `[n, *observed_shape]` or without the channel axis; 1 = observed, 0 =
+                hidden. None if `signals` has it.
+            quality: "fast", "balanced" or "best": more samples, chains and steps take more time and
+                have a smaller error (`abp_tf.qualities`). With an encoder all take less time.
+            seed: an integer, for the seeds `seed + arange(n)`, or `n` integers.
+            batch_size: number of chains that run at a time; it bounds memory and does not change the
+                result.
+            verbose: 1 shows a progress bar.
 
         Returns:
-            float32 `[n, *signal_shape]`: observed entries untouched, hidden ones decoded from the
-            latents that are inferred from the observed ones.
+            float32 `[n, *signal_shape]`: observed entries untouched.
 
         Raises:
-            ValueError: if signals, mask, seeds or the number of restarts cannot be used, or if the
-                model has an `observation`, because then no entry is observed.
+            ValueError: if an argument cannot be used, or if the model has an `observation`, because
+                then no entry is observed.
+            DivergenceError: if latents are not finite.
+
+        Example:
+            >>> model.inpaint(images[:2], masks[:2], quality="fast").shape
+            (2, 16, 16, 1)
         """
         if self.observation is not None:
             raise ValueError(
                 "inpaint expected a model that observes entries of signals, received one with "
                 f"observation={self.observation}. Use `reconstruct(signals, mask)`."
             )
-        options = {"seed": seed, "batch_size": batch_size, "verbose": verbose, "restarts": restarts}
         data = self._data(signals, mask, "inpaint")
         if data.mask is None:
             raise ValueError(f"inpaint expected a mask, received None. {checks.POLARITY}")
-        return np.where(data.mask, data.signal, self.reconstruct(signals, mask, **options))
+        found = self._of_chains("fill", data, seed, batch_size, verbose, quality=quality)
+        return np.where(data.mask, data.signal, found["signal"])
 
     def sample_posterior(
         self,
         signals: ArrayLike,
         mask: ArrayLike | None = None,
         *,
-        samples: int = 16,
-        chains: int = 4,
+        quality: str = qualities.DEFAULT,
+        samples: int | None = None,
+        chains: int | None = None,
         seed: int | ArrayLike = 0,
         batch_size: int = 100,
         verbose: int = 0,
@@ -345,7 +371,8 @@ class LatentModel(SignalModel):
         """Draw whole signals from their posterior given the observed entries.
 
         The first sample of a chain follows after as many noisy steps as `inference` has, without its
-        noise-free steps; each further sample follows after a tenth as many. A sample is `g(z)`, without
+        noise-free steps, or after a share of them if the chain begins where an encoder says; each
+        further sample follows after a smaller share (`abp_tf.qualities`). A sample is `g(z)`, without
         the noise `σ ε` of single entries.
 
         Args:
@@ -354,8 +381,9 @@ class LatentModel(SignalModel):
             mask: bool or 0/1, `[n, *observed_shape]` or without the channel axis; 1 = observed, 0 =
                 hidden. None means that all is observed. Observed entries are the same in all samples,
                 unless the model has an `observation`.
-            samples: number of samples per row, a multiple of `chains`.
-            chains: number of independent chains per row.
+            quality: "fast", "balanced" or "best": numbers of samples, chains and steps.
+            samples: number of samples per row, a multiple of `chains`; by default that of the quality.
+            chains: number of independent chains per row; by default that of the quality.
             seed: an integer, for the seeds `seed + arange(n)`, or `n` integers.
             batch_size: number of chains that run at a time.
             verbose: 1 shows a progress bar.
@@ -377,17 +405,12 @@ class LatentModel(SignalModel):
             ((2, 4, 16, 16, 1), (2, 16, 16, 1))
         """
         data = self._data(signals, mask, "sample_posterior")
-        checks.integer("sample_posterior", "batch_size", batch_size, 1)
-        count = draws.Count(samples, chains)
-        seeds = checks.seeds(seed, len(data.signal))
-        full = self._weights(data) or [np.ones(data.signal.shape, np.float32)]
-        rows = max(batch_size // chains, 1)
-        inputs = [data.signal, *full, seeds, *self._time(data)]
-        found = self.run("draw", inputs, rows, verbose, samples=samples, chains=chains)
+        options = {"quality": quality, "samples": samples, "chains": chains}
+        found = self._of_chains("draw", data, seed, batch_size, verbose, **options)
         mask = None if self.observation else data.mask
         sigma = self.signal_noise()
         sigma = sigma if self.scaling is None else self.scaling.restore_deviation(sigma)
-        return draws.summarize(self._checked(found), count, mask, data, sigma)
+        return draws.summarize(found, qualities.choose(**options), mask, data, sigma)
 
     def synthesize(
         self,
@@ -455,21 +478,27 @@ class LatentModel(SignalModel):
 
     # The functions that methods and exports run.
 
-    def signatures(self, samples: int = 16, chains: int = 4) -> dict:
+    def signatures(
+        self,
+        samples: int | None = None,
+        chains: int | None = None,
+        quality: str = qualities.DEFAULT,
+    ) -> dict:
         """Return functions of a batch, with the specs of their inputs, by name.
 
         Args:
-            samples: number of samples per row of `sample_posterior`.
+            samples: number of samples per row of `sample_posterior`; None means that of the quality.
             chains: number of chains per row of `sample_posterior`, a divisor of `samples`.
+            quality: quality of `sample_posterior`.
         """
-        return latent_signatures.signatures(self, draws.Count(samples, chains))
+        return latent_signatures.signatures(self, qualities.choose(quality, samples, chains))
 
     @property
     def unexported(self) -> set[str]:
         """Names of the functions of `signatures` that an export does not contain."""
-        left_out = {"infer_whole", "infer_masked", "draw"}
+        left_out = {"infer_whole", "infer_masked", "draw", "fill"}
         if self.observation is not None:  # no entry of the signals is observed
-            left_out.add("inpaint")
+            left_out |= {qualities.signature(name) for name in qualities.QUALITIES}
         if not self.inference.draws_samples:
             left_out.add("sample_posterior")
         return left_out
@@ -492,6 +521,16 @@ class LatentModel(SignalModel):
         """Return a list with the weights of all entries, or an empty one if all are 1."""
         weights = data.weights(np.asarray(self.noise_of_data()))
         return [] if weights is None else [np.broadcast_to(weights, data.signal.shape)]
+
+    def _of_chains(self, name: str, data, seed, batch_size: int, verbose: int, **options) -> dict:
+        """Run a function that draws samples; `batch_size` is the number of chains at a time."""
+        checks.integer(type(self).__name__, "batch_size", batch_size, 1)
+        seeds = checks.seeds(seed, len(data.signal))
+        full = self._weights(data) or [np.ones(data.signal.shape, np.float32)]
+        chains = qualities.choose(**options).chains if self.inference.draws_samples else 1
+        rows = max(batch_size // chains, 1)
+        inputs = [data.signal, *full, seeds, *self._time(data)]
+        return self._checked(self.run(name, inputs, rows, verbose, **options))
 
     def _decoded(self, latents, batch_size: int, time: list) -> np.ndarray:
         return self.run("decode", [latents, *time], batch_size)["signal"]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tensorflow_serving.apis import model_pb2
 
-from abp_tf import checks
+from abp_tf import checks, qualities
 from abp_tf.data import examples
 from abp_tf.errors import DivergenceError, ServingError
 from abp_tf.results import PosteriorSamples, Score
@@ -164,6 +164,7 @@ class Client:
         signals: ArrayLike,
         mask: ArrayLike | None = None,
         *,
+        quality: str = qualities.DEFAULT,
         seed: ArrayLike = 0,
         verbose: int = 0,
     ) -> np.ndarray:
@@ -175,6 +176,8 @@ class Client:
                 its scaling has a period.
             mask: bool or 0/1, `[n, *signal_shape]` or without the channel axis; 1 = observed,
                 0 = hidden. None if `signals` has it.
+            quality: "fast", "balanced" or "best", as for `Generator.inpaint`; descriptors and CoopNets
+                are served with one quality, the default.
             seed: an integer, for the seeds `seed + arange(n)`, or `n` integers.
             verbose: 1 shows a progress bar.
 
@@ -185,7 +188,8 @@ class Client:
             DivergenceError: if values of the model's chains are not finite.
         """
         arrays = {**examples.masked(signals, mask), "seed": seed}
-        return self._run("inpaint", "signal", **arrays, verbose=verbose)["signal"]
+        name = qualities.signature(quality)
+        return self._run(name, "signal", **arrays, verbose=verbose)["signal"]
 
     def sample_posterior(
         self,
