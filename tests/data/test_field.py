@@ -41,7 +41,7 @@ class TestErrors:
         np.testing.assert_allclose(field["sigma"][field.mask], errors[field.mask[..., 0]], rtol=1e-6)
         assert "sst_error" not in field.dataset
         plain = load_field(stored(tmp_path, data), "sst")
-        assert set(plain) == {"signal", "mask"}
+        assert set(plain) == {"signal", "mask", "time"}
         with pytest.raises(KeyError):
             plain["sigma"]
 
