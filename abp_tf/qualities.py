@@ -15,15 +15,16 @@ class Quality(NamedTuple):
     Attributes:
         samples: number of samples of each row, a multiple of `chains`.
         chains: number of independent chains that draw them.
-        first: steps before the first sample of a chain that begins where an encoder says, as a share of
-            the steps of the sampler `inference`. Chains that begin at draws from the prior take all of
-            them.
-        further: steps between two samples of one chain, as a share of the same steps.
+        cold: steps before the first sample of a chain that begins at a draw from the prior, as a share
+            of the steps of the sampler `inference`.
+        warm: the same of a chain that begins where an encoder says.
+        further: steps between two samples of one chain, likewise.
     """
 
     samples: int
     chains: int
-    first: float
+    cold: float
+    warm: float
     further: float
 
     def steps(self, steps: int, warm: bool) -> tuple[int, int]:
@@ -34,17 +35,17 @@ class Quality(NamedTuple):
             warm: whether chains begin where an encoder says.
 
         Example:
-            >>> Quality(samples=16, chains=4, first=0.1, further=0.05).steps(200, warm=True)
+            >>> QUALITIES["best"].steps(200, warm=True)
             (20, 10)
         """
-        first = self.first if warm else 1.0
+        first = self.warm if warm else self.cold
         return tuple(max(1, round(share * steps)) for share in (first, self.further))
 
 
 QUALITIES = {
-    "fast": Quality(samples=8, chains=2, first=0.05, further=0.025),
-    "balanced": Quality(samples=16, chains=4, first=0.1, further=0.05),
-    "best": Quality(samples=64, chains=8, first=0.1, further=0.05),
+    "fast": Quality(samples=8, chains=4, cold=0.5, warm=0.025, further=0.025),
+    "balanced": Quality(samples=32, chains=4, cold=1.0, warm=0.05, further=0.025),
+    "best": Quality(samples=48, chains=8, cold=1.0, warm=0.1, further=0.05),
 }
 
 

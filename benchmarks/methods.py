@@ -15,7 +15,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from abp_tf import CoopNets, Descriptor, Generator, Langevin, baselines, networks
+from abp_tf import CoopNets, Descriptor, Generator, Langevin, Underdamped, baselines, networks
 
 # Settings of the networks, which all methods share, by data set.
 SHARED = {
@@ -167,7 +167,7 @@ def learn_abp(settings: dict, images: np.ndarray, mask: np.ndarray | None, obser
         _network(settings, tuple(shape)),
         sigma=settings["sigma"],
         langevin=Langevin(settings["steps"], step_size),
-        inference=Langevin(settings["inference_steps"], step_size, cool=settings["cool"]),
+        inference=Underdamped(settings["inference_steps"], step_size, cool=settings["cool"]),
         expansion=settings["expansion"],
         preconditioning=True,
         observation=observation,

@@ -65,7 +65,8 @@ def ways(name: str, model, settings: dict) -> dict[str, Callable]:
         count, chains = settings["samples"], settings["chains"]
 
         def long(images, mask):
-            return cold.sample_posterior(images, mask, samples=count, chains=chains).median
+            options = {"samples": count, "chains": chains}
+            return cold.sample_posterior(images, mask, quality="best", **options).median
 
         short = {
             f"ABP, {start}: {quality}": _inpaint(one, quality)

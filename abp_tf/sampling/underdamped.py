@@ -49,7 +49,7 @@ class Underdamped(Langevin):
         True
     """
 
-    friction: float = 2.0
+    friction: float = 1.0
 
     def __post_init__(self) -> None:
         """Check the arguments."""
@@ -66,12 +66,12 @@ class Underdamped(Langevin):
 
         def step(carry, noise):
             state, velocity, gradient, norms = carry
-            velocity -= half * gradient
-            state += half * velocity
-            velocity = kept * velocity + noise
-            state += half * velocity
+            before = velocity - half * gradient
+            after = kept * before + noise
+            # One sum of velocities: TensorFlow's optimizer miscompiles successive sums in nested loops.
+            state += half * (before + after)
             _, gradient = value_and_gradient(energy, state)
-            return state, velocity - half * gradient, gradient, norms + norm(gradient)
+            return state, after - half * gradient, gradient, norms + norm(gradient)
 
         velocity = row_normal(apart(seeds, VELOCITY), list(shape)) * deviation
         _, gradient = value_and_gradient(energy, state)
