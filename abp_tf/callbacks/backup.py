@@ -79,4 +79,4 @@ class Backup(keras.callbacks.Callback):
 def _data_of(model) -> dict:
     """Return the number of chains and the checksum of the data, which identify a training's data."""
     chains = sum(table.rows for table in model.tables)
-    return {"chains": chains, "fingerprint": int(model.fingerprint)}
+    return {"chains": chains, "fingerprint": int(model.fingerprint.numpy())}

@@ -48,7 +48,7 @@ def as_dataset(x, shuffle: bool = False, seed: int = 0, iteration=None) -> tf.da
         return found
 
     def epoch():
-        done = 0 if iteration is None else int(iteration.value) // count
+        done = 0 if iteration is None else int(iteration.numpy()) // count
         order = np.random.default_rng([seed, done]).permutation(count) if shuffle else range(count)
         for number in order:
             yield parts(x[int(number)])
@@ -175,7 +175,7 @@ def _checked(batch: dict, rank: int, value_range, rows: int | None) -> dict:
             mask = mask[..., None]
         if mask.dtype != tf.bool:
             binary = tf.reduce_all((mask == 0) | (mask == 1))
-            tests.append(_require(binary, f"Mask: values other than 0 and 1. {checks.POLARITY}"))
+            tests.append(require(binary, f"Mask: values other than 0 and 1. {checks.POLARITY}"))
             mask = mask == 1
         batch["mask"] = mask
         observed = tf.where(mask, observed, tf.zeros_like(observed))
@@ -184,10 +184,10 @@ def _checked(batch: dict, rank: int, value_range, rows: int | None) -> dict:
         batch["sigma"] = sigma = sigma[..., None] if sigma.shape.rank == rank else sigma
         good = (sigma > 0) & tf.math.is_finite(sigma)
         good = tf.reduce_all(good | ~batch["mask"] if "mask" in batch else good)
-        tests.append(_require(good, f"Sigma: an observed entry without a positive one. {checks.NOISE}"))
+        tests.append(require(good, f"Sigma: an observed entry without a positive one. {checks.NOISE}"))
     finite = tf.reduce_all(tf.math.is_finite(observed))
     tests.append(
-        _require(
+        require(
             finite,
             "Signals: NaN or infinity in observed entries. Hide missing entries with a mask.",
         )
@@ -197,7 +197,7 @@ def _checked(batch: dict, rank: int, value_range, rows: int | None) -> dict:
         inside = tf.reduce_all((observed >= low) & (observed <= high))
         low, high = value_range
         text = f"Signals: values outside [{low:g}, {high:g}]. {checks.SCALING}"
-        tests.append(_require(inside, text))
+        tests.append(require(inside, text))
     if "index" in batch:
         index = tf.cast(batch["index"], tf.int64)
         batch["index"] = index
@@ -206,14 +206,14 @@ def _checked(batch: dict, rank: int, value_range, rows: int | None) -> dict:
                 f"Index: a number outside 0 to {rows - 1}, the rows of the chains. {ENUMERATE} If "
                 "batches drop a remainder, give the number of examples: Generator(examples=N)."
             )
-            tests.append(_require(tf.reduce_all((index >= 0) & (index < rows)), text))
+            tests.append(require(tf.reduce_all((index >= 0) & (index < rows)), text))
             single = tf.size(tf.unique(index)[0]) == tf.size(index)
             text = f"Index: two examples of a batch have the same number. {ENUMERATE}"
-            tests.append(_require(single, text))
+            tests.append(require(single, text))
     with tf.control_dependencies(tests):
         return {key: tf.identity(part) for key, part in batch.items()}
 
 
-def _require(condition: tf.Tensor, text: str) -> tf.Operation:
-    """Return an assertion in a dataset; `abp_tf.models.batches.readable_errors` extracts its text."""
+def require(condition: tf.Tensor, text: str) -> tf.Operation:
+    """Return an assertion of a graph; `abp_tf.models.batches.readable_errors` extracts its text."""
     return tf.debugging.Assert(condition, [f"<<{text}>>"])

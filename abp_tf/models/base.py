@@ -10,6 +10,8 @@ import keras
 import tensorflow as tf
 
 from abp_tf import checks, serving
+from abp_tf.distribution import replicas
+from abp_tf.distribution.shards import Shards
 from abp_tf.errors import DivergenceError
 from abp_tf.models import batches, diagnostics, rows, units
 from abp_tf.sampling.random import training_seeds
@@ -30,6 +32,10 @@ class SignalModel(keras.Model):
     time, also by callbacks, and take effect in the next call or the next step of `fit`. All others are
     fixed when the model is built.
 
+    *Several devices and machines.* Models that are built and compiled in the scope of a `tf.distribute`
+    strategy learn under it. Steps then run on all replicas, each with its part of the batch; what they
+    have in common is computed by the functions of `abp_tf.distribution.replicas`.
+
     Args:
         value_range: interval in which whole signals must lie, in the units of the data; None lifts the
             check. "auto" is (-1, 1) without a `scaling`, and None with one.
@@ -37,6 +43,8 @@ class SignalModel(keras.Model):
         scaling: `abp_tf.Scaling` of the data to the units of the networks; None if they are the same.
         observation: operator through which the data are observed; None if the data are whole signals.
         reported: names of the means that the steps of the model report.
+        shards: number of parts into which examples and chains are divided, a multiple of the number of
+            processes that train the model. Results depend on it, and not on devices or processes.
         **kwargs: arguments of `keras.Model`, such as `name`.
     """
 
@@ -57,10 +65,13 @@ class SignalModel(keras.Model):
         reported: tuple[str, ...],
         scaling: Scaling | None = None,
         observation=None,
+        shards: int = 1,
         **kwargs,
     ):
         # Chains and energies are float32 under every policy; networks keep their own.
         super().__init__(**{**kwargs, "dtype": "float32"})
+        self.replicas = replicas.Replicas(tf.distribute.get_strategy())
+        self.shards = self._check_shards(shards)
         self._settings_version = 0
         self._compiled_versions = {}  # settings with which Keras's functions were traced
         self._functions, self._functions_version = {}, 0
@@ -79,6 +90,32 @@ class SignalModel(keras.Model):
         self.rolls_back = False  # whether a callback restores an earlier state after divergence
         self.symptoms = {}  # symptoms of trouble in the last epoch, each with cause and remedy
         self.built = True
+
+    # Devices and machines.
+
+    @property
+    def distribute_strategy(self):
+        """The replicas of the model, which Keras takes for its strategy."""
+        return self.replicas
+
+    @property
+    def ownership(self) -> Shards:
+        """The shards of the examples and chains, with those that this process owns."""
+        return Shards(self.shards, self.replicas.worker, self.replicas.workers)
+
+    def _check_shards(self, shards: int) -> int:
+        checks.integer(type(self).__name__, "shards", shards, 1)
+        workers = self.replicas.workers
+        if shards % workers:
+            raise ValueError(
+                f"{type(self).__name__} expected a number of shards that is a multiple of its "
+                f"{workers} processes, received shards={shards}. Each process owns whole shards: set "
+                f"shards to {workers}, or to a multiple of every number of processes to come."
+            )
+        return shards
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Do nothing, because all is built already; under strategies Keras would fail here."""
 
     # Settings.
 
@@ -217,7 +254,7 @@ class SignalModel(keras.Model):
 
     def may_match(self, fingerprint: int) -> bool:
         """Return whether data of this checksum may be those of the training so far; 0 is unknown."""
-        known = int(self.fingerprint.value)
+        known = int(self.fingerprint.numpy())
         return 0 in (fingerprint, known) or fingerprint == known
 
     def remedy(self) -> str:
@@ -305,36 +342,56 @@ class SignalModel(keras.Model):
             self._initial_epoch = None  # set when a backup is resumed; valid for this call only
             self.rolls_back = False
 
-    def commit(self, finite: list, write: Callable[[], None], means: dict, weight=None) -> dict:
+    def commit(
+        self,
+        write: Callable[..., None],
+        means: dict,
+        *,
+        sums: dict,
+        rows: tuple = (),
+        finite: tuple | list = (),
+        weight=None,
+    ) -> dict:
         """Write the results of a step, all or none of them; each step of each model ends here.
 
-        Nothing is written unless all results are finite, so that weights and chains keep their last
-        good values. The decision is a branch of the graph, not an assertion, so it also works under
-        XLA.
+        Nothing is written unless all results of all replicas are finite, so that weights and chains
+        keep their last good values. The decision is a branch of the graph, not an assertion, so it also
+        works under XLA.
 
         Args:
-            finite: losses and gradients, tensors whose entries must all be finite.
-            write: function that applies the gradients and writes the chains.
+            write: function of `sums` and `rows` that applies the gradients and writes the chains. It
+                runs once in each process.
             means: values that the step reports, tensors by name; their means over the epoch are
-                returned.
+                returned. A scalar is the share of this replica in the mean over the batch.
+            sums: gradients and the like, a nested structure of tensors; `write` receives their sums
+                over all replicas, which must be finite.
+            rows: tensors with the rows of this replica first, or None; `write` receives those of all
+                replicas of the process.
+            finite: further tensors whose entries must all be finite.
             weight: weight of this batch in the means; None uses the number of entries of each tensor.
 
         Returns:
             The means over the epoch so far, and "written", a bool.
         """
-        good = tf.reduce_all([tf.reduce_all(tf.math.is_finite(part)) for part in finite])
+        wrong = tf.cast(~_finite(finite), tf.float32)
+        found = self.means.sums(means, weight)
+        sums, found, wrong = replicas.total((sums, found, wrong))
+        good = _finite([wrong, *tf.nest.flatten(sums)]) & (wrong == 0)
 
-        def written():
-            write()
-            self.iteration.assign_add(1)
-            self.means.update(means, weight)
-            return tf.constant(True)
+        def merged(*rows):
+            def written():
+                write(sums, *rows)
+                self.iteration.assign_add(1)
+                self.means.add(found, weighted=weight is not None)
+                return tf.constant(True)
 
-        def refused():
-            self._stopped.assign(True)
-            return tf.constant(False)
+            def refused():
+                self._stopped.assign(True)
+                return tf.constant(False)
 
-        done = tf.cond(good & ~self._stopped, written, refused)
+            return tf.cond(good & ~self._stopped, written, refused)
+
+        done = replicas.merged(merged, rows)
         return {**self.means.results(means), "written": done}
 
     def step_seeds(self, stream: int, index: tf.Tensor) -> tf.Tensor:
@@ -377,7 +434,7 @@ class SignalModel(keras.Model):
         self._stopped.assign(False)
         if not self.rolls_back:
             raise DivergenceError(
-                f"Training diverged at iteration {int(self.iteration.value)}: {self.remedy()} "
+                f"Training diverged at iteration {int(self.iteration.numpy())}: {self.remedy()} "
                 "Weights and chains are as they were before this iteration."
             )
         self.symptoms = {diagnostics.DIVERGENCE: self.remedy().rstrip(".")}
@@ -444,13 +501,6 @@ class SignalModel(keras.Model):
 
     def _check_trainable(self, y, class_weight, sample_weight) -> None:
         _refuse(y=y, class_weight=class_weight, sample_weight=sample_weight)
-        strategies = (self.distribute_strategy, tf.distribute.get_strategy())
-        replicas = max(strategy.num_replicas_in_sync for strategy in strategies)
-        if replicas > 1:
-            raise ValueError(
-                f"{type(self).__name__} trains on one replica, received a tf.distribute strategy of "
-                f"{replicas}. Build the model and call `fit` without it."
-            )
         if not self.compiled:
             raise ValueError(
                 "`fit` expected a compiled model. Call `model.compile(optimizer=...)` before, for "
@@ -470,6 +520,7 @@ class SignalModel(keras.Model):
                 )
         if self.independent_rows:
             checks.independent_rows(self.network)
+        self.replicas.check(self)
 
     # Saving.
 
@@ -546,6 +597,12 @@ class SignalModel(keras.Model):
     def exported_layers(self) -> list:
         """Layers whose weights an export contains."""
         return [self.network]
+
+
+def _finite(tensors) -> tf.Tensor:
+    """Return whether all entries of all tensors are finite, a bool; None has no entries."""
+    finite = [tf.reduce_all(tf.math.is_finite(part)) for part in tensors if part is not None]
+    return tf.reduce_all(finite)
 
 
 def _ordered(callbacks) -> list:

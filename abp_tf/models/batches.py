@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from abp_tf import checks
 from abp_tf.data import examples, streams
+from abp_tf.data.streams import require as require
 from abp_tf.observation import masking
 
 
@@ -35,6 +36,7 @@ def for_training(model, x, batch_size, shuffle, steps_per_epoch) -> tuple[tf.dat
             iteration=model.iteration.value,
             steps_per_epoch=steps_per_epoch,
             shuffle=shuffle,
+            shards=model.ownership,
         )
         _check_parts(model, dataset.element_spec, "fit")
         model.accept(len(data.signal), data.fingerprint(), data.index, data.mask is not None)
@@ -123,7 +125,7 @@ def unpack(model, batch) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor]:
     batch = keras.utils.unpack_x_y_sample_weight(batch)[0]
     signal, mask, index = model.scaled(batch["signal"]), batch.get("mask"), batch.get("index")
     if index is None:
-        index = tf.range(tf.shape(signal, tf.int64)[0])
+        index = place(batch)
     if mask is not None:
         mask = tf.cast(mask, tf.float32)
         signal = masking.hide(signal, mask)
@@ -131,6 +133,14 @@ def unpack(model, batch) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor]:
         seen = tf.ones([], tf.float32) if mask is None else mask
         mask = seen * model.noise_of_data() / tf.where(seen > 0, batch["sigma"], 1.0)
     return signal, mask, index
+
+
+def place(batch) -> tf.Tensor:
+    """Return the places of the rows in the whole batch, of all replicas and processes, int64 `[n]`."""
+    batch = keras.utils.unpack_x_y_sample_weight(batch)[0]
+    if "place" in batch:
+        return batch["place"]
+    return tf.range(tf.shape(batch["signal"], tf.int64)[0])
 
 
 @contextlib.contextmanager
