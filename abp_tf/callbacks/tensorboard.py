@@ -44,6 +44,8 @@ class TensorBoardPictures(keras.callbacks.Callback):
             level. None for neither.
     """
 
+    only_writes = True  # of several processes, the chief alone runs it
+
     def __init__(
         self,
         log_dir: str | os.PathLike,

@@ -172,6 +172,7 @@ def shuffled(
     steps_per_epoch: int | None = None,
     shuffle: bool = True,
     shards: Shards | None = None,
+    longest: int | None = None,
 ) -> tf.data.Dataset:
     """Return one epoch of training batches, which depend on `seed` and `iteration` only.
 
@@ -190,6 +191,8 @@ def shuffled(
         shuffle: whether each pass is in a new random order.
         shards: the shards of the examples, of which the batches have those of this process; None means
             one.
+        longest: number of examples of the largest shard of all processes; None if `data` hold the
+            examples of all.
 
     Returns:
         A finite dataset of dicts. With several shards they have a "place" too, int64: row `k` of shard
@@ -208,7 +211,7 @@ def shuffled(
     count = len(data.signal)
     index = np.arange(count) if data.index is None else data.index
     rows = [np.flatnonzero(index % shards.count == shard) for shard in range(shards.count)]
-    per_pass = max(-(-len(part) // share) for part in rows)
+    per_pass = -(-(longest or max(map(len, rows))) // share)
     tensors = {key: tf.constant(part) for key, part in data._replace(index=None).batch().items()}
     numbers = tf.constant(index, tf.int64)
 
@@ -235,15 +238,19 @@ def shuffled(
         row = tf.boolean_mask(chosen, there)
         batch = {key: tf.gather(part, row) for key, part in tensors.items()}
         if shards.count > 1:
-            batch["place"] = tf.where(there)[:, 0] * shards.count + tf.gather(
-                tf.constant(shards.own, tf.int64), tf.where(there)[:, 1]
-            )
+            rank, own = tf.unstack(tf.where(there), axis=1)
+            batch["place"] = rank * shards.count + own * shards.workers + shards.worker
         return {**batch, "index": tf.gather(numbers, row)}
 
     steps = steps_per_epoch or per_pass
     dataset = tf.data.Dataset.range(1).flat_map(epoch).take(steps)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps))
     return dataset.map(gather).prefetch(2)
+
+
+def longest(data: Examples, shards: Shards) -> int:
+    """Return the number of examples of the largest shard."""
+    return int(np.bincount(data.index % shards.count).max())
 
 
 def in_order(data: Examples, batch_size: int) -> tf.data.Dataset:

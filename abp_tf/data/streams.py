@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from abp_tf import checks
 from abp_tf.data import examples
+from abp_tf.distribution.shards import Shards
 
 ENUMERATE = (
     'Number the examples before any shuffle: `dataset.enumerate().map(lambda i, x: {"signal": x, '
@@ -71,6 +74,7 @@ def stream(
     rows: int | None = None,
     number: bool = False,
     noise: bool = False,
+    of_shard: tuple[int, int] | None = None,
 ) -> tf.data.Dataset:
     """Check a user's batched dataset and bring its batches to the form of `examples.in_order`.
 
@@ -82,6 +86,7 @@ def stream(
         rows: number of rows in the latent table; every index must be smaller. None for no limit.
         number: whether to number the examples in order if they have no index.
         noise: whether data may bring "sigma", the standard deviation of the noise of each entry.
+        of_shard: number of a shard, to which all examples must belong, and number of shards.
 
     Returns:
         A dataset of dicts that raises `InvalidArgumentError` when it reaches values out of range.
@@ -106,7 +111,59 @@ def stream(
             )
         if number:
             dataset = dataset.scan(tf.constant(0, tf.int64), _number)
-    return dataset.map(lambda batch: _checked(batch, len(shape), value_range, rows))
+    return dataset.map(lambda batch: _checked(batch, len(shape), value_range, rows, of_shard))
+
+
+def joined(
+    datasets: list[tf.data.Dataset],
+    shards: Shards,
+    steps: int | None,
+    most: Callable[[int], int] = int,
+) -> tf.data.Dataset:
+    """Return the batches of a process, joined from those of its shards.
+
+    Args:
+        datasets: batches of each shard of the process, as `stream` returns them.
+        shards: the shards of the process.
+        steps: number of batches per epoch of datasets that do not end; None means one pass over
+            datasets that do. Shards that end before others give no rows.
+        most: function that returns the largest of the numbers with which all processes call it.
+
+    Raises:
+        ValueError: if the datasets do not determine the same number of batches in all processes.
+    """
+    counts = [int(one.cardinality()) for one in datasets]
+    if steps is None and min(counts) < 0:
+        raise ValueError(
+            "Datasets of shards: expected a known number of batches, received an unknown or infinite "
+            "one. Assert it by `tf.data.experimental.assert_cardinality`, or repeat the datasets and "
+            "give steps_per_epoch."
+        )
+    if steps is not None and max(counts) != tf.data.INFINITE_CARDINALITY:
+        raise ValueError(
+            "Datasets of shards: expected, with steps_per_epoch, datasets that do not end. Add "
+            "`.repeat()`, or leave out steps_per_epoch."
+        )
+
+    def padded(dataset):
+        nothing = {
+            name: tf.zeros([size or 0 for size in (None, *spec.shape[1:])], spec.dtype)
+            for name, spec in dataset.element_spec.items()
+        }
+        return dataset.concatenate(tf.data.Dataset.from_tensors(nothing).repeat())
+
+    def join(*batches):
+        places = [
+            tf.range(tf.shape(batch["signal"], tf.int64)[0]) * shards.count + shard
+            for shard, batch in zip(shards.own, batches, strict=True)
+        ]
+        parts = {name: tf.concat([one[name] for one in batches], axis=0) for name in batches[0]}
+        return {**parts, "place": tf.concat(places, axis=0)}
+
+    if steps is None:
+        count = most(max(counts))
+        datasets = [padded(one).take(count) for one in datasets]
+    return tf.data.Dataset.zip(tuple(datasets)).map(join).prefetch(2)
 
 
 def has_masks(dataset: tf.data.Dataset) -> bool:
@@ -164,7 +221,7 @@ def _check_spec(spec: dict, shape, value_range) -> None:
             )
 
 
-def _checked(batch: dict, rank: int, value_range, rows: int | None) -> dict:
+def _checked(batch: dict, rank: int, value_range, rows: int | None, of_shard=None) -> dict:
     """Return a batch of float32, bool and int64, with tests of its values that run when it is read."""
     batch = {**batch, "signal": tf.cast(batch["signal"], tf.float32)}
     observed = batch["signal"]
@@ -210,6 +267,10 @@ def _checked(batch: dict, rank: int, value_range, rows: int | None) -> dict:
             single = tf.size(tf.unique(index)[0]) == tf.size(index)
             text = f"Index: two examples of a batch have the same number. {ENUMERATE}"
             tests.append(require(single, text))
+        if of_shard is not None:
+            shard, shards = of_shard
+            text = f"Index: a number that is not in shard {shard}: i mod {shards} must be {shard}."
+            tests.append(require(tf.reduce_all(index % shards == shard), text))
     with tf.control_dependencies(tests):
         return {key: tf.identity(part) for key, part in batch.items()}
 

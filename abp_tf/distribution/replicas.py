@@ -13,11 +13,17 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from abp_tf.errors import ProcessLostError
+
 STRATEGIES = (
     tf.distribute.OneDeviceStrategy,
     tf.distribute.MirroredStrategy,
     tf.distribute.MultiWorkerMirroredStrategy,
 )
+
+# Callbacks of Keras that save a model, of which each process has a part; and those that only log.
+SAVING = (keras.callbacks.ModelCheckpoint, keras.callbacks.BackupAndRestore)
+LOGGING = (keras.callbacks.CSVLogger, keras.callbacks.TensorBoard, keras.callbacks.RemoteMonitor)
 
 
 class Replicas:
@@ -148,8 +154,7 @@ class Replicas:
         batch = keras.utils.unpack_x_y_sample_weight(data)[0]
         batch = batch if isinstance(batch, dict) else {"signal": batch}
         count = tf.shape(batch["signal"], tf.int64)[0]
-        if "index" not in batch:
-            batch = {"place": tf.range(count), **batch}
+        batch = {"place": tf.range(count), **batch}
         first = self.worker * self.local
         number = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group - first, tf.int64)
         begin, end = (at * count // self.local for at in (number, number + 1))
@@ -163,11 +168,50 @@ class Replicas:
         with tf.device("/CPU:0"):  # where the batch is; so a device receives its part alone
             return {name: cut(part) for name, part in batch.items()}, end - begin
 
+    def chosen(self, callbacks: list) -> list:
+        """Return the callbacks that this process runs; those that only write files run on the chief.
+
+        Raises:
+            ValueError: if a callback of Keras would save the part of the model of one process.
+        """
+        if self.workers == 1:
+            return callbacks
+        for one in callbacks:
+            if isinstance(one, SAVING):
+                raise ValueError(
+                    f"fit expected no {type(one).__name__} in {self.workers} processes, each of which "
+                    "has a part of the chains. Use `abp_tf.callbacks.Backup`."
+                )
+        return [one for one in callbacks if self.chief or not _only_writes(one)]
+
+    @contextlib.contextmanager
+    def readable_errors(self):
+        """Raise a `ProcessLostError` where TensorFlow cannot reach another process any more."""
+        try:
+            yield
+        except tf.errors.OpError as error:
+            lost = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError)
+            if self.workers == 1 or not isinstance(error, lost):
+                raise
+            raise ProcessLostError(
+                f"Process {self.worker} of {self.workers} has lost another one, which has ended or "
+                "cannot be reached. Start all processes again; with `abp_tf.callbacks.Backup` they "
+                f"continue from the last backup. TensorFlow: {str(error).splitlines()[0][:300]}"
+            ) from None
+
+    def between_steps(self):
+        """Return a context in which `total` sums over the processes, for functions that all call."""
+        return self.scope() if self.workers > 1 else contextlib.nullcontext()
+
     def total(self, values):
         """Return sums of tensors over all processes, each of which must call this; see `total`."""
-        if self.workers == 1:
-            return values
-        return tf.function(lambda: total(values, self.strategy), autograph=False)()
+        with self.between_steps():
+            return total(values)
+
+    def most(self, number: int) -> int:
+        """Return the largest of the numbers with which all processes call this."""
+        each = tf.one_hot(self.worker, self.workers, tf.cast(number, tf.float64), dtype=tf.float64)
+        return int(tf.reduce_max(self.total(each)))
 
     def barrier(self) -> None:
         """Wait until all processes have come here."""
@@ -181,17 +225,13 @@ def count() -> int:
     return _workers(strategy)[1] if between else strategy.num_replicas_in_sync
 
 
-def total(values, strategy: tf.distribute.Strategy | None = None):
+def total(values):
     """Return sums of tensors over the replicas; between steps, over the processes.
 
     Args:
         values: nested structure of tensors of floating point, or None in their places; all replicas
             must have the same structure.
-        strategy: strategy of the replicas, for calls outside of its scope.
     """
-    if strategy is not None:
-        with strategy.scope():
-            return total(values)
     if count() == 1:
         return values
     if tf.distribute.in_cross_replica_context():
@@ -303,6 +343,10 @@ def _some_rows(some: tf.Tensor):
         _HERE.some = None
 
 
+def _only_writes(callback: keras.callbacks.Callback) -> bool:
+    return isinstance(callback, LOGGING) or getattr(callback, "only_writes", False)
+
+
 def _rows(part: tf.Tensor) -> tf.Tensor:
     return tf.shape(part)[0]
 
@@ -316,7 +360,10 @@ def _over_processes(strategy, values):
         first = context.replica_id_in_sync_group % local == 0  # the others count nothing
         return total(tf.nest.map_structure(lambda v: tf.where(first, v, tf.zeros_like(v)), values))
 
-    found = strategy.run(replica)
+    def run():
+        return strategy.run(replica)
+
+    found = tf.function(run, autograph=False)() if tf.executing_eagerly() else run()
     return tf.nest.map_structure(lambda v: strategy.experimental_local_results(v)[0], found)
 
 

@@ -289,8 +289,10 @@ class SignalModel(keras.Model):
                 has an `observation`; or a dict of arrays "signal" and "mask" (1 = observed, 0 =
                 hidden); or a batched `tf.data.Dataset` or a `keras.utils.PyDataset` of signals or of
                 dicts with "signal", "index" (the example's number, assigned before any shuffle) and
-                optionally "mask". Dicts for a `Generator` may have "sigma", the standard deviation of
-                the noise of each entry, in units of the data, of the shape of a mask.
+                optionally "mask"; or a function of (shard, shards) that returns such a dataset of the
+                examples `i` with `i mod shards = shard`. Dicts for a `Generator` may have "sigma", the
+                standard deviation of the noise of each entry, in units of the data, of the shape of a
+                mask.
             y: must be None, as must `class_weight` and `sample_weight`: there are no labels.
             batch_size: number of rows per batch of arrays; 32 by default.
             epochs: number of the last epoch, as in `keras.Model.fit`.
@@ -315,6 +317,7 @@ class SignalModel(keras.Model):
             ValueError: if data or options cannot be used.
             DivergenceError: if energies or gradients are not finite; weights and chains keep their last
                 good values. With `abp_tf.callbacks.RollBack`, only after its last attempt.
+            ProcessLostError: if another process that trains the model has ended.
         """
         self._check_trainable(y, class_weight, sample_weight)
         if validation_split:
@@ -324,13 +327,14 @@ class SignalModel(keras.Model):
             validation_data = batches.for_testing(self, validation_data, size, "evaluate")
         dataset, steps_per_epoch = batches.for_training(self, x, batch_size, shuffle, steps_per_epoch)
         self._build_optimizers()
+        callbacks = self.replicas.chosen(self.observers() + _ordered(callbacks))
         try:
-            with batches.readable_errors():
+            with batches.readable_errors(), self.replicas.readable_errors():
                 return super().fit(
                     dataset,
                     epochs=epochs,
-                    verbose=verbose,
-                    callbacks=self.observers() + _ordered(callbacks),
+                    verbose=verbose if self.replicas.chief else 0,
+                    callbacks=callbacks,
                     validation_data=validation_data,
                     shuffle=False,  # the dataset is already in its order
                     initial_epoch=initial_epoch,
@@ -450,7 +454,8 @@ class SignalModel(keras.Model):
         """
         _refuse(y=y, sample_weight=sample_weight)
         data = batches.for_testing(self, x, batch_size, "evaluate")
-        with batches.readable_errors():
+        verbose = verbose if self.replicas.chief else 0
+        with batches.readable_errors(), self.replicas.readable_errors():
             return super().evaluate(data, verbose=verbose, steps=steps, **kwargs)
 
     def predict(self, x, batch_size=None, verbose="auto", steps=None, **kwargs):
@@ -552,6 +557,12 @@ class SignalModel(keras.Model):
             raise ValueError(
                 f"save expected a path that ends in .keras, received {str(filepath)!r}: no other "
                 "format of Keras stores the chains. To write a SavedModel for serving, use `export`."
+            )
+        if self.replicas.workers > 1 and any(table.rows and not table.apart for table in self.tables):
+            raise ValueError(
+                f"save expected one process, which has all chains, received one of "
+                f"{self.replicas.workers}. Use `abp_tf.callbacks.Backup`, and make a file of its "
+                "directory with `abp_tf.distribution.backup.gather`."
             )
         super().save(filepath, overwrite=overwrite, **kwargs)
 

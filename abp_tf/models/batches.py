@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import re
 
 import keras
@@ -27,8 +28,12 @@ def for_training(model, x, batch_size, shuffle, steps_per_epoch) -> tuple[tf.dat
     for name, value in (("batch_size", batch_size), ("steps_per_epoch", steps_per_epoch)):
         if value is not None:
             checks.integer("fit", name, value, 1)
-    if not streams.is_stream(x):
+    shards = model.ownership
+    by_shard = callable(x) and not inspect.isgeneratorfunction(x)
+    if not streams.is_stream(x) and not by_shard:
         data = _checked(model, x)
+        # Without numbers all processes have all examples; with numbers each has its own.
+        whole = data.index is None or shards.workers == 1
         dataset = examples.shuffled(
             data,
             batch_size or 32,
@@ -36,23 +41,42 @@ def for_training(model, x, batch_size, shuffle, steps_per_epoch) -> tuple[tf.dat
             iteration=model.iteration.value,
             steps_per_epoch=steps_per_epoch,
             shuffle=shuffle,
-            shards=model.ownership,
+            shards=shards,
+            longest=None if whole else model.replicas.most(examples.longest(data, shards)),
         )
         _check_parts(model, dataset.element_spec, "fit")
-        model.accept(len(data.signal), data.fingerprint(), data.index, data.mask is not None)
+        known, fingerprint = (len(data.signal), data.fingerprint()) if whole else (None, 0)
+        model.accept(known, fingerprint, data.index, data.mask is not None)
         return dataset, None
     if batch_size is not None:
         raise ValueError(
             f"fit expected no `batch_size` with a dataset, which has batches, received {batch_size}. "
             "Leave it out."
         )
-    dataset = streams.as_dataset(x, shuffle, model.seed, model.iteration)
-    masked = streams.has_masks(dataset)
+    if by_shard:
+        datasets = [streams.as_dataset(x(shard, shards.count)) for shard in shards.own]
+    elif shards.workers == 1:
+        datasets = [streams.as_dataset(x, shuffle, model.seed, model.iteration)]
+    else:
+        raise ValueError(
+            f"fit expected, in {shards.workers} processes, a function of (shard, shards) that returns "
+            "the dataset of the examples i with i mod shards = shard, received one dataset. Give such "
+            "a function, or arrays."
+        )
+    masked = streams.has_masks(datasets[0])
     known = None
     if model.numbered(masked):
-        known = model.tables[0].rows or streams.count_examples(dataset)
+        known = model.tables[0].rows or (None if by_shard else streams.count_examples(datasets[0]))
     options = {"rows": known, "noise": model.noise_in_data}
-    dataset = streams.stream(dataset, model.observed_shape, model.observed_range, **options)
+    shape, value_range = model.observed_shape, model.observed_range
+    if by_shard:
+        datasets = [
+            streams.stream(one, shape, value_range, of_shard=(shard, shards.count), **options)
+            for shard, one in zip(shards.own, datasets, strict=True)
+        ]
+        dataset = streams.joined(datasets, shards, steps_per_epoch, model.replicas.most)
+    else:
+        dataset = streams.stream(*datasets, shape, value_range, **options)
     _check_parts(model, dataset.element_spec, "fit")
     model.accept(known, 0, None, masked)
     return dataset, steps_per_epoch
@@ -70,6 +94,11 @@ def for_testing(model, x, batch_size, method: str) -> tf.data.Dataset:
         data = _checked(model, x)
         dataset = examples.in_order(data, batch_size or 32)
     _check_parts(model, dataset.element_spec, method)
+    worker, workers = model.replicas.worker, model.replicas.workers
+    if method == "evaluate" and workers > 1:  # each process has all data, and evaluates its part
+        dataset = dataset.map(
+            lambda batch: {name: part[worker::workers] for name, part in batch.items()}
+        )
     return dataset
 
 
@@ -88,6 +117,7 @@ def single(model, x, method: str) -> dict:
                     "examples=N. Give both, or use chains='fresh'."
                 )
             checks.index(data.index, known)
+            checks.owned(data.index, model.replicas.worker, model.replicas.workers)
         else:
             model.accept(None, 0, data.index, masked)
     return {key: tf.constant(part) for key, part in data.batch().items()}

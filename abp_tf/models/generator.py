@@ -314,14 +314,16 @@ class Generator(LatentModel):
 
     def expand(self) -> None:
         """Move mean and covariance of the chains into the prior; decoded signals do not change."""
-        latents, roots = self.prior.absorb(self.table.states)
+        with self.replicas.between_steps():
+            latents, roots = self.prior.absorb(self.table.states)
         self.table.states.assign(latents)
         if self.preconditioning:
             self.preconditioner.follow(roots)
 
     def adapt_prior(self) -> None:
         """Let the prior learn from the chains, for instance how strongly frames are correlated."""
-        self.prior.adapt(self.table.states)
+        with self.replicas.between_steps():
+            self.prior.adapt(self.table.states)
 
     def precondition(self, rows: int = 64) -> None:
         """Estimate the preconditioner from the network and the current states of some chains.
@@ -334,7 +336,7 @@ class Generator(LatentModel):
             # Rows from all over the table, because neighbours are often alike.
             count = self.table.rows
             chosen = np.linspace(0, count - 1, min(rows, count)).astype(np.int64)
-            latents = self.table.read(chosen)
+            latents = self.replicas.total(self.table.read_own(chosen))
         else:
             latents = self.prior.draw(row_seeds(tf.range(rows, dtype=tf.int64), PRIOR))
 

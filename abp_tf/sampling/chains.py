@@ -30,6 +30,7 @@ class ChainTable(keras.layers.Layer):
     Attributes:
         rows: number of chains of all processes.
         states: states of the chains of this process, float32 `[n, *shape]`, by number.
+        apart: whether the chains are saved apart from the model, by `abp_tf.distribution.backup`.
     """
 
     CONTENT = "states"
@@ -46,6 +47,7 @@ class ChainTable(keras.layers.Layer):
             trainable=False,
             name=self.CONTENT,
         )
+        self.apart = False
         self.allocate(rows)
         self.built = True
 
@@ -69,6 +71,14 @@ class ChainTable(keras.layers.Layer):
         """Return the states of the chains `index` of this process, `[n, *shape]`."""
         return tf.gather(self.states, self.shards.row(index))
 
+    def read_own(self, index: np.ndarray) -> tf.Tensor:
+        """Return the states of chains, `[n, *shape]`; 0 for those of other processes."""
+        mine = index % self.shards.workers == self.shards.worker
+        states = np.zeros([len(index), *self.shape], np.float32)
+        if mine.any():
+            states[mine] = self.read(index[mine])
+        return tf.constant(states)
+
     def write(self, index: tf.Tensor, states: tf.Tensor) -> None:
         """Write `states`, `[n, *shape]`, to the chains `index` of this process."""
         self.states.scatter_update(tf.IndexedSlices(states, self.shards.row(index)))
@@ -84,8 +94,9 @@ class ChainTable(keras.layers.Layer):
         self.states.assign(states)
 
     def save_own_variables(self, store) -> None:
-        """Save the chains with the model."""
-        store[self.CONTENT] = self.states.numpy()
+        """Save the chains with the model, unless they are saved `apart`."""
+        states = self.states.numpy()
+        store[self.CONTENT] = states[:0] if self.apart else states
 
     def load_own_variables(self, store) -> None:
         """Load the chains that `save_own_variables` saved."""
@@ -135,13 +146,14 @@ class LatentTable(ChainTable):
         """
         if index is not None:
             examples = self.rows or examples
-            checks.index(index, examples)
-            checks.owned(index, self.shards.worker, self.shards.workers)
         if not examples:
             raise ValueError(
                 "Persistent chains need the number of training examples, which the dataset does not "
                 "determine. Pass it: `Generator(..., examples=N)`."
             )
+        if index is not None:
+            checks.index(index, examples)
+            checks.owned(index, self.shards.worker, self.shards.workers)
         if self.rows and (self.rows != examples or not same):
             raise ValueError(
                 f"The chains belong to {self.rows} other training examples; these are {examples}"
