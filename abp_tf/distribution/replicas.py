@@ -7,6 +7,7 @@ context of `tf.distribute` in which they are called. On one device they cost and
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import Callable
 
@@ -235,7 +236,8 @@ def total(values):
     if count() == 1:
         return values
     if tf.distribute.in_cross_replica_context():
-        return _over_processes(tf.distribute.get_strategy(), values)
+        values = tf.nest.map_structure(tf.convert_to_tensor, values)
+        return _over_processes(tf.distribute.get_strategy())(values)
     flat = tf.nest.flatten(values)
     reduce = tf.distribute.get_replica_context().all_reduce
     for dtype in dict.fromkeys(part.dtype for part in flat if part is not None):
@@ -274,6 +276,22 @@ def counted(value: tf.Tensor) -> tf.Tensor:
     return tf.math.multiply_no_nan(value, tf.cast(some, value.dtype))
 
 
+def refuse_no_rows(inputs: tf.Tensor) -> tf.Tensor:
+    """Return inputs of a network with BatchNorm, whose statistics every row enters.
+
+    The step fails, with a text for `abp_tf.models.batches.readable_errors`, on a replica without rows.
+    """
+    some = getattr(_HERE, "some", None)
+    if some is None:
+        return inputs
+    text = (
+        f"BatchNorm expected at least one row for each of {count()} replicas in every batch, received "
+        "fewer. Choose another batch_size, or leave out the last examples."
+    )
+    with tf.control_dependencies([tf.debugging.Assert(some, [f"<<{text}>>"])]):
+        return tf.identity(inputs)
+
+
 def merged(function: Callable, rows: list = ()):
     """Run a function once in each process, where it may write variables, and return its result.
 
@@ -295,7 +313,8 @@ def merged(function: Callable, rows: list = ()):
         whole = [None] * len(rows)
         for at, part in zip(given, parts, strict=True):
             values = strategy.experimental_local_results(part)
-            whole[at] = values[0] if len(values) == 1 else tf.concat(values, axis=0)
+            with tf.device("/CPU:0"):  # where the chains are
+                whole[at] = values[0] if len(values) == 1 else tf.concat(values, axis=0)
         return function(*whole)
 
     context = tf.distribute.get_replica_context()
@@ -351,20 +370,22 @@ def _rows(part: tf.Tensor) -> tf.Tensor:
     return tf.shape(part)[0]
 
 
-def _over_processes(strategy, values):
-    """Return sums over processes, in the cross-replica context."""
+@functools.cache
+def _over_processes(strategy) -> Callable:
+    """Return the function that sums tensors over processes, in the cross-replica context."""
     local = strategy.num_replicas_in_sync // _workers(strategy)[1]
 
-    def replica():
+    def replica(values):
         context = tf.distribute.get_replica_context()
         first = context.replica_id_in_sync_group % local == 0  # the others count nothing
         return total(tf.nest.map_structure(lambda v: tf.where(first, v, tf.zeros_like(v)), values))
 
-    def run():
-        return strategy.run(replica)
+    @tf.function(autograph=False)
+    def over_processes(values):
+        found = strategy.run(replica, (values,))
+        return tf.nest.map_structure(lambda v: strategy.experimental_local_results(v)[0], found)
 
-    found = tf.function(run, autograph=False)() if tf.executing_eagerly() else run()
-    return tf.nest.map_structure(lambda v: strategy.experimental_local_results(v)[0], found)
+    return over_processes
 
 
 def _workers(strategy) -> tuple[int, int]:

@@ -481,6 +481,11 @@ class SignalModel(keras.Model):
             return_dict: whether to return the values in a dict by name.
         """
         self._check_trainable(y, class_weight, sample_weight)
+        if self.replicas.workers > 1:
+            raise ValueError(
+                f"train_on_batch expected one process, received one of {self.replicas.workers}, whose "
+                "batches have to agree. Use `fit`."
+            )
         batch = batches.single(self, x, "fit")
         self._build_optimizers()
         return super().train_on_batch(batch, return_dict=return_dict)

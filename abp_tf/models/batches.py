@@ -117,7 +117,6 @@ def single(model, x, method: str) -> dict:
                     "examples=N. Give both, or use chains='fresh'."
                 )
             checks.index(data.index, known)
-            checks.owned(data.index, model.replicas.worker, model.replicas.workers)
         else:
             model.accept(None, 0, data.index, masked)
     return {key: tf.constant(part) for key, part in data.batch().items()}

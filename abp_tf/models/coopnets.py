@@ -55,7 +55,7 @@ class CoopNets(SignalModel):
     Args:
         generator: a `Generator`. Its `sigma` is always used, its `langevin` with latent steps or
             incomplete data, its `chains` with incomplete data. Its prior and preconditioner do not
-            change. Its `shards` are those of the training.
+            change. Both have the same `shards`.
         descriptor: a `Descriptor` with chains="short-run"; its `langevin` is the sampler of the
             revision.
         latent_steps: number of Langevin steps that move the latents of a draft towards those of its
@@ -484,6 +484,11 @@ def _check(generator, descriptor) -> None:
         raise ValueError(
             f"CoopNets expected models of one scaling, received a generator with {generator.scaling} "
             f"and a descriptor with {descriptor.scaling}. Build both with the same `scaling`."
+        )
+    if generator.shards != descriptor.shards:
+        raise ValueError(
+            f"CoopNets expected models of as many shards, received {generator.shards} of the generator "
+            f"and {descriptor.shards} of the descriptor. Build both with the same `shards`."
         )
     if generator.observation is not None:
         raise ValueError(
