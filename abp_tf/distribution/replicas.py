@@ -237,7 +237,10 @@ def total(values):
         return values
     if tf.distribute.in_cross_replica_context():
         values = tf.nest.map_structure(tf.convert_to_tensor, values)
-        return _over_processes(tf.distribute.get_strategy())(values)
+        strategy = tf.distribute.get_strategy()
+        if tf.executing_eagerly():
+            return _compiled(strategy)(values)
+        return _over_processes(strategy, values)
     flat = tf.nest.flatten(values)
     reduce = tf.distribute.get_replica_context().all_reduce
     for dtype in dict.fromkeys(part.dtype for part in flat if part is not None):
@@ -370,9 +373,8 @@ def _rows(part: tf.Tensor) -> tf.Tensor:
     return tf.shape(part)[0]
 
 
-@functools.cache
-def _over_processes(strategy) -> Callable:
-    """Return the function that sums tensors over processes, in the cross-replica context."""
+def _over_processes(strategy, values):
+    """Return sums of tensors over processes, in the cross-replica context."""
     local = strategy.num_replicas_in_sync // _workers(strategy)[1]
 
     def replica(values):
@@ -380,12 +382,14 @@ def _over_processes(strategy) -> Callable:
         first = context.replica_id_in_sync_group % local == 0  # the others count nothing
         return total(tf.nest.map_structure(lambda v: tf.where(first, v, tf.zeros_like(v)), values))
 
-    @tf.function(autograph=False)
-    def over_processes(values):
-        found = strategy.run(replica, (values,))
-        return tf.nest.map_structure(lambda v: strategy.experimental_local_results(v)[0], found)
+    found = strategy.run(replica, (values,))
+    return tf.nest.map_structure(lambda v: strategy.experimental_local_results(v)[0], found)
 
-    return over_processes
+
+@functools.cache
+def _compiled(strategy) -> Callable:
+    """Return `_over_processes` of a strategy as a compiled function, for calls between steps."""
+    return tf.function(functools.partial(_over_processes, strategy), autograph=False)
 
 
 def _workers(strategy) -> tuple[int, int]:
