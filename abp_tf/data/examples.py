@@ -1,4 +1,4 @@
-"""Turn arrays into batches: dicts of "signal", "index" and, if there are any, "mask" and "sigma".
+"""Turn arrays into batches: dicts of "signal", "index" and, if given, "mask", "sigma" and "time".
 
 Examples are numbered before they are shuffled, so that each keeps its own chain and its own noise.
 """
@@ -28,12 +28,14 @@ class Examples(NamedTuple):
         mask: bool, True = observed, broadcasts against `signal`.
         index: numbers of the examples, int64 `[n]`.
         sigma: standard deviation of the noise of each entry, float32, broadcasts against `signal`.
+        time: times of the examples, float64 `[n]`, in the unit of the period of a scaling.
     """
 
     signal: np.ndarray
     mask: np.ndarray | None = None
     index: np.ndarray | None = None
     sigma: np.ndarray | None = None
+    time: np.ndarray | None = None
 
     def rows(self, start: int, stop: int | None = None) -> Examples:
         """Return the rows from `start` to `stop` of all parts."""
@@ -42,6 +44,10 @@ class Examples(NamedTuple):
     def batch(self) -> dict:
         """Return the parts that are not None, by name."""
         return {key: part for key, part in self._asdict().items() if part is not None}
+
+    def given(self) -> dict:
+        """Return what methods of models take: signals, with their masks and times if there are any."""
+        return self._replace(index=None, sigma=None).batch()
 
     def weights(self, sigma: np.ndarray) -> np.ndarray | None:
         """Return the weights of the entries' errors, `σ / σᵢ` where data bring a `σᵢ`; 0 where hidden.
@@ -80,9 +86,10 @@ def examples(x, shape: tuple[int, ...], value_range, noise: bool = False) -> Exa
     """Check an array, or a mapping of arrays, and return `Examples`.
 
     Args:
-        x: float array `[n, *shape]`, or a mapping with "signal" and optionally "mask", "index" and
-            "sigma", such as a dict or a `data.Field`, or a tuple of one of them, as Keras takes for
-            validation. What NumPy's mask hides of a masked array is hidden, beside what "mask" hides.
+        x: float array `[n, *shape]`, or a mapping with "signal" and optionally "mask", "index",
+            "sigma" and "time", such as a dict or a `data.Field`, or a tuple of one of them, as Keras
+            takes for validation. What NumPy's mask hides of a masked array is hidden, beside what
+            "mask" hides.
         shape: shape of one signal.
         value_range: lowest and highest value that observed entries may have; None for any.
         noise: whether data may bring "sigma", the standard deviation of the noise of each entry.
@@ -129,7 +136,10 @@ def examples(x, shape: tuple[int, ...], value_range, noise: bool = False) -> Exa
     sigma = given.get("sigma")
     if sigma is not None:
         sigma = checks.noise(sigma, signal.shape, mask)
-    return Examples(signal, mask, index, sigma)
+    time = given.get("time")
+    if time is not None:
+        time = checks.times(time, len(signal))
+    return Examples(signal, mask, index, sigma, time)
 
 
 def parts(x) -> dict:
@@ -154,13 +164,12 @@ def masked(signals, mask) -> dict:
     return {**given, "mask": mask}
 
 
-def incomplete(signals, mask, seed, shape: tuple[int, ...], value_range) -> list[np.ndarray]:
-    """Check the arguments of `inpaint`; return signals, a mask of their shape, and a seed per row."""
+def incomplete(signals, mask, shape: tuple[int, ...], value_range) -> Examples:
+    """Check signals and mask of `inpaint`; return them, the mask of the shape of the signals."""
     data = examples(masked(signals, mask), shape, value_range)
     if data.mask is None:
         raise ValueError(f"inpaint expected a mask, received None. {checks.POLARITY}")
-    full = np.broadcast_to(data.mask, data.signal.shape)
-    return [data.signal, full, checks.seeds(seed, len(data.signal))]
+    return data._replace(mask=np.broadcast_to(data.mask, data.signal.shape))
 
 
 def shuffled(
@@ -264,13 +273,13 @@ def refuse_labels():
     """Raise the error for tuples, such as pairs of signals and labels."""
     raise ValueError(
         "Expected only signals, received a tuple of several parts: the model learns without "
-        'labels. Map the data to {"signal": ...}, with "mask" and "index" if there are any.'
+        'labels. Map the data to {"signal": ...}, with "mask", "index" and "time" if there are any.'
     )
 
 
 def check_keys(parts, noise: bool = False) -> None:
     """Refuse dicts without the key "signal" or with unknown keys; `noise` allows "sigma"."""
-    known = ["mask", "index", "sigma"] if noise else ["mask", "index"]
+    known = ["mask", "index", "time", *(["sigma"] if noise else [])]
     if set(parts) - {"signal", *known} or "signal" not in parts:
         raise ValueError(
             f'Expected a dict with "signal" and optionally {known}, received the keys '

@@ -28,8 +28,8 @@ def as_dataset(x, shuffle: bool = False, seed: int = 0, iteration=None) -> tf.da
 
     Args:
         x: a `tf.data.Dataset`, returned as it is; or a `keras.utils.PyDataset`, whose items are
-            batches of signals, or dicts of arrays "signal" and optionally "mask" and "index". If
-            signals are masked arrays of NumPy, those of all batches must be.
+            batches of signals, or dicts of arrays "signal" and optionally "mask", "index" and "time".
+            If signals are masked arrays of NumPy, those of all batches must be.
         shuffle: whether the batches of a `PyDataset` are in a new random order each epoch.
         seed: seed of the random order.
         iteration: int64 variable, the number of batches used so far; it selects the order.
@@ -79,8 +79,8 @@ def stream(
     """Check a user's batched dataset and bring its batches to the form of `examples.in_order`.
 
     Args:
-        dataset: batches of signals, or of dicts with "signal" and optionally "mask", "index" and
-            "sigma".
+        dataset: batches of signals, or of dicts with "signal" and optionally "mask", "index", "sigma"
+            and "time".
         shape: shape of one signal.
         value_range: lowest and highest value that observed entries may have; None for any.
         rows: number of rows in the latent table; every index must be smaller. None for no limit.
@@ -209,6 +209,14 @@ def _check_spec(spec: dict, shape, value_range) -> None:
             f"Dataset: expected an integer index per example, received shape {index.shape} of dtype "
             f"{index.dtype.name}. {ENUMERATE}"
         )
+    time = spec.get("time")
+    if time is not None and (
+        time.shape.rank != 1 or not (time.dtype.is_floating or time.dtype.is_integer)
+    ):
+        raise ValueError(
+            f"Dataset: expected one number of time per example, received shape {time.shape} of dtype "
+            f"{time.dtype.name}. {checks.TIME}"
+        )
     for name, meaning in (("mask", checks.POLARITY), ("sigma", checks.NOISE)):
         part = spec.get(name)
         if part is not None and not any(
@@ -222,7 +230,10 @@ def _check_spec(spec: dict, shape, value_range) -> None:
 
 
 def _checked(batch: dict, rank: int, value_range, rows: int | None, of_shard=None) -> dict:
-    """Return a batch of float32, bool and int64, with tests of its values that run when it is read."""
+    """Return a checked batch of float32, bool, int64 and, of times, float64.
+
+    Values are tested when they are read.
+    """
     batch = {**batch, "signal": tf.cast(batch["signal"], tf.float32)}
     observed = batch["signal"]
     tests = []
@@ -242,6 +253,10 @@ def _checked(batch: dict, rank: int, value_range, rows: int | None, of_shard=Non
         good = (sigma > 0) & tf.math.is_finite(sigma)
         good = tf.reduce_all(good | ~batch["mask"] if "mask" in batch else good)
         tests.append(require(good, f"Sigma: an observed entry without a positive one. {checks.NOISE}"))
+    if "time" in batch:
+        batch["time"] = time = tf.cast(batch["time"], tf.float64)
+        finite = tf.reduce_all(tf.math.is_finite(time))
+        tests.append(require(finite, f"Time: NaN or infinity. {checks.TIME}"))
     finite = tf.reduce_all(tf.math.is_finite(observed))
     tests.append(
         require(

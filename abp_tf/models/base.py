@@ -19,14 +19,15 @@ from abp_tf.scaling import Scaling
 
 
 class SignalModel(keras.Model):
-    """A `keras.Model` that learns from signals without labels; each example may have a number.
+    """A `keras.Model` that learns from signals without labels; examples may have numbers and times.
 
     A subclass computes a step in `train_step` and passes what it writes to `commit`.
 
     *Units.* With a `scaling`, networks, energies, chains and all functions of tensors work in scaled
     units; steps receive signals from `batches.unpack`. Methods that take or return arrays, `call` and
     exported functions convert, so that their signals are in the units of the data. Errors, scores and
-    energies are reported in scaled units.
+    energies are reported in scaled units. If the scaling has a period, whatever converts signals needs
+    their times: data have "time" beside "signal". A model without a period makes no use of times.
 
     *Settings.* The arguments of the constructor are attributes. Those in `adjustable` may be set at any
     time, also by callbacks, and take effect in the next call or the next step of `fit`. All others are
@@ -68,8 +69,9 @@ class SignalModel(keras.Model):
         shards: int = 1,
         **kwargs,
     ):
-        # Chains and energies are float32 under every policy; networks keep their own.
-        super().__init__(**{**kwargs, "dtype": "float32"})
+        # Chains and energies are float32 under every policy; networks keep their own. Times that `call`
+        # receives stay float64.
+        super().__init__(**{**kwargs, "dtype": "float32", "autocast": False})
         self.replicas = replicas.Replicas(tf.distribute.get_strategy())
         self.shards = self._check_shards(shards)
         self._settings_version = 0
@@ -159,7 +161,8 @@ class SignalModel(keras.Model):
 
         Args:
             name: name of the signature.
-            inputs: arrays, one for each input of the signature, with the rows first.
+            inputs: arrays, one for each input of the signature in units of the data (`in_units`), with
+                the rows first.
             batch_size: number of rows that are computed at a time.
             verbose: 1 shows a progress bar.
             outputs: names of the outputs to return; None returns all.
@@ -179,18 +182,55 @@ class SignalModel(keras.Model):
 
     # Units of the data.
 
-    def scaled(self, signal):
-        """Return signals of the data, an array or a tensor, in scaled units."""
-        return signal if self.scaling is None else self.scaling.scale(signal)
+    def scaled(self, signal, time=None):
+        """Return signals of the data, an array or a tensor, in scaled units.
 
-    def restored(self, signal):
-        """Return signals in scaled units, an array or a tensor, in the units of the data."""
-        return signal if self.scaling is None else self.scaling.restore(signal)
+        Args:
+            signal: signals, `[n, *signal_shape]`.
+            time: their times, `[n]`; None if the scaling has no period.
+        """
+        return signal if self.scaling is None else self.scaling.scale(signal, time)
+
+    def restored(self, signal, time=None):
+        """Return signals in scaled units in the units of the data; arguments as for `scaled`."""
+        return signal if self.scaling is None else self.scaling.restore(signal, time)
 
     @property
     def scaled_range(self) -> tuple | None:
-        """Ends of `value_range` in scaled units, which broadcast against signals; None without one."""
-        return self.value_range and tuple(self.scaled(end) for end in self.value_range)
+        """Ends of `value_range` in scaled units, which broadcast against signals; None without one.
+
+        If the scaling has a period they are the ends of all seasons.
+        """
+        if self.value_range is None or self.scaling is None:
+            return self.value_range
+        return self.scaling.scale_range(self.value_range)
+
+    @property
+    def timed(self) -> bool:
+        """Whether signals need their times, because the scaling has a period."""
+        return self.scaling is not None and self.scaling.period is not None
+
+    def times(self, time, count: int | None, method: str) -> list:
+        """Return the times that functions of signals take: a list of one array, or an empty list.
+
+        Args:
+            time: one number or `[count]`; None if there are none.
+            count: number of signals; None leaves the times unchecked.
+            method: name of the method, for messages.
+
+        Raises:
+            ValueError: if the scaling has a period and there are no times, or they cannot be used.
+        """
+        if not self.timed:
+            return []
+        if time is None:
+            remedy = "Give `time`" if method in _TIME_ARGUMENT else 'Add "time" to the data'
+            raise ValueError(
+                f"{type(self).__name__}.{method} expected the times of the signals, because the "
+                f"scaling has the period {self.scaling.period:g}, received none. {remedy}, one number "
+                "for each signal in the unit of the period; a `Field` has it if its file does."
+            )
+        return [time if count is None else checks.times(time, count)]
 
     def check_scaling(self) -> None:
         """Refuse a scaling that does not fit the signals."""
@@ -292,7 +332,7 @@ class SignalModel(keras.Model):
                 optionally "mask"; or a function of (shard, shards) that returns such a dataset of the
                 examples `i` with `i mod shards = shard`. Dicts for a `Generator` may have "sigma", the
                 standard deviation of the noise of each entry, in units of the data, of the shape of a
-                mask.
+                mask. If the scaling has a period they have "time", one number per example in its unit.
             y: must be None, as must `class_weight` and `sample_weight`: there are no labels.
             batch_size: number of rows per batch of arrays; 32 by default.
             epochs: number of the last epoch, as in `keras.Model.fit`.
@@ -606,13 +646,20 @@ class SignalModel(keras.Model):
         }
 
     def in_units(self, function: Callable, specs: list) -> tuple[Callable, list]:
-        """Return one of the functions of `signatures` as one in the units of the data."""
+        """Return one of the functions of `signatures` as one in the units of the data.
+
+        If the scaling has a period, it has one more input, `time`, the last one.
+        """
         return units.in_units_of_data(self.scaling, function, specs)
 
     @property
     def exported_layers(self) -> list:
         """Layers whose weights an export contains."""
         return [self.network]
+
+
+# Methods whose signals have no data to bring their times.
+_TIME_ARGUMENT = ("synthesize", "interpolate", "call")
 
 
 def _finite(tensors) -> tf.Tensor:

@@ -138,13 +138,18 @@ def split(model, x, share: float, validation_data) -> tuple[dict, dict]:
     return data.rows(0, cut).batch(), data.rows(cut)._replace(index=None).batch()
 
 
+def times(batch) -> tf.Tensor | None:
+    """Return the times of the examples of a batch, as `unpack` takes it; None if it has none."""
+    return keras.utils.unpack_x_y_sample_weight(batch)[0].get("time")
+
+
 def unpack(model, batch) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor]:
     """Return the signals, the mask and the examples' numbers of a batch.
 
     Args:
         model: a `SignalModel`.
-        batch: dict with "signal" and optionally "mask", "index" and "sigma", or a tuple that begins
-            with one.
+        batch: dict with "signal" and optionally "mask", "index", "sigma" and "time", or a tuple that
+            begins with one.
 
     Returns:
         the signals in scaled units, float32 `[n, *signal_shape]`, with 0 where an entry is hidden; the
@@ -152,7 +157,8 @@ def unpack(model, batch) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor]:
         examples' numbers, int64 `[n]`, which are their positions in the batch if it has no index.
     """
     batch = keras.utils.unpack_x_y_sample_weight(batch)[0]
-    signal, mask, index = model.scaled(batch["signal"]), batch.get("mask"), batch.get("index")
+    signal = model.scaled(batch["signal"], batch.get("time"))
+    mask, index = batch.get("mask"), batch.get("index")
     if index is None:
         index = place(batch)
     if mask is not None:
@@ -188,14 +194,15 @@ def _checked(model, x) -> examples.Examples:
     return examples.examples(x, model.observed_shape, model.observed_range, model.noise_in_data)
 
 
-def _check_parts(model, names, method: str) -> None:
-    """Refuse a mask or the noise of entries where a method cannot use them."""
-    if "mask" in names and method not in model.masked:
+def _check_parts(model, parts: dict, method: str) -> None:
+    """Refuse a mask or the noise of entries where a method cannot use them, and missing times."""
+    if "mask" in parts and method not in model.masked:
         raise ValueError(
             f"{type(model).__name__}.{method} expected whole signals, received a mask. Fill in hidden "
             "entries first, for instance with `Generator.inpaint`, or leave out the mask."
         )
-    if "sigma" in names and method == "fit" and model.learn_sigma:
+    model.times(parts.get("time"), None, method)
+    if "sigma" in parts and method == "fit" and model.learn_sigma:
         raise ValueError(
             'fit expected data without "sigma", the noise of each entry, because learn_sigma=True '
             "estimates the noise, received both. Set learn_sigma to False, or leave sigma out."

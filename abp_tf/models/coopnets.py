@@ -233,9 +233,9 @@ class CoopNets(SignalModel):
         """Return `f(x)` of a batch."""
         return self.descriptor.predict_step(batch)
 
-    def call(self, latent):
-        """Return the decoded latents `g(z)`, before any revision."""
-        return self.generator(latent)
+    def call(self, latent, time=None):
+        """Return the decoded latents `g(z)`, before any revision; arguments as for a `Generator`."""
+        return self.generator(latent, time)
 
     # Compilation: an optimizer for each network.
 
@@ -348,6 +348,7 @@ class CoopNets(SignalModel):
         self,
         count: int,
         *,
+        time: ArrayLike | None = None,
         seed: int | ArrayLike = 0,
         batch_size: int = 100,
         verbose: int = 0,
@@ -358,6 +359,8 @@ class CoopNets(SignalModel):
 
         Args:
             count: number of signals.
+            time: times of the signals, one number or `[count]`, in the unit of the scaling's period;
+                without effect if there is none.
             seed: an integer, for the seeds `seed + arange(count)`, or `count` integers.
             batch_size: number of rows that are computed at a time.
             verbose: 1 shows a progress bar.
@@ -368,16 +371,16 @@ class CoopNets(SignalModel):
             float32 `[count, *signal_shape]`.
         """
         if not revised:
-            options = {"seed": seed, "batch_size": batch_size, "verbose": verbose}
+            options = {"time": time, "seed": seed, "batch_size": batch_size, "verbose": verbose}
             return self.generator.synthesize(count, **options)
         checks.integer("synthesize", "count", count, 1)
-        seeds = checks.seeds(seed, count)
-        return self._run("synthesize", [seeds], batch_size, verbose, steps)["signal"]
+        inputs = [checks.seeds(seed, count), *self.times(time, count, "synthesize")]
+        return self._run("synthesize", inputs, batch_size, verbose, steps)["signal"]
 
     def inpaint(
         self,
         signals: ArrayLike,
-        mask: ArrayLike,
+        mask: ArrayLike | None = None,
         *,
         seed: int | ArrayLike = 0,
         batch_size: int = 100,
@@ -391,9 +394,9 @@ class CoopNets(SignalModel):
 
         Args:
             signals: float `[n, *signal_shape]` in the value range; hidden entries may hold anything,
-                NaN included.
+                NaN included. Or a dict of arrays "signal", "mask" and "time".
             mask: bool or 0/1, `[n, *signal_shape]` or without the channel axis; 1 = observed,
-                0 = hidden.
+                0 = hidden. None if `signals` has it.
             seed: an integer, for the seeds `seed + arange(n)`, or `n` integers.
             batch_size: number of rows that are computed at a time.
             verbose: 1 shows a progress bar.
@@ -402,7 +405,10 @@ class CoopNets(SignalModel):
         Returns:
             float32 `[n, *signal_shape]`, observed entries untouched.
         """
-        inputs = examples.incomplete(signals, mask, seed, self.signal_shape, self.value_range)
+        data = examples.incomplete(signals, mask, self.signal_shape, self.value_range)
+        count = len(data.signal)
+        inputs = [data.signal, data.mask, checks.seeds(seed, count)]
+        inputs += self.times(data.time, count, "inpaint")
         return self._run("inpaint", inputs, batch_size, verbose, steps)["signal"]
 
     def infer(self, signals, mask=None, **options) -> np.ndarray:

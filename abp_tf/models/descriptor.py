@@ -154,9 +154,15 @@ class Descriptor(SignalModel):
 
     # The model: f, the energy, and the noise that chains start from.
 
-    def call(self, signal):
-        """Return `f(x)` of signals in the units of the data, `[n, *signal_shape]`: float32 `[n]`."""
-        return self.f(self.scaled(signal))
+    def call(self, signal, time=None):
+        """Return `f(x)` of signals in the units of the data, float32 `[n]`.
+
+        Args:
+            signal: float32 `[n, *signal_shape]`.
+            time: times of the signals, `[n]`; needed if the scaling has a period.
+        """
+        self.times(time, None, "call")
+        return self.f(self.scaled(tf.cast(signal, tf.float32), time))
 
     def f(self, signal):
         """Return `f(x)` of signals in scaled units, `[n, *signal_shape]`: float32 `[n]`."""
@@ -371,6 +377,7 @@ class Descriptor(SignalModel):
         self,
         count: int,
         *,
+        time: ArrayLike | None = None,
         seed: int | ArrayLike = 0,
         batch_size: int = 100,
         verbose: int = 0,
@@ -381,6 +388,8 @@ class Descriptor(SignalModel):
 
         Args:
             count: number of signals.
+            time: times of the signals, one number or `[count]`, in the unit of the scaling's period;
+                without effect if there is none.
             seed: an integer, for the seeds `seed + arange(count)`, or `count` integers.
             batch_size: number of rows that are computed at a time; it bounds memory and does not change
                 the result.
@@ -399,9 +408,9 @@ class Descriptor(SignalModel):
             DivergenceError: if values of the chains are not finite.
         """
         checks.integer("synthesize", "count", count, 1)
-        seeds = checks.seeds(seed, count)
+        seeds, time = checks.seeds(seed, count), self.times(time, count, "synthesize")
         if from_noise:
-            return self._run("synthesize", [seeds], batch_size, verbose, steps)["signal"]
+            return self._run("synthesize", [seeds, *time], batch_size, verbose, steps)["signal"]
         if not self.table.rows:
             raise ValueError(
                 f"from_noise=False expected a model with chains='persistent', received "
@@ -412,8 +421,8 @@ class Descriptor(SignalModel):
                 "from_noise=False expected one process, which has the whole pool, received one of "
                 f"{self.replicas.workers}. Use from_noise=True."
             )
-        start = self.restored(self.table.read(seeds % self.table.rows).numpy())
-        return self._run("refine", [start, seeds], batch_size, verbose, steps)["signal"]
+        start = self.restored(self.table.read(seeds % self.table.rows).numpy(), *time)
+        return self._run("refine", [start, seeds, *time], batch_size, verbose, steps)["signal"]
 
     def refine(
         self,
@@ -428,7 +437,7 @@ class Descriptor(SignalModel):
 
         Args:
             signals: float `[n, *signal_shape]`, finite; they may lie outside the value range, as
-                samples do.
+                samples do. Or a dict of arrays "signal" and "time".
             seed: an integer, for the seeds `seed + arange(n)`, or `n` integers.
             batch_size: number of rows that are computed at a time.
             verbose: 1 shows a progress bar.
@@ -437,25 +446,26 @@ class Descriptor(SignalModel):
         Returns:
             float32 `[n, *signal_shape]`.
         """
-        signals = checks.signals(signals, self.signal_shape, None)
+        signals, time = self._whole(signals, "refine")
         seeds = checks.seeds(seed, len(signals))
-        return self._run("refine", [signals, seeds], batch_size, verbose, steps)["signal"]
+        return self._run("refine", [signals, seeds, *time], batch_size, verbose, steps)["signal"]
 
     def score(self, signals: ArrayLike, *, batch_size: int = 100, verbose: int = 0) -> Score:
         """Return `f(x)` and the energy `U(x)`; signals of lower energy are likelier.
 
         Args:
-            signals: float `[n, *signal_shape]`, finite; they may lie outside the value range.
+            signals: float `[n, *signal_shape]`, finite; they may lie outside the value range. Or a dict
+                of arrays "signal" and "time".
             batch_size: number of rows that are computed at a time.
             verbose: 1 shows a progress bar.
         """
-        signals = checks.signals(signals, self.signal_shape, None)
-        return Score(**self._run("score", [signals], batch_size, verbose))
+        signals, time = self._whole(signals, "score")
+        return Score(**self._run("score", [signals, *time], batch_size, verbose))
 
     def inpaint(
         self,
         signals: ArrayLike,
-        mask: ArrayLike,
+        mask: ArrayLike | None = None,
         *,
         seed: int | ArrayLike = 0,
         batch_size: int = 100,
@@ -466,9 +476,10 @@ class Descriptor(SignalModel):
 
         Args:
             signals: float `[n, *signal_shape]` in the value range; hidden entries may hold anything,
-                NaN included. Their chains start from noise.
+                NaN included. Their chains start from noise. Or a dict of arrays "signal", "mask" and
+                "time".
             mask: bool or 0/1, `[n, *signal_shape]` or without the channel axis; 1 = observed,
-                0 = hidden.
+                0 = hidden. None if `signals` has it.
             seed: an integer, for the seeds `seed + arange(n)`, or `n` integers.
             batch_size: number of rows that are computed at a time.
             verbose: 1 shows a progress bar.
@@ -477,7 +488,10 @@ class Descriptor(SignalModel):
         Returns:
             float32 `[n, *signal_shape]`, observed entries untouched.
         """
-        inputs = examples.incomplete(signals, mask, seed, self.signal_shape, self.value_range)
+        data = examples.incomplete(signals, mask, self.signal_shape, self.value_range)
+        count = len(data.signal)
+        inputs = [data.signal, data.mask, checks.seeds(seed, count)]
+        inputs += self.times(data.time, count, "inpaint")
         return self._run("inpaint", inputs, batch_size, verbose, steps)["signal"]
 
     def autoencode(
@@ -496,7 +510,8 @@ class Descriptor(SignalModel):
         generative ConvNet", arXiv 1602.03264, section 5).
 
         Args:
-            signals: first states, float `[n, *signal_shape]`, finite.
+            signals: first states, float `[n, *signal_shape]`, finite; or a dict of arrays "signal" and
+                "time".
             steps: number of steps of gradient descent.
             step_size: δ; the rate of the descent is `δ²/2`. By default the step size of `langevin`.
             batch_size: number of rows that are computed at a time.
@@ -518,9 +533,9 @@ class Descriptor(SignalModel):
                     f"{layer.name!r} computes in {layer.compute_dtype}, too coarse for a minimum. "
                     "Build the network in float32 and copy the weights with `set_weights`."
                 )
-        signals = checks.signals(signals, self.signal_shape, None)
+        signals, time = self._whole(signals, "autoencode")
         descent = Langevin(steps, step_size or self.langevin.step_size, temperature=0.0)
-        found = self.run("autoencode", [signals], batch_size, verbose, descent=descent)
+        found = self.run("autoencode", [signals, *time], batch_size, verbose, descent=descent)
         return AutoEncoding(**finite(found, descent))
 
     def signatures(self, steps: int | None = None, descent: Langevin | None = None) -> dict:
@@ -534,6 +549,18 @@ class Descriptor(SignalModel):
             descent: sampler of a further function, `autoencode(signal)`; None leaves it out.
         """
         return descriptor_signatures.signatures(self, steps, descent)
+
+    def _whole(self, signals, method: str) -> tuple[np.ndarray, list]:
+        """Return whole signals of any value, and their times as `times` returns them."""
+        parts = examples.parts(signals)
+        if "mask" in parts:
+            raise ValueError(
+                f"{type(self).__name__}.{method} expected whole signals, received a mask. Fill in "
+                "hidden entries first, by `inpaint`, or leave out the mask."
+            )
+        examples.check_keys(parts)
+        found = checks.signals(parts["signal"], self.signal_shape, None)
+        return found, self.times(parts.get("time"), len(found), method)
 
     def _run(self, name: str, inputs: list, batch_size, verbose, steps=None) -> dict:
         found = self.run(name, inputs, batch_size, verbose, steps=steps)

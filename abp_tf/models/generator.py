@@ -18,7 +18,7 @@ from abp_tf.models.latent_model import LatentModel
 from abp_tf.models.posterior import Posterior
 from abp_tf.models.prior import Prior
 from abp_tf.observation import masking, operators
-from abp_tf.sampling import Langevin, Sampler
+from abp_tf.sampling import Langevin, Sampler, Underdamped
 from abp_tf.sampling.chains import LatentTable
 from abp_tf.sampling.preconditioner import Preconditioner
 from abp_tf.sampling.random import CHAIN, ENCODER, PRIOR, row_seeds
@@ -58,9 +58,9 @@ class Generator(LatentModel):
             value, given the chains of the epoch (see `abp_tf.models.noise.Noise`); `sigma` is then
             where it begins. False is exactly the paper's algorithm.
         langevin: sampler of the latents in training; `Langevin(steps=10, step_size=0.1)` by default.
-        inference: sampler of the latents of new signals; by default 200 noisy steps of the training
-            step size, then 100 noise-free ones of half that size. `MALA` or `HMC` sample the posterior
-            without the bias of unadjusted steps.
+        inference: sampler of the latents of new signals; by default 200 noisy steps of `Underdamped`
+            Langevin dynamics with the training step size, then 100 noise-free ones of half that size.
+            `MALA` or `HMC` sample the posterior without the bias of unadjusted steps.
         chains: "persistent", one chain per training example that every epoch continues (the paper's
             algorithm), or "fresh", new draws from the prior each time, so that memory does not depend
             on the number of examples.
@@ -156,7 +156,7 @@ class Generator(LatentModel):
         self.sigma = sigma
         self.learn_sigma = learn_sigma
         self.langevin = langevin or Langevin(steps=10, step_size=0.1)
-        self.inference = inference or Langevin(200, self.langevin.step_size, cool=100)
+        self.inference = inference or Underdamped(200, self.langevin.step_size, cool=100)
         self.chains = checks.one_of("persistent", "fresh")("Generator", "chains", chains)
         self.expansion = expansion
         self.preconditioning = preconditioning
@@ -256,6 +256,11 @@ class Generator(LatentModel):
         if self.encoder is None:
             return drawn
         return [warm_starts.start(self, signal, mask, row_seeds(seed, PRIOR), *drawn)]
+
+    @property
+    def warm(self) -> bool:
+        """Whether chains of new signals begin where an encoder says."""
+        return self.encoder is not None
 
     def _shares(self, weights: tf.Tensor) -> list[tf.Tensor]:
         """Return the share of observed entries for each block of the preconditioner."""
