@@ -67,8 +67,7 @@ class Replicas:
     @property
     def mirrored(self) -> bool:
         """Whether variables have a copy on each device."""
-        plain = (tf.distribute.OneDeviceStrategy, type(None))
-        return isinstance(self.strategy, STRATEGIES) and not isinstance(self.strategy, plain)
+        return isinstance(self.strategy, STRATEGIES[1:])
 
     def check(self, model) -> None:
         """Refuse what cannot learn under the strategy; synchronize the BatchNorm of the networks.
@@ -190,14 +189,13 @@ class Replicas:
         """Raise a `ProcessLostError` where TensorFlow cannot reach another process any more."""
         try:
             yield
-        except tf.errors.OpError as error:
-            lost = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError)
-            if self.workers == 1 or not isinstance(error, lost):
+        except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
+            if self.workers == 1:
                 raise
             raise ProcessLostError(
                 f"Process {self.worker} of {self.workers} has lost another one, which has ended or "
                 "cannot be reached. Start all processes again; with `abp_tf.callbacks.Backup` they "
-                f"continue from the last backup. TensorFlow: {str(error).splitlines()[0][:300]}"
+                f"continue from the last backup. TensorFlow raised {type(error).__name__}."
             ) from None
 
     def between_steps(self):

@@ -151,6 +151,11 @@ class LatentTable(ChainTable):
                 "Persistent chains need the number of training examples, which the dataset does not "
                 "determine. Pass it: `Generator(..., examples=N)`."
             )
+        if examples < self.shards.workers:
+            raise ValueError(
+                f"Persistent chains expected at least one example for each of {self.shards.workers} "
+                f"processes, received {examples}. Start fewer processes."
+            )
         if index is not None:
             checks.index(index, examples)
             checks.owned(index, self.shards.worker, self.shards.workers)
