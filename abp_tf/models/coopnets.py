@@ -389,7 +389,7 @@ class CoopNets(SignalModel):
     ) -> np.ndarray:
         """Fill in hidden entries: the generator decodes them, the descriptor revises them.
 
-        Latents are inferred from the observed entries, as `Generator.inpaint` does. The hidden entries
+        Latents are inferred from the observed entries, as `Generator.reconstruct` does. The hidden entries
         that they decode to are revised given the observed ones.
 
         Args:
