@@ -36,7 +36,7 @@ from abp_tf.errors import DivergenceError, ServingError
 from abp_tf.models import CoopNets, Descriptor, Generator, TimePrior
 from abp_tf.models.resize import resized, synthesize_at
 from abp_tf.observation.operators import Blur, Coarser, Observation, Projection
-from abp_tf.sampling import HMC, MALA, Langevin
+from abp_tf.sampling import HMC, MALA, Langevin, Underdamped
 from abp_tf.scaling import Scaling
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ __all__ = [
     "Scaling",
     "ServingError",
     "TimePrior",
+    "Underdamped",
     "__version__",
     "baselines",
     "callbacks",

@@ -12,6 +12,7 @@ SCALING = "Scale 8-bit images with `images.astype('float32') / 127.5 - 1`."
 # Values that exceed a range by so many units in the last place of float32 are taken as rounded.
 ROUNDINGS = 4
 POLARITY = "A mask holds 1 (or True) where an entry is observed and 0 (or False) where it is hidden."
+TIME = "Times are numbers in the unit of the scaling's period, such as days."
 NOISE = "Sigma is the standard deviation of the noise of each entry, positive, in units of the signals."
 
 
@@ -234,6 +235,34 @@ def seeds(seed, count: int) -> np.ndarray:
     return values + np.arange(count) if values.ndim == 0 else values.astype(np.int64)
 
 
+def times(values, count: int) -> np.ndarray:
+    """Return one time per row, in the unit of the period of a scaling.
+
+    Args:
+        values: one number for all rows, or `count` numbers.
+        count: number of rows.
+
+    Returns:
+        float64 `[count]`.
+
+    Raises:
+        ValueError: if `values` are neither, or not finite.
+
+    Example:
+        >>> times(0.5, 3), times([1, 2], 2)
+        (array([0.5, 0.5, 0.5]), array([1., 2.]))
+    """
+    found = np.asarray(values)
+    number = np.issubdtype(found.dtype, np.floating) or np.issubdtype(found.dtype, np.integer)
+    if not number or found.shape not in ((), (count,)) or not np.isfinite(found).all():
+        raise ValueError(
+            f"Time: expected a finite number, or one for each of {count} examples, received shape "
+            f"{found.shape} of dtype {found.dtype}. {TIME} Turn dates into days: "
+            "`(dates - np.datetime64('1970-01-01')) / np.timedelta64(1, 'D')`."
+        )
+    return np.broadcast_to(found.astype(np.float64), (count,))
+
+
 def labels(values, count: int, where: str = "") -> np.ndarray:
     """Return class numbers as int32 `[count]`, or raise an error.
 
@@ -271,6 +300,17 @@ def index(values: np.ndarray, count: int) -> None:
         raise ValueError(
             f"Index: expected distinct numbers from 0 to {count - 1}, received {distinct} distinct "
             f"ones among {len(values)}, from {values.min()} to {values.max()}."
+        )
+
+
+def owned(values: np.ndarray, worker: int, workers: int) -> None:
+    """Raise an error unless examples' numbers are those that a process owns."""
+    others = values[values % workers != worker]
+    if len(others):
+        raise ValueError(
+            f"Index: process {worker} of {workers} keeps the chains of the examples i with i mod "
+            f"{workers} = {worker}, received {len(others)} others, {others[0]} among them. Give each "
+            "process its own, or all processes the whole arrays without an index."
         )
 
 

@@ -51,6 +51,11 @@ class PosteriorSamples(NamedTuple):
         """
         return np.sqrt(self.deviation**2 + self._noise() ** 2).astype(np.float32)
 
+    @property
+    def median(self) -> np.ndarray:
+        """Median of the k draws, `[n, *signal_shape]`, which has the least expected absolute error."""
+        return np.median(self.samples, axis=1)
+
     def intervals(self, level: float, noise: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """Return the central interval that contains each entry with some probability.
 

@@ -214,7 +214,7 @@ def training_mask(settings: dict, images: data.Signals) -> np.ndarray | None:
 def describe(images: data.Signals) -> dict:
     """Return a description that differs for other data.
 
-    It holds counts, shape, header, and digests of all values and of stored masks.
+    It holds counts, shape, header, and digests of all values, of their masks and of times that count.
     """
     found = {
         "train": len(images.train),
@@ -225,4 +225,6 @@ def describe(images: data.Signals) -> dict:
     found |= images.header
     if images.train_mask is not None:
         found["masks"] = examples.digest(images.train_mask, images.test_mask)
+    if "period" in images.header:
+        found["times"] = examples.digest(images.train_time, images.test_time)
     return found

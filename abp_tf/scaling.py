@@ -6,9 +6,11 @@ import dataclasses
 
 import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from abp_tf import checks
+from abp_tf.data import examples
 from abp_tf.fields.frames import read
 
 
@@ -21,7 +23,8 @@ class Scaling:
     units, and is saved and exported with it.
 
     With a `period` T the centre is that of the season, `centre + a cos(2πt/T) + b sin(2πt/T)`. Then
-    signals need their times t: arrays can be scaled, but models refuse such a scaling.
+    signals need their times t, and so do a model's methods and exports: data have "time" beside
+    "signal", and `synthesize` has `time`.
 
     Args:
         centre: values that become 0, float `[channels]` or `[*signal_shape]`.
@@ -89,8 +92,9 @@ class Scaling:
         """Return the scaling of signals, from their observed entries alone.
 
         Args:
-            signals: float `[n, *signal_shape]` in their own units, or a mapping with "signal" and
-                "mask", such as an `abp_tf.data.Field`; hidden entries may hold anything, NaN included.
+            signals: float `[n, *signal_shape]` in their own units, or a mapping with "signal", "mask"
+                and "time", such as an `abp_tf.data.Field`; hidden entries may hold anything, NaN
+                included.
             mask: bool or 0/1, `[n, *signal_shape]` or without the channel axis; 1 = observed, 0 =
                 hidden. None if `signals` has it, or all is observed.
             by: "deviation" gives each channel the mean 0 and the standard deviation 1; "range" gives it
@@ -115,12 +119,12 @@ class Scaling:
             True
         """
         checks.one_of("deviation", "range")("Scaling.of", "by", by)
-        times = getattr(signals, "times", None) if times is None else times
+        times = examples.parts(signals).get("time") if times is None else times
         signals, mask = read(signals, mask=mask)
         season = np.ones((len(signals), 1))
         if period is not None:
             period = float(checks.positive("Scaling.of", "period", period))
-            season = np.concatenate([season, _season(times, period, len(signals))], axis=1)
+            season = np.concatenate([season, _season(times, period, signals)], axis=1)
         rest, centre = np.where(mask, signals.astype(np.float64), 0), 0
         for at_each_position in (False, True) if positions else (False,):
             means = _means(rest, mask, season, at_each_position)
@@ -147,7 +151,8 @@ class Scaling:
 
         Args:
             signals: float array or tensor in the units of the data, `[..., *signal_shape]`.
-            times: times of the examples, `[n]`, if the scaling has a period.
+            times: times of the examples, an array or a tensor `[n]`; without effect unless the
+                scaling has a period.
         """
         # Not a division, which TensorFlow would turn into this: arrays and tensors give the same bits.
         return (signals - self._centre(signals, times)) * (1 / self.unit)
@@ -157,7 +162,7 @@ class Scaling:
 
         Args:
             signals: float array or tensor in scaled units, `[..., *signal_shape]`.
-            times: times of the examples, `[n]`, if the scaling has a period.
+            times: times of the examples, as for `scale`.
         """
         return signals * self.unit + self._centre(signals, times)
 
@@ -169,12 +174,22 @@ class Scaling:
         """
         return deviation * self.unit
 
+    def scale_range(self, value_range: tuple[float, float]) -> tuple:
+        """Return the ends of an interval in scaled units, with a period those of all seasons.
+
+        Args:
+            value_range: lowest and highest value in the units of the data.
+        """
+        low, high = value_range
+        swing = 0 if self.waves is None else np.hypot(*self.waves)
+        ends = low - self.centre - swing, high - self.centre + swing
+        return tuple(end * (1 / self.unit) for end in ends)
+
     def check(self, signal_shape: tuple[int, ...]) -> None:
         """Raise an error unless a model of signals of a shape can use the scaling.
 
         Raises:
-            ValueError: if the arrays are neither per channel nor of the shape of the signals, or there
-                is a period.
+            ValueError: if the arrays are neither per channel nor of the shape of the signals.
         """
         for name in ("centre", "unit"):
             shape = getattr(self, name).shape
@@ -184,12 +199,6 @@ class Scaling:
                     f"signals of shape {signal_shape}, received {shape}. Compute it from such signals "
                     "with `Scaling.of`; without `positions` it serves signals of any size."
                 )
-        if self.period is not None:
-            raise ValueError(
-                "Models expected a scaling without a period, because they do not know times, received "
-                f"period={self.period:g}. Scale the arrays: `scaling.scale(signals, times)`, and "
-                "`scaling.restore(results, times)`."
-            )
 
     def get_config(self) -> dict:
         """Return the arguments of the constructor."""
@@ -220,29 +229,49 @@ class Scaling:
         """Return the centre, for signals of some times that of their seasons."""
         if self.period is None:
             return self.centre
-        season = _season(times, self.period, len(signals))
-        return self.centre + _weighted(season, self.waves, len(signals.shape)).astype(np.float32)
+        season = _season(times, self.period, signals)
+        wave = _weighted(season, self.waves, len(signals.shape))
+        return self.centre + (tf.cast(wave, tf.float32) if tf.is_tensor(wave) else np.float32(wave))
 
 
 # Share of a channel's mean below which its deviation is rounding.
 _ROUNDING = 1e-7
 
 
-def _season(times, period: float, count: int) -> np.ndarray:
-    """Return cosine and sine of the season at `count` times, `[count, 2]`."""
-    if times is None or np.shape(times) != (count,) or not np.isfinite(times).all():
+def _season(times, period: float, signals):
+    """Return cosine and sine of the season of signals, float32 `[n, 2]`, an array or a tensor.
+
+    In float32, because TensorFlow and NumPy differ in the last digits of float64: so both give the same
+    bits.
+    """
+    if times is None:
         raise ValueError(
-            f"Scaling by a period expected {count} finite times, one per example, received "
-            f"{'none' if times is None else f'the shape {np.shape(times)}'}. Give `times`."
+            "Scaling by a period expected times of the examples, received none. Give `times`, to a "
+            f'model as "time" beside "signal". {checks.TIME}'
         )
-    phase = 2 * np.pi * np.asarray(times, np.float64)[:, None] / period
-    return np.concatenate([np.cos(phase), np.sin(phase)], axis=1)
+    if tf.is_tensor(times):
+        phase = tf.cast(times, tf.float64) * (2 * np.pi / period)
+        return tf.cast(tf.stack([tf.cos(phase), tf.sin(phase)], axis=1), tf.float32)
+    phase = checks.times(times, len(signals)) * (2 * np.pi / period)
+    return np.stack([np.cos(phase), np.sin(phase)], axis=1).astype(np.float32)
 
 
-def _weighted(season: np.ndarray, weights: np.ndarray, rank: int) -> np.ndarray:
-    """Return sums of weights `[k, *shape]` with factors `[n, k]`: `[n, 1, ..., *shape]` of a rank."""
-    found = np.tensordot(season, weights, axes=1)
-    return found.reshape(len(season), *[1] * (rank - weights.ndim), *weights.shape[1:])
+def _weighted(season, weights: np.ndarray, rank: int):
+    """Return sums of weights `[k, *shape]` with factors `[n, k]`: float64 `[n, 1, ..., *shape]`.
+
+    Products of two numbers of float32 are exact in float64, so that arrays and tensors of them give the
+    same bits, however a product and a sum are combined.
+
+    Args:
+        season: factors, an array or a tensor.
+        weights: array of weights.
+        rank: rank of the result.
+    """
+    shape = (-1, *[1] * (rank - weights.ndim), *weights.shape[1:])
+    weights = weights.astype(np.float64)
+    if tf.is_tensor(season):
+        return tf.reshape(tf.tensordot(tf.cast(season, tf.float64), weights, axes=1), shape)
+    return np.tensordot(season.astype(np.float64), weights, axes=1).reshape(shape)
 
 
 def _means(

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from abp_tf import CoopNets, Descriptor, Generator, Langevin, baselines, networks
+from abp_tf import CoopNets, Descriptor, Generator, Langevin, Underdamped, baselines, networks
 
 # Settings of the networks, which all methods share, by data set.
 SHARED = {
@@ -141,7 +141,7 @@ def _adam(settings: dict, examples: int, key: str = "learning_rate", beta_1: flo
     return keras.optimizers.Adam(rate, beta_1=beta_1)
 
 
-def _median(inpaint: Callable, count: int) -> Callable:
+def median(inpaint: Callable, count: int) -> Callable:
     """Recover by the median of results with several seeds, which minimizes the absolute error."""
     apart = 2**32  # rows have successive seeds
     return lambda images, mask: np.median(
@@ -167,10 +167,11 @@ def learn_abp(settings: dict, images: np.ndarray, mask: np.ndarray | None, obser
         _network(settings, tuple(shape)),
         sigma=settings["sigma"],
         langevin=Langevin(settings["steps"], step_size),
-        inference=Langevin(settings["inference_steps"], step_size, cool=settings["cool"]),
+        inference=Underdamped(settings["inference_steps"], step_size, cool=settings["cool"]),
         expansion=settings["expansion"],
         preconditioning=True,
         observation=observation,
+        encoder=settings.get("encoder", False),
         seed=settings["seed"],
     )
     model.compile(_adam(settings, len(images)))
@@ -180,7 +181,7 @@ def learn_abp(settings: dict, images: np.ndarray, mask: np.ndarray | None, obser
 def _inpaint_ways(model: CoopNets, settings: dict) -> dict:
     count = settings["samples"]
     return {
-        f"median of {count}, revised in {steps} steps": _median(
+        f"median of {count}, revised in {steps} steps": median(
             partial(model.inpaint, steps=steps), count
         )
         for steps in settings["revisions"]
@@ -195,7 +196,7 @@ def _draws_ways(model: Generator, settings: dict) -> dict:
         drawn = model.sample_posterior(images, mask, samples=count, chains=chains).samples
         return np.median(drawn, axis=1)
 
-    return {f"median of {count} draws": median, "one": model.inpaint}
+    return {f"median of {count} draws": median, "balanced": model.inpaint}
 
 
 # Cooperative learning, which continues from a generator that has learned alone. It has no BatchNorm,
@@ -238,19 +239,22 @@ def _learn_vae(settings: dict, images: np.ndarray, mask: np.ndarray | None) -> b
     return _fit(model, settings, images, mask)
 
 
+def by(model: baselines.VAE, settings: dict, method: str, steps: int) -> Callable:
+    """Return a function that recovers images by one of the methods of a VAE, in a number of steps."""
+
+    def inpaint(images, mask, seed=0):
+        model.method = method
+        model.inference = baselines.Descent(steps, settings["inference_rate"])
+        return model.inpaint(images, mask, seed=seed)
+
+    return inpaint
+
+
 def _vae_ways(model: baselines.VAE, settings: dict) -> dict:
-    def by(method, steps):
-        def inpaint(images, mask, seed=0):
-            model.method = method
-            model.inference = baselines.Descent(steps, settings["inference_rate"])
-            return model.inpaint(images, mask, seed=seed)
-
-        return inpaint
-
-    gibbs, count = by("gibbs", settings["passes"]), settings["samples"]
+    gibbs, count = by(model, settings, "gibbs", settings["passes"]), settings["samples"]
     return {
-        "gradient": by("gradient", settings["inference_steps"]),
-        f"median of {count} pseudo-Gibbs": _median(gibbs, count),
+        "gradient": by(model, settings, "gradient", settings["inference_steps"]),
+        f"median of {count} pseudo-Gibbs": median(gibbs, count),
     }
 
 
@@ -272,9 +276,10 @@ def _gan_ways(model: baselines.GAN, settings: dict) -> dict:
     count = settings["samples"]
 
     def best(images, mask):
-        return model.inpaint(images, mask, restarts=count)
+        found = model.reconstruct(images, mask, restarts=count)
+        return np.where(mask[..., None], images, found)
 
-    return {f"best of {count}": best, f"median of {count}": _median(model.inpaint, count)}
+    return {f"best of {count}": best, f"median of {count}": median(model.inpaint, count)}
 
 
 def _learn_pca(settings: dict, images: np.ndarray, mask: np.ndarray | None) -> baselines.PCA:

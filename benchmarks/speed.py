@@ -2,13 +2,15 @@
 
 A step of a generator is 10 Langevin steps and one learning step on 100 images of 28×28, through
 `model.fit`. Descriptor and CoopNets are those of `train.descriptor` and `train.coopnets`, with 20
-Langevin steps.
+Langevin steps. Where PyTorch is installed, it runs the generator's step in the same rounds.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import time
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -17,7 +19,7 @@ import tensorflow as tf
 from abp_tf import Generator, Langevin, networks, programs
 from train import coopnets, descriptor
 
-from . import cells
+from . import cells, torch_step
 
 SHAPE, LATENT_DIM, WIDTH, BATCH, STEPS = (28, 28, 1), 60, 32, 100, 10
 
@@ -104,6 +106,23 @@ def time_steps(model: Generator, steps: int, epochs: int = 1) -> list[float]:
     return times.seconds[1:]
 
 
+def timer(model: Generator) -> Callable[[int], list[float]]:
+    """Return a function that times a number of steps of a model."""
+    return lambda steps: time_steps(model, steps + 1)
+
+
+def torch_timers() -> dict[str, Callable[[int], list[float]]]:
+    """Return functions that time a number of steps in PyTorch, by form; none if it is not installed."""
+    if importlib.util.find_spec("torch") is None:
+        return {}
+    images = np.random.default_rng(0).uniform(-1, 1, (BATCH, *SHAPE)).astype(np.float32)
+    made = {
+        name: torch_step.step(images, LATENT_DIM, WIDTH, STEPS, **form)
+        for name, form in torch_step.FORMS.items()
+    }
+    return {name: lambda n, one=one: [one() for _ in range(n)] for name, one in made.items()}
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; return its exit code."""
     parser = argparse.ArgumentParser(prog="benchmarks.speed", description=__doc__)
@@ -123,15 +142,17 @@ def main(argv: list[str] | None = None) -> int:
         for dtype in ("float32", "mixed_bfloat16"):
             models[f"{name}, {dtype}"], work[f"{name}, {dtype}"] = make_energy(program, dtype)
     work = {name: BATCH * operations / 1e9 for name, operations in work.items()}
-    for model in models.values():
-        time_steps(model, 3)  # compile
+    timers = {name: timer(model) for name, model in models.items()} | torch_timers()
+    work = {name: work.get(name, work[first]) for name in timers}
+    for time_of in timers.values():
+        time_of(2)  # compile
     # All models take turns, and ratios are of one round: a busy moment of the machine affects all.
-    peaks, seconds = [], {name: [] for name in models}
+    peaks, seconds = [], {name: [] for name in timers}
     for number in range(arguments.rounds):
         peaks.append(peak(tf.float32))
         # The order alternates, so that no model always runs while the machine is cool and fast.
-        for name in list(models)[:: -1 if number % 2 else 1]:
-            seconds[name].append(np.median(time_steps(models[name], arguments.steps + 1)))
+        for name in list(timers)[:: -1 if number % 2 else 1]:
+            seconds[name].append(np.median(timers[name](arguments.steps)))
         print(f"round {number + 1} of {arguments.rounds}", flush=True)
     rows = []
     for name, found in seconds.items():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from abp_tf import Client, checks, files, masks, programs, signals
+from abp_tf import Client, checks, files, masks, programs, qualities, signals
 from abp_tf.display import media, pictures
 from abp_tf.fields import gaps
 from abp_tf.options import Formatter
@@ -47,6 +47,10 @@ def parser() -> argparse.ArgumentParser:
     form.add_argument("--kind", choices=signals.names(), metavar="NAME",
         help=f"kind of signal: {', '.join(signals.names())}; by default the usual kind of the shape "
         "of the model's signals")  # fmt: skip
+    form.add_argument("--time", type=_time, nargs="+", metavar="TIME",
+        help="one time, or one of each signal, for models with a seasonal mean: a number in the unit "
+        "of its period, or a date such as 2003-07-01 where that is days; by default the times of the "
+        "files that are read")  # fmt: skip
     seed = argparse.ArgumentParser(add_help=False)
     seed.add_argument("--seed", type=int, default=0, metavar="N",
         help="seed of the first row; row i has the seed N + i [%(default)s]")  # fmt: skip
@@ -87,8 +91,14 @@ def parser() -> argparse.ArgumentParser:
         "pixels, frames:P frames of a clip, gap:LENGTH successive samples or frames; P is the "
         "probability of being hidden; moved hides what is hidden in other frames of a field. Fields "
         "need no mask")  # fmt: skip
+    one.add_argument(
+        "--quality",
+        choices=list(qualities.QUALITIES),
+        default=qualities.DEFAULT,
+        help="of a generator, how much time a signal may take; more has a smaller error [%(default)s]",
+    )
     one.add_argument("--samples", type=int, metavar="K",
-        help="complete each signal K times; write all samples, their mean and, except for sounds, "
+        help="draw K samples of each signal; write all samples, their mean and, except for sounds, "
         "their standard deviation (black = 0, white = 1)")  # fmt: skip
     one = command("decode", "decode latents", output, form)
     one.add_argument("--latents", required=True, metavar="FILE",
@@ -108,6 +118,19 @@ def _rate(text: str) -> float:
     return rate
 
 
+def _time(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        return float((np.datetime64(text) - np.datetime64(0, "D")) / np.timedelta64(1, "D"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected a number or a date such as 2003-07-01, received {text!r}"
+        ) from None
+
+
 def _version(text: str) -> int | str:
     return int(text) if text.isdecimal() else text
 
@@ -125,7 +148,8 @@ def synthesize(client: Client, arguments: argparse.Namespace) -> Output:
     if arguments.count < 1:
         raise ValueError(f"--count: expected 1 or more, received {arguments.count}.")
     seeds = checks.seeds(arguments.seed, arguments.count)
-    outputs = client.ask("synthesize", seed=seeds, verbose=1)
+    time = signal_files.times(client, "synthesize", arguments, len(seeds))
+    outputs = client.ask("synthesize", seed=seeds, time=time, verbose=1)
     drawn = outputs["signal"]
     return _output({**outputs, "seed": seeds}, drawn, arguments)
 
@@ -149,18 +173,14 @@ def inpaint(client: Client, arguments: argparse.Namespace) -> Output:
         mask = kind.draw_masks(arguments.mask, len(damaged), shape, arguments.seed, mask)
     elif arguments.masks:
         mask = signals.both(signal_files.read_masks(arguments.masks, given), mask)
-    outputs = client.ask(
-        "inpaint",
-        signal=damaged,
-        mask=mask,
-        seed=arguments.seed,
-        samples=arguments.samples,
-        verbose=1,
-    )
-    signal = outputs["signal"]
     seeds = checks.seeds(arguments.seed, len(damaged))
-    if arguments.samples is not None:
-        seeds = seeds[:, None] + len(damaged) * np.arange(arguments.samples)
+    time = signal_files.times(client, "inpaint", arguments, len(damaged), given)
+    inputs = {"signal": damaged, "mask": mask, "time": time, "seed": seeds}
+    if arguments.samples is None:
+        outputs = client.ask(qualities.signature(arguments.quality), **inputs, verbose=1)
+    else:
+        outputs = _samples(client, arguments.samples, inputs)
+    signal = outputs["signal"]
     arrays = {**outputs, "seed": seeds, "mask": mask, "name": np.array(given.names)}
     rows = {kind.plural: damaged, "observed": pictures.visible(damaged, mask)}
     if arguments.samples is None:
@@ -176,10 +196,25 @@ def inpaint(client: Client, arguments: argparse.Namespace) -> Output:
     return Output(arrays, samples | moments, given.names, rows, given.header, kind)
 
 
+def _samples(client: Client, count: int, inputs: dict) -> dict:
+    """Return samples of signals given their observed entries, `[n, count, ...]`.
+
+    A generator's are draws from its posterior, as many in a request as its export has; other models
+    complete the signals with other seeds.
+    """
+    if "sample_posterior" not in client.signatures():
+        return client.ask("inpaint", **inputs, samples=count, verbose=1)
+    at_once = client.signatures()["sample_posterior"].outputs["samples"].shape[1]
+    found = client.ask("sample_posterior", **inputs, samples=-(-count // at_once), verbose=1)
+    samples = found["samples"]
+    return {"signal": samples.reshape(len(samples), -1, *samples.shape[3:])[:, :count]}
+
+
 def decode(client: Client, arguments: argparse.Namespace) -> Output:
     """Decode latents from a file."""
     latents = signal_files.read_latents(arguments.latents)
-    outputs = client.ask("decode", latent=latents, verbose=1)
+    time = signal_files.times(client, "decode", arguments, len(latents))
+    outputs = client.ask("decode", latent=latents, time=time, verbose=1)
     return _output({**outputs, "latent": latents}, outputs["signal"], arguments)
 
 
@@ -196,9 +231,11 @@ def score(client: Client, arguments: argparse.Namespace) -> None:
             "changed."
         )
     given = signal_files.read(client, "score", arguments)
+    time = signal_files.times(client, "score", arguments, len(given.train), given)
+    found = client.score({"signal": given.train, "time": time})
     rows = [
         {"name": name, "score": float(f), "energy": float(energy)}
-        for name, f, energy in zip(given.names, *client.score(given.train), strict=True)
+        for name, f, energy in zip(given.names, *found, strict=True)
     ]
     if arguments.json:
         files.write_json(Path(arguments.json), rows)
@@ -213,7 +250,8 @@ def _revised(client: Client, name: str, arguments: argparse.Namespace) -> Output
     given = signal_files.read(client, name, arguments)
     inputs, kind = given.train, signals.get(given.kind)
     seeds = checks.seeds(arguments.seed, len(inputs))
-    outputs = client.ask(name, signal=inputs, seed=seeds, verbose=1)
+    time = signal_files.times(client, name, arguments, len(inputs), given)
+    outputs = client.ask(name, signal=inputs, time=time, seed=seeds, verbose=1)
     found = outputs["signal"]
     # The output of an operator differs in shape from the signals and cannot be shown above them.
     rows = {kind.plural: inputs, name: found} if found.shape == inputs.shape else None

@@ -23,7 +23,13 @@ from .refusal import RefusedError, invalid, quoted
 from .tensors import measure, read
 
 # Names and dtypes of the inputs that exports of this package have.
-INPUTS = {"seed": tf.int64, "signal": tf.float32, "mask": tf.float32, "latent": tf.float32}
+INPUTS = {
+    "seed": tf.int64,
+    "signal": tf.float32,
+    "mask": tf.float32,
+    "latent": tf.float32,
+    "time": tf.float64,
+}
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 

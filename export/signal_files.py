@@ -63,6 +63,38 @@ def read(client: Client, name: str, arguments: argparse.Namespace) -> data.Signa
     return kind.read(arguments.images, shape, arguments.rate)
 
 
+def times(
+    client: Client,
+    name: str,
+    arguments: argparse.Namespace,
+    count: int,
+    given: data.Signals | None = None,
+) -> np.ndarray | None:
+    """Return the times of signals for a function of the model, None if it has no seasonal mean.
+
+    Args:
+        client: client of the model.
+        name: name of the function, such as "inpaint".
+        arguments: options of the program, of which --time counts before the times of files.
+        count: number of signals.
+        given: signals that were read; None if there are none.
+
+    Raises:
+        ValueError: there are no times, or not as many as signals.
+    """
+    signature = client.signatures().get(name)
+    if signature is None or "time" not in signature.inputs:
+        return None
+    if arguments.time is None and given is not None and given.train_time is not None:
+        return given.train_time
+    if arguments.time is None or len(arguments.time) not in (1, count):
+        raise ValueError(
+            f"--time: expected one time, or one for each of {count} signals, because {client.name!r} "
+            f"has a seasonal mean, received {len(arguments.time or ())}."
+        )
+    return np.broadcast_to(np.array(arguments.time), (count,))
+
+
 def named_kind(arguments: argparse.Namespace, shape: Sequence[int]) -> signals.SignalKind | None:
     """Return the kind of --kind or, without it, the usual kind of a shape, None for other shapes."""
     return signals.of(shape, arguments.kind) if arguments.kind else signals.guess(shape)

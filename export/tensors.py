@@ -33,7 +33,7 @@ def measure(
 
     Args:
         inputs: tensors of the request by name.
-        specs: inputs of the signature by name, each `[n, …]`, float32 or int64.
+        specs: inputs of the signature by name, each `[n, …]`, float32, float64 or int64.
         max_rows: largest `n`.
         max_entries: largest number of entries of one input, and of the signals of the response.
         signal_entries: number of entries of a signal of the trained size.
@@ -140,7 +140,7 @@ def _check_size(name: str, tensor: tensor_pb2.TensorProto, shape: tuple[int, ...
 
 
 def _check_values(values: Mapping[str, np.ndarray], value_range) -> None:
-    for name in values.keys() & {"mask", "latent"}:
+    for name in values.keys() & {"mask", "latent", "time"}:
         if not np.isfinite(values[name]).all():
             raise invalid(f"{name}: expected finite values, received NaN or infinity.")
     if "signal" not in values:

@@ -137,12 +137,7 @@ def test_season_of_a_position_with_one_observation_is_nearly_that_of_its_channel
 def test_fields_bring_their_times():
     times = np.arange(0, 3650, 50.0)
     _, signals = seasonal(times)
-
-    class Timed(dict):
-        pass
-
-    timed = Timed(signal=signals, mask=np.ones(signals.shape, bool))
-    timed.times = times
+    timed = {"signal": signals, "mask": np.ones(signals.shape, bool), "time": times}
     assert Scaling.of(timed, period=365.25) == Scaling.of(signals, times=times, period=365.25)
     field = abp_tf.data.load_field(np.where(MASK, SIGNALS, np.nan)[..., :1])
     assert Scaling.of(field) == Scaling.of(SIGNALS[..., :1], MASK[..., :1])
@@ -158,7 +153,7 @@ def test_fields_bring_their_times():
         (lambda: Scaling.of(SIGNALS, MASK, by="minmax"), ["by", "minmax", "range"]),
         (lambda: Scaling.of(np.where(MASK, SIGNALS, np.nan)), ["finite", "mask"]),
         (lambda: Scaling.of(SIGNALS, MASK[:, :5]), ["Mask", "(50, 5, 5, 2)"]),
-        (lambda: Scaling.of(SIGNALS, period=365), ["50", "times", "none"]),
+        (lambda: Scaling.of(SIGNALS, period=365), ["times", "none"]),
         (lambda: Scaling.of(SIGNALS, times=[1.0], period=365), ["50", "(1,)"]),
         (lambda: Scaling.of(SIGNALS, times=np.arange(50), period=0), ["period", "0"]),
         (lambda: Scaling.of(SIGNALS).check((6, 5, 3)), ["centre", "(3,)", "(6, 5, 3)", "(2,)"]),

@@ -6,7 +6,18 @@ from pathlib import Path
 
 import keras
 
-from abp_tf import CoopNets, Descriptor, Generator, Langevin, Scaling, data, programs, runs, signals
+from abp_tf import (
+    CoopNets,
+    Descriptor,
+    Generator,
+    Langevin,
+    Scaling,
+    Underdamped,
+    data,
+    programs,
+    runs,
+    signals,
+)
 from abp_tf.options import Option, at_least_zero, positive
 from abp_tf.signals import SignalKind
 
@@ -99,7 +110,7 @@ def build(
         top_down,
         sigma=settings["sigma"],
         langevin=Langevin(steps, latent, settings["latent_temperature"]),
-        inference=Langevin(settings["inference_steps"], latent, cool=settings["inference_cool"]),
+        inference=Underdamped(settings["inference_steps"], latent, cool=settings["inference_cool"]),
         chains="persistent" if incomplete(settings) else "fresh",
         **units,
         seed=settings["seed"],

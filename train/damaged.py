@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from abp_tf import checks, data, files, mask_files, runs, signals
+from abp_tf.data.examples import Examples
 
 from . import report
 
@@ -25,6 +26,7 @@ class Damaged(NamedTuple):
         names: names of the files to write, without suffixes.
         kind: kind of signal.
         header: other contents of the signals' files, as in `abp_tf.data.Signals`.
+        time: times of the signals, float64 `[n]`; None if they are not known.
     """
 
     signal: np.ndarray
@@ -33,6 +35,12 @@ class Damaged(NamedTuple):
     names: list[str]
     kind: signals.SignalKind
     header: Mapping[str, Any]
+    time: np.ndarray | None = None
+
+    @property
+    def given(self) -> dict:
+        """What of the signals, which a mask hides in part, methods of models take."""
+        return Examples(self.signal, self.mask, time=self.time).given()
 
     @property
     def counted(self) -> np.ndarray:
@@ -104,6 +112,7 @@ def load(run: runs.Run, model, arguments: argparse.Namespace) -> Damaged:
         files.stems(names or [f"{position:05}" for position in positions])[:count],
         kind,
         images.header,
+        None if part.time is None else part.time[:count],
     )
 
 

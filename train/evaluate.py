@@ -87,7 +87,7 @@ def _errors(model, sets: dict[str, Examples]) -> dict:
 
 def _scores(model, sets: dict[str, Examples]) -> dict:
     """Print and return the scores `f(x)` of each set, and how well they separate negatives from it."""
-    found = {name: model.score(report.completed(model, part)) for name, part in sets.items()}
+    found = {name: model.score(report.completed(model, part).given()) for name, part in sets.items()}
     print(f"{'':10}{'score':>12}{'deviation':>12}{'AUC of score':>14}{'of energy':>11}")
     result = {}
     for name, (score, energy) in found.items():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from abp_tf import Generator, Langevin, Scaling, data, programs, runs, signals
+from abp_tf import Generator, Langevin, Scaling, Underdamped, data, programs, runs, signals
 from abp_tf.options import Option, at_least_zero, positive, share
 from abp_tf.signals import SignalKind
 
@@ -110,7 +110,7 @@ def build(
         learn_sigma=settings["learn_sigma"],
         encoder=settings["encoder"],
         langevin=Langevin(settings["steps"], step_size, settings["temperature"]),
-        inference=Langevin(
+        inference=Underdamped(
             settings["inference_steps"],
             settings["inference_step_size"] or step_size,
             cool=settings["inference_cool"],

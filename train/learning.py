@@ -11,7 +11,7 @@ import keras
 
 from abp_tf import Scaling, callbacks, data, files, runs, signals
 from abp_tf.data.examples import Examples
-from abp_tf.display.gallery import seen
+from abp_tf.display import gallery
 from abp_tf.signals import SignalKind
 
 from . import options, parsing
@@ -70,9 +70,9 @@ def learn(recipe: Recipe, argv: list[str] | None) -> int:
         images = runs.load_images(settings)
         settings = enough(settings, len(images.train))
     shape, mask = images.train.shape[1:], runs.training_mask(settings, images)
-    scaling = signals.get(images.kind).scaling(images.train, mask, images.header)
+    scaling = signals.get(images.kind).scaling(images, mask)
     model = recipe.build(settings, shape, len(images.train), scaling)
-    training = Examples(seen(model, images.train), mask)
+    training = gallery.given(model, Examples(images.train, mask, time=images.train_time))
     recorders = recipe.callbacks(model, settings, images, Path(path) / "logs")
     # Nothing is written before everything so far has succeeded.
     if not resume:
@@ -83,7 +83,7 @@ def learn(recipe: Recipe, argv: list[str] | None) -> int:
     began = time.perf_counter()
     try:
         model.fit(
-            training.batch(),
+            training,
             batch_size=settings["batch_size"],
             epochs=settings["epochs"],
             steps_per_epoch=settings["steps_per_epoch"],

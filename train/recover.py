@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from abp_tf import Generator, checks, files, metrics, programs, runs, signals
+from abp_tf import Generator, checks, files, metrics, programs, qualities, runs, signals
 from abp_tf.display import pictures
 from abp_tf.display.gallery import drawable
 from abp_tf.metrics.calibration import Calibration, calibration
@@ -59,24 +59,24 @@ OPTIONS = {
         "mask of the signals, by default that of the run",
     ),
     "truth": Option(str, "the complete signals, if those of --data are not complete", form="SOURCE"),
+    "quality": Option(
+        tuple(qualities.QUALITIES),
+        "with a generator, how much time recovery may take: samples, chains and steps, of which more "
+        f"have a smaller error; by default {qualities.DEFAULT}",
+    ),
     "samples": Option(
         at_least(2),
-        "recover by the mean of K samples and write their standard deviation: a generator draws them "
-        "from its posterior, other models complete the signals with K seeds",
+        "number of samples of a signal, whose median is the recovered signal; a generator draws them "
+        "from its posterior, by default as many as its quality has; other models complete the signals "
+        "with K seeds, by default once",
         form="K",
     ),
     "chains": Option(
         positive(int),
         "with a generator, number of chains that draw the samples of a signal, a divisor of K; by "
-        "default K; fewer take less time. R-hat needs 2 chains of 4 samples, the effective sample size "
-        "chains of 10",
+        "default K, or that of its quality; fewer take less time. R-hat needs 2 chains of 4 samples, "
+        "the effective sample size chains of 10",
         form="C",
-    ),
-    "restarts": Option(
-        at_least(2),
-        "with a generator, infer latents by K chains and keep those of least energy, for posteriors "
-        "where single chains get stuck; not with --samples",
-        form="K",
     ),
     "count": Option(positive(int), "largest number of signals", 100),
     "seed": Option(int, "seed of inference and of random masks", 0),
@@ -110,11 +110,6 @@ def main(argv: list[str] | None = None) -> int:
             f"--out: expected a directory that is new or empty, but {arguments.out!r} is not. Nothing "
             "was changed."
         )
-    if arguments.restarts and arguments.samples:
-        raise ValueError(
-            f"--restarts, --samples: expected one of the two, received {arguments.restarts} and "
-            f"{arguments.samples}. Give one of the two."
-        )
     if arguments.chains and (not arguments.samples or arguments.samples % arguments.chains):
         raise ValueError(
             f"--chains: expected a divisor of --samples {arguments.samples}, received "
@@ -122,7 +117,7 @@ def main(argv: list[str] | None = None) -> int:
         )
     run = runs.Run.open(arguments.run)
     model = run.load_model()
-    several = {name: getattr(arguments, name) for name in ("restarts", "chains")}
+    several = {name: getattr(arguments, name) for name in ("quality", "chains")}
     several = {name: value for name, value in several.items() if value}
     if several and not isinstance(model, Generator):
         raise ValueError(
@@ -148,7 +143,7 @@ def main(argv: list[str] | None = None) -> int:
     }
     write(out, model, damaged, found)
     if calibrated is not None:
-        title = f"Intervals of {arguments.samples} samples"
+        title = f"Intervals of {found.drawn.samples.shape[1]} samples"
         shown_coverage = pictures.reliability(calibrated.levels, calibrated.coverage, title)
         pictures.save_png(out / "reliability.png", shown_coverage)
     files.write_json(out / "recovery.json", summary)
@@ -162,33 +157,35 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def recover(model, damaged: Damaged, samples: int | None, seed: int, **several: int) -> Recovered:
-    """Recover signals, once or by the mean of several samples.
+    """Recover signals by the median of several samples, or once.
 
     Args:
         model: a `Generator`, `Descriptor` or `CoopNets`.
         damaged: observed parts of the signals.
-        samples: number of samples of each signal; None for a single reconstruction.
+        samples: number of samples of each signal; None means that of the quality, or with other models
+            than a `Generator` a single completion.
         seed: seed of inference.
-        **several: for a `Generator`: `restarts` of `reconstruct` or `chains` of `sample_posterior`.
+        **several: for a `Generator`: `quality` and `chains` of `sample_posterior`.
     """
     if damaged.mask is None:
-        ask, inputs = model.reconstruct, (model.observe(damaged.signal),)
+        ask, given = model.reconstruct, model.observe(damaged.signal)
     else:
-        ask, inputs = model.inpaint, (damaged.signal, damaged.mask)
-    if samples is None:
-        return Recovered(_clipped(model, ask(*inputs, seed=seed, **several)))
+        ask, given = model.inpaint, damaged.given
     if isinstance(model, Generator):
-        several = {"chains": samples, **several}
-        drawn = model.sample_posterior(*inputs, seed=seed, samples=samples, **several)
-        return Recovered(_clipped(model, drawn.mean), drawn)
+        several = {"samples": samples, "chains": samples, **several}
+        drawn = model.sample_posterior(given, seed=seed, **several)
+        return Recovered(_clipped(model, drawn.median), drawn)
+    if samples is None:
+        return Recovered(_clipped(model, ask(given, seed=seed)))
     count = len(damaged.signal)
-    found = np.stack([ask(*inputs, seed=seed + number * count) for number in range(samples)], axis=1)
+    found = np.stack([ask(given, seed=seed + number * count) for number in range(samples)], axis=1)
     # In double precision the mean of equal entries is exactly that entry, and their deviation 0.
     mean, deviation = (
         of(found, axis=1, dtype=np.float64).astype(np.float32) for of in (np.mean, np.std)
     )
     # A completion is a value itself: these models add no noise to what they draw.
-    return Recovered(_clipped(model, mean), PosteriorSamples(found, mean, deviation, sigma=0.0))
+    drawn = PosteriorSamples(found, mean, deviation, sigma=0.0)
+    return Recovered(_clipped(model, drawn.median), drawn)
 
 
 def _clipped(model, signal: np.ndarray) -> np.ndarray:
@@ -219,7 +216,7 @@ def errors(model, damaged: Damaged, recovered: np.ndarray) -> dict:
     truth, counted = damaged.truth, damaged.counted
     if not counted.any():
         return {"mae_per_range": None, "psnr": None}
-    drawn = drawable(model, truth), drawable(model, recovered)
+    drawn = [drawable(model, one, time=damaged.time) for one in (truth, recovered)]
     return {
         "mae_per_range": metrics.absolute_error(*drawn, counted),
         "psnr": metrics.psnr(*drawn, counted),

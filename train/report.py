@@ -22,14 +22,14 @@ from abp_tf import (
 )
 from abp_tf.data.examples import Examples
 from abp_tf.display import pictures
-from abp_tf.display.gallery import drawable, seen, show
+from abp_tf.display.gallery import drawable, given, seen, show
 
 
 def sets(images: data.Signals) -> dict[str, Examples]:
-    """Return training signals, and test signals if there are any, with their masks."""
+    """Return training signals, and test signals if there are any, with their masks and times."""
     found = {
-        "train": Examples(images.train, images.train_mask),
-        "test": Examples(images.test, images.test_mask),
+        "train": Examples(images.train, images.train_mask, time=images.train_time),
+        "test": Examples(images.test, images.test_mask, time=images.test_time),
     }
     return {name: part for name, part in found.items() if len(part.signal)}
 
@@ -38,7 +38,7 @@ def negatives(source: str, settings: dict, images: data.Signals) -> Examples:
     """Load signals of another sort and convert them to the shape of the run's signals."""
     shape = images.train.shape[1:]
     found = runs.load_like(source, settings, shape, images.header)
-    return Examples(found.train, found.train_mask)
+    return Examples(found.train, found.train_mask, time=found.train_time)
 
 
 def errors(model, part: Examples, count: int = 300) -> dict:
@@ -49,19 +49,20 @@ def errors(model, part: Examples, count: int = 300) -> dict:
 
     Args:
         model: a `Generator` or `CoopNets`, whose latents are inferred from the prior.
-        part: signals with their masks.
+        part: signals with their masks and times.
         count: largest number of signals.
     """
-    signal, mask, *_ = part.rows(0, count)
-    found = model.reconstruct(seen(model, signal), mask)
+    part = part.rows(0, count)
+    found = model.reconstruct(given(model, part))
     scaled, drawn = (
-        [to(one) for one in (signal, found)] for to in (model.scaled, partial(drawable, model))
+        [to(one, time=part.time) for one in (part.signal, found)]
+        for to in (model.scaled, partial(drawable, model))
     )
     return {
-        "images": len(signal),
-        "reconstruction_error": metrics.reconstruction_error(*scaled, mask),
-        "mae_per_range": metrics.absolute_error(*drawn, mask),
-        "psnr": metrics.psnr(*drawn, mask),
+        "images": len(part.signal),
+        "reconstruction_error": metrics.reconstruction_error(*scaled, part.mask),
+        "mae_per_range": metrics.absolute_error(*drawn, part.mask),
+        "psnr": metrics.psnr(*drawn, part.mask),
     }
 
 
@@ -92,20 +93,27 @@ def pictures_of(images: data.Signals, settings: dict, logs: Path) -> callbacks.T
     if settings.get("mask") and not mask_files.is_stored(settings["mask"]):
         hidden = signals.both(~runs.training_mask(settings, images), mask)  # what is known of it
     return callbacks.TensorBoardPictures(
-        logs, images.train, every, mask=mask, kind=images.kind, header=images.header, hidden=hidden
+        logs,
+        images.train,
+        every,
+        mask=mask,
+        kind=images.kind,
+        header=images.header,
+        hidden=hidden,
+        time=images.train_time,
     )
 
 
-def completed(model, part: Examples) -> np.ndarray:
+def completed(model, part: Examples) -> Examples:
     """Return signals unchanged, or completed by the model if they have masks."""
-    return part.signal if part.mask is None else model.inpaint(part.signal, part.mask)
+    return part if part.mask is None else Examples(model.inpaint(part.given()), time=part.time)
 
 
 def scores(model, sets: dict[str, Examples], count: int = 300) -> dict:
     """Return mean and standard deviation of `f(x)` over up to `count` completed signals of each set."""
     result = {}
     for name, part in sets.items():
-        score = model.score(completed(model, part.rows(0, count))).score
+        score = model.score(completed(model, part.rows(0, count)).given()).score
         result[f"{name}_score"] = {"mean": float(np.mean(score)), "deviation": float(np.std(score))}
     return result
 
@@ -128,7 +136,7 @@ def write_pictures(model, images: data.Signals, directory: Path, mask: str | Non
     source = parts.get("test", parts["train"])
     source = source if len(source.signal) >= few else parts["train"]
     kind = signals.get(images.kind)
-    drawn = show(model, source.signal, source.mask, kind)
+    drawn = show(model, source.signal, source.mask, kind, source.time)
     shown = {name: kind.picture(*part, images.header) for name, part in drawn.items()}
     if kind.enlarged > 1 and networks.resizable(_input_network(model)):
         sides = [kind.enlarged * side for side in model.signal_shape[:-1]]
@@ -139,14 +147,15 @@ def write_pictures(model, images: data.Signals, directory: Path, mask: str | Non
     if hasattr(model, "reconstruct"):
         labelled = []
         for name, part in parts.items():
-            signal, observed, *_ = part.rows(0, few)
-            labelled += [(name, pictures.visible(signal, observed))]
-            labelled += [("reconstructed", model.reconstruct(seen(model, signal), observed))]
+            part = part.rows(0, few)
+            labelled += [(name, pictures.visible(part.signal, part.mask))]
+            labelled += [("reconstructed", model.reconstruct(given(model, part)))]
         shown["reconstruction"] = _rows(kind, labelled, images.header)
     if hasattr(model, "interpolate") and len(source.signal) >= 2:
         pair = source.rows(0, 2)
+        time = None if pair.time is None else pair.time[0]
         ways = [
-            model.interpolate(seen(model, pair.signal), way(few), mask=pair.mask)
+            model.interpolate(given(model, pair), way(few), time=time)
             for way in (interpolation.line, interpolation.arc)
         ]
         shown["line_and_arc"] = _rows(kind, zip(["line", "arc"], ways, strict=True), images.header)
@@ -202,8 +211,7 @@ def _inpainting(
     kind: signals.SignalKind, model, part: Examples, mask: str | None, header: Mapping
 ) -> np.ndarray:
     """Draw rows of observed signals, inpainted signals and, where it is known, the truth."""
-    signal, observed, *_ = part
-    truth = {}
+    signal, observed, truth = part.signal, part.mask, {}
     if observed is None:
         # Where training signals have masks of their own, test signals may still be complete.
         shape, drawn = signal.shape[1:], mask is not None and not mask_files.is_stored(mask)
@@ -211,7 +219,7 @@ def _inpainting(
         observed, truth = kind.draw_masks(spec, len(signal), shape, 0), {"truth": signal}
     rows = {
         "observed": pictures.visible(signal, observed),
-        "inpainted": model.inpaint(signal, observed),
+        "inpainted": model.inpaint(part._replace(mask=observed).given()),
         **truth,
     }
     return _rows(kind, rows.items(), header)

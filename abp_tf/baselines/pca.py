@@ -242,8 +242,8 @@ class PCA:
             float32 `[n, *signal_shape]`: observed entries untouched.
         """
         self._check_fitted()
-        signal, full, _ = examples.incomplete(signals, mask, seed, self.signal_shape, self.value_range)
-        return np.where(full, signal, self.reconstruct(signals, mask))
+        data = examples.incomplete(signals, mask, self.signal_shape, self.value_range)
+        return np.where(data.mask, data.signal, self.reconstruct(signals, mask))
 
     def synthesize(self, count: int, seed=0) -> np.ndarray:
         """Decode draws from the prior, `z ~ N(0, I)`, without noise.

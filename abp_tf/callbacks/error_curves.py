@@ -7,7 +7,7 @@ import numpy as np
 
 from abp_tf import metrics
 from abp_tf.data.examples import Examples
-from abp_tf.display.gallery import seen
+from abp_tf.display.gallery import given
 
 
 class ErrorCurves(keras.callbacks.Callback):
@@ -22,7 +22,7 @@ class ErrorCurves(keras.callbacks.Callback):
         sets: whole signals by name, for instance `{"train": ..., "test": ..., "negative": ...}`; a
             model with an `observation` observes them through it. Or `Examples` with a mask (1 =
             observed, 0 = hidden), if only some entries are observed: then the error is that of observed
-            entries.
+            entries; and with times, if the scaling of the model has a period.
         every: number of epochs from one measurement to the next; the last epoch is always measured.
         count: number of examples of each set.
     """
@@ -44,8 +44,7 @@ class ErrorCurves(keras.callbacks.Callback):
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
         for name, part in self.sets.items():
-            signal, mask = part.signal, part.mask
-            found = self.model.reconstruct(seen(self.model, signal), mask)
+            found = self.model.reconstruct(given(self.model, part))
             if logs is not None:
-                signal, found = self.model.scaled(signal), self.model.scaled(found)
-                logs[f"{name}_error"] = metrics.reconstruction_error(signal, found, mask)
+                signal, found = (self.model.scaled(one, part.time) for one in (part.signal, found))
+                logs[f"{name}_error"] = metrics.reconstruction_error(signal, found, part.mask)

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from abp_tf import signals as kinds
+from abp_tf.data.examples import Examples
 from abp_tf.display import pictures
 from abp_tf.display.gallery import drawable, show
 from abp_tf.metrics import calibration
@@ -42,7 +43,10 @@ class TensorBoardPictures(keras.callbacks.Callback):
             posterior without them, of up to 16 signals, give the scalars `coverage_90`, the share
             of these entries inside their interval of 90 %, and `crps`, and a picture of the share by
             level. None for neither.
+        time: times of the signals, `[n]`, which a model needs if its scaling has a period.
     """
+
+    only_writes = True  # of several processes, the chief alone runs it
 
     def __init__(
         self,
@@ -55,6 +59,7 @@ class TensorBoardPictures(keras.callbacks.Callback):
         kind: str | None = None,
         header: Mapping[str, Any] | None = None,
         hidden: np.ndarray | None = None,
+        time: np.ndarray | None = None,
     ):
         super().__init__()
         self.log_dir = Path(log_dir) / "pictures"
@@ -62,6 +67,7 @@ class TensorBoardPictures(keras.callbacks.Callback):
         self.every = every
         self.header = {"rate": rate, **(header or {})}
         self.mask = mask
+        self.time = time
         self.hidden = None if hidden is None or not hidden.any() else hidden
         self.kind = kinds.of(signals.shape[1:], kind)
 
@@ -74,7 +80,8 @@ class TensorBoardPictures(keras.callbacks.Callback):
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
         with self._writer.as_default(step=epoch + 1):
-            for name, part in show(self.model, self.signals, self.mask, self.kind).items():
+            shown = show(self.model, self.signals, self.mask, self.kind, self.time)
+            for name, part in shown.items():
                 self.kind.summarize(name, *part, self.header)
             if self._has_latents():
                 tf.summary.histogram("latents", self.model.latents)
@@ -88,7 +95,8 @@ class TensorBoardPictures(keras.callbacks.Callback):
         hidden = hidden if hidden.ndim == signals.ndim else hidden[..., None]
         hidden = np.broadcast_to(hidden, signals.shape)
         mask = ~hidden if self.mask is None else both(self.mask[some], ~hidden)
-        drawn = self.model.sample_posterior(signals, mask, samples=_SAMPLES, chains=_SAMPLES)
+        part = Examples(signals, mask, time=None if self.time is None else self.time[some])
+        drawn = self.model.sample_posterior(part.given(), samples=_SAMPLES, chains=_SAMPLES)
         found = calibration.calibration(signals, drawn, hidden)
         tf.summary.scalar("coverage_90", np.interp(0.9, found.levels, found.coverage))
         tf.summary.scalar("crps", found.crps)
@@ -100,7 +108,8 @@ class TensorBoardPictures(keras.callbacks.Callback):
         """Write the files of the projector, and close the log."""
         self._writer.close()
         if self._has_latents() and self.model.latents.ndim == 2:
-            some = drawable(self.model, self.signals[:500], self.kind)
+            time = None if self.time is None else self.time[:500]
+            some = drawable(self.model, self.signals[:500], self.kind, time)
             tiles = self.kind.tiles(some, self.header)
             self._write_projector(self.model.latents[:500], tiles)
 

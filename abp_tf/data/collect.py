@@ -45,6 +45,8 @@ class Signals(NamedTuple):
         train_mask: bool `[n, *signal_shape]`, for images and the like without the channel axis, True
             where a training example is observed; None if all entries are observed.
         test_mask: the mask of the test examples, of the same form.
+        train_time: times of the training examples, float64 `[n]`, days of fields; None if unknown.
+        test_time: times of the test examples, of the same form.
         header: values that files of such signals hold too, in JSON's types: `rate`, the
             samples of sounds or the frames of clips per second; for volumes and fields, what
             `load_volume` and `load_fields` return.
@@ -62,6 +64,8 @@ class Signals(NamedTuple):
     places: tuple[np.ndarray, np.ndarray] | None = None
     train_mask: np.ndarray | None = None
     test_mask: np.ndarray | None = None
+    train_time: np.ndarray | None = None
+    test_time: np.ndarray | None = None
     header: Mapping[str, Any] = MappingProxyType({})
     forms: tuple[convert.Form, ...] | None = None
 

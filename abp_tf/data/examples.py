@@ -1,4 +1,4 @@
-"""Turn arrays into batches: dicts of "signal", "index" and, if there are any, "mask" and "sigma".
+"""Turn arrays into batches: dicts of "signal", "index" and, if given, "mask", "sigma" and "time".
 
 Examples are numbered before they are shuffled, so that each keeps its own chain and its own noise.
 """
@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from abp_tf import checks
+from abp_tf.distribution.shards import Shards
 
 MOSTLY = 0.95  # share of hidden entries above which `examples` warns that the polarity may be wrong
 
@@ -27,12 +28,14 @@ class Examples(NamedTuple):
         mask: bool, True = observed, broadcasts against `signal`.
         index: numbers of the examples, int64 `[n]`.
         sigma: standard deviation of the noise of each entry, float32, broadcasts against `signal`.
+        time: times of the examples, float64 `[n]`, in the unit of the period of a scaling.
     """
 
     signal: np.ndarray
     mask: np.ndarray | None = None
     index: np.ndarray | None = None
     sigma: np.ndarray | None = None
+    time: np.ndarray | None = None
 
     def rows(self, start: int, stop: int | None = None) -> Examples:
         """Return the rows from `start` to `stop` of all parts."""
@@ -41,6 +44,10 @@ class Examples(NamedTuple):
     def batch(self) -> dict:
         """Return the parts that are not None, by name."""
         return {key: part for key, part in self._asdict().items() if part is not None}
+
+    def given(self) -> dict:
+        """Return what methods of models take: signals, with their masks and times if there are any."""
+        return self._replace(index=None, sigma=None).batch()
 
     def weights(self, sigma: np.ndarray) -> np.ndarray | None:
         """Return the weights of the entries' errors, `σ / σᵢ` where data bring a `σᵢ`; 0 where hidden.
@@ -79,9 +86,10 @@ def examples(x, shape: tuple[int, ...], value_range, noise: bool = False) -> Exa
     """Check an array, or a mapping of arrays, and return `Examples`.
 
     Args:
-        x: float array `[n, *shape]`, or a mapping with "signal" and optionally "mask", "index" and
-            "sigma", such as a dict or a `data.Field`, or a tuple of one of them, as Keras takes for
-            validation. What NumPy's mask hides of a masked array is hidden, beside what "mask" hides.
+        x: float array `[n, *shape]`, or a mapping with "signal" and optionally "mask", "index",
+            "sigma" and "time", such as a dict or a `data.Field`, or a tuple of one of them, as Keras
+            takes for validation. What NumPy's mask hides of a masked array is hidden, beside what
+            "mask" hides.
         shape: shape of one signal.
         value_range: lowest and highest value that observed entries may have; None for any.
         noise: whether data may bring "sigma", the standard deviation of the noise of each entry.
@@ -128,7 +136,10 @@ def examples(x, shape: tuple[int, ...], value_range, noise: bool = False) -> Exa
     sigma = given.get("sigma")
     if sigma is not None:
         sigma = checks.noise(sigma, signal.shape, mask)
-    return Examples(signal, mask, index, sigma)
+    time = given.get("time")
+    if time is not None:
+        time = checks.times(time, len(signal))
+    return Examples(signal, mask, index, sigma, time)
 
 
 def parts(x) -> dict:
@@ -153,13 +164,12 @@ def masked(signals, mask) -> dict:
     return {**given, "mask": mask}
 
 
-def incomplete(signals, mask, seed, shape: tuple[int, ...], value_range) -> list[np.ndarray]:
-    """Check the arguments of `inpaint`; return signals, a mask of their shape, and a seed per row."""
+def incomplete(signals, mask, shape: tuple[int, ...], value_range) -> Examples:
+    """Check signals and mask of `inpaint`; return them, the mask of the shape of the signals."""
     data = examples(masked(signals, mask), shape, value_range)
     if data.mask is None:
         raise ValueError(f"inpaint expected a mask, received None. {checks.POLARITY}")
-    full = np.broadcast_to(data.mask, data.signal.shape)
-    return [data.signal, full, checks.seeds(seed, len(data.signal))]
+    return data._replace(mask=np.broadcast_to(data.mask, data.signal.shape))
 
 
 def shuffled(
@@ -170,49 +180,86 @@ def shuffled(
     iteration: tf.Variable,
     steps_per_epoch: int | None = None,
     shuffle: bool = True,
+    shards: Shards | None = None,
+    longest: int | None = None,
 ) -> tf.data.Dataset:
     """Return one epoch of training batches, which depend on `seed` and `iteration` only.
 
     The iteration is read when an iterator is made. A training that was interrupted after any batch
     and restored therefore continues with the next batch.
 
+    Of several shards each has its own order, and gives as many rows to each batch as the others, or
+    fewer, or none, at the end of a pass over its examples.
+
     Args:
         data: the examples.
-        batch_size: number of rows of a batch; the last one of a pass may have fewer.
+        batch_size: number of rows of a batch of all shards; the last one of a pass may have fewer.
         seed: seed of the random order.
         iteration: int64 scalar variable, the number of batches used so far.
         steps_per_epoch: number of batches in an epoch; by default one pass over the examples.
         shuffle: whether each pass is in a new random order.
+        shards: the shards of the examples, of which the batches have those of this process; None means
+            one.
+        longest: number of examples of the largest shard of all processes; None if `data` hold the
+            examples of all.
 
     Returns:
-        A finite dataset of dicts.
+        A finite dataset of dicts. With several shards they have a "place" too, int64: row `k` of shard
+        `v` has the place `k · shards + v` in the whole batch.
+
+    Raises:
+        ValueError: if the shards cannot give as many rows to each batch.
     """
+    shards = shards or Shards()
+    if batch_size % shards.count:
+        raise ValueError(
+            f"`batch_size` expected a multiple of the {shards.count} shards, each of which gives as "
+            f"many rows to each batch, received {batch_size}."
+        )
+    share = batch_size // shards.count
     count = len(data.signal)
-    per_pass = -(-count // batch_size)
+    index = np.arange(count) if data.index is None else data.index
+    rows = [np.flatnonzero(index % shards.count == shard) for shard in range(shards.count)]
+    per_pass = -(-(longest or max(map(len, rows))) // share)
     tensors = {key: tf.constant(part) for key, part in data._replace(index=None).batch().items()}
-    numbers = tf.range(count, dtype=tf.int64) if data.index is None else tf.constant(data.index)
+    numbers = tf.constant(index, tf.int64)
+
+    def order(shard, number):
+        """Return the rows of a shard in the order of a pass, as one row of its part of each batch."""
+        chosen = tf.constant(rows[shard], tf.int64)
+        if shuffle:
+            pair = tf.stack([tf.constant(seed, tf.int64), number + (shard << 32)])
+            chosen = tf.random.experimental.stateless_shuffle(chosen, pair)
+        chosen = tf.pad(chosen, [[0, per_pass * share - len(rows[shard])]], constant_values=-1)
+        return tf.reshape(chosen, [per_pass, share])
 
     def one_pass(number):
-        order = tf.range(count, dtype=tf.int64)
-        if shuffle:
-            order = tf.random.experimental.stateless_shuffle(
-                order, tf.stack([tf.constant(seed, tf.int64), number])
-            )
-        return tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
+        parts = [order(shard, number) for shard in shards.own]
+        return tf.data.Dataset.from_tensor_slices(tf.stack(parts, axis=-1))
 
     def epoch(_):
         done = tf.convert_to_tensor(iteration)
         passes = tf.data.Dataset.counter(done // per_pass, dtype=tf.int64)
         return passes.flat_map(one_pass).skip(done % per_pass)
 
-    def gather(place):
-        batch = {key: tf.gather(part, place) for key, part in tensors.items()}
-        return {**batch, "index": tf.gather(numbers, place)}
+    def gather(chosen):
+        there = chosen >= 0
+        row = tf.boolean_mask(chosen, there)
+        batch = {key: tf.gather(part, row) for key, part in tensors.items()}
+        if shards.count > 1:
+            rank, own = tf.unstack(tf.where(there), axis=1)
+            batch["place"] = rank * shards.count + own * shards.workers + shards.worker
+        return {**batch, "index": tf.gather(numbers, row)}
 
     steps = steps_per_epoch or per_pass
     dataset = tf.data.Dataset.range(1).flat_map(epoch).take(steps)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps))
     return dataset.map(gather).prefetch(2)
+
+
+def longest(data: Examples, shards: Shards) -> int:
+    """Return the number of examples of the largest shard."""
+    return int(np.bincount(data.index % shards.count).max())
 
 
 def in_order(data: Examples, batch_size: int) -> tf.data.Dataset:
@@ -226,13 +273,13 @@ def refuse_labels():
     """Raise the error for tuples, such as pairs of signals and labels."""
     raise ValueError(
         "Expected only signals, received a tuple of several parts: the model learns without "
-        'labels. Map the data to {"signal": ...}, with "mask" and "index" if there are any.'
+        'labels. Map the data to {"signal": ...}, with "mask", "index" and "time" if there are any.'
     )
 
 
 def check_keys(parts, noise: bool = False) -> None:
     """Refuse dicts without the key "signal" or with unknown keys; `noise` allows "sigma"."""
-    known = ["mask", "index", "sigma"] if noise else ["mask", "index"]
+    known = ["mask", "index", "time", *(["sigma"] if noise else [])]
     if set(parts) - {"signal", *known} or "signal" not in parts:
         raise ValueError(
             f'Expected a dict with "signal" and optionally {known}, received the keys '

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class Field(Mapping):
     """Maps of one or more variables over time, with holes.
 
-    It is a mapping with the keys "signal" and "mask" and, if standard errors were loaded, "sigma", so
-    that models take it as data: `model.fit(field)`, `model.infer(field)`, `model.evaluate(field)`.
+    It is a mapping with the keys "signal" and "mask" and, if they are known, "time" and "sigma", so
+    that models take it as data: `model.fit(field)`, `model.inpaint(field)`, `model.evaluate(field)`.
 
     Attributes:
         signal: values in their own units, float32 `[n, h, w, channels]`; 0 where hidden.
@@ -57,13 +57,14 @@ class Field(Mapping):
     def __getitem__(self, key: str) -> np.ndarray:
         if key not in set(self):
             raise KeyError(key)
-        return getattr(self, key)
+        return self.times if key == "time" else getattr(self, key)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(("signal", "mask") if self.sigma is None else ("signal", "mask", "sigma"))
+        known = {"time": self.times is not None, "sigma": self.sigma is not None}
+        return iter(("signal", "mask", *(key for key, there in known.items() if there)))
 
     def __len__(self) -> int:
-        return 2 if self.sigma is None else 3
+        return sum(1 for _ in self)
 
     def __repr__(self) -> str:
         count, height, width, _ = self.signal.shape

@@ -32,6 +32,7 @@ def load_fields(
     limit: int | None = None,
     test_share: float = 0.1,
     whole: bool = False,
+    period: float | None = None,
     like: Mapping[str, Any] | None = None,
     missing: bool = False,
 ) -> collect.Signals:
@@ -51,20 +52,23 @@ def load_fields(
         whole: whether frames must be complete inside the domain, as models without latents need them.
             Outside, where they are the mean of the variable, they then count as observed, and there
             are no masks.
+        period: time from one season to the same, in days, for models whose mean is that of the season:
+            frames must have times. None for a mean that does not depend on time.
         like: header of signals whose grid, domain and colours the frames have, and whose units they
             must have, with their "shape"; None for their own.
         missing: without effect, because any frames may have holes.
 
     Returns:
-        The frames, with masks `[n, h, w, c]`, the times of the frames as names, and a header to write
-        and draw them: `names`, `units` and `limits` of the variables, the values at the ends of their
-        colours; `rows` and `columns`, the name, unit and values of the coordinates; and `domain`,
-        packed.
+        The frames, with masks `[n, h, w, c]`, their times, also as names, and a header to write and
+        draw them: `names`, `units` and `limits` of the variables, the values at the ends of their
+        colours; `rows` and `columns`, the name, unit and values of the coordinates; `domain`, packed;
+        and `period`, if there is one.
 
     Raises:
         ImportError: if a package is missing.
         OSError: if files are missing.
-        ValueError: if an argument is out of range or the field cannot be used.
+        ValueError: if an argument is out of range, the field cannot be used, or there is a period and
+            frames have no times.
 
     Example:
         >>> np.save("sst.npy", np.where(np.eye(8) > 0, np.nan, np.arange(80.0).reshape(10, 8, 1)))
@@ -85,6 +89,9 @@ def load_fields(
         every=every,
     )
     header = _header(field)
+    if period is not None:
+        _check_times(field, period, spec)
+        header["period"] = period
     if like:
         _check_alike(field, like, spec)
         if "domain" in like:
@@ -97,7 +104,10 @@ def load_fields(
     labels = grids.labels(field.dataset, field.axes.frames)
     names = labels and tuple(f"{one.replace(' ', 'T').replace(':', '')}.nc" for one in labels)
     pixels = collect.cut(collect.Pixels(signal[:limit].astype(np.float32)), test_share, spec)
-    train, test = (mask[:limit][places] for places in pixels.places)
+    (train, test), (train_time, test_time) = (
+        [None if part is None else part[:limit][places] for places in pixels.places]
+        for part in (None if whole else mask, field.times)
+    )
     return collect.Signals(
         pixels.train,
         pixels.test,
@@ -105,8 +115,10 @@ def load_fields(
         kind="field",
         names=names and names[:limit],
         places=pixels.places,
-        train_mask=None if whole else train,
-        test_mask=None if whole else test,
+        train_mask=train,
+        test_mask=test,
+        train_time=train_time,
+        test_time=test_time,
         header=header,
     )
 
@@ -188,6 +200,14 @@ def _check_alike(field: Field, like: Mapping[str, Any], spec: str) -> None:
     units = like.get("units", field.units)
     if any(a and b and a != b for a, b in zip(units, field.units, strict=True)):
         raise ValueError(f"Expected a field in {units}, received {spec!r} in {list(field.units)}.")
+
+
+def _check_times(field: Field, period: float, spec: str) -> None:
+    if field.times is None:
+        raise ValueError(
+            f"Expected frames with times, because of the period {period:g}, received {spec!r} without "
+            "any. Give the file a coordinate of times in days along its frames, or leave --period out."
+        )
 
 
 def _check_whole(field: Field, spec: str) -> None:

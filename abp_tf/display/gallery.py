@@ -8,6 +8,7 @@ import numpy as np
 
 from abp_tf import interpolation
 from abp_tf import signals as kinds
+from abp_tf.data.examples import Examples
 from abp_tf.display import pictures
 
 _COUNT, _COLUMNS, _PAIRS = 64, 8, 16
@@ -29,13 +30,24 @@ def seen(model, signals: np.ndarray) -> np.ndarray:
     return signals if model.observation is None else model.observe(signals)
 
 
-def drawable(model, signals: np.ndarray, kind: kinds.SignalKind | None = None) -> np.ndarray:
+def given(model, part: Examples) -> dict:
+    """Return whole signals as methods of a model take them: observed by it, with masks and times."""
+    return part._replace(signal=seen(model, part.signal)).given()
+
+
+def drawable(
+    model,
+    signals: np.ndarray,
+    kind: kinds.SignalKind | None = None,
+    time: np.ndarray | None = None,
+) -> np.ndarray:
     """Return signals in the units of pictures: those of a model with a scaling relative to its range.
 
     Args:
         model: a `Generator`, `Descriptor` or `CoopNets`.
         signals: float32 `[n, *signal_shape]` in the units of the data.
         kind: their kind; None for one that draws [-1, 1].
+        time: their times, `[n]`, which count if the scaling has a period.
 
     Returns:
         float32, same shape: without a scaling, or of a kind that draws its own units, the signals
@@ -45,7 +57,7 @@ def drawable(model, signals: np.ndarray, kind: kinds.SignalKind | None = None) -
     if model.scaling is None or (kind is not None and kind.value_range is None):
         return signals
     low, high = model.scaled_range or (-_UNITS, _UNITS)
-    return (2 * model.scaled(signals) - (low + high)) / (high - low)
+    return (2 * model.scaled(signals, time) - (low + high)) / (high - low)
 
 
 def show(
@@ -53,6 +65,7 @@ def show(
     signals: np.ndarray,
     mask: np.ndarray | None = None,
     kind: kinds.SignalKind | None = None,
+    time: np.ndarray | None = None,
 ) -> dict[str, Shown]:
     """Return signals that a model synthesises, reconstructs and interpolates.
 
@@ -62,47 +75,59 @@ def show(
             a scaling in [-1, 1]; at most the first 16 are used.
         mask: mask of the signals, bool, 1 = observed; None if everything is observed.
         kind: kind of the signals, as for `drawable`.
+        time: times of the signals, `[n]`, which a model needs if its scaling has a period. It draws
+            signals at these times, and interpolates at the first of them.
 
     Returns:
         Signals by name: "synthesis"; "from_noise" if "synthesis" shows chains of a pool; "revision",
         drafts above their revisions, of CoopNets; "reconstruction" and "interpolation" if the model
         has latents. They are in the units of pictures (`drawable`).
     """
-    shown = {}
+    shown, whole = {}, Examples(signals, mask, time=time)
     affordable = max(4, _ENTRIES // int(np.prod(model.signal_shape)))
     count, few = min(_COUNT, affordable), min(_PAIRS, affordable)
     columns = min(_COLUMNS, count)
+
+    def at(number):
+        return None if time is None else np.resize(time, number)
+
+    def shaped(found):
+        return drawable(model, found, kind, at(len(found)))
+
+    def draw(number, **options):
+        return shaped(model.synthesize(number, time=at(number), **options))
+
     if not hasattr(model, "reconstruct"):  # a descriptor
         pool = model.chains == "persistent"
-        drawn = model.synthesize(count, from_noise=not pool)
+        drawn = draw(count, from_noise=not pool)
         if pool:
-            shown["from_noise"] = Shown(model.synthesize(count // 2), columns)
+            shown["from_noise"] = Shown(draw(count // 2), columns)
     else:
-        drawn = model.synthesize(count)
+        drawn = draw(count)
     shown["synthesis"] = Shown(drawn, columns)
     latents = getattr(model, "generator", model)  # of CoopNets
     if latents is not model:
-        drafts = model.synthesize(few, revised=False)
-        shown["revision"] = Shown(np.concatenate([drafts, drawn[:few]]), few)
+        shown["revision"] = Shown(np.concatenate([draw(few, revised=False), drawn[:few]]), few)
     if hasattr(latents, "interpolate"):
-        given, mask = signals[:few], None if mask is None else mask[:few]
-        found = latents.reconstruct(seen(latents, given), mask)
-        shown["reconstruction"] = Shown(
-            np.concatenate([pictures.visible(given, mask), found]), len(given)
-        )
-        if len(given) >= 4:
+        some = whole.rows(0, few)
+        rows = [pictures.visible(some.signal, some.mask), latents.reconstruct(given(latents, some))]
+        shown["reconstruction"] = Shown(np.concatenate([*map(shaped, rows)]), len(some.signal))
+        if len(some.signal) >= 4:
             side = min(_COLUMNS, int(affordable**0.5))
-            known = None if mask is None else mask[:4]
-            corners = seen(latents, given[:4])
-            mixed = latents.interpolate(corners, interpolation.square(side), mask=known)
-            shown["interpolation"] = Shown(mixed, side)
-    return {
-        name: Shown(drawable(model, part.signals, kind), part.columns) for name, part in shown.items()
-    }
+            corners, weights = given(latents, whole.rows(0, 4)), interpolation.square(side)
+            first = None if time is None else np.repeat(time[:1], len(weights))
+            mixed = latents.interpolate(corners, weights, time=first)
+            shown["interpolation"] = Shown(drawable(model, mixed, kind, first), side)
+    return shown
 
 
 def gallery(
-    model, signals: np.ndarray, mask: np.ndarray | None = None, *, kind: str | None = None
+    model,
+    signals: np.ndarray,
+    mask: np.ndarray | None = None,
+    *,
+    kind: str | None = None,
+    time: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Draw the signals that `show` returns.
 
@@ -111,6 +136,7 @@ def gallery(
         signals: signals to reconstruct, as for `show`.
         mask: mask of the signals, bool, 1 = observed; None if everything is observed.
         kind: name of the kind of signal; by default the result of `abp_tf.signals.guess`.
+        time: times of the signals, as for `show`.
 
     Returns:
         uint8 pictures `[H, W, 3]` by name.
@@ -118,5 +144,5 @@ def gallery(
     found = kinds.of(model.signal_shape, kind)
     return {
         name: found.picture(part.signals, part.columns)
-        for name, part in show(model, signals, mask, found).items()
+        for name, part in show(model, signals, mask, found, time).items()
     }

@@ -167,9 +167,9 @@ class _Trial:
     """Frames with moved gaps, to try settings on."""
 
     def __init__(self, x, times, domain, seed: int):
-        self.times = getattr(x, "times", None) if times is None else times
         self.domain = getattr(x, "domain", None) if domain is None else domain
         data, sigma = apart(x)
+        self.times = data.get("time") if times is None else times
         self.noise = {} if sigma is None else {"sigma": sigma}
         self.signal, mask = read(data)
         if self.domain is not None:

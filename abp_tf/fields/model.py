@@ -277,7 +277,7 @@ class FieldModel:
         if sigma is not None:
             sigma = np.broadcast_to(checks.noise(sigma, mask.shape, mask), mask.shape)
             sigma = sigma[:, self.domain] / self._unit
-        times = getattr(x, "times", None) if times is None else times
+        times = data.get("time") if times is None else times
         times = np.arange(len(signal)) if times is None else np.asarray(times, float)
         if times.shape != (len(signal),) or not (np.diff(times) > 0).all():
             raise ValueError(f"`times` expected {len(signal)} increasing numbers, received {times}.")

@@ -12,11 +12,12 @@ from numpy.typing import ArrayLike
 
 from abp_tf import checks
 from abp_tf.data import examples
+from abp_tf.distribution import replicas
 from abp_tf.models import coopnets_signatures, diagnostics, stateless
 from abp_tf.models.base import SignalModel
 from abp_tf.models.batches import unpack
 from abp_tf.models.descriptor import Descriptor, finite
-from abp_tf.models.generator import Generator
+from abp_tf.models.generator import Generator, first_rows
 from abp_tf.sampling.random import (
     CHAIN,
     DATA,
@@ -54,7 +55,7 @@ class CoopNets(SignalModel):
     Args:
         generator: a `Generator`. Its `sigma` is always used, its `langevin` with latent steps or
             incomplete data, its `chains` with incomplete data. Its prior and preconditioner do not
-            change.
+            change. Both have the same `shards`.
         descriptor: a `Descriptor` with chains="short-run"; its `langevin` is the sampler of the
             revision.
         latent_steps: number of Langevin steps that move the latents of a draft towards those of its
@@ -95,7 +96,7 @@ class CoopNets(SignalModel):
         reported = (*diagnostics.CHAIN_MEANS, "acceptance", "score", "energy", "revision_error")
         reported += ("reconstruction_error", "latent_norm")
         options = {"value_range": descriptor.value_range, "scaling": descriptor.scaling, **kwargs}
-        super().__init__(seed=seed, reported=reported, **options)
+        super().__init__(seed=seed, reported=reported, shards=generator.shards, **options)
         self.generator = generator
         self.descriptor = descriptor
         self.latent_steps = latent_steps
@@ -117,6 +118,7 @@ class CoopNets(SignalModel):
         generator, descriptor = self.generator, self.descriptor
         observed, mask, index = unpack(self, batch)
         seeds = functools.partial(self.step_seeds, index=index)
+        mean = replicas.mean_over(index)
 
         # 0. Hidden entries of the data are decoded from inferred latents, and revised.
         signal = descriptor.noisy(observed, seeds(DATA))
@@ -142,45 +144,46 @@ class CoopNets(SignalModel):
 
         # 4. The descriptor learns to separate the data from the revisions.
         with tf.GradientTape() as tape:
-            loss, of_data, of_revised = descriptor.contrast(signal, revised)
+            loss, of_data, of_revised = descriptor.contrast(signal, revised, mean)
         of_descriptor = tape.gradient(loss, descriptor.network.trainable_variables)
 
         # 5. The generator learns to draft the revisions, and to decode the observed entries.
         with tf.GradientTape() as tape:
             draft, moving = self._draft(latent)
             error = revised - draft
-            regression = tf.reduce_mean(generator.noise.misfit(error))
+            regression = mean(generator.noise.misfit(error))
             if mask is not None:
                 energy = generator.energy(inferred, observed, mask)
-                regression += tf.reduce_mean(energy.total)
+                regression += mean(energy.total)
         of_generator = tape.gradient(regression, generator.network.trainable_variables)
 
-        def write():
-            for (optimizer, variables), gradients in zip(
-                self.learners(), (of_generator, of_descriptor), strict=True
-            ):
-                optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        def write(sums, index, inferred, *probed):
+            for (optimizer, variables), gradients in zip(self.learners(), sums, strict=True):
+                replicas.descend(optimizer, gradients, variables)
             stateless.assign(generator.network, moving)
             if mask is not None:
                 if kept:
                     generator.table.write(index, inferred)
                 generator.iteration.assign_add(1)
             if mask is not None or self.latent_steps:
-                # Latent steps use whole signals, whose posterior is narrower than that of masked ones.
-                whole = (drawn, revised, None)
-                chains = whole if self.latent_steps else (inferred, observed, mask)
-                generator.probe_stability(*chains, self.iteration)
+                generator.probe_stability(*probed, self.iteration)
 
         means = diagnostics.chain_means(
-            loss, signal, revised, of_data, of_revised, info, self.langevin, self.scaled_range
+            loss, signal, revised, of_data, of_revised, info, self.langevin, self.scaled_range, mean
         )
         if self.langevin.rejects:
             means["acceptance"] = info.acceptance
         means["revision_error"] = error**2
+        rows = (index, None if mask is None else inferred)
         if mask is not None:
             means |= self._recovery(inferred, energy, observed, mask)
-        finite = [loss, regression, *of_descriptor, *of_generator]
-        logs = diagnostics.with_spread(self.commit(finite, write, means))
+        if mask is not None or self.latent_steps:
+            # Latent steps use whole signals, whose posterior is narrower than that of masked ones.
+            whole = (drawn, revised, None)
+            rows += tuple(first_rows(*(whole if self.latent_steps else (inferred, observed, mask))))
+        sums = (of_generator, of_descriptor)
+        logs = self.commit(write, means, sums=sums, rows=rows, finite=[loss, regression])
+        logs = diagnostics.with_spread(logs)
         if mask is not None or self.latent_steps:
             logs["stability"] = tf.identity(generator.stability.value)
         return logs
@@ -230,9 +233,9 @@ class CoopNets(SignalModel):
         """Return `f(x)` of a batch."""
         return self.descriptor.predict_step(batch)
 
-    def call(self, latent):
-        """Return the decoded latents `g(z)`, before any revision."""
-        return self.generator(latent)
+    def call(self, latent, time=None):
+        """Return the decoded latents `g(z)`, before any revision; arguments as for a `Generator`."""
+        return self.generator(latent, time)
 
     # Compilation: an optimizer for each network.
 
@@ -345,6 +348,7 @@ class CoopNets(SignalModel):
         self,
         count: int,
         *,
+        time: ArrayLike | None = None,
         seed: int | ArrayLike = 0,
         batch_size: int = 100,
         verbose: int = 0,
@@ -355,6 +359,8 @@ class CoopNets(SignalModel):
 
         Args:
             count: number of signals.
+            time: times of the signals, one number or `[count]`, in the unit of the scaling's period;
+                without effect if there is none.
             seed: an integer, for the seeds `seed + arange(count)`, or `count` integers.
             batch_size: number of rows that are computed at a time.
             verbose: 1 shows a progress bar.
@@ -365,16 +371,16 @@ class CoopNets(SignalModel):
             float32 `[count, *signal_shape]`.
         """
         if not revised:
-            options = {"seed": seed, "batch_size": batch_size, "verbose": verbose}
+            options = {"time": time, "seed": seed, "batch_size": batch_size, "verbose": verbose}
             return self.generator.synthesize(count, **options)
         checks.integer("synthesize", "count", count, 1)
-        seeds = checks.seeds(seed, count)
-        return self._run("synthesize", [seeds], batch_size, verbose, steps)["signal"]
+        inputs = [checks.seeds(seed, count), *self.times(time, count, "synthesize")]
+        return self._run("synthesize", inputs, batch_size, verbose, steps)["signal"]
 
     def inpaint(
         self,
         signals: ArrayLike,
-        mask: ArrayLike,
+        mask: ArrayLike | None = None,
         *,
         seed: int | ArrayLike = 0,
         batch_size: int = 100,
@@ -383,14 +389,14 @@ class CoopNets(SignalModel):
     ) -> np.ndarray:
         """Fill in hidden entries: the generator decodes them, the descriptor revises them.
 
-        Latents are inferred from the observed entries, as `Generator.inpaint` does. The hidden entries
+        Latents are inferred from the observed entries, as `Generator.reconstruct` does. The hidden entries
         that they decode to are revised given the observed ones.
 
         Args:
             signals: float `[n, *signal_shape]` in the value range; hidden entries may hold anything,
-                NaN included.
+                NaN included. Or a dict of arrays "signal", "mask" and "time".
             mask: bool or 0/1, `[n, *signal_shape]` or without the channel axis; 1 = observed,
-                0 = hidden.
+                0 = hidden. None if `signals` has it.
             seed: an integer, for the seeds `seed + arange(n)`, or `n` integers.
             batch_size: number of rows that are computed at a time.
             verbose: 1 shows a progress bar.
@@ -399,7 +405,10 @@ class CoopNets(SignalModel):
         Returns:
             float32 `[n, *signal_shape]`, observed entries untouched.
         """
-        inputs = examples.incomplete(signals, mask, seed, self.signal_shape, self.value_range)
+        data = examples.incomplete(signals, mask, self.signal_shape, self.value_range)
+        count = len(data.signal)
+        inputs = [data.signal, data.mask, checks.seeds(seed, count)]
+        inputs += self.times(data.time, count, "inpaint")
         return self._run("inpaint", inputs, batch_size, verbose, steps)["signal"]
 
     def infer(self, signals, mask=None, **options) -> np.ndarray:
@@ -481,6 +490,11 @@ def _check(generator, descriptor) -> None:
         raise ValueError(
             f"CoopNets expected models of one scaling, received a generator with {generator.scaling} "
             f"and a descriptor with {descriptor.scaling}. Build both with the same `scaling`."
+        )
+    if generator.shards != descriptor.shards:
+        raise ValueError(
+            f"CoopNets expected models of as many shards, received {generator.shards} of the generator "
+            f"and {descriptor.shards} of the descriptor. Build both with the same `shards`."
         )
     if generator.observation is not None:
         raise ValueError(

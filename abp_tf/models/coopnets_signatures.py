@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from abp_tf import qualities
 from abp_tf.observation import masking
 from abp_tf.sampling.random import CHAIN, REVISION, row_seeds
 
@@ -23,6 +24,8 @@ def signatures(model, of_generator: dict, steps: int | None) -> dict:
     """
     sampler = model.langevin if steps is None else model.langevin.with_steps(steps)
     found = {**model.descriptor.signatures(steps), **of_generator}
+    for name in set(map(qualities.signature, qualities.QUALITIES)) - {"inpaint"}:
+        found.pop(name, None)  # a revised signal is one completion, not the median of several
     draft, specs_of_draft = found["synthesize"]
     _, specs_of_filled = found["inpaint"]
 

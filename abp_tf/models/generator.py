@@ -11,19 +11,25 @@ import numpy as np
 import tensorflow as tf
 
 from abp_tf import checks, networks
+from abp_tf.distribution import replicas
 from abp_tf.models import diagnostics, noise, schedules, warm_starts
 from abp_tf.models.batches import unpack
 from abp_tf.models.latent_model import LatentModel
 from abp_tf.models.posterior import Posterior
 from abp_tf.models.prior import Prior
 from abp_tf.observation import masking, operators
-from abp_tf.sampling import Langevin, Sampler
+from abp_tf.sampling import Langevin, Sampler, Underdamped
 from abp_tf.sampling.chains import LatentTable
 from abp_tf.sampling.preconditioner import Preconditioner
 from abp_tf.sampling.random import CHAIN, ENCODER, PRIOR, row_seeds
 from abp_tf.scaling import Scaling
 
 PROBE_EVERY, PROBE_ROWS = 50, 16  # iterations from one measurement of stability to the next, and rows
+
+
+def first_rows(latent, signal, mask, count: int = PROBE_ROWS) -> list:
+    """Return the first rows of latents, data and mask, of which the mask may be None."""
+    return [None if part is None else part[:count] for part in (latent, signal, mask)]
 
 
 @keras.saving.register_keras_serializable(package="abp_tf")
@@ -52,9 +58,9 @@ class Generator(LatentModel):
             value, given the chains of the epoch (see `abp_tf.models.noise.Noise`); `sigma` is then
             where it begins. False is exactly the paper's algorithm.
         langevin: sampler of the latents in training; `Langevin(steps=10, step_size=0.1)` by default.
-        inference: sampler of the latents of new signals; by default 200 noisy steps of the training
-            step size, then 100 noise-free ones of half that size. `MALA` or `HMC` sample the posterior
-            without the bias of unadjusted steps.
+        inference: sampler of the latents of new signals; by default 200 noisy steps of `Underdamped`
+            Langevin dynamics with the training step size, then 100 noise-free ones of half that size.
+            `MALA` or `HMC` sample the posterior without the bias of unadjusted steps.
         chains: "persistent", one chain per training example that every epoch continues (the paper's
             algorithm), or "fresh", new draws from the prior each time, so that memory does not depend
             on the number of examples.
@@ -80,6 +86,9 @@ class Generator(LatentModel):
             hidden, and the mask on the channel axis, `[n, ..., 2 channels]`, to means and
             log-variances of latents, `[n, ..., 2 latents]`. Neither weights nor chains of training
             depend on it. False is exactly the paper's algorithm.
+        shards: number of parts into which the examples are divided, each in an order of its own
+            (`abp_tf.distribution.shards`): a multiple of the number of processes, on which alone
+            results depend.
 
     Raises:
         ValueError: if an argument is out of its range, or the network, the encoder or the observation
@@ -127,6 +136,7 @@ class Generator(LatentModel):
         observation: operators.Observation | None = None,
         prior: Prior | None = None,
         encoder: keras.Model | bool = False,
+        shards: int = 1,
         **kwargs,
     ):
         reported = ("loss", "reconstruction_error", "latent_norm", "gradient_norm", "acceptance")
@@ -138,6 +148,7 @@ class Generator(LatentModel):
             scaling=scaling,
             observation=observation,
             reported=(*reported, "encoder_loss"),
+            shards=shards,
             **kwargs,
         )
         if examples is not None:
@@ -145,7 +156,7 @@ class Generator(LatentModel):
         self.sigma = sigma
         self.learn_sigma = learn_sigma
         self.langevin = langevin or Langevin(steps=10, step_size=0.1)
-        self.inference = inference or Langevin(200, self.langevin.step_size, cool=100)
+        self.inference = inference or Underdamped(200, self.langevin.step_size, cool=100)
         self.chains = checks.one_of("persistent", "fresh")("Generator", "chains", chains)
         self.expansion = expansion
         self.preconditioning = preconditioning
@@ -154,7 +165,7 @@ class Generator(LatentModel):
             self.latent_shape, networks.latent_blocks(network), name="preconditioner"
         )
         self.encoder = warm_starts.encoder(encoder, network, self.observed_shape)
-        self.table = LatentTable(self.latent_shape, examples or 0, seed, name="chains")
+        self.table = LatentTable(self.latent_shape, examples or 0, seed, self.ownership, name="chains")
         zeros = {"initializer": "zeros", "trainable": False}
         self.stability = self.add_weight(shape=(), name="stability", **zeros)
         sums = (noise.SUMS, self.noise.channels)  # over the steps of the epoch, to learn σ from
@@ -175,6 +186,7 @@ class Generator(LatentModel):
         """
         signal, mask, index = unpack(self, batch)
         seeds = functools.partial(self.step_seeds, index=index)
+        mean = replicas.mean_over(index)
 
         # Inferential back-propagation: continue each example's chain along −∂U/∂z.
         start = self.table.read(index) if self.keeps_chains else self.prior.draw(seeds(PRIOR))
@@ -184,22 +196,23 @@ class Generator(LatentModel):
         variables = self.network.trainable_variables
         with tf.GradientTape() as tape:
             energy = self.energy(latent, signal, mask)
-            loss = tf.reduce_mean(energy.total)
-        gradients = tape.gradient(loss, variables)
-        finite = [loss, *gradients]
+            loss = mean(energy.total)
+        sums = {"gradients": tape.gradient(loss, variables)}
         if self.encoder is not None:
-            lesson = warm_starts.lesson(self, latent, signal, mask, seeds(ENCODER))
-            finite += lesson.gradients
+            lesson = warm_starts.lesson(self, latent, signal, mask, seeds(ENCODER), mean)
+            sums["lesson"] = lesson.gradients
+        if self.learn_sigma:
+            sums["noise"] = replicas.counted(self.noise.sums(signal, mask, energy.squared_errors))
 
-        def write():
-            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        def write(sums, index, latent, *probed):
+            replicas.descend(self.optimizer, sums["gradients"], variables)
             if self.encoder is not None:
-                lesson.apply(self.encoder, self.encoder_optimizer)
+                lesson.apply(self.encoder, self.encoder_optimizer, sums["lesson"])
             if self.keeps_chains:
                 self.table.write(index, latent)
             if self.learn_sigma:
-                self.sums.assign_add(self.noise.sums(signal, mask, energy.squared_errors))
-            self.probe_stability(latent, signal, mask, self.iteration)
+                self.sums.assign_add(sums["noise"])
+            self.probe_stability(*probed, self.iteration)
 
         means = {
             **self.latent_means(latent, energy, signal, mask),
@@ -209,7 +222,8 @@ class Generator(LatentModel):
             means["acceptance"] = info.acceptance
         if self.encoder is not None:
             means["encoder_loss"] = lesson.loss
-        logs = self.commit(finite, write, means)
+        rows = (index, latent, *first_rows(latent, signal, mask))
+        logs = self.commit(write, means, sums=sums, rows=rows, finite=[loss])
         if self.learn_sigma:
             logs["sigma"] = tf.reduce_mean(self.noise.deviation)
         return {**logs, "stability": tf.identity(self.stability.value)}
@@ -243,6 +257,11 @@ class Generator(LatentModel):
             return drawn
         return [warm_starts.start(self, signal, mask, row_seeds(seed, PRIOR), *drawn)]
 
+    @property
+    def warm(self) -> bool:
+        """Whether chains of new signals begin where an encoder says."""
+        return self.encoder is not None
+
     def _shares(self, weights: tf.Tensor) -> list[tf.Tensor]:
         """Return the share of observed entries for each block of the preconditioner."""
         share = self.prior.share(weights)
@@ -257,9 +276,16 @@ class Generator(LatentModel):
         """Measure `δ² λmax / 4` every `PROBE_EVERY` iterations, as the mean over a few chains."""
 
         def probe():
-            few = [None if part is None else part[:PROBE_ROWS] for part in (signal, mask)]
-            found = self.posterior(*few).stability(self.langevin, latent[:PROBE_ROWS])
-            return tf.reduce_mean(found)
+            few, *data = first_rows(latent, signal, mask, PROBE_ROWS // self.replicas.workers)
+            if replicas.count() == 1:
+                found = self.posterior(*data).stability(self.langevin, few)
+            else:  # a process may have no rows, on which not all layers compute
+                found = tf.cond(
+                    tf.shape(few)[0] > 0,
+                    lambda: self.posterior(*data).stability(self.langevin, few),
+                    lambda: tf.zeros([0]),
+                )
+            return replicas.total(replicas.mean_over(few)(found))
 
         due = iteration.value % PROBE_EVERY == 0
         self.stability.assign(tf.cond(due, probe, lambda: self.stability.value))
@@ -297,16 +323,18 @@ class Generator(LatentModel):
         Chains that no step has moved yet are draws from the prior, and remain draws from the new one.
         """
         moved = self.table.moved()
-        if not len(moved):
+        if not self.replicas.total(tf.cast(tf.size(moved), tf.float64)):
             return
-        latents, roots = self.prior.absorb(self.table.read(moved))
-        self.table.write(moved, latents)
+        with self.replicas.between_steps():
+            latents, roots = self.prior.absorb(tf.gather(self.table.states, moved))
+        self.table.states.scatter_update(tf.IndexedSlices(latents, moved))
         if self.preconditioning:
             self.preconditioner.follow(roots)
 
     def adapt_prior(self) -> None:
         """Let the prior learn from the chains, for instance how strongly frames are correlated."""
-        self.prior.adapt(self.table.states)
+        with self.replicas.between_steps():
+            self.prior.adapt(self.table.states)
 
     def precondition(self, rows: int = 32) -> None:
         """Estimate the preconditioner from the network and the current states of some chains.
@@ -319,7 +347,7 @@ class Generator(LatentModel):
             # Rows from all over the table, because neighbours are often alike.
             count = self.table.rows
             chosen = np.linspace(0, count - 1, min(rows, count)).astype(np.int64)
-            latents = self.table.read(chosen)
+            latents = self.replicas.total(self.table.read_own(chosen))
         else:
             latents = self.prior.draw(row_seeds(tf.range(rows, dtype=tf.int64), PRIOR))
 
@@ -384,14 +412,17 @@ class Generator(LatentModel):
         """Return a text for errors: what diverged, and what to change."""
         return (
             "the energy or its gradient is not finite. The last stability δ²λmax/4 measured was "
-            f"{float(self.stability.value):.3g}; it must stay below 1. Lower the step size of "
+            f"{float(self.stability.numpy()):.3g}; it must stay below 1. Lower the step size of "
             f"`langevin` ({self.langevin}) or the learning rate, or raise sigma ({self.sigma})."
             + ("" if self.encoder is None else " The learning rate may be too high for the encoder.")
         )
 
     @property
     def latents(self) -> np.ndarray:
-        """Learned latents of the training examples, float32 `[N, *latent_shape]`, by number."""
+        """Learned latents of the training examples, float32 `[N, *latent_shape]`, by number.
+
+        Of several processes, each has those of the examples that it owns.
+        """
         if not self.keeps_chains or not self.table.rows:
             raise ValueError(
                 "`latents` expected persistent chains after `fit`, found none. Use `infer(signals)`."
@@ -452,4 +483,5 @@ class Generator(LatentModel):
             "observation": self.observation and serialize(self.observation),
             "prior": serialize(self.prior),
             "encoder": self.encoder is not None and serialize(self.encoder),
+            "shards": self.shards,
         }

@@ -9,12 +9,12 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from abp_tf import checks, networks
+from abp_tf import checks, networks, qualities
 from abp_tf.data import examples
 from abp_tf.errors import DivergenceError
 from abp_tf.models import diagnostics, draws, latent_signatures
 from abp_tf.models.base import SignalModel
-from abp_tf.models.batches import unpack
+from abp_tf.models.batches import times, unpack
 from abp_tf.models.noise import Noise
 from abp_tf.models.posterior import Posterior
 from abp_tf.models.prior import Prior
@@ -76,9 +76,15 @@ class LatentModel(SignalModel):
 
     # The model: decoding, energy, inference.
 
-    def call(self, latent):
-        """Return the decoded latents, `g(z)`, in the units of the data."""
-        return self.restored(self.decode(latent))
+    def call(self, latent, time=None):
+        """Return the decoded latents, `g(z)`, in the units of the data.
+
+        Args:
+            latent: float32 `[n, *latent_shape]`.
+            time: times of the signals, `[n]`; needed if the scaling has a period.
+        """
+        self.times(time, None, "call")
+        return self.restored(self.decode(tf.cast(latent, tf.float32)), time)
 
     def decode(self, latent: tf.Tensor) -> tf.Tensor:
         """Return the decoded latents in scaled units, float32 `[n, *signal_shape]`."""
@@ -107,6 +113,11 @@ class LatentModel(SignalModel):
         misfit = self.noise.misfit(masking.residual(signal, seen, mask))
         errors = masking.squares(masking.observed(signal - seen, mask))
         return LatentEnergy(misfit, self.prior.energy(latent), errors)
+
+    @property
+    def warm(self) -> bool:
+        """Whether chains of new signals begin where an encoder says; else at draws from the prior."""
+        return False
 
     @property
     def sigma(self) -> float | tuple[float, ...]:
@@ -207,7 +218,7 @@ class LatentModel(SignalModel):
 
     def predict_step(self, batch) -> tf.Tensor:
         """Return the reconstructions of a batch."""
-        return self.restored(self.explain(*unpack(self, batch))[1])
+        return self.restored(self.explain(*unpack(self, batch))[1], times(batch))
 
     # Methods that take and return arrays.
 
@@ -264,11 +275,12 @@ class LatentModel(SignalModel):
             >>> model.infer(images[:3]).shape
             (3, 4)
         """
-        data = self._data(signals, mask)
+        data = self._data(signals, mask, "infer")
         checks.integer("infer", "restarts", restarts, 1)
         seeds = checks.seeds(seed, len(data.signal))[:, None] + np.arange(restarts) * draws.APART
-        inputs = [data.signal, *self._weights(data), seeds.reshape(-1)]
-        name = "infer_masked" if len(inputs) == 3 else "infer_whole"
+        weights = self._weights(data)
+        inputs = [data.signal, *weights, seeds.reshape(-1), *self._time(data)]
+        name = "infer_masked" if weights else "infer_whole"
         found = self._checked(self.run(name, inputs, batch_size, verbose))
         latents = found["latent"].reshape(-1, restarts, *self.latent_shape)
         best = np.argmin(found["energy"].reshape(-1, restarts), axis=1)
@@ -290,46 +302,68 @@ class LatentModel(SignalModel):
             float32 `[n, *signal_shape]`, all entries decoded, observed ones too (see `inpaint`).
         """
         options = {"seed": seed, "batch_size": batch_size, "verbose": verbose, "restarts": restarts}
-        return self._decoded(self.infer(signals, mask, **options), batch_size)
+        data = self._data(signals, mask, "reconstruct")
+        return self._decoded(self.infer(signals, mask, **options), batch_size, self._time(data))
 
     def inpaint(
         self,
         signals: ArrayLike,
-        mask: ArrayLike,
+        mask: ArrayLike | None = None,
         *,
+        quality: str = qualities.DEFAULT,
         seed: int | ArrayLike = 0,
         batch_size: int = 100,
         verbose: int = 0,
-        restarts: int = 1,
     ) -> np.ndarray:
-        """Fill in hidden entries; the arguments are those of `infer`.
+        """Fill in hidden entries by the median of samples from their posterior.
+
+        The median has the least expected absolute error; the mean, which `sample_posterior` returns,
+        has the least squared error. If the sampler `inference` draws no samples, such as `Descent`,
+        hidden entries are decoded from one vector of latents at every quality, as `reconstruct` does.
+
+        Args:
+            signals: float `[n, *observed_shape]` in the range of the data; hidden entries may hold
+                anything, NaN included. Or a dict of arrays, as for `fit`.
+            mask: bool or 0/1, `[n, *observed_shape]` or without the channel axis; 1 = observed, 0 =
+                hidden. None if `signals` has it.
+            quality: "fast", "balanced" or "best": more samples, chains and steps take more time and
+                have a smaller error (`abp_tf.qualities`). With an encoder all take less time.
+            seed: an integer, for the seeds `seed + arange(n)`, or `n` integers.
+            batch_size: number of chains that run at a time; it bounds memory and does not change the
+                result.
+            verbose: 1 shows a progress bar.
 
         Returns:
-            float32 `[n, *signal_shape]`: observed entries untouched, hidden ones decoded from the
-            latents that are inferred from the observed ones.
+            float32 `[n, *signal_shape]`: observed entries untouched.
 
         Raises:
-            ValueError: if signals, mask, seeds or the number of restarts cannot be used, or if the
-                model has an `observation`, because then no entry is observed.
+            ValueError: if an argument cannot be used, or if the model has an `observation`, because
+                then no entry is observed.
+            DivergenceError: if latents are not finite.
+
+        Example:
+            >>> model.inpaint(images[:2], masks[:2], quality="fast").shape
+            (2, 16, 16, 1)
         """
         if self.observation is not None:
             raise ValueError(
                 "inpaint expected a model that observes entries of signals, received one with "
                 f"observation={self.observation}. Use `reconstruct(signals, mask)`."
             )
-        options = {"seed": seed, "batch_size": batch_size, "verbose": verbose, "restarts": restarts}
-        data = self._data(signals, mask)
+        data = self._data(signals, mask, "inpaint")
         if data.mask is None:
             raise ValueError(f"inpaint expected a mask, received None. {checks.POLARITY}")
-        return np.where(data.mask, data.signal, self.reconstruct(signals, mask, **options))
+        found = self._of_chains("fill", data, seed, batch_size, verbose, quality=quality)
+        return np.where(data.mask, data.signal, found["signal"])
 
     def sample_posterior(
         self,
         signals: ArrayLike,
         mask: ArrayLike | None = None,
         *,
-        samples: int = 16,
-        chains: int = 4,
+        quality: str = qualities.DEFAULT,
+        samples: int | None = None,
+        chains: int | None = None,
         seed: int | ArrayLike = 0,
         batch_size: int = 100,
         verbose: int = 0,
@@ -337,7 +371,8 @@ class LatentModel(SignalModel):
         """Draw whole signals from their posterior given the observed entries.
 
         The first sample of a chain follows after as many noisy steps as `inference` has, without its
-        noise-free steps; each further sample follows after a tenth as many. A sample is `g(z)`, without
+        noise-free steps, or after a share of them if the chain begins where an encoder says; each
+        further sample follows after a smaller share (`abp_tf.qualities`). A sample is `g(z)`, without
         the noise `σ ε` of single entries.
 
         Args:
@@ -346,8 +381,9 @@ class LatentModel(SignalModel):
             mask: bool or 0/1, `[n, *observed_shape]` or without the channel axis; 1 = observed, 0 =
                 hidden. None means that all is observed. Observed entries are the same in all samples,
                 unless the model has an `observation`.
-            samples: number of samples per row, a multiple of `chains`.
-            chains: number of independent chains per row.
+            quality: "fast", "balanced" or "best": numbers of samples, chains and steps.
+            samples: number of samples per row, a multiple of `chains`; by default that of the quality.
+            chains: number of independent chains per row; by default that of the quality.
             seed: an integer, for the seeds `seed + arange(n)`, or `n` integers.
             batch_size: number of chains that run at a time.
             verbose: 1 shows a progress bar.
@@ -368,27 +404,29 @@ class LatentModel(SignalModel):
             >>> drawn.samples.shape, drawn.mean.shape
             ((2, 4, 16, 16, 1), (2, 16, 16, 1))
         """
-        data = self._data(signals, mask)
-        checks.integer("sample_posterior", "batch_size", batch_size, 1)
-        count = draws.Count(samples, chains)
-        seeds = checks.seeds(seed, len(data.signal))
-        full = self._weights(data) or [np.ones(data.signal.shape, np.float32)]
-        rows = max(batch_size // chains, 1)
-        found = self.run(
-            "draw", [data.signal, *full, seeds], rows, verbose, samples=samples, chains=chains
-        )
+        data = self._data(signals, mask, "sample_posterior")
+        options = {"quality": quality, "samples": samples, "chains": chains}
+        found = self._of_chains("draw", data, seed, batch_size, verbose, **options)
         mask = None if self.observation else data.mask
         sigma = self.signal_noise()
         sigma = sigma if self.scaling is None else self.scaling.restore_deviation(sigma)
-        return draws.summarize(self._checked(found), count, mask, data, sigma)
+        return draws.summarize(found, qualities.choose(**options), mask, data, sigma)
 
     def synthesize(
-        self, count: int, *, seed: int | ArrayLike = 0, batch_size: int = 100, verbose: int = 0
+        self,
+        count: int,
+        *,
+        time: ArrayLike | None = None,
+        seed: int | ArrayLike = 0,
+        batch_size: int = 100,
+        verbose: int = 0,
     ) -> np.ndarray:
         """Decode draws from the prior, `z ~ N(0, I)`.
 
         Args:
             count: number of signals.
+            time: times of the signals, one number or `[count]`, in the unit of the scaling's period;
+                without effect if there is none.
             seed: an integer, for the seeds `seed + arange(count)`, or `count` integers.
             batch_size: number of rows that are computed at a time.
             verbose: 1 shows a progress bar.
@@ -397,8 +435,8 @@ class LatentModel(SignalModel):
             float32 `[count, *signal_shape]`.
         """
         checks.integer("synthesize", "count", count, 1)
-        seeds = checks.seeds(seed, count)
-        return self.run("synthesize", [seeds], batch_size, verbose)["signal"]
+        inputs = [checks.seeds(seed, count), *self.times(time, count, "synthesize")]
+        return self.run("synthesize", inputs, batch_size, verbose)["signal"]
 
     def interpolate(
         self,
@@ -406,6 +444,7 @@ class LatentModel(SignalModel):
         weights: ArrayLike,
         *,
         mask: ArrayLike | None = None,
+        time: ArrayLike | None = None,
         seed: int | ArrayLike = 0,
         batch_size: int = 100,
         verbose: int = 0,
@@ -413,11 +452,13 @@ class LatentModel(SignalModel):
         """Decode combinations of the latents of signals.
 
         Args:
-            signals: float `[m, *observed_shape]`.
+            signals: float `[m, *observed_shape]`, or a dict of arrays, as for `fit`.
             weights: float `[r, m]`; each row combines the `m` latents into one. `line`, `arc` and
                 `square` of `abp_tf.interpolation` return such rows for two or four signals.
             mask: bool or 0/1, `[m, *observed_shape]` or without the channel axis; None means that all
                 is observed.
+            time: times of the results, one number or `[r]`, in the unit of the scaling's period;
+                without effect if there is none.
             seed: an integer, for the seeds `seed + arange(m)`, or `m` integers.
             batch_size: number of rows that are computed at a time.
             verbose: 1 shows a progress bar.
@@ -425,32 +466,39 @@ class LatentModel(SignalModel):
         Returns:
             float32 `[r, *signal_shape]`.
         """
-        weights = np.asarray(weights, np.float32)
-        if weights.ndim != 2 or weights.shape[1] != len(signals):
+        weights, count = np.asarray(weights, np.float32), len(examples.parts(signals)["signal"])
+        if weights.ndim != 2 or weights.shape[1] != count:
             raise ValueError(
-                f"interpolate expected weights of shape ('r', {len(signals)}), one column per signal, "
+                f"interpolate expected weights of shape ('r', {count}), one column per signal, "
                 f"received {weights.shape}."
             )
+        time = self.times(time, len(weights), "interpolate")
         latents = self.infer(signals, mask, seed=seed, batch_size=batch_size, verbose=verbose)
-        return self._decoded(np.tensordot(weights, latents, axes=1), batch_size)
+        return self._decoded(np.tensordot(weights, latents, axes=1), batch_size, time)
 
     # The functions that methods and exports run.
 
-    def signatures(self, samples: int = 16, chains: int = 4) -> dict:
+    def signatures(
+        self,
+        samples: int | None = None,
+        chains: int | None = None,
+        quality: str = qualities.DEFAULT,
+    ) -> dict:
         """Return functions of a batch, with the specs of their inputs, by name.
 
         Args:
-            samples: number of samples per row of `sample_posterior`.
+            samples: number of samples per row of `sample_posterior`; None means that of the quality.
             chains: number of chains per row of `sample_posterior`, a divisor of `samples`.
+            quality: quality of `sample_posterior`.
         """
-        return latent_signatures.signatures(self, draws.Count(samples, chains))
+        return latent_signatures.signatures(self, qualities.choose(quality, samples, chains))
 
     @property
     def unexported(self) -> set[str]:
         """Names of the functions of `signatures` that an export does not contain."""
-        left_out = {"infer_whole", "infer_masked", "draw"}
+        left_out = {"infer_whole", "infer_masked", "draw", "fill"}
         if self.observation is not None:  # no entry of the signals is observed
-            left_out.add("inpaint")
+            left_out |= {qualities.signature(name) for name in qualities.QUALITIES}
         if not self.inference.draws_samples:
             left_out.add("sample_posterior")
         return left_out
@@ -460,17 +508,32 @@ class LatentModel(SignalModel):
         """Layers whose weights an export contains."""
         return [self.network, self.prior, self.noise]
 
-    def _data(self, signals, mask) -> examples.Examples:
+    def _data(self, signals, mask, method: str) -> examples.Examples:
         parts = examples.masked(signals, mask)
+        self.times(parts.get("time"), None, method)
         return examples.examples(parts, self.observed_shape, self.observed_range, self.noise_in_data)
+
+    def _time(self, data) -> list:
+        """Return a list with the times of the data if functions need them, else an empty one."""
+        return [data.time] if self.timed else []
 
     def _weights(self, data) -> list:
         """Return a list with the weights of all entries, or an empty one if all are 1."""
         weights = data.weights(np.asarray(self.noise_of_data()))
         return [] if weights is None else [np.broadcast_to(weights, data.signal.shape)]
 
-    def _decoded(self, latents, batch_size: int) -> np.ndarray:
-        return self.run("decode", [latents], batch_size)["signal"]
+    def _of_chains(self, name: str, data, seed, batch_size: int, verbose: int, **options) -> dict:
+        """Run a function that draws samples; `batch_size` is the number of chains at a time."""
+        checks.integer(type(self).__name__, "batch_size", batch_size, 1)
+        seeds = checks.seeds(seed, len(data.signal))
+        full = self._weights(data) or [np.ones(data.signal.shape, np.float32)]
+        chains = qualities.choose(**options).chains if self.inference.draws_samples else 1
+        rows = max(batch_size // chains, 1)
+        inputs = [data.signal, *full, seeds, *self._time(data)]
+        return self._checked(self.run(name, inputs, rows, verbose, **options))
+
+    def _decoded(self, latents, batch_size: int, time: list) -> np.ndarray:
+        return self.run("decode", [latents, *time], batch_size)["signal"]
 
     def _checked(self, found: dict) -> dict:
         # Observed entries are returned unchanged, so only latents can be other than finite.

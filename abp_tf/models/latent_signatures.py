@@ -10,21 +10,24 @@ import tensorflow as tf
 from abp_tf import networks
 from abp_tf.models import draws
 from abp_tf.observation import masking
+from abp_tf.qualities import DEFAULT, QUALITIES, Quality, signature
 from abp_tf.sampling.random import PRIOR, row_seeds
 
 
-def signatures(model, count: draws.Count) -> dict:
+def signatures(model, quality: Quality) -> dict:
     """Return functions with the specs of their inputs, by name.
 
     They are `synthesize(seed)`, `reconstruct(signal, seed)`, `inpaint(signal, mask, seed)`,
     `sample_posterior(signal, mask, seed)` and `decode(latent)`, which accepts grids of any size if the
-    network is fully convolutional; and, for the methods alone, `infer_whole(signal, seed)`,
-    `infer_masked(signal, mask, seed)` and `draw(signal, mask, seed)`, whose masks hold the weights of
-    entries. All inputs and outputs have the batch axis first; rows do not depend on each other.
+    network is fully convolutional; `inpaint_fast` and `inpaint_best`, which are `inpaint` with other
+    qualities, if the model draws samples; and, for the methods alone, `infer_whole(signal, seed)`,
+    `infer_masked(signal, mask, seed)`, `draw(signal, mask, seed)` and `fill(signal, mask, seed)`, whose
+    masks hold the weights of entries. All inputs and outputs have the batch axis first; rows do not
+    depend on each other.
 
     Args:
         model: a `LatentModel`.
-        count: numbers of samples and chains of `sample_posterior` and `draw`.
+        quality: numbers of samples, chains and steps of `sample_posterior`, `draw` and `fill`.
     """
     seeds = tf.TensorSpec([None], tf.int64, name="seed")
     signals = tf.TensorSpec([None, *model.observed_shape], tf.float32, name="signal")
@@ -41,9 +44,22 @@ def signatures(model, count: draws.Count) -> dict:
         error = energy.squared_error / masking.entries(signal, None)
         return {"signal": decoded, "latent": latent, "error": error}
 
-    def inpaint(signal, mask, seed):
+    def filled(signal, mask, seed, quality):
+        """Fill in hidden entries by the median of samples, which has the least absolute error."""
+        if not model.inference.draws_samples:
+            return model.explain(signal, mask, seed)
+        drawn = draws.draw(model, signal, mask, seed, quality)
+        decoded, latent = draws.median(drawn["samples"]), tf.reduce_mean(drawn["latent"], axis=1)
+        signal = masking.hide(signal, mask)
+        return latent, decoded, model.energy_of_decoded(latent, decoded, signal, mask)
+
+    def fill(signal, mask, seed):
+        latent, decoded, _ = filled(signal, mask, seed, quality)
+        return {"signal": decoded, "latent": latent}
+
+    def inpaint(signal, mask, seed, quality):
         mask = tf.cast(mask > 0.5, tf.float32)
-        latent, decoded, energy = model.explain(signal, mask, seed)
+        latent, decoded, energy = filled(signal, mask, seed, quality)
         error = tf.math.divide_no_nan(energy.squared_error, masking.entries(signal, mask))
         return {"signal": tf.where(mask > 0.5, signal, decoded), "latent": latent, "error": error}
 
@@ -55,7 +71,7 @@ def signatures(model, count: draws.Count) -> dict:
         return {"latent": latent, "energy": energy.total}
 
     def draw(signal, mask, seed):
-        return draws.draw(model, signal, mask, seed, count)
+        return draws.draw(model, signal, mask, seed, quality)
 
     def sample_posterior(signal, mask, seed):
         mask = tf.cast(mask > 0.5, tf.float32)
@@ -72,15 +88,22 @@ def signatures(model, count: draws.Count) -> dict:
     def decode(latent):
         return {"signal": tf.cast(network(model.prior(latent), training=False), tf.float32)}
 
+    masked = [signals, masks, seeds]
+    by_quality = {
+        signature(name): (functools.partial(inpaint, quality=one), masked)
+        for name, one in QUALITIES.items()
+        if name == DEFAULT or model.inference.draws_samples
+    }
     return {
         "synthesize": (synthesize, [seeds]),
         "reconstruct": (reconstruct, [signals, seeds]),
-        "inpaint": (inpaint, [signals, masks, seeds]),
-        "sample_posterior": (sample_posterior, [signals, masks, seeds]),
+        **by_quality,
+        "sample_posterior": (sample_posterior, masked),
         "decode": (decode, [latents]),
         "infer_whole": (infer_whole, [signals, seeds]),
-        "infer_masked": (infer_masked, [signals, masks, seeds]),
-        "draw": (draw, [signals, masks, seeds]),
+        "infer_masked": (infer_masked, masked),
+        "draw": (draw, masked),
+        "fill": (fill, masked),
     }
 
 

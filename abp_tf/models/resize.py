@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from abp_tf import networks
 from abp_tf.models.coopnets import CoopNets
@@ -64,6 +65,7 @@ def synthesize_at(
     n: int = 1,
     seed: int = 0,
     margin: int | None = None,
+    time: ArrayLike | None = None,
 ) -> np.ndarray:
     """Draw signals of other sides than those of training, without artefacts at the border.
 
@@ -78,6 +80,7 @@ def synthesize_at(
         seed: integer seed of the first signal, as for `synthesize`.
         margin: width of the margin at both ends of each side that is not fixed; by default half the
             receptive field of the energy, 0 for a `Generator`.
+        time: times of the signals, as for `synthesize`.
 
     Returns:
         float32 `[n, *sides, channels]`.
@@ -113,7 +116,7 @@ def synthesize_at(
     margins = [border * free for border, free in zip(margins, loose, strict=True)]
     wide = [side + 2 * border for side, border in zip(sides, margins, strict=True)]
     shape = (*wide, model.signal_shape[-1]) if energy is model else _latents(model, wide)
-    drawn = resized(model, shape).synthesize(n, seed=seed)
+    drawn = resized(model, shape).synthesize(n, seed=seed, time=time)
     starts = [(have - side) // 2 for have, side in zip(drawn.shape[1:-1], sides, strict=True)]
     cut = (slice(start, start + side) for start, side in zip(starts, sides, strict=True))
     return np.asarray(drawn[:, *cut])

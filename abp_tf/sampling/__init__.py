@@ -5,5 +5,6 @@ from abp_tf.sampling.base import Info, Sampler
 from abp_tf.sampling.hmc import HMC
 from abp_tf.sampling.langevin import Langevin
 from abp_tf.sampling.mala import MALA
+from abp_tf.sampling.underdamped import Underdamped
 
-__all__ = ["HMC", "MALA", "Descent", "Info", "Langevin", "Sampler"]
+__all__ = ["HMC", "MALA", "Descent", "Info", "Langevin", "Sampler", "Underdamped"]

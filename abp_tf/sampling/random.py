@@ -7,8 +7,8 @@ import tensorflow as tf
 # Streams keep the different uses of one row's seed independent of each other.
 PRIOR, CHAIN, DATA, POOL, LATENT, REVISION, START, INFERENCE, ENCODER = range(9)
 
-# Uses of random numbers in the steps of a chain besides noise: acceptance, and lengths of steps.
-ACCEPTANCE, LENGTH = 1, 2
+# Uses of random numbers in a chain besides noise: acceptance, lengths of steps, first velocities.
+ACCEPTANCE, LENGTH, VELOCITY = 1, 2, 3
 
 
 def row_seeds(seed: tf.Tensor, stream: int) -> tf.Tensor:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tensorflow_serving.apis import model_pb2
 
-from abp_tf import checks
+from abp_tf import checks, qualities
+from abp_tf.data import examples
 from abp_tf.errors import DivergenceError, ServingError
 from abp_tf.results import PosteriorSamples, Score
 from abp_tf.serving import protocol
@@ -115,11 +116,15 @@ class Client:
         """Close the connection."""
         self._connection.close()
 
-    def synthesize(self, count: int, *, seed: ArrayLike = 0, verbose: int = 0) -> np.ndarray:
-        """Draw signals from the model; they equal `model.synthesize(count, seed=seed)`.
+    def synthesize(
+        self, count: int, *, time: ArrayLike | None = None, seed: ArrayLike = 0, verbose: int = 0
+    ) -> np.ndarray:
+        """Draw signals from the model; they equal `model.synthesize(count, time=time, seed=seed)`.
 
         Args:
             count: number of signals.
+            time: times of the signals, one number or `[count]`, which a model needs if its scaling has
+                a period; without effect on others.
             seed: an integer, for the seeds `seed + arange(count)`, or `count` integers.
             verbose: 1 shows a progress bar.
 
@@ -134,13 +139,14 @@ class Client:
         if count < 1:
             raise ValueError(f"synthesize expected a count of 1 or more, received {count}.")
         seeds = checks.seeds(seed, count)
-        return self._run("synthesize", "signal", seed=seeds, verbose=verbose)["signal"]
+        return self._run("synthesize", "signal", seed=seeds, time=time, verbose=verbose)["signal"]
 
     def reconstruct(self, signals: ArrayLike, *, seed: ArrayLike = 0, verbose: int = 0) -> np.ndarray:
         """Infer the latents of signals and decode them.
 
         Args:
-            signals: float `[n, *signal_shape]` in the value range.
+            signals: float `[n, *signal_shape]` in the value range; or a dict of arrays "signal" and
+                "time", which a model needs if its scaling has a period.
             seed: an integer, for the seeds `seed + arange(n)`, or `n` integers.
             verbose: 1 shows a progress bar.
 
@@ -150,18 +156,28 @@ class Client:
         Raises:
             DivergenceError: if values of the model's chains are not finite.
         """
-        return self._run("reconstruct", "signal", signal=signals, seed=seed, verbose=verbose)["signal"]
+        arrays = {**examples.parts(signals), "seed": seed}
+        return self._run("reconstruct", "signal", **arrays, verbose=verbose)["signal"]
 
     def inpaint(
-        self, signals: ArrayLike, mask: ArrayLike, *, seed: ArrayLike = 0, verbose: int = 0
+        self,
+        signals: ArrayLike,
+        mask: ArrayLike | None = None,
+        *,
+        quality: str = qualities.DEFAULT,
+        seed: ArrayLike = 0,
+        verbose: int = 0,
     ) -> np.ndarray:
         """Fill in hidden entries.
 
         Args:
             signals: float `[n, *signal_shape]` in the value range; hidden entries may hold anything,
-                NaN included.
+                NaN included. Or a dict of arrays "signal", "mask" and "time", which a model needs if
+                its scaling has a period.
             mask: bool or 0/1, `[n, *signal_shape]` or without the channel axis; 1 = observed,
-                0 = hidden.
+                0 = hidden. None if `signals` has it.
+            quality: "fast", "balanced" or "best", as for `Generator.inpaint`; descriptors and CoopNets
+                are served with one quality, the default.
             seed: an integer, for the seeds `seed + arange(n)`, or `n` integers.
             verbose: 1 shows a progress bar.
 
@@ -171,21 +187,27 @@ class Client:
         Raises:
             DivergenceError: if values of the model's chains are not finite.
         """
-        arrays = {"signal": signals, "mask": mask, "seed": seed}
-        return self._run("inpaint", "signal", **arrays, verbose=verbose)["signal"]
+        arrays = {**examples.masked(signals, mask), "seed": seed}
+        name = qualities.signature(quality)
+        return self._run(name, "signal", **arrays, verbose=verbose)["signal"]
 
     def sample_posterior(
-        self, signals: ArrayLike, mask: ArrayLike, *, seed: ArrayLike = 0, verbose: int = 0
+        self,
+        signals: ArrayLike,
+        mask: ArrayLike | None = None,
+        *,
+        seed: ArrayLike = 0,
+        verbose: int = 0,
     ) -> PosteriorSamples:
         """Draw whole signals from their posterior given the observed entries.
 
         The numbers of samples and chains were fixed when the model was exported.
 
         Args:
-            signals: float `[n, *signal_shape]` in the value range; hidden entries may hold anything,
-                NaN included.
+            signals: float `[n, *signal_shape]` in the value range, or a dict of arrays; as for
+                `inpaint`.
             mask: bool or 0/1, `[n, *signal_shape]` or without the channel axis; 1 = observed, 0 =
-                hidden.
+                hidden. None if `signals` has it.
             seed: an integer, for the seeds `seed + arange(n)`, or `n` integers.
             verbose: 1 shows a progress bar.
 
@@ -195,43 +217,50 @@ class Client:
         Raises:
             DivergenceError: if values of the model's chains are not finite.
         """
-        arrays = {"signal": signals, "mask": mask, "seed": seed}
+        arrays = {**examples.masked(signals, mask), "seed": seed}
         names = ("samples", "mean", "deviation", "sigma")
         return PosteriorSamples(**self._run("sample_posterior", *names, **arrays, verbose=verbose))
 
-    def decode(self, latents: ArrayLike, *, verbose: int = 0) -> np.ndarray:
+    def decode(
+        self, latents: ArrayLike, *, time: ArrayLike | None = None, verbose: int = 0
+    ) -> np.ndarray:
         """Decode latents.
 
         Args:
             latents: float `[n, *latent_shape]`.
+            time: times of the signals, as for `synthesize`.
             verbose: 1 shows a progress bar.
 
         Returns:
             float32 `[n, *signal_shape]`.
         """
-        return self._run("decode", "signal", latent=latents, verbose=verbose)["signal"]
+        return self._run("decode", "signal", latent=latents, time=time, verbose=verbose)["signal"]
 
     def refine(self, signals: ArrayLike, *, seed: ArrayLike = 0, verbose: int = 0) -> np.ndarray:
         """Revise signals by the energy of a descriptor or of CoopNets.
 
         Args:
-            signals: float `[n, *signal_shape]`; they may lie outside the value range.
+            signals: float `[n, *signal_shape]`, which may lie outside the value range, or a dict of
+                arrays; as for `reconstruct`.
             seed: an integer, for the seeds `seed + arange(n)`, or `n` integers.
             verbose: 1 shows a progress bar.
 
         Returns:
             float32 `[n, *signal_shape]`.
         """
-        return self._run("refine", "signal", signal=signals, seed=seed, verbose=verbose)["signal"]
+        arrays = {**examples.parts(signals), "seed": seed}
+        return self._run("refine", "signal", **arrays, verbose=verbose)["signal"]
 
     def score(self, signals: ArrayLike, *, verbose: int = 0) -> Score:
         """Return `f(x)` and the energy `U(x)` of signals, float32 `[n]` each.
 
         Args:
-            signals: float `[n, *signal_shape]`; they may lie outside the value range.
+            signals: float `[n, *signal_shape]`, which may lie outside the value range, or a dict of
+                arrays; as for `reconstruct`.
             verbose: 1 shows a progress bar.
         """
-        return Score(**self._run("score", "score", "energy", signal=signals, verbose=verbose))
+        arrays = examples.parts(signals)
+        return Score(**self._run("score", "score", "energy", **arrays, verbose=verbose))
 
     def ask(
         self, name: str, *, samples: int | None = None, verbose: int = 0, **arrays: ArrayLike
@@ -244,7 +273,8 @@ class Client:
                 seed `seed + i + s n`, so that sample 0 is the result without `samples`. None returns
                 one result without the axis.
             verbose: 1 shows a progress bar.
-            **arrays: inputs of the function by name, all with the rows first; `seed` is 0 by default.
+            **arrays: inputs of the function by name, all with the rows first; `seed` is 0 by default,
+                and `time` may be one number.
 
         Returns:
             Outputs of the function by name, `[n, ...]`, or `[n, samples, ...]` with `samples`; all from

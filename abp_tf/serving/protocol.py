@@ -65,16 +65,19 @@ def checked(name: str, wanted: dict[str, tf.TensorSpec], given: dict, value_rang
     Args:
         name: name of the function.
         wanted: specs of its inputs by name.
-        given: arrays by name; None counts as missing, and `seed` is 0 by default.
+        given: arrays by name; None counts as missing, and `seed` is 0 by default. A `time` may be one
+            number for all rows; it is left out if the function has no such input.
         value_range: interval in which observed entries must lie; None lifts the check.
 
     Returns:
-        Arrays by name, all with the same number of rows; a mask is bool.
+        Arrays by name, all with the same number of rows; a mask is bool, a time float64.
 
     Raises:
         ValueError: if inputs are missing, unknown, of another shape or dtype, or out of range.
     """
     given = {key: value for key, value in given.items() if value is not None}
+    if "time" not in wanted:
+        given.pop("time", None)
     if "seed" in wanted and len(wanted) > 1:
         given.setdefault("seed", 0)
     parts = {key: given[key] for key in ("signal", "mask") if key in given}
@@ -85,6 +88,7 @@ def checked(name: str, wanted: dict[str, tf.TensorSpec], given: dict, value_rang
         raise ValueError(
             f"{name} expected the inputs {sorted(wanted)}, received {sorted(given)}."
             + (f" {checks.POLARITY}" if "mask" in set(wanted) - set(given) else "")
+            + (f" {checks.TIME}" if "time" in set(wanted) - set(given) else "")
         )
     arrays = {}
     if "signal" in wanted:
@@ -98,14 +102,16 @@ def checked(name: str, wanted: dict[str, tf.TensorSpec], given: dict, value_rang
                     "entries first, by inpaint."
                 )
             arrays["mask"] = np.broadcast_to(data.mask, data.signal.shape)
-    for key in sorted(set(wanted) - {"signal", "mask", "seed"}):
+    for key in sorted(set(wanted) - {"signal", "mask", "seed", "time"}):
         arrays[key] = _plain(key, given[key], wanted[key])
     counts = {key: len(array) for key, array in arrays.items()}
     if len(set(counts.values())) > 1:
         raise ValueError(f"{name} expected as many rows in each input, received {counts}.")
+    count = next(iter(counts.values()), np.size(given.get("seed", 0)))
     if "seed" in wanted:
-        count = next(iter(counts.values()), np.size(given["seed"]))
         arrays["seed"] = checks.seeds(given["seed"], count)
+    if "time" in wanted:
+        arrays["time"] = checks.times(given["time"], count)
     return arrays
 
 

@@ -21,7 +21,7 @@ WARMUP_ROWS = (1, 4, 16)
 # Signals of more entries are warmed up with one row, because inference takes seconds per row.
 WARMUP_ENTRIES = 50_000
 # Signatures that run many chains a row; one row is enough for their warm-up.
-ONE_ROW = frozenset(("sample_posterior",))
+ONE_ROW = frozenset(("sample_posterior", "inpaint_best"))
 # The signature of requests without a name of one.
 DEFAULT = "serving_default"
 # Functions of samples, which may lie outside the range of the data.
@@ -138,7 +138,7 @@ def _write_extra(model, functions: dict, directory: Path, name: str) -> None:
                 elif spec.name == "mask":
                     value += 1
                 elif spec.name == "signal":
-                    value = model.restored(value)
+                    value = model.restored(value, np.zeros(rows))
                 request.inputs[spec.name].CopyFrom(tf.make_tensor_proto(value))
             record = prediction_log_pb2.PredictionLog(
                 predict_log=prediction_log_pb2.PredictLog(request=request)

@@ -165,16 +165,13 @@ class SignalKind:
             header=headers[0] if all(header == headers[0] for header in headers) else {},
         )
 
-    def scaling(
-        self, signals: np.ndarray, mask: np.ndarray | None, header: Mapping[str, Any]
-    ) -> Scaling | None:
+    def scaling(self, signals: data.Signals, mask: np.ndarray | None) -> Scaling | None:
         """Return the scaling with which models learn signals in their own units; None for others.
 
         Args:
-            signals: training signals, `[n, *axes, channels]`.
-            mask: bool, same shape or without channels, True for entries that the model learns from;
+            signals: the signals, of which those of training count.
+            mask: bool, of their shape or without channels, True for entries that the model learns from;
                 None if it learns from all.
-            header: values beside the signals, the field of `abp_tf.data.Signals`.
         """
         return None
 

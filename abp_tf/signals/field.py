@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -60,6 +61,12 @@ class Field(SignalKind):
             "test_share": Option(share, "share of the frames kept for testing, the last ones"),
             "whole": Option(
                 bool, "learn from whole frames, and refuse hidden entries inside the domain"
+            ),
+            "period": Option(
+                positive(float),
+                "learn differences from the mean of the season, which returns after so many days, such "
+                "as 365.25; by default from a mean that does not depend on time",
+                form="DAYS",
             ),
         },
     )
@@ -158,10 +165,23 @@ class Field(SignalKind):
             settings = {**settings, "local": [local_grid(one) for one in local]}
         return super().make(part, shape, settings, **more)
 
-    def scaling(self, signals: np.ndarray, mask: np.ndarray | None, header: Mapping) -> Scaling:
-        """Return the scaling by the mean of each pixel, and the deviation of each variable from it."""
-        inside = np.broadcast_to(self.inside(header, signals.shape[1:]), signals.shape)
-        return Scaling.of(signals, inside if mask is None else mask, positions=True)
+    def scaling(self, signals: data.Signals, mask: np.ndarray | None) -> Scaling:
+        """Return the scaling by the mean of each pixel, and the deviation of each variable from it.
+
+        If the header has a period, the means are those of the season.
+        """
+        inside = self.inside(signals.header, signals.train.shape[1:])
+        scaling = Scaling.of(
+            signals.train,
+            np.broadcast_to(inside, signals.train.shape) if mask is None else mask,
+            positions=True,
+            times=signals.train_time,
+            period=signals.header.get("period"),
+        )
+        if scaling.period is None:
+            return scaling
+        # Outside the domain, where whole frames hold a constant, there are no seasons.
+        return dataclasses.replace(scaling, waves=np.where(inside, scaling.waves, 0))
 
     def inside(self, header: Mapping[str, Any], shape: Sequence[int]) -> np.ndarray:
         """Return which entries of a field belong to it, bool of its shape."""

@@ -36,12 +36,12 @@ class TestErrors:
         data, errors = self.made()
         field = load_field(stored(tmp_path, data), sigma="sst_error")
         assert field.names == ("sst",)
-        assert set(field) == {"signal", "mask", "sigma"}
-        assert len(field) == 3
+        assert set(field) == {"signal", "mask", "sigma", "time"}
+        assert len(field) == 4
         np.testing.assert_allclose(field["sigma"][field.mask], errors[field.mask[..., 0]], rtol=1e-6)
         assert "sst_error" not in field.dataset
         plain = load_field(stored(tmp_path, data), "sst")
-        assert set(plain) == {"signal", "mask"}
+        assert set(plain) == {"signal", "mask", "time"}
         with pytest.raises(KeyError):
             plain["sigma"]
 
@@ -81,7 +81,7 @@ class TestLoad:
 
     def test_it_is_a_mapping_of_signal_and_mask(self):
         field = load_field(dataset())
-        assert set(field) == {"signal", "mask"}
+        assert set(field) == {"signal", "mask", "time"}
         assert dict(field)["signal"] is field.signal
         assert field.get("index") is None
         with pytest.raises(KeyError, match="times"):

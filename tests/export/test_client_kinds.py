@@ -6,12 +6,14 @@ import wave
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import xarray
 from PIL import Image
 
 import abp_tf
-from abp_tf import data, networks, programs
+from abp_tf import data, networks, programs, qualities
 from abp_tf.display import media
+from abp_tf.models import draws
 from export import client as program
 from tests import made_fields
 
@@ -38,7 +40,7 @@ def models():
         "field": abp_tf.Generator(
             networks.field_generator(field.shape, 2, ((5, 1),), 4),
             inference=inference,
-            scaling=abp_tf.Scaling.of(field, positions=True),
+            scaling=abp_tf.Scaling.of(field, positions=True, period=12),
         ),
         "energy": abp_tf.Descriptor(energy, langevin=step, inference=step, pool=2),
     }
@@ -46,7 +48,7 @@ def models():
 
 # What the tests ask for.
 SIGNATURES = {
-    "sound": "synthesize reconstruct inpaint sample_posterior decode",
+    "sound": "synthesize reconstruct inpaint inpaint_fast inpaint_best sample_posterior decode",
     "video": "synthesize reconstruct inpaint",
     "volume": "synthesize inpaint",
     "field": "synthesize inpaint",
@@ -149,8 +151,9 @@ def test_a_gap_in_a_sound_is_filled(ask, models, bell):
     np.testing.assert_allclose(samples, answer["signal"][1, :, 0], atol=1e-4)
 
     directory, answer = ask("inpaint", "sound", *words, "--samples", 2)
-    assert answer["seed"].tolist() == [[3, 5], [4, 6]]
-    np.testing.assert_allclose(answer["signal"][:, 0], expected, atol=1e-4)
+    assert answer["seed"].tolist() == [3, 4]
+    drawn = models["sound"].sample_posterior(signals, mask, seed=3)
+    np.testing.assert_allclose(answer["signal"], drawn.samples[:, :2], atol=1e-4)
     assert answer["deviation"].shape == (2, 96, 1)
     folders = {name.split("/")[0] for name in files(directory) if "/" in name}
     assert folders == {"sample-1", "sample-2", "mean"}
@@ -226,7 +229,7 @@ def test_fields_are_filled_in_the_units_of_their_file(ask, models, address, tmp_
     field, model = data.load_field(SEA, ["sst", "salt"]), models["field"]
     words = ["--images", f"{tmp_path / 'sea.nc'}:sst,salt", "--kind", "field", "--seed", 3]
     directory, answer = ask("inpaint", "field", *words)
-    expected = model.inpaint(field.signal, field.mask, seed=3)
+    expected = model.inpaint(field, seed=3)  # at the times of the file
     np.testing.assert_allclose(answer["signal"], expected, rtol=1e-4)
     np.testing.assert_array_equal(answer["signal"][field.mask], field.signal[field.mask])
     np.testing.assert_array_equal(answer["mask"], field.mask)
@@ -239,24 +242,31 @@ def test_fields_are_filled_in_the_units_of_their_file(ask, models, address, tmp_
         colours = np.asarray(grid).reshape(-1, 3)
     assert (np.ptp(colours, axis=1) > 60).mean() > 0.2  # of maps, not of clipped values
 
-    directory, drawn = ask("synthesize", "field", "--count", 2, "--kind", "field")
-    np.testing.assert_allclose(drawn["signal"], model.synthesize(2, seed=0), rtol=1e-4)
+    words = ["--count", 2, "--kind", "field", "--time", "2001-01-03", "11327.5"]
+    directory, drawn = ask("synthesize", "field", *words)
+    expected = model.synthesize(2, seed=0, time=[11325, 11327.5])
+    np.testing.assert_allclose(drawn["signal"], expected, rtol=1e-4)
     assert drawn["signal"][..., 1].min() > 20
     assert files(directory) == {"fields/0.npy", "fields/1.npy", "grid.png", "answers.npz"}
     with abp_tf.Client(address, "field", value_range=None) as client:
-        given = {"signal": field.signal, "mask": field.mask}
-        found = client.ask("inpaint", **given, seed=3)
+        found = client.ask("inpaint", **field, seed=3)
+        np.testing.assert_array_equal(client.inpaint(field, seed=3), found["signal"])
         np.testing.assert_array_equal(found["signal"], answer["signal"])
-        errors = (field.signal - model.reconstruct(field.signal, field.mask, seed=3))[field.mask]
-        scaled = errors / np.broadcast_to(model.scaling.unit, field.mask.shape)[field.mask]
-        shares = field.mask.sum((1, 2, 3)) / field.mask.sum()
-        np.testing.assert_allclose(found["error"] @ shares, np.mean(scaled**2), rtol=1e-3)
+    # Errors are those of the median, in scaled units.
+    scaled, seeds = model.scaled(field.signal, field.times), np.arange(3, 3 + len(field.signal))
+    given = [tf.constant(one) for one in (scaled, np.float32(field.mask), seeds)]
+    drawn = draws.draw(model, *given, qualities.QUALITIES["balanced"])
+    squares = np.where(field.mask, scaled - draws.median(drawn["samples"]), 0) ** 2
+    expected = squares.sum((1, 2, 3)) / np.maximum(field.mask.sum((1, 2, 3)), 1)
+    np.testing.assert_allclose(found["error"], expected, rtol=1e-3)
 
 
 @pytest.mark.parametrize(
     ("words", "part"),
     [
         (["reconstruct", "sound", "--images", "PLACE/none.wav"], "there is no"),
+        (["synthesize", "field", "--count", "3"], "--time: expected one time, or one for each of 3"),
+        (["synthesize", "field", "--time", "1", "2"], "for each of 64 signals"),
         (["reconstruct", "sound", "--images", "PLACE/short.wav"], "at least 96 samples"),
         (["reconstruct", "sound", "--images", "PLACE/bell.wav", "PLACE/slow.wav"], "--rate: expected"),
         (["reconstruct", "video", "--images", "PLACE/bell.wav"], "cannot be read as video"),

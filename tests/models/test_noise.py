@@ -85,7 +85,7 @@ def test_a_sigma_that_cannot_be(sigma, received):
 # Learned.
 
 
-@pytest.mark.parametrize("hidden", [0.0, 0.25])
+@pytest.mark.parametrize("hidden", [pytest.param(0.0, marks=pytest.mark.slow), 0.25])
 def test_factor_analysis_finds_the_noise_of_each_channel(hidden):
     signal = factor_analysis(8000)
     mask = np.random.default_rng(1).random(signal.shape) >= hidden
@@ -158,6 +158,7 @@ class Killed(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_saved_resumed_and_exported(tmp_path, assert_same_state, export_only):
     signal = factor_data(40)
     options = {"batch_size": 10, "epochs": 3, "verbose": 0}
@@ -184,6 +185,7 @@ def test_saved_resumed_and_exported(tmp_path, assert_same_state, export_only):
     np.testing.assert_allclose(served["signal"], alone.inpaint(signal, mask), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_step_that_is_not_finite_leaves_the_sums_as_they_were():
     model = small()
     signal = factor_data(40)
@@ -200,6 +202,7 @@ def test_a_step_that_is_not_finite_leaves_the_sums_as_they_were():
     assert not model.sums.numpy().any()
 
 
+@pytest.mark.slow
 def test_no_function_is_traced_again_when_sigma_is_learned():
     traces = []
 
@@ -292,7 +295,7 @@ def test_equal_sigmas_are_a_sigma_and_an_enormous_one_hides():
         )
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("stream", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_fit_with_a_sigma_of_each_entry(stream):
     """Neither σ of the model nor what hidden entries hold has an influence; each entry's σ has one."""
     signal, mask, sigma = noisy(20)

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from abp_tf import Generator, Langevin, Projection
+from abp_tf import Generator, Langevin, Projection, qualities
 from abp_tf.metrics import calibration
+from abp_tf.sampling import Descent
 from tests.models.linear import SIGMA, factor_data, linear_model, parameters, posterior, unadjusted
 
 SEEN = np.array([1, 1, 0, 1, 0, 0, 1, 0, 1, 0, 0, 1], bool)
@@ -77,7 +78,8 @@ def test_a_sample_belongs_to_its_row_and_number_alone(noisy, digits, masks_of_di
     differences = np.abs(whole[:, :, None] - whole[:, None]).max(axis=(3, 4, 5))
     assert differences[:, ~np.eye(4, dtype=bool)].min() > 1e-3
     # The first chain is that of the row's own seed.
-    np.testing.assert_allclose(noisy.inpaint(signals, mask, seed=10), whole[:, 0], atol=1e-4)
+    first = noisy.reconstruct(signals, mask, seed=10)
+    np.testing.assert_allclose(first[~mask], whole[:, 0][~mask], atol=1e-4)
 
 
 def test_fewer_chains_go_on_to_their_next_samples(learned, digits, masks_of_digits):
@@ -157,13 +159,11 @@ def test_restarts_keep_the_least_energy(masked):
     np.testing.assert_allclose(best, model(latents), atol=1e-5)
 
 
-def test_restarts_of_inpaint(learned, digits, masks_of_digits):
+def test_restarts_compare_energies_of_observed_entries(learned, digits, masks_of_digits):
     signals, mask = digits[:9], masks_of_digits[:9]
-    best = learned.inpaint(signals, mask, restarts=4)
-    np.testing.assert_array_equal(best[mask], signals[mask])
     latents = learned.infer(signals, mask, restarts=4)
-    np.testing.assert_allclose(best[~mask], learned(latents).numpy()[~mask], atol=1e-5)
-    # Energies are those of observed entries alone.
+    best = learned.reconstruct(signals, mask, restarts=4)
+    np.testing.assert_allclose(best, learned(latents).numpy(), atol=1e-5)
     seen = tf.constant(mask[..., None], tf.float32)
     chains = [learned.infer(signals, mask, seed=np.arange(9) + s * 2**40) for s in range(4)]
     each = np.stack([learned.energy(latent, signals, seen).total for latent in chains])
@@ -172,13 +172,40 @@ def test_restarts_of_inpaint(learned, digits, masks_of_digits):
     assert len(set(each.argmin(axis=0))) > 1
 
 
+@pytest.mark.parametrize("quality", ["fast", "balanced"])
+def test_inpaint_is_the_median_of_the_samples_of_its_quality(learned, digits, masks_of_digits, quality):
+    signals, mask = digits[:3], masks_of_digits[:3]
+    drawn = learned.sample_posterior(signals, mask, seed=5, quality=quality)
+    found = learned.inpaint(np.where(mask[..., None], signals, np.nan), mask, seed=5, quality=quality)
+    np.testing.assert_allclose(found, drawn.median, atol=1e-4)
+    np.testing.assert_array_equal(found[mask], signals[mask])
+    # The exported function of that name does the same.
+    function, _ = learned.signatures()[qualities.signature(quality)]
+    exported = function(signals, np.float32(mask)[..., None], tf.range(5, 8, dtype=tf.int64))
+    np.testing.assert_allclose(exported["signal"], found, atol=1e-4)
+    np.testing.assert_allclose(exported["latent"].shape, (3, 4))
+
+
+def test_samplers_that_draw_no_samples_fill_in_by_one_vector_of_latents(
+    make_model, digits, masks_of_digits
+):
+    signals, mask = digits[:3], masks_of_digits[:3]
+    model = make_model(inference=Descent(20, 0.05))
+    found = model.inpaint(signals, mask, quality="best", seed=1)
+    decoded = model.reconstruct(signals, mask, seed=1)
+    np.testing.assert_allclose(found[~mask], decoded[~mask], atol=1e-5)
+    assert {"inpaint_fast", "inpaint_best"}.isdisjoint(model.exported_signatures())
+
+
 def test_bad_numbers(learned, digits, masks_of_digits):
     for bad in (0, 2.5, True):
         for name in ("samples", "chains"):
             with pytest.raises(ValueError, match=rf"`{name}` .* received {bad}"):
                 learned.sample_posterior(digits, **{name: bad})
         with pytest.raises(ValueError, match=rf"`restarts` .* received {bad}"):
-            learned.inpaint(digits, masks_of_digits, restarts=bad)
+            learned.infer(digits, masks_of_digits, restarts=bad)
+    with pytest.raises(ValueError, match=r"`quality` .* fast, balanced, best, received 'good'"):
+        learned.inpaint(digits, masks_of_digits, quality="good")
     with pytest.raises(ValueError, match=r"samples=6, received 4"):
         learned.sample_posterior(digits, samples=6, chains=4)
 

@@ -1,102 +1,53 @@
 """Models of data in their own units are models of scaled data, but for what they take and give."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import abp_tf
-from abp_tf import (
-    CoopNets,
-    Descriptor,
-    Generator,
-    Langevin,
-    Projection,
-    Scaling,
-    callbacks,
-    signals,
-)
-from abp_tf.baselines import VAE, Descent
+from abp_tf import CoopNets, Generator, Projection, Scaling, callbacks, signals
 from abp_tf.data.examples import Examples
 from abp_tf.display import gallery
+from tests.models import scaled
+from tests.models.scaled import (
+    DAMAGED,
+    MASK,
+    NAMES,
+    SHAPE,
+    WHOLE,
+    assert_close,
+    descriptor,
+    generator,
+    learned,
+)
 from train import report
 
-SHAPE = (4, 3, 2)
-RNG = np.random.default_rng(0)
-# °C and Pa; what is hidden holds NaN.
-WHOLE = (RNG.normal(size=(24, *SHAPE)) * [4, 300] + [15, 101_300]).astype(np.float32)
-MASK = RNG.random(WHOLE.shape) > 0.3
-DAMAGED = np.where(MASK, WHOLE, np.float32(np.nan))
-BATCH = {"batch_size": 8, "verbose": 0}
 SCALING = Scaling.of(DAMAGED, MASK, positions=True)
-
-
-def decoder():
-    layers = [keras.layers.Dense(6, "silu"), keras.layers.Dense(24), keras.layers.Reshape(SHAPE)]
-    return keras.Sequential([keras.Input((3,)), *layers])
-
-
-def scorer():
-    layers = [keras.layers.Flatten(), keras.layers.Dense(6, "silu"), keras.layers.Dense(1)]
-    return keras.Sequential([keras.Input(SHAPE), *layers])
-
-
-def generator(**options):
-    langevin, inference = Langevin(3, 0.2), Langevin(6, 0.2, cool=3)
-    return Generator(decoder(), sigma=0.5, langevin=langevin, inference=inference, **options)
-
-
-def descriptor(**options):
-    steps = {"langevin": Langevin(3, 0.1), "inference": Langevin(6, 0.1), "pool": 12}
-    return Descriptor(scorer(), reference_sigma=1.0, **{**steps, **options})
-
-
-def coopnets(**options):
-    options = {"value_range": None, **options}
-    return CoopNets(generator(**options), descriptor(chains="short-run", **options))
-
-
-def vae(**options):
-    return VAE(decoder(), encoder=encoder(), inference=Descent(5, 0.1), **options)
-
-
-def encoder():
-    layers = [keras.layers.Flatten(), keras.layers.Dense(6)]
-    return keras.Sequential([keras.Input((4, 3, 4)), *layers])
-
-
-MODELS = {"generator": generator, "descriptor": descriptor, "coopnets": coopnets, "vae": vae}
+SLOW = pytest.mark.slow
 
 
 def data(name, scale=lambda signals: signals):
     """What a model learns from: all but a descriptor from damaged signals."""
-    return scale(WHOLE) if name == "descriptor" else {"signal": scale(DAMAGED), "mask": MASK}
+    if name == "descriptor":
+        return {"signal": scale(WHOLE)}
+    return {"signal": scale(DAMAGED), "mask": MASK}
 
 
 @pytest.fixture(scope="module")
 def pairs():
     """Return a function of a name: a model of data in their units, and one of data scaled before."""
-    made = {}
 
+    @functools.cache
     def get(name):
-        if name not in made:
-            made[name] = []
-            for options, scale in (
-                ({"scaling": SCALING}, lambda signals: signals),
-                ({"value_range": None}, SCALING.scale),
-            ):
-                keras.utils.set_random_seed(1)
-                model = MODELS[name](**options)
-                rate = keras.optimizers.Adam(1e-2)
-                model.compile(*[rate] if name != "coopnets" else [rate, keras.optimizers.Adam(1e-3)])
-                model.fit(data(name, scale), epochs=2, **BATCH)
-                made[name].append(model)
-        return made[name]
+        return scaled.pair(name, SCALING, data(name), SCALING.scale)
 
     return get
 
 
-@pytest.fixture(params=list(MODELS))
+@pytest.fixture(params=NAMES)
 def pair(request, pairs):
     return pairs(request.param)
 
@@ -104,16 +55,6 @@ def pair(request, pairs):
 @pytest.fixture(scope="module")
 def model(pairs):
     return pairs("generator")[0]
-
-
-def learned(model):
-    weights = [variable.numpy() for variable in model.weights if "fingerprint" not in variable.path]
-    return [*weights, *(table.states.numpy() for table in model.tables)]
-
-
-def assert_close(found, expected, unit=1):
-    """Results of two models are equal to rounding, relative to the units of the channels."""
-    np.testing.assert_allclose(found / unit, expected / unit, atol=2e-3)
 
 
 def test_learning_is_that_from_scaled_data_bit_for_bit(pair):
@@ -197,7 +138,9 @@ def test_a_dataset_and_single_batches_are_scaled_too(pairs):
     assert 0.1 < of_batch["reconstruction_error"] < 10
 
 
-@pytest.mark.parametrize("name", ["generator", "coopnets", "vae"])
+@pytest.mark.parametrize(
+    "name", ["generator", *(pytest.param(name, marks=SLOW) for name in ("coopnets", "vae"))]
+)
 def test_saved_models_keep_their_scaling(name, pairs, tmp_path):
     model, _ = pairs(name)
     model.save(tmp_path / "model.keras")
@@ -207,25 +150,34 @@ def test_saved_models_keep_their_scaling(name, pairs, tmp_path):
     np.testing.assert_array_equal(loaded.inpaint(DAMAGED, MASK), model.inpaint(DAMAGED, MASK))
 
 
-def test_exports_take_and_give_the_units_of_the_data(pairs, export_only, tmp_path):
-    seeds, model = tf.constant(np.arange(24)), {name: pairs(name)[0] for name in MODELS}
-    given = {"signal": tf.constant(DAMAGED), "mask": tf.constant(MASK, tf.float32), "seed": seeds}
-    latent = tf.constant(RNG.normal(size=(24, 3)), tf.float32)
-    cases = {
-        "coopnets": ("inpaint", given, lambda model: model.inpaint(DAMAGED, MASK)),
-        "descriptor": ("refine", {**given, "signal": WHOLE}, lambda model: model.refine(WHOLE)),
-        "vae": ("decode", {"latent": latent}, lambda model: model(latent).numpy()),
-    }
-    for name, (function, inputs, expected) in cases.items():
-        export_only(model[name], tmp_path / name, function)
-        served = tf.saved_model.load(str(tmp_path / name)).signatures[function]
-        wanted = served.structured_input_signature[1]
-        found = served(**{key: tf.constant(inputs[key]) for key in wanted})["signal"].numpy()
-        assert_close(found, expected(model[name]), SCALING.unit)
-        if name == "coopnets":
-            np.testing.assert_array_equal(found[MASK], WHOLE[MASK])
+LATENT = np.random.default_rng(1).normal(size=(24, 3)).astype(np.float32)
 
 
+@pytest.mark.parametrize(
+    ("name", "function", "signal", "expected"),
+    [
+        ("descriptor", "refine", WHOLE, lambda model: model.refine(WHOLE)),
+        pytest.param(
+            "coopnets", "inpaint", DAMAGED, lambda model: model.inpaint(DAMAGED, MASK), marks=SLOW
+        ),
+        pytest.param("vae", "decode", None, lambda model: model(LATENT).numpy(), marks=SLOW),
+    ],
+)
+def test_exports_take_and_give_the_units_of_the_data(
+    name, function, signal, expected, pairs, export_only, tmp_path
+):
+    model, _ = pairs(name)
+    export_only(model, tmp_path / name, function)
+    served = tf.saved_model.load(str(tmp_path / name)).signatures[function]
+    inputs = {"signal": signal, "mask": np.float32(MASK), "seed": np.arange(24), "latent": LATENT}
+    wanted = served.structured_input_signature[1]
+    found = served(**{key: tf.constant(inputs[key]) for key in wanted})["signal"].numpy()
+    assert_close(found, expected(model), SCALING.unit)
+    if function == "inpaint":
+        np.testing.assert_array_equal(found[MASK], WHOLE[MASK])
+
+
+@pytest.mark.slow
 def test_clients_take_and_give_the_units_of_the_data(model, export_only, start_server, tmp_path):
     export_only(model, tmp_path / "sea" / "1", "inpaint", "sample_posterior")
     server = start_server("--model", f"sea={tmp_path / 'sea'}")
@@ -317,8 +269,6 @@ def test_scalings_that_do_not_fit_are_refused(model):
         generator(scaling=2)
     with pytest.raises(ValueError, match=r"observation.*Projection"):
         generator(scaling=SCALING, observation=Projection(5))
-    with pytest.raises(ValueError, match=r"period=12"):
-        generator(scaling=Scaling.of(WHOLE, times=np.arange(24), period=12))
     with pytest.raises(ValueError, match=r"scaling.*Scaling\(.*None"):
         CoopNets(generator(scaling=SCALING), descriptor(chains="short-run"))
     with pytest.raises(AttributeError, match="scaling"):

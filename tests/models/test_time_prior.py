@@ -81,6 +81,7 @@ def smoothed():
     return signals, smoother(signals[0], SEEN, PHI, TIMES)
 
 
+@pytest.mark.slow
 def test_the_mode_is_that_of_a_kalman_smoother(smoothed):
     signals, (means, _) = smoothed
     model = linear_model(prior_of(), preconditioning=True)
@@ -127,6 +128,7 @@ def test_draws_have_the_covariance_of_the_process_and_belong_to_their_seeds():
     np.testing.assert_array_equal(draw(pairs[5:6])[0], drawn[5])
 
 
+@pytest.mark.slow
 def test_compiled_by_xla_all_is_the_same():
     prior = prior_of(times=TIMES[:4], frames=4)
     preconditioner = Preconditioner((4, SIZE))
@@ -227,6 +229,7 @@ def test_fit_learns_how_strongly_frames_are_correlated():
     assert abs(second - 0.36) < 0.12
 
 
+@pytest.mark.slow
 def test_without_correlation_training_is_that_of_the_plain_prior():
     _, signals = sequences(6, PHI, range(4))
     mask = np.random.default_rng(0).random(signals.shape) < 0.6
@@ -272,6 +275,7 @@ def test_a_resumed_training_is_one_left_alone(learned, tmp_path, assert_same_sta
     assert (whole.prior.correlation.numpy() != 0.5).all()
 
 
+@pytest.mark.slow
 def test_exported_functions_are_the_methods(learned, tmp_path):
     model, data, _ = learned
     signals, mask = data["signal"][:2], data["mask"][:2]

@@ -73,7 +73,7 @@ def test_short_chains_gain_from_a_warm_start(both):
     assert warm < 0.25 * cold
 
 
-@pytest.mark.parametrize("options", [{}, {"chains": "fresh"}])
+@pytest.mark.parametrize("options", [{}, pytest.param({"chains": "fresh"}, marks=pytest.mark.slow)])
 def test_training_does_not_depend_on_the_encoder(digits, masks_of_digits, make_model, options):
     models = [make_model(encoder=encoder, **options) for encoder in (False, True)]
     logs = [
@@ -257,7 +257,10 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    "name",
+    ["scaled", *(pytest.param(name, marks=pytest.mark.slow) for name in KINDS if name != "scaled")],
+)
 def test_every_kind_of_latents_and_data(name):
     network, options = KINDS[name]()
     observed = {"projections": (20,), "coarse": (4, 4, 1)}.get(name, network.output_shape[1:])

@@ -60,18 +60,40 @@ def test_options_of_the_loader(path):
     inside = FIELD.inside(whole.header, whole.train.shape[1:])
     mean = np.concatenate([whole.train, whole.test])[:, inside].mean()
     np.testing.assert_allclose(whole.train[:, ~inside], mean, rtol=1e-6)  # neither warm nor cold
-    scaling = FIELD.scaling(whole.train, None, whole.header)
+    scaling = FIELD.scaling(whole, None)
     np.testing.assert_allclose(scaling.scale(whole.train)[:, inside].std(), 1, rtol=1e-5)
 
 
 def test_models_learn_in_scaled_units_of_what_they_see(path):
     found = load_fields(f"field:{path}:sst,salt")
     mask = runs.training_mask({"mask": "moved", "seed": 3}, found)
-    scaling = FIELD.scaling(found.train, mask, found.header)
+    scaling = FIELD.scaling(found, mask)
     assert scaling == abp_tf.Scaling.of(found.train, mask, positions=True)
     spoiled = np.where(mask, found.train, np.float32(1e6))
-    assert scaling == FIELD.scaling(spoiled, mask, found.header)
-    assert signals.get("image").scaling(found.train[..., :1], None, {}) is None
+    assert scaling == FIELD.scaling(found._replace(train=spoiled), mask)
+    assert signals.get("image").scaling(found, None) is None
+
+
+def test_models_learn_differences_from_the_season(path, tmp_path):
+    found = load_fields(f"field:{path}:sst,salt", period=9)
+    field = load_field(path, ["sst", "salt"])
+    np.testing.assert_array_equal(np.concatenate([found.train_time, found.test_time]), field.times)
+    scaling = FIELD.scaling(found, found.train_mask)
+    times = {"times": field.times[:11], "period": 9}
+    expected = abp_tf.Scaling.of(found.train, found.train_mask, positions=True, **times)
+    np.testing.assert_array_equal(scaling.centre, expected.centre)
+    inside = field.domain
+    np.testing.assert_array_equal(scaling.waves[:, inside], expected.waves[:, inside])
+    assert np.abs(expected.waves[:, ~inside]).max() > 0  # land has none
+    assert not scaling.waves[:, ~inside].any()
+    # Times count for a run with a period alone.
+    earlier = found._replace(train_time=found.train_time - 1)
+    assert runs.describe(found) != runs.describe(earlier)
+    plain = found._replace(header=load_fields(f"field:{path}:sst,salt").header)
+    assert runs.describe(plain) == runs.describe(plain._replace(train_time=earlier.train_time))
+    np.save(tmp_path / "bare.npy", np.arange(160.0).reshape(10, 4, 4))
+    with pytest.raises(ValueError, match=r"times.*period 9.*bare.npy"):
+        load_fields(f"field:{tmp_path / 'bare.npy'}", period=9)
 
 
 def test_generators_have_local_latents_by_the_size(path):

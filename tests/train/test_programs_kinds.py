@@ -28,7 +28,7 @@ KINDS = {
         "--length 8 --size 16 --levels 2 --time-levels 1 --stationary".split(), "frames:0.5", "gif"
     ),
     "volume": ("--levels 2 --test-share 0.3".split(), "block:4", "npy"),
-    "field": ([], "moved", "nc"),
+    "field": (["--period", 9], "moved", "nc"),
 }  # fmt: skip
 SHAPES = {
     "texture": (32, 32, 1), "sound": (1200, 1), "video": (8, 16, 16, 3), "volume": (8, 12, 8, 1),
@@ -110,6 +110,7 @@ CASES = [
             *((generator, kind) for kind in KINDS if kind != "sound"),
             (descriptor, "texture"),
             (coopnets, "sound"),
+            (coopnets, "field"),
         )
     ),
 ]
@@ -147,6 +148,7 @@ def test_learn_and_recover(program, kind, made, tmp_path):
     scaling = run.load_model().scaling
     assert (scaling is None) == (kind != "field")
     if kind == "field":
+        assert run.config["settings"]["period"] == run.config["data"]["period"] == scaling.period == 9
         for channel, name in enumerate(["rmse sst degC", "rmse salt g"]):
             expected = np.sqrt(np.mean(error[..., channel][counted[..., channel]] ** 2))
             np.testing.assert_allclose(told[name], expected, rtol=1e-4)

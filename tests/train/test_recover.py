@@ -188,10 +188,9 @@ def test_samples_tell_how_uncertain_entries_are(made, tmp_path, name):
         (["--data", "nonfaces", "--mask", "block:8"], "leaves something observed"),
         (["--data", "PHOTOS", "--mask", "MASKS", "--truth", "FEW"], "found none for 1"),
         (["--data", "test", "--mask", "pepper:0.5", "--truth", "FEW"], "received 8"),
-        (["--data", "test", "--mask", "pepper:0.5", "--restarts", "2"], "of a Descriptor"),
+        (["--data", "test", "--mask", "pepper:0.5", "--quality", "fast"], "of a Descriptor"),
         (["--data", "PHOTOS", "--mask", "WHITE"], "nothing is hidden"),
         (["--data", "LONG", "--mask", "pepper:0.5"], "at most 248 bytes"),
-        (["--data", "test", "--samples", "2", "--restarts", "2"], "Give one of the two"),
         (["--data", "test", "--samples", "6", "--chains", "4"], "a divisor of --samples 6, received 4"),
         (["--data", "test", "--chains", "2"], "a divisor of --samples None"),
         (["--data", "test", "--chains", "1"], "a divisor of --samples None"),
@@ -227,12 +226,12 @@ def test_several_chains(made, tmp_path, capsys):
         assert inside("--run", made("generator"), "--data", "test", "--out", out, *words) == 0
         return arrays(out)
 
-    found = recovered("--restarts", 3)
-    best = model.inpaint(truth, found["mask"], restarts=3)
+    found = recovered("--quality", "fast")
+    best = model.inpaint(truth, found["mask"], quality="fast")
     np.testing.assert_allclose(found["recovered"], np.clip(best, -1, 1), atol=1e-4)
-    assert told(tmp_path / "restarts")["r_hat_median"] is None
-    assert not (tmp_path / "restarts" / "reliability.png").exists()
-    assert "r_hat" not in capsys.readouterr().out
+    assert told(tmp_path / "quality")["quality"] == "fast"
+    assert (tmp_path / "quality" / "reliability.png").exists()
+    assert "r_hat" in capsys.readouterr().out
     found = recovered("--chains", 2, "--samples", 20)
     several = model.sample_posterior(truth, found["mask"], samples=20, chains=2)
     np.testing.assert_allclose(found["deviation"], several.deviation, atol=1e-4)
