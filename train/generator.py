@@ -53,12 +53,12 @@ def table(kind: SignalKind) -> options.Table:
                 ),
                 "steps": Option(
                     at_least_zero(int),
-                    "Langevin steps per iteration; 10 by default without preconditioning",
+                    "Langevin steps; 10 without preconditioning",
                     6,
                 ),
                 "step_size": Option(
                     positive(float),
-                    "Langevin step size; 0.1 by default without preconditioning",
+                    "Langevin step size; 0.1 without preconditioning",
                     0.5,
                 ),
                 "temperature": Option(

@@ -95,7 +95,7 @@ def test_a_run_that_exists_is_never_touched(finished):
 
 def test_other_settings_are_refused_by_resume(finished):
     before = contents(finished)
-    for words, part in ((["--sigma", 0.5], "its sigma is 0.3, not 0.5"), (["--limit", 110], "limit")):
+    for words, part in ((["--sigma", 0.5], "its sigma is 0.25, not 0.5"), (["--limit", 110], "limit")):
         message = inside(generator, "--run", finished, "--resume", *words)
         assert message.startswith("error: --resume continues with the run's settings")
         assert part in message
