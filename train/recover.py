@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from abp_tf import Generator, checks, files, programs, qualities, runs, signals
+from abp_tf import Generator, checks, data, files, programs, qualities, runs, signals
 from abp_tf.data.examples import digest
 from abp_tf.display import pictures
 from abp_tf.options import Option, at_least, positive
@@ -209,7 +209,7 @@ def rows(model, arguments: argparse.Namespace) -> int:
 def check_hidden(archive: Archive, count: int) -> None:
     """Refuse masks that hide nothing, those of all signals or, if they are drawn, of the first ones."""
     masks = archive.part.mask
-    if archive.draw is not None:
+    if archive.draw is not None or isinstance(masks, data.LazyRows):
         masks = archive.rows(np.arange(min(count, len(archive))))[1].mask
     if masks is not None and masks[: len(archive)].all():
         raise ValueError(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from abp_tf import data, files, networks
-from abp_tf.data import field_series, field_source, grid_files, npz
+from abp_tf.data import field_series, field_source, folder_rows, grid_files, npz
 from abp_tf.fields import gaps
 from abp_tf.options import Option, as_text, limits, local_grid, named_limits, positive, share
 from abp_tf.scaling import Scaling
@@ -59,6 +59,11 @@ class Field(SignalKind):
             "every": Option(positive(int), "use one frame of so many"),
             "limit": Option(positive(int), "number of frames to use, the first ones; by default all"),
             "test_share": Option(share, "share of the frames kept for testing, the last ones"),
+            "lazy": Option(
+                bool,
+                "read frames when they are needed, not all at the start; by default above "
+                f"{folder_rows.BYTES >> 30} GiB",
+            ),
             "whole": Option(
                 bool, "learn from whole frames, and refuse hidden entries inside the domain"
             ),
@@ -97,16 +102,17 @@ class Field(SignalKind):
     )
     defaults = {
         "generator": {
-            **few_examples.GENERATOR, "latent_dim": 2, "local": None, "sigma": 0.5,
+            **few_examples.GENERATOR, "latent_dim": 2, "local": None, "sigma": 0.5, "lazy": None,
             "learn_sigma": True, "batch_size": 8, "least_steps_per_epoch": 20,
         },
         "descriptor": {
             **few_examples.DESCRIPTOR, "width": 16, "steps": 30, "start_sigma": 1.0,
-            "least_steps_per_epoch": 10, "whole": True,
+            "least_steps_per_epoch": 10, "whole": True, "lazy": None,
         },
         "coopnets": {
             **few_examples.COOPNETS, "latent_dim": 2, "local": None, "descriptor_width": 16,
             "reference_sigma": 0.3, "step_size": 0.03, "sigma": 0.5, "least_steps_per_epoch": 10,
+            "lazy": None,
         },
     }  # fmt: skip
     masks = {
@@ -126,7 +132,7 @@ class Field(SignalKind):
 
     def load(self, source: str, settings: Mapping[str, Any], *, missing: bool = False) -> data.Signals:
         """Load a field; `settings["like"]` is the header of fields to whose form it is brought."""
-        options = self.loader.keywords(settings)
+        options = {"lazy": None, **self.loader.keywords(settings)}
         if "times" in options:
             options["times"] = limits(options["times"])
         options["region"] = [named_limits(one) for one in options.get("region", ())]
@@ -162,6 +168,7 @@ class Field(SignalKind):
             return super().draw_masks(spec, count, shape, seed, own)
         if own is None:
             raise ValueError(f"--mask: {spec!r} expected fields with gaps, received whole ones.")
+        own = np.asarray(own)  # of all frames, whose gaps are moved
         return own & ~gaps.moved(own, seed)
 
     def make(self, part: Part, shape: tuple[int, ...], settings: Mapping, **more) -> keras.Model:

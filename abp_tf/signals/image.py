@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from abp_tf import data, mask_files, networks
+from abp_tf.data import folder_rows
 from abp_tf.display import pictures
 from abp_tf.options import Option, at_least_zero, positive, share, sides
 from abp_tf.signals.base import Part, SignalKind, filled
@@ -35,6 +36,11 @@ class Image(SignalKind):
             "grey": Option(bool, "convert images to grey, or to colour; by default keep them"),
             "limit": Option(positive(int), "number of images to use, the first ones; by default all"),
             "test_share": Option(share, "share of the images kept for testing"),
+            "lazy": Option(
+                bool,
+                "read images of a folder when they are needed, not all at the start; by default "
+                f"above {folder_rows.FILES} images or {folder_rows.BYTES >> 30} GiB",
+            ),
             "data_dir": Option(str, "directory where tensorflow-datasets stores its data", form="DIR"),
         },
     )
@@ -74,9 +80,10 @@ class Image(SignalKind):
         },
     )
     defaults = {
-        "generator": {"latent_dim": 20, "antialias": None},
-        "descriptor": {"activation": "leaky_relu"},
+        "generator": {"latent_dim": 20, "antialias": None, "lazy": None},
+        "descriptor": {"activation": "leaky_relu", "lazy": None},
         "coopnets": {
+            "lazy": None,
             "latent_dim": 100, "width": 16, "kernel_size": 5, "hidden": 0, "batch_norm": None,
             "descriptor_activation": "leaky_relu",
         },
@@ -105,6 +112,11 @@ class Image(SignalKind):
         "folder:PATH reads images of the same names, white = observed, black = hidden",
         *SignalKind.stored_masks,
     )
+
+    def load(self, source: str, settings: Mapping[str, Any], *, missing: bool = False) -> data.Signals:
+        """Load images; those of a large folder are read when they are needed unless settings say no."""
+        options = {"lazy": None, **self.loader.keywords(settings)}
+        return self.loader.function(source, **options, missing=missing)
 
     def like(self, shape: Sequence[int], header: Mapping[str, Any]) -> dict[str, Any]:
         """Return the settings that bring other images to a size and a number of channels."""
