@@ -61,8 +61,7 @@ class Field(SignalKind):
             "test_share": Option(share, "share of the frames kept for testing, the last ones"),
             "lazy": Option(
                 bool,
-                "read frames when they are needed, not all at the start; by default above "
-                f"{folder_rows.BYTES >> 30} GiB",
+                f"read frames when needed; by default above {folder_rows.BYTES >> 30} GiB",
             ),
             "whole": Option(
                 bool, "learn from whole frames, and refuse hidden entries inside the domain"

@@ -38,8 +38,8 @@ class Image(SignalKind):
             "test_share": Option(share, "share of the images kept for testing"),
             "lazy": Option(
                 bool,
-                "read images of a folder when they are needed, not all at the start; by default "
-                f"above {folder_rows.FILES} images or {folder_rows.BYTES >> 30} GiB",
+                f"read files when needed; by default above {folder_rows.FILES} or "
+                f"{folder_rows.BYTES >> 30} GiB",
             ),
             "data_dir": Option(str, "directory where tensorflow-datasets stores its data", form="DIR"),
         },
@@ -115,7 +115,9 @@ class Image(SignalKind):
 
     def load(self, source: str, settings: Mapping[str, Any], *, missing: bool = False) -> data.Signals:
         """Load images; those of a large folder are read when they are needed unless settings say no."""
-        options = {"lazy": None, **self.loader.keywords(settings)}
+        options = self.loader.keywords(settings)
+        if "lazy" in self.loader.options:
+            options.setdefault("lazy", None)
         return self.loader.function(source, **options, missing=missing)
 
     def like(self, shape: Sequence[int], header: Mapping[str, Any]) -> dict[str, Any]:
