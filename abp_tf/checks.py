@@ -303,6 +303,17 @@ def index(values: np.ndarray, count: int) -> None:
         )
 
 
+def owned(values: np.ndarray, worker: int, workers: int) -> None:
+    """Raise an error unless examples' numbers are those that a process owns."""
+    others = values[values % workers != worker]
+    if len(others):
+        raise ValueError(
+            f"Index: process {worker} of {workers} keeps the chains of the examples i with i mod "
+            f"{workers} = {worker}, received {len(others)} others, {others[0]} among them. Give each "
+            "process its own, or all processes the whole arrays without an index."
+        )
+
+
 def integer(owner: str, name: str, value, least: int | None = None) -> int:
     """Return an option as an int, or raise an error unless it is an integer of `least` or more.
 

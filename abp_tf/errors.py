@@ -15,3 +15,7 @@ class ServingError(OSError):
     def __init__(self, message: str, code):
         super().__init__(message)
         self.code = code
+
+
+class ProcessLostError(RuntimeError):
+    """Another of the processes that train a model together has ended, or cannot be reached."""

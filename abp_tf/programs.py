@@ -8,8 +8,10 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from abp_tf import files
-from abp_tf.errors import ConvergenceError, DivergenceError
+from abp_tf.errors import ConvergenceError, DivergenceError, ProcessLostError
 
+# Errors whose messages say what to change.
+_EXPECTED = (ValueError, OSError, ImportError, DivergenceError, ConvergenceError, ProcessLostError)
 # Names of TensorFlow's errors of files that cannot be written.
 _OF_FILES = ("PermissionDeniedError", "ResourceExhaustedError")
 
@@ -29,7 +31,7 @@ def call(main: Callable[[list[str] | None], int | None], argv: list[str] | None)
     """
     try:
         return main(argv)
-    except (ValueError, OSError, ImportError, DivergenceError, ConvergenceError) as error:
+    except _EXPECTED as error:
         message = str(error)
     except MemoryError as error:
         message = f"There is not enough memory. Use fewer or smaller signals. {error}"

@@ -23,8 +23,8 @@ from . import cells, methods, recovery
 
 CASES = ("fashion pepper:0.5", "fashion pepper:0.9", "fashion block:13", "olivetti pepper:0.9")
 METHODS = ("ABP", "VAE", "PCA", "CoopNets")
-# Number of images that are recovered, and those whose time is not counted, because they compile.
-COUNT, FIRST = 200, 2
+# Number of images whose time is not counted, because functions are compiled for them.
+FIRST = 2
 
 
 def learned(name: str, case: str, arguments) -> tuple[object, dict, methods.Data]:
@@ -116,7 +116,7 @@ def compare(case: str, arguments) -> list[dict]:
         model, settings, data = learned(name, case, arguments)
         if arguments.learn:
             continue
-        images = data.test[: 10 if arguments.quick else COUNT]
+        images = data.test[: 10 if arguments.quick else arguments.images]
         mask = recovery.drawn(case.split()[1], images, 1)
         for label, way in ways(name, model, settings).items():
             way(images[:FIRST], mask[:FIRST])
@@ -176,6 +176,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--run", type=Path, default=Path("runs/benchmarks/price"), help="directory [%(default)s]")
     add("--cases", nargs="+", choices=CASES, default=list(CASES), help="by default all")
     add("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="by default all")
+    add("--images", type=int, default=200, help="number of images to recover [%(default)s]")
     add("--learn", action="store_true", help="learn the models and stop, to measure times later")
     add("--quick", action="store_true", help="few images and epochs, to show the form of the table")
     add("--results", type=Path, help="JSON file for the figures")

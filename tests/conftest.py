@@ -8,8 +8,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import abp_tf
+
+# Two devices, for strategies; without one, all operations run on the first.
+[CPU] = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(CPU, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 # Files that share fixtures which take long to make: one worker tests them all, as it does each other
 # file. (Groups of pytest-xdist 3.8 have no effect with pytest 9.2.)
@@ -57,6 +62,12 @@ def pytest_xdist_make_scheduler(config, log):
 def digits():
     """120 real digits of 8x8 pixels, float32 [120, 8, 8, 1] in [-1, 1]."""
     return abp_tf.data.load("digits", size=8, limit=120, test_share=0.0).train
+
+
+@pytest.fixture(scope="session")
+def mirrored():
+    """A strategy of two replicas; a second one would take the first one's sums for its own."""
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from abp_tf import data
-from benchmarks import cells, methods, recovery, sounds, videos
+from benchmarks import cells, methods, price, profile, recovery, sounds, videos
 
 PROGRAMS = (
-    "indirect kinds reconstruction recovery serving small_sets speed synthesis textures sounds videos"
+    "indirect kinds price profile reconstruction recovery serving small_sets speed synthesis textures "
+    "sounds videos"
 )
 
 
@@ -136,3 +137,33 @@ def test_errors_are_of_hidden_entries_alone():
     np.testing.assert_allclose(errors["psnr"], 20, rtol=1e-6)
     found[0] = truth[0]  # an exact image counts, but not for all
     np.testing.assert_allclose(recovery.errors(truth, found, mask)["psnr"], (20 + 60) / 2, rtol=1e-6)
+
+
+def test_a_generator_without_its_encoder_decodes_alike(make_model, digits):
+    model = make_model(encoder=True, preconditioning=True, sigma=0.4)
+    model.fit(digits[:40], batch_size=20, epochs=1, verbose=0)
+    cold = price.without_encoder(model)
+    latents = model.latents[:5]
+    np.testing.assert_array_equal(cold(latents), model(latents))
+    assert cold.sigma == model.sigma
+    assert model.warm
+    assert not cold.warm
+
+
+def test_a_table_of_prices_has_a_row_for_each_way():
+    rows = [
+        {"case": "a", "way": "ABP, encoder: best", "seconds": 10.0, "error": 0.1},
+        {"case": "a", "way": "ABP, encoder: best", "coverage": 0.9},
+        {"case": "b", "way": "PCA", "seconds": 1.0, "error": 0.2},
+    ]
+    found = price.tables(rows)
+    assert "| ABP, encoder: best | 10.0 | 0.1000 | 90.0% |" in found
+    assert "| PCA | 1.0 | 0.2000 |  |" in found
+
+
+@pytest.mark.slow
+def test_the_profile_counts_kernels(capsys):
+    assert profile.main(["--quality", "fast", "--images", "4"]) == 0
+    found = capsys.readouterr().out
+    assert "Conv2DBackpropInput" in found
+    assert float(found.rpartition("gradient: ")[2].strip("%\n")) > 50

@@ -31,6 +31,7 @@ PROGRAMS = {
     "recover": Program("train.recover", "recover hidden or indirectly observed signals"),
     "fill": Program("train.fill", "fill the gaps of a field on a grid, such as a NetCDF file"),
     "evaluate": Program("train.evaluate", "measure a learned model on test signals"),
+    "gather": Program("train.gather", "make one model file of the backup of several processes"),
     "export": Program("export.saved_model", "export a learned model as a SavedModel"),
     "serve": Program("export.server", "serve exported models over the network"),
     "client": Program("export.client", "request signals and scores from a served model"),

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from abp_tf import checks
+from abp_tf.distribution import replicas
 from abp_tf.models import stateless
 from abp_tf.models.batches import unpack
 from abp_tf.models.latent_model import LatentModel
@@ -46,6 +47,7 @@ class GAN(LatentModel):
             "auto" is (-1, 1) without a scaling, and None with one.
         seed: integer seed of all noise and of the order of the examples.
         scaling: `abp_tf.Scaling` of signals in their own units; None if they need none.
+        shards: number of parts into which the examples are divided, as for `Generator`.
 
     Raises:
         ValueError: if an argument is out of its range, or the networks do not fit together.
@@ -81,6 +83,7 @@ class GAN(LatentModel):
         value_range: tuple[float, float] | str | None = "auto",
         seed: int = 0,
         scaling: Scaling | None = None,
+        shards: int = 1,
         **kwargs,
     ):
         super().__init__(
@@ -88,6 +91,7 @@ class GAN(LatentModel):
             value_range=value_range,
             seed=seed,
             scaling=scaling,
+            shards=shards,
             reported=("loss", "discriminator_loss", "margin", "reconstruction_error", "latent_norm"),
             **kwargs,
         )
@@ -114,26 +118,27 @@ class GAN(LatentModel):
         """
         signal, mask, index = unpack(self, batch)
         latent = self.prior.draw(self.step_seeds(PRIOR, index))
+        mean = replicas.mean_over(index)
         with tf.GradientTape(persistent=True) as tape:
             drawn, of_network = stateless.call(self.network, latent)
             of_drawn, moving = stateless.call(self.discriminator, mirror.view(drawn, mask))
             of_data, steepness, moving = self._score_data(signal, mask, moving)
-            loss = tf.reduce_mean(tf.nn.softplus(-of_drawn))
-            separation = tf.reduce_mean(tf.nn.softplus(-of_data) + tf.nn.softplus(of_drawn))
-            penalized = separation + 0.5 * self.penalty * steepness
+            loss = mean(tf.nn.softplus(-of_drawn))
+            separation = mean(tf.nn.softplus(-of_data) + tf.nn.softplus(of_drawn))
+            penalized = separation + 0.5 * self.penalty * mean(steepness)
         # Both networks step from the same point; one optimizer will do, as Adam treats variables alone.
         variables = self.network.trainable_variables + self.discriminator.trainable_variables
         gradients = tape.gradient(loss, self.network.trainable_variables)
         gradients += tape.gradient(penalized, self.discriminator.trainable_variables)
 
-        def write():
-            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        def write(gradients):
+            replicas.descend(self.optimizer, gradients, variables)
             stateless.assign(self.network, of_network)
             stateless.assign(self.discriminator, moving)
 
         means = {"loss": loss, "discriminator_loss": separation, "margin": of_data - of_drawn}
-        finite = [loss, penalized, *gradients]
-        return self.commit(finite, write, means, weight=tf.shape(signal)[0])
+        finite, weight = [loss, penalized], tf.shape(signal)[0]
+        return self.commit(write, means, sums=gradients, finite=finite, weight=weight)
 
     def learners(self) -> list:
         """Return the optimizer and the variables of both networks."""
@@ -141,13 +146,13 @@ class GAN(LatentModel):
         return [(self.optimizer, [v for part in networks for v in part.trainable_variables])]
 
     def _score_data(self, signal, mask, moving) -> tuple:
-        """Return logits of data, the mean of their squared gradients, and the moving statistics."""
+        """Return logits of data, the squares of their gradients, and the moving statistics."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(signal)
             logit, moving = stateless.call(self.discriminator, mirror.view(signal, mask), moving)
         if not self.penalty:
-            return logit, 0.0, moving
-        return logit, tf.reduce_mean(masking.square(tape.gradient(logit, signal))), moving
+            return logit, tf.zeros_like(logit), moving
+        return logit, masking.square(tape.gradient(logit, signal)), moving
 
     def remedy(self) -> str:
         """Return a text for errors: what diverged, and what to change."""
@@ -166,4 +171,5 @@ class GAN(LatentModel):
             "value_range": self.value_range,
             "seed": self.seed,
             "scaling": self.scaling and serialize(self.scaling),
+            "shards": self.shards,
         }

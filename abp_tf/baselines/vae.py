@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from abp_tf import checks
+from abp_tf.distribution import replicas
 from abp_tf.models import diagnostics, stateless
 from abp_tf.models.batches import unpack
 from abp_tf.models.latent_model import LatentModel
@@ -50,6 +51,7 @@ class VAE(LatentModel):
             "auto" is (-1, 1) without a scaling, and None with one.
         seed: integer seed of all noise and of the order of the examples.
         scaling: `abp_tf.Scaling` of signals in their own units; None if they need none.
+        shards: number of parts into which the examples are divided, as for `Generator`.
 
     Raises:
         ValueError: if an argument is out of its range, or the networks do not fit together.
@@ -84,6 +86,7 @@ class VAE(LatentModel):
         value_range: tuple[float, float] | str | None = "auto",
         seed: int = 0,
         scaling: Scaling | None = None,
+        shards: int = 1,
         **kwargs,
     ):
         super().__init__(
@@ -91,6 +94,7 @@ class VAE(LatentModel):
             value_range=value_range,
             seed=seed,
             scaling=scaling,
+            shards=shards,
             reported=("loss", "reconstruction_error", "kl", "latent_norm", "sigma"),
             **kwargs,
         )
@@ -155,6 +159,7 @@ class VAE(LatentModel):
         signal, mask, index = unpack(self, batch)
         noise = self.prior.draw(self.step_seeds(LATENT, index))
         entries = masking.entries(signal, mask)
+        average = replicas.mean_over(index)
         with tf.GradientTape() as tape:
             encoded, of_encoder = stateless.call(self.encoder, mirror.view(signal, mask))
             mean, deviation = _moments(encoded)
@@ -164,18 +169,20 @@ class VAE(LatentModel):
             variance = self.noise.variance[0]  # the same in all channels
             if self.learns_sigma:
                 # At the maximum of the bound its derivative by σ is 0, so σ needs no gradient.
-                seen = tf.reduce_sum(entries)  # 0 leaves σ as it is
-                found = tf.where(seen > 0, tf.reduce_sum(misfit) / tf.maximum(seen, 1), variance)
-                variance = tf.stop_gradient(found)
+                sums = [replicas.counted(tf.reduce_sum(part)) for part in (misfit, entries)]
+                error, seen = replicas.total(
+                    [tf.stop_gradient(one) for one in sums]
+                )  # 0 entries leave σ as it is
+                variance = tf.where(seen > 0, error / tf.maximum(seen, 1), variance)
             likelihood = misfit / (2 * variance) + entries / 2 * tf.math.log(2 * math.pi * variance)
             divergence = 0.5 * (mean**2 + deviation**2 - 1) - tf.math.log(deviation)
             kl = tf.reduce_sum(divergence, axis=list(range(1, mean.shape.rank)))
-            loss = tf.reduce_mean(likelihood + kl)
+            loss = average(likelihood + kl)
         variables = self.trainable_variables
         gradients = tape.gradient(loss, variables)
 
-        def write():
-            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        def write(gradients):
+            replicas.descend(self.optimizer, gradients, variables)
             stateless.assign(self.encoder, of_encoder)
             stateless.assign(self.network, of_network)
             if self.learns_sigma:
@@ -188,9 +195,10 @@ class VAE(LatentModel):
             "reconstruction_error": diagnostics.per_entry(misfit, entries),
             "kl": kl,
             "latent_norm": latent**2,
-            "sigma": tf.sqrt(variance),
+            "sigma": tf.sqrt(variance) / replicas.count(),  # the same on all
         }
-        return self.commit([loss, *gradients], write, means, weight=tf.shape(signal)[0])
+        weight = tf.shape(signal)[0]
+        return self.commit(write, means, sums=gradients, finite=[loss], weight=weight)
 
     def learners(self) -> list:
         """Return the optimizer and the variables of both networks."""
@@ -218,6 +226,7 @@ class VAE(LatentModel):
             "value_range": self.value_range,
             "seed": self.seed,
             "scaling": self.scaling and serialize(self.scaling),
+            "shards": self.shards,
         }
 
 

@@ -19,6 +19,8 @@ class HistoryFile(keras.callbacks.Callback):
             time.
     """
 
+    only_writes = True  # of several processes, the chief alone runs it
+
     def __init__(self, path: str | os.PathLike):
         super().__init__()
         self.path = Path(path)

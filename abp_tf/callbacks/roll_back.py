@@ -78,13 +78,15 @@ class RollBack(keras.callbacks.Callback):
             taken_back.assign(0)
             self._good = self._state()
             return
-        count = int(taken_back.value) + 1
+        count = int(taken_back.numpy()) + 1
         if count > self.times:
             raise DivergenceError(
                 f"Rolling back {self.times} times in a row did not help against "
                 f"{', '.join(self.model.symptoms)}: {next(iter(self.model.symptoms.values()))}."
             )
-        rates = [self.factor * float(optimizer.learning_rate) for optimizer in self._optimizers()]
+        rates = [
+            self.factor * float(optimizer.learning_rate.numpy()) for optimizer in self._optimizers()
+        ]
         self._restore(self._good)
         taken_back.assign(count)
         for optimizer, rate in zip(self._optimizers(), rates, strict=True):

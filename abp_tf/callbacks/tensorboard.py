@@ -46,6 +46,8 @@ class TensorBoardPictures(keras.callbacks.Callback):
         time: times of the signals, `[n]`, which a model needs if its scaling has a period.
     """
 
+    only_writes = True  # of several processes, the chief alone runs it
+
     def __init__(
         self,
         log_dir: str | os.PathLike,

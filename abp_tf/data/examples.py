@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from abp_tf import checks
 from abp_tf.data.lazy import LazyRows
+from abp_tf.distribution.shards import Shards
 
 MOSTLY = 0.95  # share of hidden entries above which `examples` warns that the polarity may be wrong
 _SOME = 64  # masks that are looked at where all are not in memory
@@ -212,44 +213,85 @@ def shuffled(
     iteration: tf.Variable,
     steps_per_epoch: int | None = None,
     shuffle: bool = True,
+    shards: Shards | None = None,
+    longest: int | None = None,
 ) -> tf.data.Dataset:
     """Return one epoch of training batches, which depend on `seed` and `iteration` only.
 
     The iteration is read when an iterator is made. A training that was interrupted after any batch
     and restored therefore continues with the next batch.
 
+    Of several shards each has its own order, and gives as many rows to each batch as the others, or
+    fewer, or none, at the end of a pass over its examples.
+
     Args:
         data: the examples.
-        batch_size: number of rows of a batch; the last one of a pass may have fewer.
+        batch_size: number of rows of a batch of all shards; the last one of a pass may have fewer.
         seed: seed of the random order.
         iteration: int64 scalar variable, the number of batches used so far.
         steps_per_epoch: number of batches in an epoch; by default one pass over the examples.
         shuffle: whether each pass is in a new random order.
+        shards: the shards of the examples, of which the batches have those of this process; None means
+            one.
+        longest: number of examples of the largest shard of all processes; None if `data` hold the
+            examples of all.
 
     Returns:
-        A finite dataset of dicts.
+        A finite dataset of dicts. With several shards they have a "place" too, int64: row `k` of shard
+        `v` has the place `k · shards + v` in the whole batch.
+
+    Raises:
+        ValueError: if the shards cannot give as many rows to each batch.
     """
+    shards = shards or Shards()
+    if batch_size % shards.count:
+        raise ValueError(
+            f"`batch_size` expected a multiple of the {shards.count} shards, each of which gives as "
+            f"many rows to each batch, received {batch_size}."
+        )
+    share = batch_size // shards.count
     count = len(data.signal)
-    per_pass = -(-count // batch_size)
-    gather = _gathering(data)
+    index = np.arange(count) if data.index is None else data.index
+    rows = [np.flatnonzero(index % shards.count == shard) for shard in range(shards.count)]
+    per_pass = -(-(longest or max(map(len, rows))) // share)
+    read = _gathering(data)
+
+    def order(shard, number):
+        """Return the rows of a shard in the order of a pass, as one row of its part of each batch."""
+        chosen = tf.constant(rows[shard], tf.int64)
+        if shuffle:
+            pair = tf.stack([tf.constant(seed, tf.int64), number + (shard << 32)])
+            chosen = tf.random.experimental.stateless_shuffle(chosen, pair)
+        chosen = tf.pad(chosen, [[0, per_pass * share - len(rows[shard])]], constant_values=-1)
+        return tf.reshape(chosen, [per_pass, share])
 
     def one_pass(number):
-        order = tf.range(count, dtype=tf.int64)
-        if shuffle:
-            order = tf.random.experimental.stateless_shuffle(
-                order, tf.stack([tf.constant(seed, tf.int64), number])
-            )
-        return tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
+        parts = [order(shard, number) for shard in shards.own]
+        return tf.data.Dataset.from_tensor_slices(tf.stack(parts, axis=-1))
 
     def epoch(_):
         done = tf.convert_to_tensor(iteration)
         passes = tf.data.Dataset.counter(done // per_pass, dtype=tf.int64)
         return passes.flat_map(one_pass).skip(done % per_pass)
 
+    def gather(chosen):
+        there = chosen >= 0
+        row = tf.boolean_mask(chosen, there)
+        batch = read(row)
+        if shards.count > 1:
+            rank, own = tf.unstack(tf.where(there), axis=1)
+            batch["place"] = rank * shards.count + own * shards.workers + shards.worker
+        return batch
+
     steps = steps_per_epoch or per_pass
     dataset = tf.data.Dataset.range(1).flat_map(epoch).take(steps)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps))
     return dataset.map(gather).prefetch(2)
+
+
+def longest(data: Examples, shards: Shards) -> int:
+    """Return the number of examples of the largest shard."""
+    return int(np.bincount(data.index % shards.count).max())
 
 
 def in_order(data: Examples, batch_size: int) -> tf.data.Dataset:

@@ -22,7 +22,7 @@ SOURCES_HELP: dict[str, str] = {
     "digits": "digits: 1797 handwritten digits of scikit-learn, grey, 16x16",
     "faces": "faces: 100 faces of scikit-image, grey, 32x32",
     "nonfaces": "nonfaces: 100 patches without faces",
-    "tfds": "tfds:NAME: images of TensorFlow Datasets, such as fashion_mnist or lsun/bedroom",
+    "tfds": "tfds:NAME: images of TensorFlow Datasets, such as fashion_mnist",
     "folder": "folder:PATH: images in and below a folder",
     "npz": "npz:PATH[:KEY]: an array, uint8 or floats in [-1, 1]",
 }

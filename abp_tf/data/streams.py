@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from abp_tf import checks
 from abp_tf.data import examples
+from abp_tf.distribution.shards import Shards
 
 ENUMERATE = (
     'Number the examples before any shuffle: `dataset.enumerate().map(lambda i, x: {"signal": x, '
@@ -48,7 +51,7 @@ def as_dataset(x, shuffle: bool = False, seed: int = 0, iteration=None) -> tf.da
         return found
 
     def epoch():
-        done = 0 if iteration is None else int(iteration.value) // count
+        done = 0 if iteration is None else int(iteration.numpy()) // count
         order = np.random.default_rng([seed, done]).permutation(count) if shuffle else range(count)
         for number in order:
             yield parts(x[int(number)])
@@ -71,6 +74,7 @@ def stream(
     rows: int | None = None,
     number: bool = False,
     noise: bool = False,
+    of_shard: tuple[int, int] | None = None,
 ) -> tf.data.Dataset:
     """Check a user's batched dataset and bring its batches to the form of `examples.in_order`.
 
@@ -82,6 +86,7 @@ def stream(
         rows: number of rows in the latent table; every index must be smaller. None for no limit.
         number: whether to number the examples in order if they have no index.
         noise: whether data may bring "sigma", the standard deviation of the noise of each entry.
+        of_shard: number of a shard, to which all examples must belong, and number of shards.
 
     Returns:
         A dataset of dicts that raises `InvalidArgumentError` when it reaches values out of range.
@@ -106,7 +111,59 @@ def stream(
             )
         if number:
             dataset = dataset.scan(tf.constant(0, tf.int64), _number)
-    return dataset.map(lambda batch: _checked(batch, len(shape), value_range, rows))
+    return dataset.map(lambda batch: _checked(batch, len(shape), value_range, rows, of_shard))
+
+
+def joined(
+    datasets: list[tf.data.Dataset],
+    shards: Shards,
+    steps: int | None,
+    most: Callable[[int], int] = int,
+) -> tf.data.Dataset:
+    """Return the batches of a process, joined from those of its shards.
+
+    Args:
+        datasets: batches of each shard of the process, as `stream` returns them.
+        shards: the shards of the process.
+        steps: number of batches per epoch of datasets that do not end; None means one pass over
+            datasets that do. Shards that end before others give no rows.
+        most: function that returns the largest of the numbers with which all processes call it.
+
+    Raises:
+        ValueError: if the datasets do not determine the same number of batches in all processes.
+    """
+    counts = [int(one.cardinality()) for one in datasets]
+    if steps is None and min(counts) < 0:
+        raise ValueError(
+            "Datasets of shards: expected a known number of batches, received an unknown or infinite "
+            "one. Assert it by `tf.data.experimental.assert_cardinality`, or repeat the datasets and "
+            "give steps_per_epoch."
+        )
+    if steps is not None and max(counts) != tf.data.INFINITE_CARDINALITY:
+        raise ValueError(
+            "Datasets of shards: expected, with steps_per_epoch, datasets that do not end. Add "
+            "`.repeat()`, or leave out steps_per_epoch."
+        )
+
+    def padded(dataset):
+        nothing = {
+            name: tf.zeros([size or 0 for size in (None, *spec.shape[1:])], spec.dtype)
+            for name, spec in dataset.element_spec.items()
+        }
+        return dataset.concatenate(tf.data.Dataset.from_tensors(nothing).repeat())
+
+    def join(*batches):
+        places = [
+            tf.range(tf.shape(batch["signal"], tf.int64)[0]) * shards.count + shard
+            for shard, batch in zip(shards.own, batches, strict=True)
+        ]
+        parts = {name: tf.concat([one[name] for one in batches], axis=0) for name in batches[0]}
+        return {**parts, "place": tf.concat(places, axis=0)}
+
+    if steps is None:
+        count = most(max(counts))
+        datasets = [padded(one).take(count) for one in datasets]
+    return tf.data.Dataset.zip(tuple(datasets)).map(join).prefetch(2)
 
 
 def has_masks(dataset: tf.data.Dataset) -> bool:
@@ -172,7 +229,7 @@ def _check_spec(spec: dict, shape, value_range) -> None:
             )
 
 
-def _checked(batch: dict, rank: int, value_range, rows: int | None) -> dict:
+def _checked(batch: dict, rank: int, value_range, rows: int | None, of_shard=None) -> dict:
     """Return a checked batch of float32, bool, int64 and, of times, float64.
 
     Values are tested when they are read.
@@ -186,7 +243,7 @@ def _checked(batch: dict, rank: int, value_range, rows: int | None) -> dict:
             mask = mask[..., None]
         if mask.dtype != tf.bool:
             binary = tf.reduce_all((mask == 0) | (mask == 1))
-            tests.append(_require(binary, f"Mask: values other than 0 and 1. {checks.POLARITY}"))
+            tests.append(require(binary, f"Mask: values other than 0 and 1. {checks.POLARITY}"))
             mask = mask == 1
         batch["mask"] = mask
         observed = tf.where(mask, observed, tf.zeros_like(observed))
@@ -195,14 +252,14 @@ def _checked(batch: dict, rank: int, value_range, rows: int | None) -> dict:
         batch["sigma"] = sigma = sigma[..., None] if sigma.shape.rank == rank else sigma
         good = (sigma > 0) & tf.math.is_finite(sigma)
         good = tf.reduce_all(good | ~batch["mask"] if "mask" in batch else good)
-        tests.append(_require(good, f"Sigma: an observed entry without a positive one. {checks.NOISE}"))
+        tests.append(require(good, f"Sigma: an observed entry without a positive one. {checks.NOISE}"))
     if "time" in batch:
         batch["time"] = time = tf.cast(batch["time"], tf.float64)
         finite = tf.reduce_all(tf.math.is_finite(time))
-        tests.append(_require(finite, f"Time: NaN or infinity. {checks.TIME}"))
+        tests.append(require(finite, f"Time: NaN or infinity. {checks.TIME}"))
     finite = tf.reduce_all(tf.math.is_finite(observed))
     tests.append(
-        _require(
+        require(
             finite,
             "Signals: NaN or infinity in observed entries. Hide missing entries with a mask.",
         )
@@ -212,7 +269,7 @@ def _checked(batch: dict, rank: int, value_range, rows: int | None) -> dict:
         inside = tf.reduce_all((observed >= low) & (observed <= high))
         low, high = value_range
         text = f"Signals: values outside [{low:g}, {high:g}]. {checks.SCALING}"
-        tests.append(_require(inside, text))
+        tests.append(require(inside, text))
     if "index" in batch:
         index = tf.cast(batch["index"], tf.int64)
         batch["index"] = index
@@ -221,14 +278,18 @@ def _checked(batch: dict, rank: int, value_range, rows: int | None) -> dict:
                 f"Index: a number outside 0 to {rows - 1}, the rows of the chains. {ENUMERATE} If "
                 "batches drop a remainder, give the number of examples: Generator(examples=N)."
             )
-            tests.append(_require(tf.reduce_all((index >= 0) & (index < rows)), text))
+            tests.append(require(tf.reduce_all((index >= 0) & (index < rows)), text))
             single = tf.size(tf.unique(index)[0]) == tf.size(index)
             text = f"Index: two examples of a batch have the same number. {ENUMERATE}"
-            tests.append(_require(single, text))
+            tests.append(require(single, text))
+        if of_shard is not None:
+            shard, shards = of_shard
+            text = f"Index: a number that is not in shard {shard}: i mod {shards} must be {shard}."
+            tests.append(require(tf.reduce_all(index % shards == shard), text))
     with tf.control_dependencies(tests):
         return {key: tf.identity(part) for key, part in batch.items()}
 
 
-def _require(condition: tf.Tensor, text: str) -> tf.Operation:
-    """Return an assertion in a dataset; `abp_tf.models.batches.readable_errors` extracts its text."""
+def require(condition: tf.Tensor, text: str) -> tf.Operation:
+    """Return an assertion of a graph; `abp_tf.models.batches.readable_errors` extracts its text."""
     return tf.debugging.Assert(condition, [f"<<{text}>>"])

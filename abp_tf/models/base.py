@@ -10,6 +10,8 @@ import keras
 import tensorflow as tf
 
 from abp_tf import checks, serving
+from abp_tf.distribution import replicas
+from abp_tf.distribution.shards import Shards
 from abp_tf.errors import DivergenceError
 from abp_tf.models import batches, diagnostics, rows, units
 from abp_tf.sampling.random import training_seeds
@@ -31,6 +33,10 @@ class SignalModel(keras.Model):
     time, also by callbacks, and take effect in the next call or the next step of `fit`. All others are
     fixed when the model is built.
 
+    *Several devices and machines.* Models that are built and compiled in the scope of a `tf.distribute`
+    strategy learn under it. Steps then run on all replicas, each with its part of the batch; what they
+    have in common is computed by the functions of `abp_tf.distribution.replicas`.
+
     Args:
         value_range: interval in which whole signals must lie, in the units of the data; None lifts the
             check. "auto" is (-1, 1) without a `scaling`, and None with one.
@@ -38,6 +44,8 @@ class SignalModel(keras.Model):
         scaling: `abp_tf.Scaling` of the data to the units of the networks; None if they are the same.
         observation: operator through which the data are observed; None if the data are whole signals.
         reported: names of the means that the steps of the model report.
+        shards: number of parts into which examples and chains are divided, a multiple of the number of
+            processes that train the model. Results depend on it, and not on devices or processes.
         **kwargs: arguments of `keras.Model`, such as `name`.
     """
 
@@ -58,11 +66,14 @@ class SignalModel(keras.Model):
         reported: tuple[str, ...],
         scaling: Scaling | None = None,
         observation=None,
+        shards: int = 1,
         **kwargs,
     ):
         # Chains and energies are float32 under every policy; networks keep their own. Times that `call`
         # receives stay float64.
         super().__init__(**{**kwargs, "dtype": "float32", "autocast": False})
+        self.replicas = replicas.Replicas(tf.distribute.get_strategy())
+        self.shards = self._check_shards(shards)
         self._settings_version = 0
         self._compiled_versions = {}  # settings with which Keras's functions were traced
         self._functions, self._functions_version = {}, 0
@@ -81,6 +92,32 @@ class SignalModel(keras.Model):
         self.rolls_back = False  # whether a callback restores an earlier state after divergence
         self.symptoms = {}  # symptoms of trouble in the last epoch, each with cause and remedy
         self.built = True
+
+    # Devices and machines.
+
+    @property
+    def distribute_strategy(self):
+        """The replicas of the model, which Keras takes for its strategy."""
+        return self.replicas
+
+    @property
+    def ownership(self) -> Shards:
+        """The shards of the examples and chains, with those that this process owns."""
+        return Shards(self.shards, self.replicas.worker, self.replicas.workers)
+
+    def _check_shards(self, shards: int) -> int:
+        checks.integer(type(self).__name__, "shards", shards, 1)
+        workers = self.replicas.workers
+        if shards % workers:
+            raise ValueError(
+                f"{type(self).__name__} expected a number of shards that is a multiple of its "
+                f"{workers} processes, received shards={shards}. Each process owns whole shards: set "
+                f"shards to {workers}, or to a multiple of every number of processes to come."
+            )
+        return shards
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Do nothing, because all is built already; under strategies Keras would fail here."""
 
     # Settings.
 
@@ -257,7 +294,7 @@ class SignalModel(keras.Model):
 
     def may_match(self, fingerprint: int) -> bool:
         """Return whether data of this checksum may be those of the training so far; 0 is unknown."""
-        known = int(self.fingerprint.value)
+        known = int(self.fingerprint.numpy())
         return 0 in (fingerprint, known) or fingerprint == known
 
     def remedy(self) -> str:
@@ -292,9 +329,10 @@ class SignalModel(keras.Model):
                 has an `observation`; or a dict of arrays "signal" and "mask" (1 = observed, 0 =
                 hidden); or a batched `tf.data.Dataset` or a `keras.utils.PyDataset` of signals or of
                 dicts with "signal", "index" (the example's number, assigned before any shuffle) and
-                optionally "mask". Dicts for a `Generator` may have "sigma", the standard deviation of
-                the noise of each entry, in units of the data, of the shape of a mask. If the scaling
-                has a period they have "time", one number per example in its unit.
+                optionally "mask"; or a function of (shard, shards) that returns such a dataset of the
+                examples `i` with `i mod shards = shard`. Dicts for a `Generator` may have "sigma", the
+                standard deviation of the noise of each entry, in units of the data, of the shape of a
+                mask. If the scaling has a period they have "time", one number per example in its unit.
             y: must be None, as must `class_weight` and `sample_weight`: there are no labels.
             batch_size: number of rows per batch of arrays; 32 by default.
             epochs: number of the last epoch, as in `keras.Model.fit`.
@@ -319,6 +357,7 @@ class SignalModel(keras.Model):
             ValueError: if data or options cannot be used.
             DivergenceError: if energies or gradients are not finite; weights and chains keep their last
                 good values. With `abp_tf.callbacks.RollBack`, only after its last attempt.
+            ProcessLostError: if another process that trains the model has ended.
         """
         self._check_trainable(y, class_weight, sample_weight)
         if validation_split:
@@ -328,13 +367,14 @@ class SignalModel(keras.Model):
             validation_data = batches.for_testing(self, validation_data, size, "evaluate")
         dataset, steps_per_epoch = batches.for_training(self, x, batch_size, shuffle, steps_per_epoch)
         self._build_optimizers()
+        callbacks = self.replicas.chosen(self.observers() + _ordered(callbacks))
         try:
-            with batches.readable_errors():
+            with batches.readable_errors(), self.replicas.readable_errors():
                 return super().fit(
                     dataset,
                     epochs=epochs,
-                    verbose=verbose,
-                    callbacks=self.observers() + _ordered(callbacks),
+                    verbose=verbose if self.replicas.chief else 0,
+                    callbacks=callbacks,
                     validation_data=validation_data,
                     shuffle=False,  # the dataset is already in its order
                     initial_epoch=initial_epoch,
@@ -346,36 +386,56 @@ class SignalModel(keras.Model):
             self._initial_epoch = None  # set when a backup is resumed; valid for this call only
             self.rolls_back = False
 
-    def commit(self, finite: list, write: Callable[[], None], means: dict, weight=None) -> dict:
+    def commit(
+        self,
+        write: Callable[..., None],
+        means: dict,
+        *,
+        sums: dict,
+        rows: tuple = (),
+        finite: tuple | list = (),
+        weight=None,
+    ) -> dict:
         """Write the results of a step, all or none of them; each step of each model ends here.
 
-        Nothing is written unless all results are finite, so that weights and chains keep their last
-        good values. The decision is a branch of the graph, not an assertion, so it also works under
-        XLA.
+        Nothing is written unless all results of all replicas are finite, so that weights and chains
+        keep their last good values. The decision is a branch of the graph, not an assertion, so it also
+        works under XLA.
 
         Args:
-            finite: losses and gradients, tensors whose entries must all be finite.
-            write: function that applies the gradients and writes the chains.
+            write: function of `sums` and `rows` that applies the gradients and writes the chains. It
+                runs once in each process.
             means: values that the step reports, tensors by name; their means over the epoch are
-                returned.
+                returned. A scalar is the share of this replica in the mean over the batch.
+            sums: gradients and the like, a nested structure of tensors; `write` receives their sums
+                over all replicas, which must be finite.
+            rows: tensors with the rows of this replica first, or None; `write` receives those of all
+                replicas of the process.
+            finite: further tensors whose entries must all be finite.
             weight: weight of this batch in the means; None uses the number of entries of each tensor.
 
         Returns:
             The means over the epoch so far, and "written", a bool.
         """
-        good = tf.reduce_all([tf.reduce_all(tf.math.is_finite(part)) for part in finite])
+        wrong = tf.cast(~_finite(finite), tf.float32)
+        found = self.means.sums(means, weight)
+        sums, found, wrong = replicas.total((sums, found, wrong))
+        good = _finite([wrong, *tf.nest.flatten(sums)]) & (wrong == 0)
 
-        def written():
-            write()
-            self.iteration.assign_add(1)
-            self.means.update(means, weight)
-            return tf.constant(True)
+        def merged(*rows):
+            def written():
+                write(sums, *rows)
+                self.iteration.assign_add(1)
+                self.means.add(found, weighted=weight is not None)
+                return tf.constant(True)
 
-        def refused():
-            self._stopped.assign(True)
-            return tf.constant(False)
+            def refused():
+                self._stopped.assign(True)
+                return tf.constant(False)
 
-        done = tf.cond(good & ~self._stopped, written, refused)
+            return tf.cond(good & ~self._stopped, written, refused)
+
+        done = replicas.merged(merged, rows)
         return {**self.means.results(means), "written": done}
 
     def step_seeds(self, stream: int, index: tf.Tensor) -> tf.Tensor:
@@ -418,7 +478,7 @@ class SignalModel(keras.Model):
         self._stopped.assign(False)
         if not self.rolls_back:
             raise DivergenceError(
-                f"Training diverged at iteration {int(self.iteration.value)}: {self.remedy()} "
+                f"Training diverged at iteration {int(self.iteration.numpy())}: {self.remedy()} "
                 "Weights and chains are as they were before this iteration."
             )
         self.symptoms = {diagnostics.DIVERGENCE: self.remedy().rstrip(".")}
@@ -434,7 +494,8 @@ class SignalModel(keras.Model):
         """
         _refuse(y=y, sample_weight=sample_weight)
         data = batches.for_testing(self, x, batch_size, "evaluate")
-        with batches.readable_errors():
+        verbose = verbose if self.replicas.chief else 0
+        with batches.readable_errors(), self.replicas.readable_errors():
             return super().evaluate(data, verbose=verbose, steps=steps, **kwargs)
 
     def predict(self, x, batch_size=None, verbose="auto", steps=None, **kwargs):
@@ -460,6 +521,11 @@ class SignalModel(keras.Model):
             return_dict: whether to return the values in a dict by name.
         """
         self._check_trainable(y, class_weight, sample_weight)
+        if self.replicas.workers > 1:
+            raise ValueError(
+                f"train_on_batch expected one process, received one of {self.replicas.workers}, whose "
+                "batches have to agree. Use `fit`."
+            )
         batch = batches.single(self, x, "fit")
         self._build_optimizers()
         return super().train_on_batch(batch, return_dict=return_dict)
@@ -485,13 +551,6 @@ class SignalModel(keras.Model):
 
     def _check_trainable(self, y, class_weight, sample_weight) -> None:
         _refuse(y=y, class_weight=class_weight, sample_weight=sample_weight)
-        strategies = (self.distribute_strategy, tf.distribute.get_strategy())
-        replicas = max(strategy.num_replicas_in_sync for strategy in strategies)
-        if replicas > 1:
-            raise ValueError(
-                f"{type(self).__name__} trains on one replica, received a tf.distribute strategy of "
-                f"{replicas}. Build the model and call `fit` without it."
-            )
         if not self.compiled:
             raise ValueError(
                 "`fit` expected a compiled model. Call `model.compile(optimizer=...)` before, for "
@@ -511,6 +570,7 @@ class SignalModel(keras.Model):
                 )
         if self.independent_rows:
             checks.independent_rows(self.network)
+        self.replicas.check(self)
 
     # Saving.
 
@@ -542,6 +602,12 @@ class SignalModel(keras.Model):
             raise ValueError(
                 f"save expected a path that ends in .keras, received {str(filepath)!r}: no other "
                 "format of Keras stores the chains. To write a SavedModel for serving, use `export`."
+            )
+        if self.replicas.workers > 1 and any(table.rows and not table.apart for table in self.tables):
+            raise ValueError(
+                f"save expected one process, which has all chains, received one of "
+                f"{self.replicas.workers}. Use `abp_tf.callbacks.Backup`, and make a file of its "
+                "directory with `abp_tf.distribution.backup.gather`."
             )
         super().save(filepath, overwrite=overwrite, **kwargs)
 
@@ -594,6 +660,12 @@ class SignalModel(keras.Model):
 
 # Methods whose signals have no data to bring their times.
 _TIME_ARGUMENT = ("synthesize", "interpolate", "call")
+
+
+def _finite(tensors) -> tf.Tensor:
+    """Return whether all entries of all tensors are finite, a bool; None has no entries."""
+    finite = [tf.reduce_all(tf.math.is_finite(part)) for part in tensors if part is not None]
+    return tf.reduce_all(finite)
 
 
 def _ordered(callbacks) -> list:

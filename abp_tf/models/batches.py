@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import re
 
 import keras
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 from abp_tf import checks
 from abp_tf.data import examples, streams
+from abp_tf.data.streams import require as require
 from abp_tf.observation import masking
 
 
@@ -26,8 +28,12 @@ def for_training(model, x, batch_size, shuffle, steps_per_epoch) -> tuple[tf.dat
     for name, value in (("batch_size", batch_size), ("steps_per_epoch", steps_per_epoch)):
         if value is not None:
             checks.integer("fit", name, value, 1)
-    if not streams.is_stream(x):
+    shards = model.ownership
+    by_shard = callable(x) and not inspect.isgeneratorfunction(x)
+    if not streams.is_stream(x) and not by_shard:
         data = _checked(model, x)
+        # Without numbers all processes have all examples; with numbers each has its own.
+        whole = data.index is None or shards.workers == 1
         dataset = examples.shuffled(
             data,
             batch_size or 32,
@@ -35,22 +41,42 @@ def for_training(model, x, batch_size, shuffle, steps_per_epoch) -> tuple[tf.dat
             iteration=model.iteration.value,
             steps_per_epoch=steps_per_epoch,
             shuffle=shuffle,
+            shards=shards,
+            longest=None if whole else model.replicas.most(examples.longest(data, shards)),
         )
         _check_parts(model, dataset.element_spec, "fit")
-        model.accept(len(data.signal), data.fingerprint(), data.index, data.mask is not None)
+        known, fingerprint = (len(data.signal), data.fingerprint()) if whole else (None, 0)
+        model.accept(known, fingerprint, data.index, data.mask is not None)
         return dataset, None
     if batch_size is not None:
         raise ValueError(
             f"fit expected no `batch_size` with a dataset, which has batches, received {batch_size}. "
             "Leave it out."
         )
-    dataset = streams.as_dataset(x, shuffle, model.seed, model.iteration)
-    masked = streams.has_masks(dataset)
+    if by_shard:
+        datasets = [streams.as_dataset(x(shard, shards.count)) for shard in shards.own]
+    elif shards.workers == 1:
+        datasets = [streams.as_dataset(x, shuffle, model.seed, model.iteration)]
+    else:
+        raise ValueError(
+            f"fit expected, in {shards.workers} processes, a function of (shard, shards) that returns "
+            "the dataset of the examples i with i mod shards = shard, received one dataset. Give such "
+            "a function, or arrays."
+        )
+    masked = streams.has_masks(datasets[0])
     known = None
     if model.numbered(masked):
-        known = model.tables[0].rows or streams.count_examples(dataset)
+        known = model.tables[0].rows or (None if by_shard else streams.count_examples(datasets[0]))
     options = {"rows": known, "noise": model.noise_in_data}
-    dataset = streams.stream(dataset, model.observed_shape, model.observed_range, **options)
+    shape, value_range = model.observed_shape, model.observed_range
+    if by_shard:
+        datasets = [
+            streams.stream(one, shape, value_range, of_shard=(shard, shards.count), **options)
+            for shard, one in zip(shards.own, datasets, strict=True)
+        ]
+        dataset = streams.joined(datasets, shards, steps_per_epoch, model.replicas.most)
+    else:
+        dataset = streams.stream(*datasets, shape, value_range, **options)
     _check_parts(model, dataset.element_spec, "fit")
     model.accept(known, 0, None, masked)
     return dataset, steps_per_epoch
@@ -68,6 +94,11 @@ def for_testing(model, x, batch_size, method: str) -> tf.data.Dataset:
         data = _checked(model, x)
         dataset = examples.in_order(data, batch_size or 32)
     _check_parts(model, dataset.element_spec, method)
+    worker, workers = model.replicas.worker, model.replicas.workers
+    if method == "evaluate" and workers > 1:  # each process has all data, and evaluates its part
+        dataset = dataset.map(
+            lambda batch: {name: part[worker::workers] for name, part in batch.items()}
+        )
     return dataset
 
 
@@ -129,7 +160,7 @@ def unpack(model, batch) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor]:
     signal = model.scaled(batch["signal"], batch.get("time"))
     mask, index = batch.get("mask"), batch.get("index")
     if index is None:
-        index = tf.range(tf.shape(signal, tf.int64)[0])
+        index = place(batch)
     if mask is not None:
         mask = tf.cast(mask, tf.float32)
         signal = masking.hide(signal, mask)
@@ -137,6 +168,14 @@ def unpack(model, batch) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor]:
         seen = tf.ones([], tf.float32) if mask is None else mask
         mask = seen * model.noise_of_data() / tf.where(seen > 0, batch["sigma"], 1.0)
     return signal, mask, index
+
+
+def place(batch) -> tf.Tensor:
+    """Return the places of the rows in the whole batch, of all replicas and processes, int64 `[n]`."""
+    batch = keras.utils.unpack_x_y_sample_weight(batch)[0]
+    if "place" in batch:
+        return batch["place"]
+    return tf.range(tf.shape(batch["signal"], tf.int64)[0])
 
 
 @contextlib.contextmanager

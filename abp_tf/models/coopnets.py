@@ -12,11 +12,12 @@ from numpy.typing import ArrayLike
 
 from abp_tf import checks
 from abp_tf.data import examples
+from abp_tf.distribution import replicas
 from abp_tf.models import coopnets_signatures, diagnostics, stateless
 from abp_tf.models.base import SignalModel
 from abp_tf.models.batches import unpack
 from abp_tf.models.descriptor import Descriptor, finite
-from abp_tf.models.generator import Generator
+from abp_tf.models.generator import Generator, first_rows
 from abp_tf.sampling.random import (
     CHAIN,
     DATA,
@@ -54,7 +55,7 @@ class CoopNets(SignalModel):
     Args:
         generator: a `Generator`. Its `sigma` is always used, its `langevin` with latent steps or
             incomplete data, its `chains` with incomplete data. Its prior and preconditioner do not
-            change.
+            change. Both have the same `shards`.
         descriptor: a `Descriptor` with chains="short-run"; its `langevin` is the sampler of the
             revision.
         latent_steps: number of Langevin steps that move the latents of a draft towards those of its
@@ -95,7 +96,7 @@ class CoopNets(SignalModel):
         reported = (*diagnostics.CHAIN_MEANS, "acceptance", "score", "energy", "revision_error")
         reported += ("reconstruction_error", "latent_norm")
         options = {"value_range": descriptor.value_range, "scaling": descriptor.scaling, **kwargs}
-        super().__init__(seed=seed, reported=reported, **options)
+        super().__init__(seed=seed, reported=reported, shards=generator.shards, **options)
         self.generator = generator
         self.descriptor = descriptor
         self.latent_steps = latent_steps
@@ -117,6 +118,7 @@ class CoopNets(SignalModel):
         generator, descriptor = self.generator, self.descriptor
         observed, mask, index = unpack(self, batch)
         seeds = functools.partial(self.step_seeds, index=index)
+        mean = replicas.mean_over(index)
 
         # 0. Hidden entries of the data are decoded from inferred latents, and revised.
         signal = descriptor.noisy(observed, seeds(DATA))
@@ -142,45 +144,46 @@ class CoopNets(SignalModel):
 
         # 4. The descriptor learns to separate the data from the revisions.
         with tf.GradientTape() as tape:
-            loss, of_data, of_revised = descriptor.contrast(signal, revised)
+            loss, of_data, of_revised = descriptor.contrast(signal, revised, mean)
         of_descriptor = tape.gradient(loss, descriptor.network.trainable_variables)
 
         # 5. The generator learns to draft the revisions, and to decode the observed entries.
         with tf.GradientTape() as tape:
             draft, moving = self._draft(latent)
             error = revised - draft
-            regression = tf.reduce_mean(generator.noise.misfit(error))
+            regression = mean(generator.noise.misfit(error))
             if mask is not None:
                 energy = generator.energy(inferred, observed, mask)
-                regression += tf.reduce_mean(energy.total)
+                regression += mean(energy.total)
         of_generator = tape.gradient(regression, generator.network.trainable_variables)
 
-        def write():
-            for (optimizer, variables), gradients in zip(
-                self.learners(), (of_generator, of_descriptor), strict=True
-            ):
-                optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        def write(sums, index, inferred, *probed):
+            for (optimizer, variables), gradients in zip(self.learners(), sums, strict=True):
+                replicas.descend(optimizer, gradients, variables)
             stateless.assign(generator.network, moving)
             if mask is not None:
                 if kept:
                     generator.table.write(index, inferred)
                 generator.iteration.assign_add(1)
             if mask is not None or self.latent_steps:
-                # Latent steps use whole signals, whose posterior is narrower than that of masked ones.
-                whole = (drawn, revised, None)
-                chains = whole if self.latent_steps else (inferred, observed, mask)
-                generator.probe_stability(*chains, self.iteration)
+                generator.probe_stability(*probed, self.iteration)
 
         means = diagnostics.chain_means(
-            loss, signal, revised, of_data, of_revised, info, self.langevin, self.scaled_range
+            loss, signal, revised, of_data, of_revised, info, self.langevin, self.scaled_range, mean
         )
         if self.langevin.rejects:
             means["acceptance"] = info.acceptance
         means["revision_error"] = error**2
+        rows = (index, None if mask is None else inferred)
         if mask is not None:
             means |= self._recovery(inferred, energy, observed, mask)
-        finite = [loss, regression, *of_descriptor, *of_generator]
-        logs = diagnostics.with_spread(self.commit(finite, write, means))
+        if mask is not None or self.latent_steps:
+            # Latent steps use whole signals, whose posterior is narrower than that of masked ones.
+            whole = (drawn, revised, None)
+            rows += tuple(first_rows(*(whole if self.latent_steps else (inferred, observed, mask))))
+        sums = (of_generator, of_descriptor)
+        logs = self.commit(write, means, sums=sums, rows=rows, finite=[loss, regression])
+        logs = diagnostics.with_spread(logs)
         if mask is not None or self.latent_steps:
             logs["stability"] = tf.identity(generator.stability.value)
         return logs
@@ -386,7 +389,7 @@ class CoopNets(SignalModel):
     ) -> np.ndarray:
         """Fill in hidden entries: the generator decodes them, the descriptor revises them.
 
-        Latents are inferred from the observed entries, as `Generator.inpaint` does. The hidden entries
+        Latents are inferred from the observed entries, as `Generator.reconstruct` does. The hidden entries
         that they decode to are revised given the observed ones.
 
         Args:
@@ -487,6 +490,11 @@ def _check(generator, descriptor) -> None:
         raise ValueError(
             f"CoopNets expected models of one scaling, received a generator with {generator.scaling} "
             f"and a descriptor with {descriptor.scaling}. Build both with the same `scaling`."
+        )
+    if generator.shards != descriptor.shards:
+        raise ValueError(
+            f"CoopNets expected models of as many shards, received {generator.shards} of the generator "
+            f"and {descriptor.shards} of the descriptor. Build both with the same `shards`."
         )
     if generator.observation is not None:
         raise ValueError(

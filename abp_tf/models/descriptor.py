@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from types import MappingProxyType
 
 import keras
@@ -13,10 +14,11 @@ from numpy.typing import ArrayLike
 
 from abp_tf import checks
 from abp_tf.data import examples
+from abp_tf.distribution import replicas
 from abp_tf.errors import DivergenceError
 from abp_tf.models import descriptor_signatures, diagnostics
 from abp_tf.models.base import SignalModel
-from abp_tf.models.batches import unpack
+from abp_tf.models.batches import place, require, unpack
 from abp_tf.observation import masking
 from abp_tf.results import AutoEncoding, Score
 from abp_tf.sampling import Langevin, Sampler
@@ -67,6 +69,9 @@ class Descriptor(SignalModel):
         seed: integer seed of all noise and of the order of the examples.
         scaling: `abp_tf.Scaling` of signals in their own units, such as °C, to those of the network;
             None if they are the same.
+        shards: number of parts into which examples and pool are divided
+            (`abp_tf.distribution.shards`): a multiple of the number of processes, on which alone
+            results depend.
 
     Raises:
         ValueError: if an argument is out of its range, or the network cannot be used.
@@ -113,11 +118,17 @@ class Descriptor(SignalModel):
         value_range: tuple[float, float] | str | None = "auto",
         seed: int = 0,
         scaling: Scaling | None = None,
+        shards: int = 1,
         **kwargs,
     ):
         reported = (*diagnostics.CHAIN_MEANS, "acceptance", "score", "energy")
         super().__init__(
-            value_range=value_range, seed=seed, scaling=scaling, reported=reported, **kwargs
+            value_range=value_range,
+            seed=seed,
+            scaling=scaling,
+            reported=reported,
+            shards=shards,
+            **kwargs,
         )
         _check_network(network)
         self.network = network
@@ -138,7 +149,7 @@ class Descriptor(SignalModel):
         self.penalized = penalized
         self._check_together()
         rows = pool if chains == "persistent" else 0
-        self.table = Pool(self.signal_shape, rows, self.noise, seed, name="chains")
+        self.table = Pool(self.signal_shape, rows, self.noise, seed, self.ownership, name="chains")
         self.past = diagnostics.Past(name="past")
 
     # The model: f, the energy, and the noise that chains start from.
@@ -210,47 +221,60 @@ class Descriptor(SignalModel):
         """
         signal, _, index = unpack(self, batch)
         signal = self.noisy(signal, self.step_seeds(DATA, index))
+        mean = replicas.mean_over(index)
 
         # Synthesis: continue some chains along −∂U/∂x.
-        chain, start = self._start(signal, index)
+        chain, start = self._start(signal, index, place(batch))
         samples, info = self.langevin.sample(self.energy, start, self.step_seeds(CHAIN, chain))
 
         # Analysis: raise f of the data and lower f of the samples, which are held fixed.
         variables = self.network.trainable_variables
         with tf.GradientTape() as tape:
-            loss, of_data, of_samples = self.contrast(signal, samples)
+            loss, of_data, of_samples = self.contrast(signal, samples, mean)
         gradients = tape.gradient(loss, variables)
 
-        def write():
-            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        def write(gradients, chain, samples):
+            replicas.descend(self.optimizer, gradients, variables)
             if self.chains == "persistent":
                 self.table.write(chain, samples)
 
         means = diagnostics.chain_means(
-            loss, signal, samples, of_data, of_samples, info, self.langevin, self.scaled_range
+            loss,
+            signal,
+            samples,
+            of_data,
+            of_samples,
+            info,
+            self.langevin,
+            self.scaled_range,
+            mean,
         )
         if self.langevin.rejects:
             means["acceptance"] = info.acceptance
-        finite = [loss, info.final_energy, *gradients]
-        return diagnostics.with_spread(self.commit(finite, write, means))
+        finite = [loss, info.final_energy]
+        logs = self.commit(write, means, sums=gradients, rows=(chain, samples), finite=finite)
+        return diagnostics.with_spread(logs)
 
-    def contrast(self, signal: tf.Tensor, samples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def contrast(
+        self, signal: tf.Tensor, samples: tf.Tensor, mean: Callable = tf.reduce_mean
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Return the loss of a learning step, `mean f(samples) − mean f(data)` plus the penalty.
 
         Args:
             signal: data, float32 `[n, *signal_shape]`.
             samples: samples of the model, float32 `[m, *signal_shape]`, held fixed.
+            mean: function that averages over the rows of all replicas (`replicas.mean_over`).
 
         Returns:
             the loss, a scalar; `f` of the data `[n]`; `f` of the samples `[m]`.
         """
         of_data, of_samples = self.f(signal), self.f(samples)
-        loss = tf.reduce_mean(of_samples) - tf.reduce_mean(of_data)
+        loss = mean(of_samples) - mean(of_data)
         if self.energy_penalty:
             of_f = self.penalized == "f"
             size = of_data**2 if of_f else self.energy(signal) ** 2
             others = of_samples**2 if of_f else self.energy(samples) ** 2
-            loss += self.energy_penalty * (tf.reduce_mean(size) + tf.reduce_mean(others))
+            loss += self.energy_penalty * (mean(size) + mean(others))
         return loss, of_data, of_samples
 
     def noisy(self, signal: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
@@ -259,19 +283,30 @@ class Descriptor(SignalModel):
             return signal
         return signal + self.data_noise * row_normal(seeds, list(self.signal_shape))
 
-    def _start(self, signal, index) -> tuple[tf.Tensor, tf.Tensor]:
+    def _start(self, signal, index, place) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the numbers `[m]` that seed the noise of the chains, and the first states."""
         if self.chains == "data":
             return index, signal
         if self.chains == "short-run":
             return index, self.noise(self.step_seeds(PRIOR, index))
-        count = tf.shape(signal)[0]
         return self.table.some(
-            count,
+            self._in_pool(place),
             self.restart,
             self.step_seeds(POOL, tf.range(2)),
             lambda chain: self.step_seeds(PRIOR, chain),
         )
+
+    def _in_pool(self, place) -> tf.Tensor:
+        """Return the places of rows in the batch; refuse a batch that is larger than the pool."""
+        if self.shards == replicas.count() == 1:
+            return place
+        chains = self.pool // self.shards * self.shards
+        text = (
+            f"Descriptor expected batches of at most {chains} rows, one for each chain of the pool in "
+            f"the same shard, received more. Build it with a larger pool than {self.pool}."
+        )
+        with tf.control_dependencies([require(tf.reduce_all(place < chains), text)]):
+            return tf.identity(place)
 
     def test_step(self, batch) -> dict:
         """Report the mean `score`, `f(x)`, and the mean `energy` of a batch."""
@@ -380,6 +415,11 @@ class Descriptor(SignalModel):
             raise ValueError(
                 f"from_noise=False expected a model with chains='persistent', received "
                 f"{self.chains!r}, which has no pool. Use from_noise=True."
+            )
+        if self.replicas.workers > 1:
+            raise ValueError(
+                "from_noise=False expected one process, which has the whole pool, received one of "
+                f"{self.replicas.workers}. Use from_noise=True."
             )
         start = self.restored(self.table.read(seeds % self.table.rows).numpy(), *time)
         return self._run("refine", [start, seeds, *time], batch_size, verbose, steps)["signal"]
@@ -547,6 +587,7 @@ class Descriptor(SignalModel):
             "value_range": self.value_range,
             "seed": self.seed,
             "scaling": self.scaling and serialize(self.scaling),
+            "shards": self.shards,
         }
 
 

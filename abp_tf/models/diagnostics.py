@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
+from abp_tf.distribution import replicas
 from abp_tf.sampling import Info, Sampler
 
 DIVERGENCE = "divergence"  # the symptom of a step that was not finite
@@ -131,6 +134,29 @@ def per_entry(total: tf.Tensor, entries: tf.Tensor) -> Weighted:
     return Weighted(tf.math.divide_no_nan(total, entries), tf.cast(entries > 0, tf.float32))
 
 
+class Mean(keras.metrics.Metric):
+    """Mean over an epoch, of sums that all replicas know.
+
+    Metrics of Keras have values of their own on each replica, and would be reduced at each reading.
+    """
+
+    def __init__(self, name: str):
+        super().__init__(name=name, dtype="float32")
+        self.total, self.count = (
+            keras.Variable(0.0, dtype="float32", trainable=False, name=name)
+            for name in ("total", "count")
+        )
+
+    def update_state(self, total: tf.Tensor, count: tf.Tensor) -> None:
+        """Add the sum of some values, and their number."""
+        self.total.assign_add(total)
+        self.count.assign_add(count)
+
+    def result(self) -> tf.Tensor:
+        """Return the mean so far; 0 of no values."""
+        return tf.math.divide_no_nan(self.total.value, self.count.value)
+
+
 class Means:
     """Means over an epoch of the values that steps report.
 
@@ -139,7 +165,7 @@ class Means:
     """
 
     def __init__(self, names: tuple[str, ...]):
-        self._means = {name: keras.metrics.Mean(name=name, dtype="float32") for name in names}
+        self._means = {name: Mean(name) for name in names}
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -147,26 +173,66 @@ class Means:
         return list(self._means.values())
 
     def update(self, values: dict, weight=None) -> None:
-        """Add the values of a batch.
+        """Add the values of a batch, of all replicas.
 
         Args:
-            values: tensors by name, of any shape, or `Weighted`.
+            values: tensors by name, of any shape, or `Weighted`. A scalar is the share of this replica
+                in the mean over the batch.
             weight: weight of the mean of each tensor; None uses its number of entries.
         """
+        sums = replicas.total(self.sums(values, weight))
+        replicas.merged(lambda: self.add(sums, weighted=weight is not None))
+
+    def sums(self, values: dict, weight=None) -> dict:
+        """Return what `add` needs of the values of this replica: their sums by name, and weights."""
+
+        def sum_of(part):
+            return replicas.counted(tf.reduce_sum(part))
+
+        found = {"weight": sum_of(tf.cast(1.0 if weight is None else weight, tf.float32))}
         for name, value in values.items():
             if isinstance(value, Weighted):
-                self._means[name].update_state(value.value, sample_weight=value.weight)
-                continue
-            if weight is not None:
-                value = tf.reduce_mean(value)
-            self._means[name].update_state(value, sample_weight=weight)
+                part = sum_of(value.value * value.weight), sum_of(value.weight)
+            elif (value := tf.cast(value, tf.float32)).shape.rank == 0:
+                part = value, None
+            elif weight is None:
+                rows = tf.reduce_mean(value, axis=list(range(1, value.shape.rank)))
+                part = sum_of(rows), sum_of(tf.cast(tf.size(rows), tf.float32))
+            else:
+                part = tf.reduce_mean(value) * found["weight"], found["weight"]
+            found[name] = part
+        return found
+
+    def add(self, sums: dict, weighted: bool = False) -> None:
+        """Add sums over all replicas of what `sums` returned.
+
+        Args:
+            sums: the sums.
+            weighted: whether they were computed with a weight.
+        """
+        weight = sums["weight"] if weighted else tf.ones([])
+        for name, (total, count) in ((name, sums[name]) for name in sums if name != "weight"):
+            scalar = count is None
+            self._means[name].update_state(
+                total * weight if scalar else total, weight if scalar else count
+            )
 
     def results(self, names) -> dict:
         """Return the current means of these names."""
         return {name: self._means[name].result() for name in names}
 
 
-def chain_means(loss, signal, samples, of_data, of_samples, info: Info, sampler, value_range) -> dict:
+def chain_means(
+    loss,
+    signal,
+    samples,
+    of_data,
+    of_samples,
+    info: Info,
+    sampler,
+    value_range,
+    mean: Callable = tf.reduce_mean,
+) -> dict:
     """Return the diagnostics of the training of an energy on one batch, by name.
 
     `energy_gap`: mean of `f(data) − f(samples)`; in a good training it varies around 0.
@@ -189,22 +255,29 @@ def chain_means(loss, signal, samples, of_data, of_samples, info: Info, sampler,
         sampler: sampler of the chains.
         value_range: interval in which the data lie, in units of the samples; its ends may be arrays
             that broadcast against a sample. None if there is none.
+        mean: function that averages over the rows of all replicas (`replicas.mean_over`).
     """
-    entries = tf.cast(tf.size(samples[0]), tf.float32)
-    norm = tf.reduce_mean(info.gradient_norm)
-    single = tf.minimum(tf.shape(signal)[0], tf.shape(samples)[0]) == 1
-    gap = tf.reduce_mean(of_data) - tf.reduce_mean(of_samples)
-    variance = tf.math.reduce_variance(of_data) + tf.math.reduce_variance(of_samples)
-    size = tf.reduce_mean(tf.abs(of_data)) + tf.reduce_mean(tf.abs(of_samples))
-    return {
-        "loss": loss,
+    rows = [tf.shape(part)[0] for part in (signal, samples)]
+    moments = _moments((of_data, of_samples, signal, samples))
+    (level, spread), (drawn_level, drawn_spread), of_signal, of_drawn = moments
+    gap, variance = level - drawn_level, spread + drawn_spread
+    rows = replicas.total([replicas.counted(tf.cast(one, tf.float32)) for one in rows])
+    single = tf.minimum(*rows) == 1
+    size = mean(tf.abs(of_data)) + mean(tf.abs(of_samples))
+    entries = tf.cast(math.prod(samples.shape[1:]), tf.float32)
+    # The same on all replicas, of which each reports its share.
+    same = {
         "energy_gap": gap,
         "square": gap**2 + variance,
+        "data_deviation": _deviation(signal, of_signal, single),
+        "sample_deviation": _deviation(samples, of_drawn, single),
+    }
+    return {
+        **{name: value / replicas.count() for name, value in same.items()},
+        "loss": loss,
         "score_size": 0.5 * size,
-        "drift": 0.5 * sampler.step_size**2 * norm / tf.sqrt(entries),
-        "data_deviation": _deviation(signal, single),
-        "sample_deviation": _deviation(samples, single),
-        "saturation": _saturation(samples, value_range),
+        "drift": 0.5 * sampler.step_size**2 * mean(info.gradient_norm) / tf.sqrt(entries),
+        "saturation": _saturation(samples, value_range, mean),
     }
 
 
@@ -220,19 +293,34 @@ def with_spread(logs: dict) -> dict:
     return {**logs, "energy_gap_spread": tf.sqrt(tf.maximum(square, 0.0))}
 
 
-def _saturation(samples, value_range):
+def _saturation(samples, value_range, mean):
     if value_range is None:
         return tf.constant(0.0)
     low, high = value_range
     margin = MARGIN * (high - low)
     out = (samples < low - margin) | (samples > high + margin)
-    return tf.reduce_mean(tf.cast(out, tf.float32))
+    return mean(tf.cast(out, tf.float32))
 
 
-def _deviation(signals: tf.Tensor, single: tf.Tensor) -> tf.Tensor:
+def _moments(parts: tuple) -> list[tuple[tf.Tensor, tf.Tensor]]:
+    """Return mean and variance of each entry over the rows of all replicas, of tensors `[n, ...]`."""
+    if replicas.count() == 1:
+        return [(tf.reduce_mean(one, 0), tf.math.reduce_variance(one, 0)) for one in parts]
+    exact = [tf.cast(one, tf.float64) for one in parts]
+    sums = [[replicas.counted(tf.reduce_sum(one**power, 0)) for power in range(3)] for one in exact]
+    found = []
+    for count, first, second in replicas.total(sums):
+        mean, square = first / count, second / count
+        pair = mean, tf.maximum(square - mean**2, 0)
+        found.append(tuple(tf.cast(one, tf.float32) for one in pair))
+    return found
+
+
+def _deviation(signals: tf.Tensor, moments: tuple, single: tf.Tensor) -> tf.Tensor:
     """Return the standard deviation over a batch, averaged over entries; if single, over entries."""
-    batch = tf.math.reduce_std(signals, axis=0)
-    return tf.where(single, tf.math.reduce_std(signals), tf.reduce_mean(batch))
+    mean, variance = moments
+    alone = signals if replicas.count() == 1 else mean  # a single signal is its own mean
+    return tf.where(single, tf.math.reduce_std(alone), tf.reduce_mean(tf.sqrt(variance)))
 
 
 class SymptomAlarm(keras.callbacks.Callback):
@@ -245,7 +333,7 @@ class SymptomAlarm(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
         """Clear the symptoms; note whether the epoch is past the first iterations."""
         self.model.symptoms = {}
-        self._warm = int(self.model.iteration.value) >= WARM_UP
+        self._warm = int(self.model.iteration.numpy()) >= WARM_UP
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
         """Find the symptoms of the epoch and warn of new ones."""

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from abp_tf import checks, networks
+from abp_tf.distribution import replicas
 from abp_tf.models import diagnostics, noise, schedules, warm_starts
 from abp_tf.models.batches import unpack
 from abp_tf.models.latent_model import LatentModel
@@ -24,6 +25,11 @@ from abp_tf.sampling.random import CHAIN, ENCODER, PRIOR, row_seeds
 from abp_tf.scaling import Scaling
 
 PROBE_EVERY, PROBE_ROWS = 50, 16  # iterations from one measurement of stability to the next, and rows
+
+
+def first_rows(latent, signal, mask, count: int = PROBE_ROWS) -> list:
+    """Return the first rows of latents, data and mask, of which the mask may be None."""
+    return [None if part is None else part[:count] for part in (latent, signal, mask)]
 
 
 @keras.saving.register_keras_serializable(package="abp_tf")
@@ -80,6 +86,9 @@ class Generator(LatentModel):
             hidden, and the mask on the channel axis, `[n, ..., 2 channels]`, to means and
             log-variances of latents, `[n, ..., 2 latents]`. Neither weights nor chains of training
             depend on it. False is exactly the paper's algorithm.
+        shards: number of parts into which the examples are divided, each in an order of its own
+            (`abp_tf.distribution.shards`): a multiple of the number of processes, on which alone
+            results depend.
 
     Raises:
         ValueError: if an argument is out of its range, or the network, the encoder or the observation
@@ -127,6 +136,7 @@ class Generator(LatentModel):
         observation: operators.Observation | None = None,
         prior: Prior | None = None,
         encoder: keras.Model | bool = False,
+        shards: int = 1,
         **kwargs,
     ):
         reported = ("loss", "reconstruction_error", "latent_norm", "gradient_norm", "acceptance")
@@ -138,6 +148,7 @@ class Generator(LatentModel):
             scaling=scaling,
             observation=observation,
             reported=(*reported, "encoder_loss"),
+            shards=shards,
             **kwargs,
         )
         if examples is not None:
@@ -154,7 +165,7 @@ class Generator(LatentModel):
             self.latent_shape, networks.latent_blocks(network), name="preconditioner"
         )
         self.encoder = warm_starts.encoder(encoder, network, self.observed_shape)
-        self.table = LatentTable(self.latent_shape, examples or 0, seed, name="chains")
+        self.table = LatentTable(self.latent_shape, examples or 0, seed, self.ownership, name="chains")
         zeros = {"initializer": "zeros", "trainable": False}
         self.stability = self.add_weight(shape=(), name="stability", **zeros)
         sums = (noise.SUMS, self.noise.channels)  # over the steps of the epoch, to learn σ from
@@ -175,6 +186,7 @@ class Generator(LatentModel):
         """
         signal, mask, index = unpack(self, batch)
         seeds = functools.partial(self.step_seeds, index=index)
+        mean = replicas.mean_over(index)
 
         # Inferential back-propagation: continue each example's chain along −∂U/∂z.
         start = self.table.read(index) if self.keeps_chains else self.prior.draw(seeds(PRIOR))
@@ -184,22 +196,23 @@ class Generator(LatentModel):
         variables = self.network.trainable_variables
         with tf.GradientTape() as tape:
             energy = self.energy(latent, signal, mask)
-            loss = tf.reduce_mean(energy.total)
-        gradients = tape.gradient(loss, variables)
-        finite = [loss, *gradients]
+            loss = mean(energy.total)
+        sums = {"gradients": tape.gradient(loss, variables)}
         if self.encoder is not None:
-            lesson = warm_starts.lesson(self, latent, signal, mask, seeds(ENCODER))
-            finite += lesson.gradients
+            lesson = warm_starts.lesson(self, latent, signal, mask, seeds(ENCODER), mean)
+            sums["lesson"] = lesson.gradients
+        if self.learn_sigma:
+            sums["noise"] = replicas.counted(self.noise.sums(signal, mask, energy.squared_errors))
 
-        def write():
-            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        def write(sums, index, latent, *probed):
+            replicas.descend(self.optimizer, sums["gradients"], variables)
             if self.encoder is not None:
-                lesson.apply(self.encoder, self.encoder_optimizer)
+                lesson.apply(self.encoder, self.encoder_optimizer, sums["lesson"])
             if self.keeps_chains:
                 self.table.write(index, latent)
             if self.learn_sigma:
-                self.sums.assign_add(self.noise.sums(signal, mask, energy.squared_errors))
-            self.probe_stability(latent, signal, mask, self.iteration)
+                self.sums.assign_add(sums["noise"])
+            self.probe_stability(*probed, self.iteration)
 
         means = {
             **self.latent_means(latent, energy, signal, mask),
@@ -209,7 +222,8 @@ class Generator(LatentModel):
             means["acceptance"] = info.acceptance
         if self.encoder is not None:
             means["encoder_loss"] = lesson.loss
-        logs = self.commit(finite, write, means)
+        rows = (index, latent, *first_rows(latent, signal, mask))
+        logs = self.commit(write, means, sums=sums, rows=rows, finite=[loss])
         if self.learn_sigma:
             logs["sigma"] = tf.reduce_mean(self.noise.deviation)
         return {**logs, "stability": tf.identity(self.stability.value)}
@@ -262,9 +276,16 @@ class Generator(LatentModel):
         """Measure `δ² λmax / 4` every `PROBE_EVERY` iterations, as the mean over a few chains."""
 
         def probe():
-            few = [None if part is None else part[:PROBE_ROWS] for part in (signal, mask)]
-            found = self.posterior(*few).stability(self.langevin, latent[:PROBE_ROWS])
-            return tf.reduce_mean(found)
+            few, *data = first_rows(latent, signal, mask, PROBE_ROWS // self.replicas.workers)
+            if replicas.count() == 1:
+                found = self.posterior(*data).stability(self.langevin, few)
+            else:  # a process may have no rows, on which not all layers compute
+                found = tf.cond(
+                    tf.shape(few)[0] > 0,
+                    lambda: self.posterior(*data).stability(self.langevin, few),
+                    lambda: tf.zeros([0]),
+                )
+            return replicas.total(replicas.mean_over(few)(found))
 
         due = iteration.value % PROBE_EVERY == 0
         self.stability.assign(tf.cond(due, probe, lambda: self.stability.value))
@@ -298,14 +319,16 @@ class Generator(LatentModel):
 
     def expand(self) -> None:
         """Move mean and covariance of the chains into the prior; decoded signals do not change."""
-        latents, roots = self.prior.absorb(self.table.states)
+        with self.replicas.between_steps():
+            latents, roots = self.prior.absorb(self.table.states)
         self.table.states.assign(latents)
         if self.preconditioning:
             self.preconditioner.follow(roots)
 
     def adapt_prior(self) -> None:
         """Let the prior learn from the chains, for instance how strongly frames are correlated."""
-        self.prior.adapt(self.table.states)
+        with self.replicas.between_steps():
+            self.prior.adapt(self.table.states)
 
     def precondition(self, rows: int = 64) -> None:
         """Estimate the preconditioner from the network and the current states of some chains.
@@ -318,7 +341,7 @@ class Generator(LatentModel):
             # Rows from all over the table, because neighbours are often alike.
             count = self.table.rows
             chosen = np.linspace(0, count - 1, min(rows, count)).astype(np.int64)
-            latents = self.table.read(chosen)
+            latents = self.replicas.total(self.table.read_own(chosen))
         else:
             latents = self.prior.draw(row_seeds(tf.range(rows, dtype=tf.int64), PRIOR))
 
@@ -383,14 +406,17 @@ class Generator(LatentModel):
         """Return a text for errors: what diverged, and what to change."""
         return (
             "the energy or its gradient is not finite. The last stability δ²λmax/4 measured was "
-            f"{float(self.stability.value):.3g}; it must stay below 1. Lower the step size of "
+            f"{float(self.stability.numpy()):.3g}; it must stay below 1. Lower the step size of "
             f"`langevin` ({self.langevin}) or the learning rate, or raise sigma ({self.sigma})."
             + ("" if self.encoder is None else " The learning rate may be too high for the encoder.")
         )
 
     @property
     def latents(self) -> np.ndarray:
-        """Learned latents of the training examples, float32 `[N, *latent_shape]`, by number."""
+        """Learned latents of the training examples, float32 `[N, *latent_shape]`, by number.
+
+        Of several processes, each has those of the examples that it owns.
+        """
         if not self.keeps_chains or not self.table.rows:
             raise ValueError(
                 "`latents` expected persistent chains after `fit`, found none. Use `infer(signals)`."
@@ -451,4 +477,5 @@ class Generator(LatentModel):
             "observation": self.observation and serialize(self.observation),
             "prior": serialize(self.prior),
             "encoder": self.encoder is not None and serialize(self.encoder),
+            "shards": self.shards,
         }

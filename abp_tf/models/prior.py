@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from abp_tf import latents as blocked
+from abp_tf.distribution import replicas
 from abp_tf.observation import masking
 from abp_tf.sampling.random import row_normal
 
@@ -109,13 +110,19 @@ class Prior(keras.layers.Layer):
         return weight * tf.minimum(entries / math.prod(weights.shape[1:]), 1.0)
 
     def adapt(self, latents: tf.Tensor) -> None:
-        """Learn parameters of the prior from the latents of all chains, `[N, *latent_shape]`."""
+        """Learn parameters of the prior from the latents of all chains of this process.
+
+        Of several processes each calls this with its own, and sums over all by `replicas.total`.
+
+        Args:
+            latents: float32 `[N, *latent_shape]`.
+        """
 
     def absorb(self, latents: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Move mean `m` and covariance `S²` of each block of `latents` into its `μ` and `A`.
 
         Args:
-            latents: latents of all chains, float32 `[N, *latent_shape]`.
+            latents: latents of all chains of this process, float32 `[N, *latent_shape]`.
 
         Returns:
             The whitened latents `S⁻¹(u − m)`, same shape, which decode to the same signals as `latents`
@@ -142,8 +149,10 @@ def _whiten(latents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     size = latents.shape[-1]
     rows = tf.reshape(tf.cast(latents, tf.float64), [-1, size])
     count = tf.cast(tf.shape(rows)[0], tf.float64)
-    mean = tf.reduce_mean(rows, axis=0)
-    covariance = tf.matmul(rows - mean, rows - mean, transpose_a=True) / count
+    count, first = replicas.total((count, tf.reduce_sum(rows, axis=0)))
+    mean = first / count
+    product = tf.matmul(rows - mean, rows - mean, transpose_a=True)
+    covariance = replicas.total(product) / count
     values, vectors = tf.linalg.eigh(covariance)
     # Few examples determine some directions badly; a lower bound keeps part of the prior there.
     values = tf.maximum(values, size / (count + size))

@@ -73,19 +73,19 @@ class AdaptPreconditioner(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None) -> None:
         """Estimate if the network is untrained."""
-        if int(self.model.iteration.value) == 0:
+        if int(self.model.iteration.numpy()) == 0:
             self.model.precondition()
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
         """Store the iteration at which the epoch begins."""
-        self._begun = int(self.model.iteration.value)
+        self._begun = int(self.model.iteration.numpy())
 
     def on_train_batch_end(self, batch: int, logs=None) -> None:
         """Estimate at the early iterations."""
-        if int(self.model.iteration.value) in self.EARLY:
+        if int(self.model.iteration.numpy()) in self.EARLY:
             self.model.precondition()
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
         """Estimate if the iteration passed a multiple of 50."""
-        if int(self.model.iteration.value) // self.APART > self._begun // self.APART:
+        if int(self.model.iteration.numpy()) // self.APART > self._begun // self.APART:
             self.model.precondition()

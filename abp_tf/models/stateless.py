@@ -5,6 +5,8 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from abp_tf.distribution import replicas
+
 
 def call(network: keras.Model, inputs: tf.Tensor, moving: list | None = None) -> tuple:
     """Return the output of a network in training mode, without changing the network.
@@ -20,6 +22,8 @@ def call(network: keras.Model, inputs: tf.Tensor, moving: list | None = None) ->
     """
     if moving is None:
         moving = network.non_trainable_variables
+    if any(isinstance(layer, keras.layers.BatchNormalization) for layer in network._flatten_layers()):
+        inputs = replicas.refuse_no_rows(inputs)
     output, moving = network.stateless_call(network.trainable_variables, moving, inputs, training=True)
     return tf.cast(output, tf.float32), moving
 

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from abp_tf import checks
+from abp_tf.distribution import replicas
 from abp_tf.models.prior import Prior
 from abp_tf.observation import masking
 
@@ -143,7 +144,7 @@ class TimePrior(Prior):
         size = self.latent_shape[-1]
         exact = tf.cast(latents, tf.float64)
         before, after = (tf.reshape(part, [-1, size]) for part in (exact[:, :-1], exact[:, 1:]))
-        product = tf.matmul(before, after, transpose_a=True)
+        product = replicas.total(tf.matmul(before, after, transpose_a=True))
         _, turn = tf.linalg.eigh(product + tf.transpose(product))
         scale = self.scales[0]
         scale.assign(tf.cast(tf.cast(scale.value, tf.float64) @ turn, tf.float32))
@@ -217,8 +218,9 @@ def _correlation(rows: np.ndarray, gaps: np.ndarray) -> np.ndarray:
     Returns:
         float64 `[d]`, in [0, 0.999].
     """
-    earlier, later = (rows[:-1] ** 2).mean(1), (rows[1:] ** 2).mean(1)
-    product = (rows[:-1] * rows[1:]).mean(1)
+    parts = rows[:-1] ** 2, rows[1:] ** 2, rows[:-1] * rows[1:]
+    count, *sums = replicas.total([np.float64(rows.shape[1]), *(part.sum(1) for part in parts)])
+    earlier, later, product = (np.asarray(part) / np.asarray(count) for part in sums)
 
     def cost(correlation):
         """Return −2 log p of a sequence, up to a constant, `[d]`."""

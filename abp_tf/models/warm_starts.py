@@ -6,12 +6,14 @@ nothing: the latents of each example are a draw from their posterior.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
 from abp_tf import checks, networks
+from abp_tf.distribution import replicas
 from abp_tf.models import stateless
 from abp_tf.networks import mirror
 from abp_tf.sampling.random import later, row_normal, row_uniform
@@ -58,7 +60,7 @@ class Lesson(NamedTuple):
 
     Attributes:
         loss: negative log likelihood of the latents, per latent and up to a constant, `[n]`.
-        gradients: gradients of its mean.
+        gradients: gradients of this replica's share of its mean.
         moving: next values of the non-trainable variables of the encoder.
     """
 
@@ -66,14 +68,13 @@ class Lesson(NamedTuple):
     gradients: list[tf.Tensor]
     moving: list
 
-    def apply(self, encoder: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
-        """Write what was learned."""
-        pairs = zip(self.gradients, encoder.trainable_variables, strict=True)
-        optimizer.apply_gradients(pairs)
+    def apply(self, encoder: keras.Model, optimizer: keras.optimizers.Optimizer, gradients) -> None:
+        """Write what was learned, given the sums of the gradients of all replicas."""
+        replicas.descend(optimizer, gradients, encoder.trainable_variables)
         stateless.assign(encoder, self.moving)
 
 
-def lesson(model, latent, signal, mask, seeds: tf.Tensor) -> Lesson:
+def lesson(model, latent, signal, mask, seeds: tf.Tensor, average: Callable = tf.reduce_mean) -> Lesson:
     """Compare the encoder with the latents of a batch, of which it is shown all or a part.
 
     With latents `u` that are draws from the posterior, and a mean `m` and deviations `s` from the
@@ -88,6 +89,7 @@ def lesson(model, latent, signal, mask, seeds: tf.Tensor) -> Lesson:
         signal: data, float32 `[n, *observed_shape]`, 0 where hidden.
         mask: weights of the entries, 0 = hidden; None means that all is observed.
         seeds: seed pairs of the rows, int64 `[n, 2]`, for what is hidden from the encoder.
+        average: function that averages over the rows of all replicas (`replicas.mean_over`).
     """
     shown = thinned(signal, mask, seeds)
     metric = model.root(signal, shown, inverse=True)
@@ -97,7 +99,7 @@ def lesson(model, latent, signal, mask, seeds: tf.Tensor) -> Lesson:
         away = metric(latent - mean) / deviation
         likelihood = tf.reshape(away**2 / 2 + tf.math.log(deviation), [tf.shape(latent)[0], -1])
         loss = tf.reduce_mean(likelihood, axis=-1)
-        total = tf.reduce_mean(loss)
+        total = average(loss)
     return Lesson(loss, tape.gradient(total, model.encoder.trainable_variables), moving)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from abp_tf import checks
+from abp_tf.distribution.shards import Shards
 from abp_tf.sampling.random import PRIOR, training_seeds
 
 
@@ -19,52 +20,83 @@ class ChainTable(keras.layers.Layer):
     does not grow with the number of rows. The table is saved with the model but never exported. A
     subclass implements `draw`, which draws the first states of new rows.
 
+    Of several processes each keeps the chains of its own shards alone, on its host.
+
     Args:
         shape: shape of one state.
-        rows: number of chains; 0 leaves the table empty until `allocate`.
+        rows: number of chains of all processes; 0 leaves the table empty until `allocate`.
+        shards: the shards of the chains; None means one, in one process.
+
+    Attributes:
+        rows: number of chains of all processes.
+        states: states of the chains of this process, float32 `[n, *shape]`, by number.
+        apart: whether the chains are saved apart from the model, by `abp_tf.distribution.backup`.
     """
 
     CONTENT = "states"
 
-    def __init__(self, shape, rows: int = 0, **kwargs):
+    def __init__(self, shape, rows: int = 0, shards: Shards | None = None, **kwargs):
         super().__init__(**kwargs)
         self.shape = tuple(shape)
+        self.shards = shards or Shards()
         # Not a Keras variable: those are read whole on every gather. The number of rows is open, so
         # that functions traced with the table stay valid when it is allocated anew.
-        self.states = tf.Variable(
+        self.states = _of_this_process(
             tf.zeros([0, *self.shape]),
             shape=[None, *self.shape],
             trainable=False,
             name=self.CONTENT,
         )
+        self.apart = False
         self.allocate(rows)
         self.built = True
 
-    def draw(self, rows: int) -> tf.Tensor:
-        """Draw the first states of new chains, float32 `[rows, *shape]`."""
+    def draw(self, shard: int, rows: int) -> tf.Tensor:
+        """Draw the first states of all `rows` chains of a shard, float32 `[rows, *shape]`."""
         raise NotImplementedError
 
     def allocate(self, rows: int) -> None:
         """Replace the table by one of `rows` rows, all drawn anew."""
         self.rows = int(rows)
-        self.states.assign(self.draw(self.rows))
+        shards = self.shards
+        if shards.count == 1:
+            self.states.assign(self.draw(0, self.rows))
+            return
+        states = np.empty([shards.size_of_own(self.rows), *self.shape], np.float32)
+        for shard in shards.own:
+            states[shards.rows_of(shard)] = self.draw(shard, shards.size(self.rows, shard))
+        self.states.assign(states)
 
     def read(self, index: tf.Tensor) -> tf.Tensor:
-        """Return the states of the rows `index`, `[n, *shape]`."""
-        return tf.gather(self.states, index)
+        """Return the states of the chains `index` of this process, `[n, *shape]`."""
+        return tf.gather(self.states, self.shards.row(index))
+
+    def read_own(self, index: np.ndarray) -> tf.Tensor:
+        """Return the states of chains, `[n, *shape]`; 0 for those of other processes."""
+        mine = index % self.shards.workers == self.shards.worker
+        states = np.zeros([len(index), *self.shape], np.float32)
+        if mine.any():
+            states[mine] = self.read(index[mine])
+        return tf.constant(states)
 
     def write(self, index: tf.Tensor, states: tf.Tensor) -> None:
-        """Write `states`, `[n, *shape]`, to the rows `index`."""
-        self.states.scatter_update(tf.IndexedSlices(states, index))
+        """Write `states`, `[n, *shape]`, to the chains `index` of this process."""
+        self.states.scatter_update(tf.IndexedSlices(states, self.shards.row(index)))
 
-    def put(self, states) -> None:
-        """Replace the whole table by `states`, `[N, *shape]`."""
-        self.rows = len(states)
+    def put(self, states, rows: int | None = None) -> None:
+        """Replace the whole table by `states`, `[n, *shape]`, those of this process.
+
+        Args:
+            states: states of the chains of this process.
+            rows: number of chains of all processes; None if there is one process.
+        """
+        self.rows = len(states) if rows is None else rows
         self.states.assign(states)
 
     def save_own_variables(self, store) -> None:
-        """Save the chains with the model."""
-        store[self.CONTENT] = self.states.numpy()
+        """Save the chains with the model, unless they are saved `apart`."""
+        states = self.states.numpy()
+        store[self.CONTENT] = states[:0] if self.apart else states
 
     def load_own_variables(self, store) -> None:
         """Load the chains that `save_own_variables` saved."""
@@ -87,17 +119,18 @@ class LatentTable(ChainTable):
         latent_shape: shape of one latent.
         examples: number of rows; 0 leaves the table empty until `allocate`.
         seed: integer seed of the first draw from `N(0, I)`.
+        shards: the shards of the examples; None means one, in one process.
     """
 
     CONTENT = "latents"
 
-    def __init__(self, latent_shape, examples: int = 0, seed: int = 0, **kwargs):
+    def __init__(self, latent_shape, examples: int = 0, seed: int = 0, shards=None, **kwargs):
         self.seed = seed
-        super().__init__(latent_shape, examples, **kwargs)
+        super().__init__(latent_shape, examples, shards, **kwargs)
 
-    def draw(self, rows: int) -> tf.Tensor:
-        """Draw the first latents from `N(0, I)`, float32 `[rows, *latent_shape]`."""
-        return tf.random.stateless_normal([rows, *self.shape], [self.seed, 0])
+    def draw(self, shard: int, rows: int) -> tf.Tensor:
+        """Draw the first latents of a shard from `N(0, I)`, float32 `[rows, *latent_shape]`."""
+        return tf.random.stateless_normal([rows, *self.shape], [self.seed, shard])
 
     def use_for(self, examples: int | None, same: bool = True, index=None) -> None:
         """Prepare the table for the data that `fit` is about to use, or raise an error.
@@ -113,12 +146,19 @@ class LatentTable(ChainTable):
         """
         if index is not None:
             examples = self.rows or examples
-            checks.index(index, examples)
         if not examples:
             raise ValueError(
                 "Persistent chains need the number of training examples, which the dataset does not "
                 "determine. Pass it: `Generator(..., examples=N)`."
             )
+        if examples < self.shards.workers:
+            raise ValueError(
+                f"Persistent chains expected at least one example for each of {self.shards.workers} "
+                f"processes, received {examples}. Start fewer processes."
+            )
+        if index is not None:
+            checks.index(index, examples)
+            checks.owned(index, self.shards.worker, self.shards.workers)
         if self.rows and (self.rows != examples or not same):
             raise ValueError(
                 f"The chains belong to {self.rows} other training examples; these are {examples}"
@@ -149,22 +189,24 @@ class Pool(ChainTable):
         rows: number of chains.
         start: function that maps seed pairs `[n, 2]` to first signals `[n, *shape]`.
         seed: integer seed of the first draw.
+        shards: the shards of the chains; None means one, in one process.
     """
 
     CONTENT = "signals"
 
-    def __init__(self, shape, rows: int, start: Callable, seed: int = 0, **kwargs):
+    def __init__(self, shape, rows: int, start: Callable, seed: int = 0, shards=None, **kwargs):
         self.start = start
         self.seed = seed
-        super().__init__(shape, rows, **kwargs)
+        super().__init__(shape, rows, shards, **kwargs)
 
     def some(
-        self, count: tf.Tensor, restart: float, seeds: tf.Tensor, begin: Callable
+        self, place: tf.Tensor, restart: float, seeds: tf.Tensor, begin: Callable
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Choose some chains of the pool to continue.
+        """Choose some chains of the pool to continue, as many of each shard as there are rows of it.
 
         Args:
-            count: number of chains; all of them if the pool has fewer.
+            place: places of the rows in the whole batch, int64 `[m]`: row `k` of shard `v` has the
+                place `k · shards + v`. Rows for which a shard has no more chains get none.
             restart: probability that a chosen chain restarts from a new draw.
             seeds: two seed pairs, `[2, 2]`: for the choice of chains, and for the choice of those that
                 restart.
@@ -178,7 +220,11 @@ class Pool(ChainTable):
         order, uniform = (
             tf.random.stateless_uniform([self.rows], pair, alg="philox") for pair in tf.unstack(seeds)
         )
-        chain = tf.cast(tf.argsort(order)[:count], tf.int64)
+        count = self.shards.count
+        orders = [tf.argsort(order[shard::count]) * count + shard for shard in range(count)]
+        least = self.rows // count
+        order = tf.reshape(tf.stack([each[:least] for each in orders], axis=1), [-1])
+        chain = tf.gather(tf.cast(order, tf.int64), place[: least * count])
         state = self.read(chain)
         if restart:
             again = tf.gather(uniform, chain) < restart
@@ -186,9 +232,21 @@ class Pool(ChainTable):
             state = tf.where(again, self.start(begin(chain)), state)
         return chain, state
 
-    def draw(self, rows: int) -> tf.Tensor:
-        """Draw the first signals of the chains, float32 `[rows, *shape]`."""
+    def draw(self, shard: int, rows: int) -> tf.Tensor:
+        """Draw the first signals of the chains of a shard, float32 `[rows, *shape]`."""
         # -1 is the iteration before the first.
-        seeds = training_seeds(self.seed, PRIOR, -1, tf.range(rows))
+        numbers = shard + self.shards.count * tf.range(rows)
+        seeds = training_seeds(self.seed, PRIOR, -1, numbers)
         # Compiled because it maps over the rows; anew because settings of the model may have changed.
         return tf.function(self.start).get_concrete_function(seeds)(seeds)
+
+
+def _of_this_process(value, **options) -> tf.Variable:
+    """Return a variable that is not mirrored, also in the scope of a strategy: there, on the host."""
+    if not tf.distribute.has_strategy():
+        return tf.Variable(value, **options)
+    # A strategy makes copies of what `tf.Variable` creates, not of what the class of a copy does.
+    mirrored = tf.Variable(0.0, trainable=False)
+    [plain, *_] = tf.distribute.get_strategy().experimental_local_results(mirrored)
+    with tf.device("/CPU:0"):
+        return type(plain)(value, **options)

@@ -48,7 +48,7 @@ def models():
 
 # What the tests ask for.
 SIGNATURES = {
-    "sound": "synthesize reconstruct inpaint sample_posterior decode",
+    "sound": "synthesize reconstruct inpaint inpaint_fast inpaint_best sample_posterior decode",
     "video": "synthesize reconstruct inpaint",
     "volume": "synthesize inpaint",
     "field": "synthesize inpaint",

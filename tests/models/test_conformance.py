@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 import abp_tf
-from abp_tf import CoopNets, Descriptor, Generator, Langevin
+from abp_tf import CoopNets, Descriptor, Generator, Langevin, qualities
 from abp_tf.serving import saved_model
 
 UNIT = Langevin(5, 2**0.5, temperature=0.01**2 / 2)  # x ← x + ∂f/∂x + 0.01 ε
@@ -127,14 +127,22 @@ def answers(model, given, rows=slice(20), batch_size=100):
     }
     if hasattr(model, "infer"):
         drawn = model.sample_posterior(damaged, mask, **asked)
-        partial = model.infer(damaged, mask, **asked)
-        decoded = model(partial).numpy()
         axes = tuple(range(1, signal.ndim))
-        square = np.where(mask, decoded - signal, 0) ** 2
         whole = model.reconstruct(signal, **asked)
+        for quality in qualities.QUALITIES if isinstance(model, Generator) else ("balanced",):
+            name = qualities.signature(quality)
+            if isinstance(model, Generator):
+                found[f"{name}/signal"] = model.inpaint(damaged, mask, quality=quality, **asked)
+                inputs = [damaged, np.float32(mask), part["seed"]]
+                filled = model.run("fill", inputs, batch_size, quality=quality)
+                partial, decoded = filled["latent"], filled["signal"]
+            else:
+                partial = model.infer(damaged, mask, **asked)
+                decoded = model(partial).numpy()
+            square = np.where(mask, decoded - signal, 0) ** 2
+            found[f"{name}/latent"] = partial
+            found[f"{name}/error"] = square.sum(axes) / mask.sum(axes)
         found |= {
-            "inpaint/latent": partial,
-            "inpaint/error": square.sum(axes) / mask.sum(axes),
             "reconstruct/latent": model.infer(signal, **asked),
             "reconstruct/signal": whole,
             "reconstruct/error": ((whole - signal) ** 2).mean(axes),
@@ -226,7 +234,7 @@ def ask(directory, given):
             if not definition.inputs:  # run by the loader
                 continue
             inputs[name] = {key: given[key] for key in definition.inputs}
-            if name in ("inpaint", "sample_posterior"):
+            if name.startswith(("inpaint", "sample_posterior")):
                 inputs[name]["signal"] = given["damaged"]
             feed = {definition.inputs[key].name: value for key, value in inputs[name].items()}
             fetch = {key: value.name for key, value in definition.outputs.items()}
@@ -338,7 +346,7 @@ def test_served_rows_are_those_of_the_model(cases, server, name):
         found = {}
         for signature, definition in client.signatures().items():
             asked = {key: part[key] for key in definition.inputs}
-            if signature in ("inpaint", "sample_posterior"):
+            if signature.startswith(("inpaint", "sample_posterior")):
                 asked["signal"] = part["damaged"]
             for key, value in client.ask(signature, **asked).items():
                 found[f"{signature}/{key}"] = value

@@ -100,7 +100,8 @@ class TestModel:
     def test_signatures(self, client):
         known = client.signatures()
         assert set(known) == {
-            "serving_default", "synthesize", "reconstruct", "inpaint", "sample_posterior", "decode",
+            "serving_default", "synthesize", "reconstruct", "inpaint", "inpaint_fast", "inpaint_best",
+            "sample_posterior", "decode",
         }  # fmt: skip
         inputs, outputs = known["inpaint"]
         assert list(inputs) == ["mask", "seed", "signal"]

@@ -138,7 +138,8 @@ def test_exports_are_numbered(finished, tmp_path, capsys, monkeypatch):
     assert sorted(path.name for path in models.iterdir()) == ["1", "2"]
     assert contents(models / "1") == before
     assert set(loaded.signatures) == {
-        "serving_default", "synthesize", "reconstruct", "inpaint", "sample_posterior", "decode",
+        "serving_default", "synthesize", "reconstruct", "inpaint", "inpaint_fast", "inpaint_best",
+        "sample_posterior", "decode",
     }  # fmt: skip
     drawn = loaded.signatures["sample_posterior"].structured_outputs["samples"]
     assert drawn.shape[1] == 4
