@@ -83,7 +83,8 @@ class Image(SignalKind):
     defaults = {
         "generator": {
             "latent_dim": 60, "antialias": None, "lazy": None, "sigma": 0.25, "steps": 3,
-            "step_size": 0.5, "expansion": 0.6, "batch_size": 25, "learning_rate": 4e-3, "encoder": True,
+            "step_size": 0.5, "expansion": 0.6, "batch_size": 25, "learning_rate": 4e-3,
+            "encoder": True,
         },
         "descriptor": {"activation": "leaky_relu", "lazy": None},
         "coopnets": {
