@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from abp_tf import checks, files
-from abp_tf.data import collect, convert, folder, npz
+from abp_tf.data import LazyRows, collect, convert, folder, folder_rows, npz
 from abp_tf.data.collect import Signals
 
 if TYPE_CHECKING:
@@ -83,7 +83,10 @@ def attach(
                 f"{images.name!r} has none. Give the masks as npz:PATH, in the order of the images."
             )
         sides = images.train.shape[1:-1]
-        observed = (read or by_name)(argument, images.names, sides, crop=crop, forms=images.forms)
+        forms = images.forms
+        if isinstance(images.train, LazyRows) and images.name.startswith("folder:"):
+            forms = folder_rows.forms(images.name, images.names)
+        observed = (read or by_name)(argument, images.names, sides, crop=crop, forms=forms)
     else:
         # One more tells that there are more.
         observed = _of_array(argument, images.train.shape[1:-1], count + 1 if limited else None)

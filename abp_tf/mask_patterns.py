@@ -11,14 +11,14 @@ from abp_tf import checks
 _REDRAWS = 1000
 
 
-def pepper(n: int, shape: Sequence[int], p: float, seed: int = 0) -> np.ndarray:
+def pepper(n: int | Sequence[int], shape: Sequence[int], p: float, seed: int = 0) -> np.ndarray:
     """Draw masks that hide each pixel independently with probability `p`.
 
     A mask that hides everything is drawn again, from the next random stream of the same example,
     until at least one pixel is observed.
 
     Args:
-        n: number of masks.
+        n: number of masks, or the numbers of the examples whose masks are drawn.
         shape: spatial shape of the signals, of any rank: `(h, w)` for images.
         p: probability that a pixel is hidden, strictly between 0 and 1.
         seed: non-negative integer, seed of the masks.
@@ -39,7 +39,9 @@ def pepper(n: int, shape: Sequence[int], p: float, seed: int = 0) -> np.ndarray:
     return _draw(n, shape, seed, lambda rng: rng.random(shape) >= p)
 
 
-def squares(n: int, shape: Sequence[int], p: float, side: int, seed: int = 0) -> np.ndarray:
+def squares(
+    n: int | Sequence[int], shape: Sequence[int], p: float, side: int, seed: int = 0
+) -> np.ndarray:
     """Draw masks that hide each cell of a grid of squares independently with probability `p`.
 
     The grid of `side` x `side` cells is shifted by a random offset for every image; cells are
@@ -47,7 +49,7 @@ def squares(n: int, shape: Sequence[int], p: float, side: int, seed: int = 0) ->
     `pepper`.
 
     Args:
-        n: number of masks.
+        n: number of masks, or the numbers of the examples whose masks are drawn.
         shape: spatial shape `(h, w)`.
         p: probability that a cell is hidden, strictly between 0 and 1.
         side: side of a cell in pixels, from 1 to the shorter side of the image.
@@ -77,14 +79,14 @@ def squares(n: int, shape: Sequence[int], p: float, side: int, seed: int = 0) ->
     return _draw(n, (height, width), seed, one)
 
 
-def block(n: int, shape: Sequence[int], size: int, seed: int = 0) -> np.ndarray:
+def block(n: int | Sequence[int], shape: Sequence[int], size: int, seed: int = 0) -> np.ndarray:
     """Draw masks that hide one square per image, at a random position inside the image.
 
     All positions inside the image are equally likely. In a clip the square moves at a constant
     speed from one random position, in the first frame, to another, in the last.
 
     Args:
-        n: number of masks.
+        n: number of masks, or the numbers of the examples whose masks are drawn.
         shape: spatial shape `(h, w)` of images, or `(frames, h, w)` of clips.
         size: side of the square in pixels, from 1 to the shorter side of the image; it must
             not cover a whole image.
@@ -124,13 +126,13 @@ def block(n: int, shape: Sequence[int], size: int, seed: int = 0) -> np.ndarray:
     return _draw(n, shape, seed, one)
 
 
-def frames(n: int, shape: Sequence[int], p: float, seed: int = 0) -> np.ndarray:
+def frames(n: int | Sequence[int], shape: Sequence[int], p: float, seed: int = 0) -> np.ndarray:
     """Draw masks that hide each frame of a clip independently with probability `p`.
 
     A mask that hides every frame is drawn again, as in `pepper`.
 
     Args:
-        n: number of masks.
+        n: number of masks, or the numbers of the examples whose masks are drawn.
         shape: spatial shape, time first: `(frames, h, w)` for clips.
         p: probability that a frame is hidden, strictly between 0 and 1.
         seed: non-negative integer, seed of the masks.
@@ -156,13 +158,13 @@ def frames(n: int, shape: Sequence[int], p: float, seed: int = 0) -> np.ndarray:
     return _draw(n, shape, seed, one)
 
 
-def gap(n: int, shape: Sequence[int], size: int, seed: int = 0) -> np.ndarray:
+def gap(n: int | Sequence[int], shape: Sequence[int], size: int, seed: int = 0) -> np.ndarray:
     """Draw masks that hide `size` successive samples of a sound, or frames of a clip.
 
     All positions of the gap inside the signal are equally likely.
 
     Args:
-        n: number of masks.
+        n: number of masks, or the numbers of the examples whose masks are drawn.
         shape: spatial shape, time first: `(samples,)` for sounds.
         size: length of the gap, from 1 to one less than the length of the signal.
         seed: non-negative integer, seed of the masks.
@@ -194,19 +196,19 @@ def gap(n: int, shape: Sequence[int], size: int, seed: int = 0) -> np.ndarray:
 
 
 def _draw(
-    n: int,
+    n: int | Sequence[int],
     shape: tuple[int, ...],
     seed: int,
     one: Callable[[np.random.Generator], np.ndarray],
 ) -> np.ndarray:
-    checks.integer("Masks", "n", n, 0)
+    examples = n if np.ndim(n) else range(checks.integer("Masks", "n", n, 0))
     checks.integer("Masks", "seed", seed, 0)
-    masks = np.empty((n, *shape), bool)
-    for example in range(n):
+    masks = np.empty((len(examples), *shape), bool)
+    for row, example in enumerate(examples):
         for attempt in range(_REDRAWS):
-            stream = np.random.SeedSequence(seed, spawn_key=(example, attempt))
-            masks[example] = one(np.random.Generator(np.random.PCG64(stream)))
-            if masks[example].any():
+            stream = np.random.SeedSequence(seed, spawn_key=(int(example), attempt))
+            masks[row] = one(np.random.Generator(np.random.PCG64(stream)))
+            if masks[row].any():
                 break
         else:
             raise ValueError(

@@ -2,7 +2,8 @@
 
 A mask is a bool array `[n, *shape]` over the spatial axes, without the channel axis: True where
 a signal is observed, False where it is hidden. The mask of example `i` depends on the seed and
-on `i` only: the first masks of a longer series are those of a shorter one.
+on `i` only: the first masks of a longer series are those of a shorter one, and the masks
+of some examples are drawn by their numbers.
 """
 
 from collections.abc import Sequence
@@ -69,8 +70,11 @@ class MaskSpec:
         if self.size is not None:
             checks.integer("MaskSpec", "size", self.size, 1)
 
-    def __call__(self, n: int, shape: Sequence[int], seed: int = 0) -> np.ndarray:
-        """Return `n` masks, bool `[n, *shape]`, drawn by the function of the name of the kind."""
+    def __call__(self, n: int | Sequence[int], shape: Sequence[int], seed: int = 0) -> np.ndarray:
+        """Return `n` masks, or those of the examples with the numbers `n`, bool `[n, *shape]`.
+
+        They are drawn by the function of the name of the kind.
+        """
         given = (value for value in (self.p, self.size) if value is not None)
         return _KINDS[self.kind](n, shape, *given, seed)
 

@@ -20,7 +20,8 @@ import tensorflow as tf
 
 from abp_tf import data, files, mask_files, signals
 from abp_tf._version import __version__
-from abp_tf.data import examples
+from abp_tf.data import LazyRows, examples
+from abp_tf.fields import gaps
 
 
 class Run:
@@ -189,7 +190,8 @@ def load_like(
         mask: specification of the signals' own masks, "folder:PATH" or "npz:PATH[:KEY]"; None if they
             have none.
     """
-    changes = {"data": source, "mask": mask, "limit": limit, "test_share": 0.0, "item": None}
+    changes = {"data": source, "mask": mask, "limit": limit, "test_share": 0.0}
+    changes |= {"item": None, "lazy": None}
     form = signals.get(settings["kind"]).like(shape, header)
     return load_images({**settings, **changes, **form})
 
@@ -202,29 +204,43 @@ def training_mask(settings: dict, images: data.Signals) -> np.ndarray | None:
         images: signals as `load_images` returns them.
 
     Returns:
-        bool, 1 = observed, `[n, h, w]` for images; None if all entries are observed.
+        bool, 1 = observed, `[n, h, w]` for images; `LazyRows` if the signals are; None if all entries
+        are observed.
     """
     spec = settings.get("mask")
     if not spec or mask_files.is_stored(spec):
         return images.train_mask
-    kind, shape = signals.get(images.kind), images.train.shape[1:]
-    return kind.draw_masks(spec, len(images.train), shape, settings["seed"], images.train_mask)
+    kind, shape, own = signals.get(images.kind), images.train.shape[1:], images.train_mask
+    count, seed = len(images.train), settings["seed"]
+    if not isinstance(images.train, LazyRows) or spec == gaps.SPEC:
+        return kind.draw_masks(spec, count, shape, seed, own)
+
+    def draw(numbers: np.ndarray) -> np.ndarray:
+        return kind.draw_masks(spec, numbers, shape, seed, None if own is None else own[numbers])
+
+    return LazyRows(draw, count, draw(np.array([0])).shape[1:], bool)
 
 
 def describe(images: data.Signals) -> dict:
     """Return a description that differs for other data.
 
     It holds counts, shape, header, and digests of all values, of their masks and of times that count.
+    Of values that are read when they are needed it has all names and up to 64 signals.
     """
+    values, masks = [images.train, images.test], [images.train_mask, images.test_mask]
+    if isinstance(images.train, LazyRows):
+        some = np.linspace(0, len(images.train) - 1, min(len(images.train), 64)).astype(int)
+        values = ["\n".join(images.names or ()).encode(), images.train[some]]
+        masks = [None if masks[0] is None else masks[0][some]]
     found = {
         "train": len(images.train),
         "test": len(images.test),
         "shape": list(images.train.shape[1:]),
-        "sha256": examples.digest(images.train, images.test),
+        "sha256": examples.digest(*values),
     }
     found |= images.header
     if images.train_mask is not None:
-        found["masks"] = examples.digest(images.train_mask, images.test_mask)
+        found["masks"] = examples.digest(*masks)
     if "period" in images.header:
         found["times"] = examples.digest(images.train_time, images.test_time)
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from abp_tf import checks
 from abp_tf.data import examples
+from abp_tf.data.lazy import LazyRows
 from abp_tf.fields.frames import read
 
 
@@ -120,27 +122,38 @@ class Scaling:
         """
         checks.one_of("deviation", "range")("Scaling.of", "by", by)
         times = examples.parts(signals).get("time") if times is None else times
-        signals, mask = read(signals, mask=mask)
+        signals, mask = _parts(signals, mask)
         season = np.ones((len(signals), 1))
         if period is not None:
             period = float(checks.positive("Scaling.of", "period", period))
             season = np.concatenate([season, _season(times, period, signals)], axis=1)
-        rest, centre = np.where(mask, signals.astype(np.float64), 0), 0
+        centre, done = 0, []
+
+        def rests():
+            """Yield what is left of the signals without the means that are known, with their masks."""
+            for rows in _slices(signals):
+                one, seen = read(signals[rows], mask=None if mask is None else mask[rows])
+                rest = np.where(seen, one.astype(np.float64), 0)
+                for means in done:
+                    rest = np.where(seen, rest - _weighted(season[rows], means, rest.ndim), 0)
+                yield rest, seen, season[rows]
+
         for at_each_position in (False, True) if positions else (False,):
-            means = _means(rest, mask, season, at_each_position)
+            means = _means(rests(), at_each_position)
             centre = centre + means
-            rest = np.where(mask, rest - _weighted(season, means, rest.ndim), 0)
-        all_but_channels = tuple(range(rest.ndim - 1))
+            done.append(means)
+        spread = [_spread(rest, seen) for rest, seen, _ in rests()]
+        count, squares = (sum(part) for part in list(zip(*spread, strict=True))[:2])
         if by == "deviation":
-            count = np.maximum(mask.sum(axis=all_but_channels), 1)
-            unit = np.sqrt((rest**2).sum(axis=all_but_channels) / count)
+            unit = np.sqrt(squares / np.maximum(count, 1))
         else:
             # Hidden entries are 0, a mean, and so between the ends of those that are observed.
-            low, high = (end(rest, axis=all_but_channels) for end in (np.min, np.max))
+            low = np.min([part[2] for part in spread], axis=0)
+            high = np.max([part[3] for part in spread], axis=0)
             centre[0] += (low + high) / 2
             unit = (high - low) / 2
         # What rounding leaves of a channel without variation is no unit.
-        size = np.abs(centre[0]).reshape(-1, rest.shape[-1]).max(axis=0)
+        size = np.abs(centre[0]).reshape(-1, centre.shape[-1]).max(axis=0)
         unit = np.where(unit > _ROUNDING * size, unit, 1)
         if not positions:
             centre = centre.reshape(len(centre), -1)
@@ -236,6 +249,8 @@ class Scaling:
 
 # Share of a channel's mean below which its deviation is rounding.
 _ROUNDING = 1e-7
+# Number of examples that are read at a time where all are not in memory.
+_AT_ONCE = 16
 
 
 def _season(times, period: float, signals):
@@ -274,27 +289,47 @@ def _weighted(season, weights: np.ndarray, rank: int):
     return np.tensordot(season.astype(np.float64), weights, axes=1).reshape(shape)
 
 
-def _means(
-    rest: np.ndarray, mask: np.ndarray, season: np.ndarray, at_each_position: bool
-) -> np.ndarray:
+def _means(parts: Iterable[tuple], at_each_position: bool) -> np.ndarray:
     """Return the weights of a linear regression on the season, whose first factor is 1.
 
     Args:
-        rest: float `[n, *signal_shape]`, 0 where hidden.
-        mask: bool, same shape; True = observed.
-        season: float `[n, k]`.
+        parts: for some examples after the other, what is left of them, float `[n, *signal_shape]`, 0
+            where hidden; their mask, bool, same shape; and their season, float `[n, k]`.
         at_each_position: whether each position has weights of its own, or each channel.
 
     Returns:
         `[k, *signal_shape]` or `[k, 1, ..., channels]`; 0 where nothing is observed.
     """
-    squares = season[:, :, None] * season[:, None]
-    gram = np.tensordot(mask, squares, axes=(0, 0))  # [*signal_shape, k, k]
-    moment = np.tensordot(rest, season, axes=(0, 0))
+    gram = moment = 0
+    for rest, mask, season in parts:
+        squares = season[:, :, None] * season[:, None]
+        gram = gram + np.tensordot(mask, squares, axes=(0, 0))  # [*signal_shape, k, k]
+        moment = moment + np.tensordot(rest, season, axes=(0, 0))
     if not at_each_position:
-        places = tuple(range(rest.ndim - 2))
+        places = tuple(range(moment.ndim - 2))
         gram, moment = (part.sum(axis=places, keepdims=True) for part in (gram, moment))
-    ridge = np.ones(season.shape[1])
+    ridge = np.ones(moment.shape[-1])
     ridge[0] = 1e-12  # so small that the mean is that of what is observed
     weights = np.linalg.solve(gram + np.diag(ridge), moment[..., None])[..., 0]
     return np.moveaxis(weights, -1, 0)
+
+
+def _spread(rest: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return count, sum of squares, lowest and highest value of each channel."""
+    axes = tuple(range(rest.ndim - 1))
+    return mask.sum(axes), (rest**2).sum(axes), rest.min(axes), rest.max(axes)
+
+
+def _parts(signals, mask) -> tuple:
+    """Return signals and their masks as arrays, or as `LazyRows` if the signals are these."""
+    given = examples.masked(signals, mask)
+    if isinstance(given["signal"], LazyRows):
+        return given["signal"], given.get("mask")
+    return read(given)
+
+
+def _slices(signals) -> list[slice]:
+    """Return slices of the signals that are read at a time, all of them if they are in memory."""
+    if not isinstance(signals, LazyRows):
+        return [slice(None)]
+    return [slice(at, at + _AT_ONCE) for at in range(0, len(signals), _AT_ONCE)]

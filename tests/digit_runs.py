@@ -12,7 +12,7 @@ DIGITS = (
 )
 LATENT = "--latent-dim 4 --inference-steps 5 --inference-cool 2"
 WORDS = {
-    "generator": f"{DIGITS} {LATENT} --batch-size 50 --steps 2 --curve-every 1 --mask pepper:0.3 --encoder",
+    "generator": f"{DIGITS} {LATENT} --steps 2 --curve-every 1 --mask pepper:0.3 --encoder",
     "descriptor": f"{DIGITS} --steps 3 --inference-steps 5 --pool 60",
     "coopnets": f"{DIGITS} {LATENT} --steps 3 --curve-every 2 --descriptor-width 4 --latent-steps 2",
 }

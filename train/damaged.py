@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import functools
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from abp_tf import checks, data, files, mask_files, runs, signals
 from abp_tf.data.examples import Examples
+from abp_tf.fields import gaps
 
 from . import report
 
@@ -55,7 +57,61 @@ class Damaged(NamedTuple):
         return np.broadcast_to(~mask, self.signal.shape)
 
 
-def load(run: runs.Run, model, arguments: argparse.Namespace) -> Damaged:
+class Archive(NamedTuple):
+    """Signals to recover, of which `rows` loads some at a time.
+
+    Attributes:
+        part: all signals, with masks of their own and times if they have any.
+        draw: function of numbers of signals and their own masks that returns masks; None if the signals
+            have masks of their own alone, or an operator observes them.
+        whole: whether the signals themselves are the truth where they are observed.
+        complete: the complete signals that --truth names, and the position of each signal among them.
+        names: names of the files to write, without suffixes.
+        kind: kind of signal.
+        header: other contents of the signals' files.
+    """
+
+    part: Examples
+    draw: Callable[[np.ndarray, np.ndarray | None], np.ndarray] | None
+    whole: bool
+    complete: tuple[data.Signals, np.ndarray] | None
+    names: list[str]
+    kind: signals.SignalKind
+    header: Mapping[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def rows(self, numbers: np.ndarray) -> tuple[np.ndarray, Damaged]:
+        """Load the signals of some numbers, draw their masks, and load their truth.
+
+        Returns:
+            the numbers of those that can be read, and these signals.
+
+        Warns:
+            UserWarning: if images cannot be read, which are named.
+        """
+        try:
+            signal = self.part.signal[numbers]
+        except data.UnreadableError as error:
+            warnings.warn(f"Skipped {len(error.names)} signals. {error}", stacklevel=2)
+            numbers = numbers[~np.isin(numbers, error.places)]
+            signal = self.part.signal[numbers]
+        own, time = (one if one is None else one[numbers] for one in (self.part.mask, self.part.time))
+        mask = own if self.draw is None else self.draw(numbers, own)
+        truth = None
+        if self.whole:
+            truth = signal if own is None else np.where(own, signal, np.float32(np.nan))
+        if self.complete:
+            found, places = self.complete[0], self.complete[1][numbers]
+            truth = found.train[places]
+            if found.train_mask is not None:
+                truth = np.where(found.train_mask[places], truth, np.float32(np.nan))
+        names = [self.names[number] for number in numbers]
+        return numbers, Damaged(signal, mask, truth, names, self.kind, self.header, time)
+
+
+def load(run: runs.Run, model, arguments: argparse.Namespace) -> Archive:
     """Load the signals that the options name, their masks, and the truth if it is known.
 
     Args:
@@ -86,47 +142,43 @@ def load(run: runs.Run, model, arguments: argparse.Namespace) -> Damaged:
         raise ValueError("--data: the run has no test signals. Give train, or another source.")
     positions = mask_files.places(images)[arguments.data == "test"]
     names = images.names and [images.names[position] for position in positions]
-    mask, truth = part.mask, part.signal
     drawn = spec or (settings.get("mask") if own else None)
-    if mask is not None and kind.incomplete and drawn and not mask_files.is_stored(drawn):
-        # What is hidden beside the signals' own gaps is known.
-        truth = np.where(mask, truth, np.float32(np.nan))
-        mask = _drawn(kind, arguments, settings if own else {}, truth, mask)
-    elif mask is not None:
-        truth = None
-        if spec and not stored:
-            raise ValueError("--mask: the run's signals have masks of their own. Leave it out.")
-    elif not observed:
-        mask = _drawn(kind, arguments, settings if own else {}, truth)
+    # What is hidden beside the signals' own gaps is known.
+    beside = kind.incomplete and drawn and not mask_files.is_stored(drawn)
+    whole, draw = part.mask is None or bool(beside), None
+    if whole and not observed:
+        draw = _drawing(kind, arguments, settings if own else {}, part)
+    elif spec and not stored:
+        raise ValueError("--mask: the run's signals have masks of their own. Leave it out.")
+    complete = None
     if arguments.truth:
         # Signals that are matched by name may have any position.
-        complete = like(arguments.truth, limit=None if own or names else count)
-        matching = _matching(complete, names, positions, arguments.truth)
-        truth = complete.train[matching]
-        if complete.train_mask is not None:
-            truth = np.where(complete.train_mask[matching], truth, np.float32(np.nan))
-    return Damaged(
-        part.signal[:count],
-        None if mask is None else mask[:count],
-        None if truth is None else truth[:count],
+        found = like(arguments.truth, limit=None if own or names else count)
+        complete = found, np.asarray(_matching(found, names, positions, arguments.truth))
+    return Archive(
+        part,
+        draw,
+        whole,
+        complete,
         files.stems(names or [f"{position:05}" for position in positions])[:count],
         kind,
         images.header,
-        None if part.time is None else part.time[:count],
     )
 
 
-def _drawn(
-    kind: signals.SignalKind, arguments, settings: dict, images: np.ndarray, own=None
-) -> np.ndarray:
-    """Draw the masks of --mask or, without it, those that the run draws; beside the signals' own."""
-    count, shape = len(images), images.shape[1:]
-    if arguments.mask:
-        return kind.draw_masks(arguments.mask, count, shape, arguments.seed, own)
-    spec = settings.get("mask")
-    if spec is None or mask_files.is_stored(spec):
-        raise ValueError(f"--mask: expected a mask, because these signals have none. {checks.POLARITY}")
-    return kind.draw_masks(spec, count, shape, settings["seed"], own)
+def _drawing(kind: signals.SignalKind, arguments, settings: dict, part: Examples) -> Callable:
+    """Return the function that draws the masks of --mask or, without it, those that the run draws."""
+    spec, seed, shape = arguments.mask, arguments.seed, part.signal.shape[1:]
+    if not spec:
+        spec, seed = settings.get("mask"), settings.get("seed")
+        if spec is None or mask_files.is_stored(spec):
+            raise ValueError(
+                f"--mask: expected a mask, because these signals have none. {checks.POLARITY}"
+            )
+    if spec == gaps.SPEC:  # gaps of all other signals are needed
+        masks = kind.draw_masks(spec, len(part.signal), shape, seed, part.mask)
+        return lambda numbers, own: masks[numbers]
+    return lambda numbers, own: kind.draw_masks(spec, numbers, shape, seed, own)
 
 
 def _matching(complete: data.Signals, names: list[str] | None, positions: np.ndarray, source: str):

@@ -53,8 +53,14 @@ def main(argv: list[str] | None = None) -> int:
         _write_curves(run, result["errors"])
     if hasattr(model, "score"):
         result |= _scores(model, sets)
-    if images.train_labels is None or images.train_mask is not None:
-        print("no distances: they need complete training images with labels, for a classifier")
+    if (
+        images.train_labels is None
+        or images.train_mask is not None
+        or isinstance(images.train, data.LazyRows)
+    ):
+        print(
+            "no distances: they need complete training images with labels in memory, for a classifier"
+        )
     else:
         try:
             result |= _distances(model, images, run)

@@ -69,6 +69,8 @@ def learn(recipe: Recipe, argv: list[str] | None) -> int:
         settings = recipe.settle(given)
         images = runs.load_images(settings)
         settings = enough(settings, len(images.train))
+        if "lazy" in settings:  # a run goes on as it began, also on another machine
+            settings = {**settings, "lazy": isinstance(images.train, data.LazyRows)}
     shape, mask = images.train.shape[1:], runs.training_mask(settings, images)
     scaling = signals.get(images.kind).scaling(images, mask)
     model = recipe.build(settings, shape, len(images.train), scaling)
@@ -79,6 +81,8 @@ def learn(recipe: Recipe, argv: list[str] | None) -> int:
         run = runs.Run.create(path, recipe.name, settings, images)
     counts = f"{len(images.train)} training and {len(images.test)} test"
     print(f"{counts} {signals.get(images.kind).plural} of {shape}")
+    if settings.get("lazy"):
+        print("They are read when they are needed; --no-lazy reads all of them at the start.")
 
     began = time.perf_counter()
     try:

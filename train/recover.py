@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from abp_tf import Generator, checks, files, metrics, programs, qualities, runs, signals
+from abp_tf import Generator, checks, data, files, programs, qualities, runs, signals
+from abp_tf.data.examples import digest
 from abp_tf.display import pictures
-from abp_tf.display.gallery import drawable
-from abp_tf.metrics.calibration import Calibration, calibration
 from abp_tf.options import Option, at_least, positive
 from abp_tf.results import PosteriorSamples
 
-from . import options, parsing, report
-from .damaged import Damaged, load
+from . import options, parsing, report, tally
+from .damaged import Archive, Damaged, load
+from .merging import SHOWN, merge
+from .parts import WHOLE, Parts, shard
 
-# Number of signals in the grid.
-_SHOWN = 10
-# Levels at which the coverage of intervals is reported.
-_LEVELS = (0.5, 0.9)
-# What is reported of how chains of samples agree, over all latents and images.
-CONVERGENCE = {
-    "r_hat_median": ("r_hat", np.median),
-    "r_hat_maximum": ("r_hat", np.max),
-    "effective_samples_median": ("effective_samples", np.median),
-    "effective_samples_minimum": ("effective_samples", np.min),
-    "effective_samples_maximum": ("effective_samples", np.max),
-}
+# Largest number of signals of a part, and of the entries of their samples, which bounds memory.
+_ROWS, _ENTRIES = 100, 2**25
+# Largest number of signals without --count, unless they are shared out.
+_COUNT = 100
+# Options that results do not depend on.
+_APART = ("out", "shard", "merge")
 
 
 class Recovered(NamedTuple):
@@ -78,12 +74,22 @@ OPTIONS = {
         "the effective sample size chains of 10",
         form="C",
     ),
-    "count": Option(positive(int), "largest number of signals", 100),
+    "count": Option(
+        positive(int), f"largest number of signals; by default {_COUNT}, with --shard and --merge all"
+    ),
     "seed": Option(int, "seed of inference and of random masks", 0),
+    "shard": Option(
+        shard,
+        "recover share I of N of the signals, beside other processes with the same --out; a share that "
+        "was stopped goes on",
+        form="I/N",
+    ),
+    "merge": Option(bool, "write the results of all shares, with the same options otherwise", False),
     "out": Option(
         str,
-        "new or empty directory for the results: observed/, recovered/, deviation/, grid.png, "
-        "recovery.npz and recovery.json; where the truth is known, reliability.png with --samples",
+        "directory for the results, new, empty or not finished: observed/, recovered/, deviation/, of "
+        "fields one file each; grid.png, recovery.npz and recovery.json; where the truth is known, "
+        "reliability.png with --samples",
         required=True,
         form="DIR",
     ),
@@ -105,7 +111,25 @@ def main(argv: list[str] | None = None) -> int:
     """Run the program; return its exit code."""
     arguments = parser().parse_args(argv)
     out = Path(arguments.out)
-    if files.taken(out):
+    check(arguments, out)
+    if arguments.merge:
+        parts = Parts.open(out)
+        parts.check(described(arguments))
+    else:
+        parts = work(arguments, out)
+    if arguments.shard is None:
+        merge(parts, out, described(arguments))
+    return 0
+
+
+def check(arguments: argparse.Namespace, out: Path) -> None:
+    """Check options that do not depend on the run.
+
+    Raises:
+        FileExistsError: if the directory of the results holds other things.
+        ValueError: if options do not fit each other.
+    """
+    if files.taken(out) and not Parts.unfinished(out):
         raise FileExistsError(
             f"--out: expected a directory that is new or empty, but {arguments.out!r} is not. Nothing "
             "was changed."
@@ -115,6 +139,25 @@ def main(argv: list[str] | None = None) -> int:
             f"--chains: expected a divisor of --samples {arguments.samples}, received "
             f"{arguments.chains}."
         )
+    if arguments.merge and arguments.shard:
+        raise ValueError(
+            f"--merge: expected no --shard, received {arguments.shard}. Run all shares, then merge."
+        )
+    if arguments.count is None and not (arguments.merge or arguments.shard):
+        arguments.count = _COUNT
+
+
+def described(arguments: argparse.Namespace) -> dict:
+    """Return the options that results depend on, by name."""
+    return {name: value for name, value in vars(arguments).items() if name not in _APART}
+
+
+def work(arguments: argparse.Namespace, out: Path) -> Parts:
+    """Recover those parts of a share that are not there yet; return all parts.
+
+    Raises:
+        ValueError: if options, signals and model do not fit each other.
+    """
     run = runs.Run.open(arguments.run)
     model = run.load_model()
     several = {name: getattr(arguments, name) for name in ("quality", "chains")}
@@ -124,39 +167,59 @@ def main(argv: list[str] | None = None) -> int:
             f"--{'/'.join(several)}: expected the run of a Generator, received that of a "
             f"{type(model).__name__}, which has no chains of latents. Leave the option out."
         )
-    damaged = load(run, model, arguments)
-    if damaged.mask is not None and damaged.mask.all():
+    archive = load(run, model, arguments)
+    about = {
+        **described(arguments),
+        "signals": len(archive),
+        "rows": rows(model, arguments),
+        "names": digest("\n".join(archive.names).encode()),
+        "model": files.digest(run.model_path),
+        "kind": archive.kind.name,
+        "header": dict(archive.header),
+    }
+    check_hidden(archive, about["rows"])
+    parts, share = Parts.begin(out, about), arguments.shard or WHOLE
+    for part in parts.missing(share):
+        numbers = parts.numbers(part)
+        if len(parts) > 1:
+            print(f"signals {numbers[0] + 1} to {numbers[-1] + 1} of {len(archive)}", flush=True)
+        readable, damaged = archive.rows(numbers)
+        skipped = [archive.names[number] for number in np.setdiff1d(numbers, readable)]
+        if not len(readable):
+            parts.write(part, share, {}, Counter(), skipped)
+            continue
+        seeds = [arguments.seed + readable + k * len(archive) for k in range(arguments.samples or 1)]
+        found = recover(model, damaged, arguments.samples, seeds, **several)
+        found = found._replace(signal=shown(damaged, found.signal))
+        sums = tally.sums(model, damaged, found.signal, found.drawn)
+        arrays = write(out, model, damaged, found, numbers[0] < SHOWN)
+        parts.write(part, share, arrays, sums, skipped)
+    if arguments.shard:
+        print(f"share {share} is done; {len(parts.missing())} of {len(parts)} parts are missing")
+    return parts
+
+
+def rows(model, arguments: argparse.Namespace) -> int:
+    """Return the number of signals of a part."""
+    usual = qualities.QUALITIES[arguments.quality or qualities.DEFAULT].samples
+    samples = arguments.samples or (usual if isinstance(model, Generator) else 1)
+    return max(1, min(_ROWS, _ENTRIES // (samples * int(np.prod(model.signal_shape)))))
+
+
+def check_hidden(archive: Archive, count: int) -> None:
+    """Refuse masks that hide nothing, those of all signals or, if they are drawn, of the first ones."""
+    masks = archive.part.mask
+    if archive.draw is not None or isinstance(masks, data.LazyRows):
+        masks = archive.rows(np.arange(min(count, len(archive))))[1].mask
+    if masks is not None and masks[: len(archive)].all():
         raise ValueError(
             f"--mask: expected a mask with hidden entries, but nothing is hidden. {checks.POLARITY}"
         )
-    found = recover(model, damaged, arguments.samples, arguments.seed, **several)
-    found = found._replace(signal=shown(damaged, found.signal))
-    calibrated = calibrate(damaged, found.drawn)
-    found_errors = errors(model, damaged, found.signal)
-    summary = {
-        **{name: value for name, value in vars(arguments).items() if name != "out"},
-        "images": len(damaged.signal),
-        "hidden": None if damaged.mask is None else hidden_share(damaged),
-        **found_errors,
-        **convergence(found.drawn),
-        **figures(calibrated),
-    }
-    write(out, model, damaged, found)
-    if calibrated is not None:
-        title = f"Intervals of {found.drawn.samples.shape[1]} samples"
-        shown_coverage = pictures.reliability(calibrated.levels, calibrated.coverage, title)
-        pictures.save_png(out / "reliability.png", shown_coverage)
-    files.write_json(out / "recovery.json", summary)
-    for name in ("images", "hidden", *found_errors, *CONVERGENCE, *figures(None)):
-        if summary[name] is not None:
-            print(f"{name:26}{summary[name]:10.4g}")
-    if damaged.truth is None:
-        print("no errors: the complete signals are not known; give them by --truth SOURCE")
-    print(f"written: {out}")
-    return 0
 
 
-def recover(model, damaged: Damaged, samples: int | None, seed: int, **several: int) -> Recovered:
+def recover(
+    model, damaged: Damaged, samples: int | None, seeds: list[np.ndarray], **several: int
+) -> Recovered:
     """Recover signals by the median of several samples, or once.
 
     Args:
@@ -164,7 +227,7 @@ def recover(model, damaged: Damaged, samples: int | None, seed: int, **several: 
         damaged: observed parts of the signals.
         samples: number of samples of each signal; None means that of the quality, or with other models
             than a `Generator` a single completion.
-        seed: seed of inference.
+        seeds: seeds of the signals `[n]`; of other models than a `Generator`, for each completion.
         **several: for a `Generator`: `quality` and `chains` of `sample_posterior`.
     """
     if damaged.mask is None:
@@ -173,12 +236,11 @@ def recover(model, damaged: Damaged, samples: int | None, seed: int, **several: 
         ask, given = model.inpaint, damaged.given
     if isinstance(model, Generator):
         several = {"samples": samples, "chains": samples, **several}
-        drawn = model.sample_posterior(given, seed=seed, **several)
+        drawn = model.sample_posterior(given, seed=seeds[0], **several)
         return Recovered(_clipped(model, drawn.median), drawn)
     if samples is None:
-        return Recovered(_clipped(model, ask(given, seed=seed)))
-    count = len(damaged.signal)
-    found = np.stack([ask(given, seed=seed + number * count) for number in range(samples)], axis=1)
+        return Recovered(_clipped(model, ask(given, seed=seeds[0])))
+    found = np.stack([ask(given, seed=seed) for seed in seeds], axis=1)
     # In double precision the mean of equal entries is exactly that entry, and their deviation 0.
     mean, deviation = (
         of(found, axis=1, dtype=np.float64).astype(np.float32) for of in (np.mean, np.std)
@@ -199,68 +261,22 @@ def shown(damaged: Damaged, signal: np.ndarray) -> np.ndarray:
     return signal if inside.all() else np.where(inside, signal, np.float32(np.nan))
 
 
-def hidden_share(damaged: Damaged) -> float:
-    """Return the share of the entries that exist, which are not land, that is hidden."""
-    inside = damaged.kind.inside(damaged.header, damaged.signal.shape[1:])
-    return float(np.mean(damaged.hidden[:, inside]))
-
-
-def errors(model, damaged: Damaged, recovered: np.ndarray) -> dict:
-    """Return the errors on hidden entries, or on all entries where an operator observed the signals.
-
-    Returns:
-        `mae_per_range` and `psnr`, of a model with a scaling those of pictures
-        (`abp_tf.display.gallery.drawable`), both None where the truth is not known; and errors in the
-        units of the signals' files, if they have such units.
-    """
-    truth, counted = damaged.truth, damaged.counted
-    if not counted.any():
-        return {"mae_per_range": None, "psnr": None}
-    drawn = [drawable(model, one, time=damaged.time) for one in (truth, recovered)]
-    return {
-        "mae_per_range": metrics.absolute_error(*drawn, counted),
-        "psnr": metrics.psnr(*drawn, counted),
-        **damaged.kind.errors(truth, recovered, counted, damaged.header),
-    }
-
-
-def convergence(drawn: PosteriorSamples | None) -> dict:
-    """Return R-hat and effective sample sizes as `CONVERGENCE` names them; all None without samples."""
-    found = {}
-    for name, (field, of) in CONVERGENCE.items():
-        values = None if drawn is None else getattr(drawn, field)
-        values = np.array([]) if values is None else values[np.isfinite(values)]
-        found[name] = float(of(values)) if values.size else None
-    return found
-
-
-def calibrate(damaged: Damaged, drawn: PosteriorSamples | None) -> Calibration | None:
-    """Return how well samples predict hidden entries; None without samples or truth."""
-    if drawn is None or not damaged.counted.any():
-        return None
-    return calibration(damaged.truth, drawn, damaged.counted)
-
-
-def figures(calibrated: Calibration | None) -> dict:
-    """Return what is reported of a calibration; None for what is not known or not finite."""
-    names = [*(f"coverage_{100 * level:.0f}" for level in _LEVELS), "crps", "scaled_deviation"]
-    if calibrated is None:
-        return dict.fromkeys(names)
-    coverage = np.interp(_LEVELS, calibrated.levels, calibrated.coverage)
-    values = [float(value) for value in (*coverage, calibrated.crps, calibrated.scaled_deviation)]
-    return {name: v if np.isfinite(v) else None for name, v in zip(names, values, strict=True)}
-
-
-def write(out: Path, model, damaged: Damaged, found: Recovered) -> None:
-    """Write signals as files, a grid of the first ones, and all arrays.
+def write(out: Path, model, damaged: Damaged, found: Recovered, first: bool) -> dict[str, np.ndarray]:
+    """Write signals as files, each its own, and return arrays of them for the results of all signals.
 
     Args:
         out: directory to write to.
         model: model that recovered the signals.
         damaged: observed parts of the signals.
         found: recovered signals.
+        first: whether the signals are among those of the grid.
+
+    Returns:
+        arrays of recovery.npz; those that `merge` needs of the samples; and signals for files and the
+        grid, whose names begin with "shown_".
     """
-    shown, arrays = {}, {"recovered": found.signal}
+    kind, shown = damaged.kind, {}
+    arrays = {"name": np.array(damaged.names), "recovered": found.signal}
     if damaged.mask is not None:
         shown["observed"] = pictures.visible(damaged.signal, damaged.mask)
         arrays["mask"] = damaged.mask
@@ -270,25 +286,21 @@ def write(out: Path, model, damaged: Damaged, found: Recovered) -> None:
         shown |= {} if observed is None else {"observed": observed}
     shown["recovered"] = found.signal
     if found.drawn is not None:
-        arrays["deviation"] = found.drawn.deviation
-        for name, one in zip(damaged.names, found.drawn.deviation, strict=True):
-            damaged.kind.save_deviation(out / "deviation" / name, one, damaged.header)
-    for folder, part in shown.items():
-        for name, signal in zip(damaged.names, part, strict=True):
-            damaged.kind.save(out / folder / name, signal, damaged.header)
-    if found.drawn is not None and damaged.kind.deviation_drawn:
-        # Values in [-1, 1] have a standard deviation in [0, 1], drawn from black to white.
-        shown["deviation"] = 2 * found.drawn.deviation - 1
-    if damaged.truth is not None:
+        shown["deviation"] = arrays["deviation"] = found.drawn.deviation
+        for name in ("r_hat", "effective_samples"):
+            if getattr(found.drawn, name) is not None:
+                arrays[name] = getattr(found.drawn, name)
+    if not kind.together:
+        for folder, part in shown.items():
+            save = kind.save_deviation if folder == "deviation" else kind.save
+            for name, signal in zip(damaged.names, part, strict=True):
+                save(out / folder / name, signal, damaged.header)
+    elif damaged.time is not None:
+        arrays["time"] = damaged.time
+    if first and damaged.truth is not None:
         shown["truth"] = damaged.truth
-    report.save_rows(
-        out / "grid.png",
-        damaged.kind,
-        {key: part[:_SHOWN] for key, part in shown.items()},
-        damaged.header,
-    )
-    with files.aside(out / "recovery.npz") as path:
-        np.savez_compressed(path, name=np.array(damaged.names), **arrays)
+    kept = shown if first else {"observed": shown.get("observed")} if kind.together else {}
+    return arrays | {f"shown_{name}": part for name, part in kept.items() if part is not None}
 
 
 if __name__ == "__main__":

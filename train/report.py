@@ -24,6 +24,9 @@ from abp_tf.data.examples import Examples
 from abp_tf.display import pictures
 from abp_tf.display.gallery import drawable, given, seen, show
 
+# Number of masks that pictures look at where all are not in memory.
+_LOOKED_AT = 64
+
 
 def sets(images: data.Signals) -> dict[str, Examples]:
     """Return training signals, and test signals if there are any, with their masks and times."""
@@ -91,7 +94,10 @@ def pictures_of(images: data.Signals, settings: dict, logs: Path) -> callbacks.T
     """Return the callback that writes the model's signals to TensorBoard."""
     every, mask, hidden = settings["picture_every"], images.train_mask, None
     if settings.get("mask") and not mask_files.is_stored(settings["mask"]):
-        hidden = signals.both(~runs.training_mask(settings, images), mask)  # what is known of it
+        drawn, own = runs.training_mask(settings, images), mask
+        if isinstance(images.train, data.LazyRows):
+            drawn, own = drawn[:_LOOKED_AT], own if own is None else own[:_LOOKED_AT]
+        hidden = signals.both(~drawn, own)  # what is known of it
     return callbacks.TensorBoardPictures(
         logs,
         images.train,

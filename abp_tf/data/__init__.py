@@ -2,14 +2,18 @@
 
 `load` reads images; `load_texture`, `load_sound`, `load_video` and `load_volume` read the other kinds.
 `SOURCES_HELP` and the like list the names. `load_field` reads fields with holes on a grid, in their own
-units, and `load_fields` scales them for programs. `abp_tf.data.examples` turns arrays into batches with
-indices.
+units, and `load_fields` scales them for programs. `LazyRows` are read when they are needed:
+`load(lazy=True)` and `lazy_field` return them, and `unreadable` lists images that cannot be read.
+`abp_tf.data.examples` turns arrays into batches with indices.
 """
 
 from abp_tf.data.collect import Signals
 from abp_tf.data.convert import fit_to, to_uint8
 from abp_tf.data.field import Field, load_field
+from abp_tf.data.field_rows import lazy_field
 from abp_tf.data.field_source import FIELD_SOURCES_HELP, load_fields
+from abp_tf.data.folder_rows import unreadable
+from abp_tf.data.lazy import LazyRows, UnreadableError
 from abp_tf.data.sound import SOUND_SOURCES_HELP, load_sound
 from abp_tf.data.sources import SOURCES, SOURCES_HELP, load
 from abp_tf.data.texture import TEXTURE_SOURCES_HELP, load_texture
@@ -28,8 +32,11 @@ __all__ = [
     "VOLUME_SOURCES_HELP",
     "Field",
     "Images",
+    "LazyRows",
     "Signals",
+    "UnreadableError",
     "fit_to",
+    "lazy_field",
     "load",
     "load_field",
     "load_fields",
@@ -38,4 +45,5 @@ __all__ = [
     "load_video",
     "load_volume",
     "to_uint8",
+    "unreadable",
 ]

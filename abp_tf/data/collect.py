@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from abp_tf import checks
-from abp_tf.data import convert
+from abp_tf.data import convert, lazy
 
 # Runs that read a folder depend on it: never change it.
 _SPLIT_SEED = 0
@@ -24,6 +24,7 @@ class Request(NamedTuple):
     test: bool = True  # whether a test set is wanted at all
     data_dir: str | None = None
     missing: bool = False  # whether NaN is allowed, for entries that a mask hides
+    lazy: bool | None = False  # whether images are read when they are needed; None: if they are many
 
 
 class Signals(NamedTuple):
@@ -31,7 +32,8 @@ class Signals(NamedTuple):
 
     Attributes:
         train: float32 `[n, *signal_shape]` in [-1, 1]: images `[n, h, w, c]`, sounds
-            `[n, samples, 1]`, clips `[n, frames, h, w, c]`.
+            `[n, samples, 1]`, clips `[n, frames, h, w, c]`. `LazyRows` if they are read when they are
+            needed.
         test: float32 `[m, *signal_shape]` in [-1, 1]; m may be 0.
         name: the specification they were loaded by, such as "digits" or "folder:photos".
         skipped: names of the files that could not be read.
@@ -50,7 +52,7 @@ class Signals(NamedTuple):
         header: values that files of such signals hold too, in JSON's types: `rate`, the
             samples of sounds or the frames of clips per second; for volumes and fields, what
             `load_volume` and `load_fields` return.
-        forms: the form of each file in `names`; None unless the files are images.
+        forms: the form of each file in `names`; None unless the files are images that have been read.
     """
 
     train: np.ndarray
@@ -159,7 +161,9 @@ def cut(pixels: Pixels, share: float, spec: str) -> Pixels:
     images, labels = pixels.train, pixels.labels
     places = np.arange(count)
     pixels = pixels._replace(
-        train=images[train], test=images[test], places=(places[train], places[test])
+        train=lazy.take(images, train),
+        test=lazy.take(images, test),
+        places=(places[train], places[test]),
     )
     if labels is None:
         return pixels

@@ -15,17 +15,19 @@ import numpy as np
 import tensorflow as tf
 
 from abp_tf import checks
+from abp_tf.data.lazy import LazyRows
 from abp_tf.distribution.shards import Shards
 
 MOSTLY = 0.95  # share of hidden entries above which `examples` warns that the polarity may be wrong
+_SOME = 64  # masks that are looked at where all are not in memory
 
 
 class Examples(NamedTuple):
     """Checked arrays, of which all but `signal` may be None.
 
     Attributes:
-        signal: float32 `[n, ...]`.
-        mask: bool, True = observed, broadcasts against `signal`.
+        signal: float32 `[n, ...]`; `LazyRows` if they are read when they are needed.
+        mask: bool, True = observed, broadcasts against `signal`; or `LazyRows`.
         index: numbers of the examples, int64 `[n]`.
         sigma: standard deviation of the noise of each entry, float32, broadcasts against `signal`.
         time: times of the examples, float64 `[n]`, in the unit of the period of a scaling.
@@ -88,7 +90,8 @@ def examples(x, shape: tuple[int, ...], value_range, noise: bool = False) -> Exa
     Args:
         x: float array `[n, *shape]`, or a mapping with "signal" and optionally "mask", "index",
             "sigma" and "time", such as a dict or a `data.Field`, or a tuple of one of them, as Keras
-            takes for validation. What NumPy's mask hides of a masked array is hidden, beside what
+            takes for validation. Signals and mask may be `LazyRows`, which are checked when they are
+            read. What NumPy's mask hides of a masked array is hidden, beside what
             "mask" hides.
         shape: shape of one signal.
         value_range: lowest and highest value that observed entries may have; None for any.
@@ -112,15 +115,20 @@ def examples(x, shape: tuple[int, ...], value_range, noise: bool = False) -> Exa
     given = parts(x)
     check_keys(given, noise)
     mask = given.get("mask")
-    signal, observed = checks.parted(given["signal"])
-    if mask is not None:
-        mask = checks.mask(mask, signal.shape)
-    if observed is not None:
-        mask = checks.mask(observed if mask is None else mask & observed, signal.shape)
-    signal = checks.signals(signal, shape, value_range, mask)
-    if mask is not None and np.mean(mask) < 1 - MOSTLY:
+    if isinstance(given["signal"], LazyRows):
+        signal, mask = _lazy(given["signal"], mask, shape, value_range)
+        _refuse_lazy_noise(given)
+    else:
+        signal, observed = checks.parted(given["signal"])
+        if mask is not None:
+            mask = checks.mask(mask, signal.shape)
+        if observed is not None:
+            mask = checks.mask(observed if mask is None else mask & observed, signal.shape)
+        signal = checks.signals(signal, shape, value_range, mask)
+    share = 1 if mask is None else np.mean(mask[:_SOME] if isinstance(mask, LazyRows) else mask)
+    if share < 1 - MOSTLY:
         warnings.warn(
-            f"Mask: {1 - np.mean(mask):.1%} of all entries are hidden. {checks.POLARITY} Check "
+            f"Mask: {1 - share:.1%} of all entries are hidden. {checks.POLARITY} Check "
             "the polarity of the mask; if it is right, ignore this warning.",
             stacklevel=4,
         )
@@ -140,6 +148,31 @@ def examples(x, shape: tuple[int, ...], value_range, noise: bool = False) -> Exa
     if time is not None:
         time = checks.times(time, len(signal))
     return Examples(signal, mask, index, sigma, time)
+
+
+def _lazy(signal: LazyRows, mask, shape: tuple[int, ...], value_range) -> tuple:
+    """Return signals and a mask whose rows are checked when they are read, and the first ones now."""
+
+    def observed(rows):
+        return checks.mask(rows, (len(rows), *shape))
+
+    signal = signal.map(lambda rows: checks.signals(rows, shape, value_range))
+    signal[:1]
+    if mask is None:
+        return signal, None
+    if len(mask) != len(signal):
+        raise ValueError(f"Mask: expected {len(signal)} rows like the signals, received {len(mask)}.")
+    if isinstance(mask, LazyRows):
+        return signal, mask.map(observed, observed(mask[:1]).shape[1:], bool)
+    return signal, observed(mask)
+
+
+def _refuse_lazy_noise(given: dict) -> None:
+    if "sigma" in given:
+        raise ValueError(
+            'Expected data without "sigma", because the signals are read when they are needed. Give '
+            "arrays with the noise of their entries."
+        )
 
 
 def parts(x) -> dict:
@@ -221,8 +254,7 @@ def shuffled(
     index = np.arange(count) if data.index is None else data.index
     rows = [np.flatnonzero(index % shards.count == shard) for shard in range(shards.count)]
     per_pass = -(-(longest or max(map(len, rows))) // share)
-    tensors = {key: tf.constant(part) for key, part in data._replace(index=None).batch().items()}
-    numbers = tf.constant(index, tf.int64)
+    read = _gathering(data)
 
     def order(shard, number):
         """Return the rows of a shard in the order of a pass, as one row of its part of each batch."""
@@ -245,11 +277,11 @@ def shuffled(
     def gather(chosen):
         there = chosen >= 0
         row = tf.boolean_mask(chosen, there)
-        batch = {key: tf.gather(part, row) for key, part in tensors.items()}
+        batch = read(row)
         if shards.count > 1:
             rank, own = tf.unstack(tf.where(there), axis=1)
             batch["place"] = rank * shards.count + own * shards.workers + shards.worker
-        return {**batch, "index": tf.gather(numbers, row)}
+        return batch
 
     steps = steps_per_epoch or per_pass
     dataset = tf.data.Dataset.range(1).flat_map(epoch).take(steps)
@@ -264,9 +296,39 @@ def longest(data: Examples, shards: Shards) -> int:
 
 def in_order(data: Examples, batch_size: int) -> tf.data.Dataset:
     """Return batches in the order of the arrays, numbered from 0 if the examples have no index."""
+    places = tf.data.Dataset.range(len(data.signal)).batch(batch_size)
+    return places.map(_gathering(data)).prefetch(2)
+
+
+def _gathering(data: Examples):
+    """Return the function of positions of examples that returns their batch, with their numbers."""
     if data.index is None:
         data = data._replace(index=np.arange(len(data.signal)))
-    return tf.data.Dataset.from_tensor_slices(data.batch()).batch(batch_size).prefetch(2)
+    parts = {
+        key: part if isinstance(part, LazyRows) else tf.constant(part)
+        for key, part in data.batch().items()
+    }
+
+    def gather(place):
+        return {key: _rows(part, place) for key, part in parts.items()}
+
+    return gather
+
+
+def _rows(part: tf.Tensor | LazyRows, place: tf.Tensor) -> tf.Tensor:
+    if not isinstance(part, LazyRows):
+        return tf.gather(part, place)
+
+    def read(place):
+        try:
+            return part[place]
+        except ValueError as error:
+            # `abp_tf.models.batches.readable_errors` extracts the text.
+            raise ValueError(f"<<{error}>>") from error
+
+    rows = tf.numpy_function(read, [place], part.dtype)
+    rows.set_shape([None, *part.shape[1:]])
+    return rows
 
 
 def refuse_labels():

@@ -13,6 +13,7 @@ from abp_tf import checks, files
 from abp_tf.data import domain as domains
 from abp_tf.data import field_file, grid_files, grids, joining, selection
 from abp_tf.data.field_file import FLAGS
+from abp_tf.data.lazy import LazyRows
 
 if TYPE_CHECKING:
     import xarray
@@ -69,8 +70,10 @@ class Field(Mapping):
     def __repr__(self) -> str:
         count, height, width, _ = self.signal.shape
         names = ", ".join(f"{n} [{u}]" if u else n for n, u in zip(self.names, self.units, strict=True))
-        hidden = 1 - self.mask.sum() / (count * max(self.domain.sum(), 1))
         size = f"{count} frames of {height} x {width}"
+        if isinstance(self.mask, LazyRows):
+            return f"<Field {names}: {size}, read when they are needed>"
+        hidden = 1 - self.mask.sum() / (count * max(self.domain.sum(), 1))
         beyond = f", {self.outside} observed entries outside it" if self.outside else ""
         return f"<Field {names}: {size}, {hidden:.1%} of the domain hidden{beyond}>"
 
@@ -144,6 +147,11 @@ class Field(Mapping):
             raise FileExistsError(
                 f"Expected the name of a new file, but {os.fspath(path)!r} exists. Choose another, or "
                 "give overwrite=True. Nothing was changed."
+            )
+        if isinstance(self.signal, LazyRows):
+            raise ValueError(
+                "save expected a field in memory, received one that is read when it is needed. Load it "
+                "by `load_field`, in parts by `isel` if it is too large."
             )
         written = field_file.filled(
             self, drawn, noise=noise, members=members, settings=settings, seed=seed
@@ -224,7 +232,7 @@ def load_field(
     axes = grids.axes(whole, names[0])
     times = grids.times(whole, axes.frames)
     dataset = grids.relevant(whole, axes, names).compute()
-    channels = [_decoded(dataset, axes, name) for name in names]
+    channels = [decoded(dataset, axes, name) for name in names]
     signal, mask = (np.stack(arrays, axis=-1) for arrays in zip(*channels, strict=True))
     if not mask.any():
         raise ValueError(f"Expected an observed entry of {', '.join(names)}, received none.")
@@ -234,7 +242,7 @@ def load_field(
     signal[outside], mask[outside] = 0, False
     deviation = None
     if errors:
-        found = [_decoded(whole, axes, name) for name in errors]
+        found = [decoded(whole, axes, name) for name in errors]
         found = [np.where(known, values, np.float32(np.nan)) for values, known in found]
         deviation = checks.noise(np.stack(found, axis=-1), mask.shape, mask)
     known = (tuple(names), units, axes, dataset, int(outside.sum()), deviation)
@@ -279,7 +287,7 @@ def machine_memory() -> float:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _decoded(dataset: xarray.Dataset, axes: grids.Axes, name: str) -> tuple[np.ndarray, np.ndarray]:
+def decoded(dataset: xarray.Dataset, axes: grids.Axes, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the values of a variable, float32 `[n, h, w]`, 0 where hidden, and its mask."""
     stored = field_file.planes(dataset[name].variable, axes)
     packing = field_file.packing(dataset[name].variable)

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from abp_tf.data import collect, field_file, grids, selection
+from abp_tf.data import collect, field_file, field_rows, grids, selection
 from abp_tf.data.field import Field, load_field
+from abp_tf.data.lazy import LazyRows, mapped, take
 
 FIELD_SOURCES_HELP: dict[str, str] = {
     "field": "field:PATH[:VARIABLE[,VARIABLE]]: NetCDF, Zarr, GeoTIFF, NPY, NPZ or a folder of them; "
@@ -35,6 +36,7 @@ def load_fields(
     period: float | None = None,
     like: Mapping[str, Any] | None = None,
     missing: bool = False,
+    lazy: bool | None = False,
 ) -> collect.Signals:
     """Load the frames of a field as float32 `[n, h, w, c]` with their masks.
 
@@ -57,6 +59,9 @@ def load_fields(
         like: header of signals whose grid, domain and colours the frames have, and whose units they
             must have, with their "shape"; None for their own.
         missing: without effect, because any frames may have holes.
+        lazy: True reads frames when they are needed, as `lazy_field` does: `train` and `train_mask` are
+            `LazyRows`, and the colours are those of 64 frames. False reads all now; None is True for
+            fields of more than 1 GiB as float32, unless they are `whole`.
 
     Returns:
         The frames, with masks `[n, h, w, c]`, their times, also as names, and a header to write and
@@ -80,12 +85,17 @@ def load_fields(
     collect.check_limit(limit)
     collect.check_share(test_share)
     path, variables = split(argument)
-    field = load_field(
+    if lazy and whole:
+        raise ValueError("`lazy` expected frames with holes, received `whole`. Leave one of them out.")
+    part = (times, dict(region or ()), every)
+    if lazy is None:
+        lazy = not whole and field_rows.is_large(path, variables, *part)
+    field = (field_rows.lazy_field if lazy else load_field)(
         path,
         variables,
         domain=False if domain == "all" or "domain" in (like or {}) else domain,
-        times=times,
-        region=dict(region or ()),
+        times=part[0],
+        region=part[1],
         every=every,
     )
     header = _header(field)
@@ -100,12 +110,14 @@ def load_fields(
     signal, mask = field.signal, field.mask
     if whole:
         _check_whole(field, spec)
-        signal = np.where(mask, signal, signal.sum((0, 1, 2)) / np.maximum(mask.sum((0, 1, 2)), 1))
+        mean = signal.sum((0, 1, 2)) / np.maximum(mask.sum((0, 1, 2)), 1)
+        signal = np.where(mask, signal, mean).astype(np.float32)
     labels = grids.labels(field.dataset, field.axes.frames)
     names = labels and tuple(f"{one.replace(' ', 'T').replace(':', '')}.nc" for one in labels)
-    pixels = collect.cut(collect.Pixels(signal[:limit].astype(np.float32)), test_share, spec)
+    count = slice(limit)
+    pixels = collect.cut(collect.Pixels(take(signal, count)), test_share, spec)
     (train, test), (train_time, test_time) = (
-        [None if part is None else part[:limit][places] for places in pixels.places]
+        [None if part is None else take(take(part, count), places) for places in pixels.places]
         for part in (None if whole else mask, field.times)
     )
     return collect.Signals(
@@ -160,9 +172,11 @@ def _within(field: Field, domain: np.ndarray | None) -> Field:
     """Return a field with a domain, None for all."""
     if domain is None:
         return field
-    mask = field.mask & domain
     return dataclasses.replace(
-        field, domain=domain, mask=mask, signal=np.where(mask, field.signal, np.float32(0))
+        field,
+        domain=domain,
+        mask=mapped(field.mask, lambda mask: mask & domain),
+        signal=mapped(field.signal, lambda signal: np.where(domain, signal, np.float32(0))),
     )
 
 
@@ -173,10 +187,13 @@ def _packed(domain: np.ndarray) -> str | None:
 
 
 def _header(field: Field) -> dict[str, Any]:
+    some = slice(None)
+    if isinstance(field.signal, LazyRows):
+        some = np.linspace(0, len(field.signal) - 1, min(len(field.signal), 64)).astype(int)
     return {
         "names": list(field.names),
         "units": list(field.units),
-        "limits": limits(field.signal, field.mask),
+        "limits": limits(field.signal[some], field.mask[some]),
         "rows": _coordinate(field, field.axes.y),
         "columns": _coordinate(field, field.axes.x),
         "domain": _packed(field.domain),

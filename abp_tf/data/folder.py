@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from abp_tf import files
-from abp_tf.data import collect, convert
+from abp_tf.data import collect, convert, folder_rows
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,6 +27,8 @@ def read(argument: str, request: collect.Request) -> collect.Pixels:
     Hidden files and folders, files without the extension of an image, and folders reached by links
     are ignored. Files that cannot be read are skipped; one warning names them. If every image lies in
     one of at least two sub-folders, the sub-folders are the classes, numbered in their order.
+
+    Images that are read lazily (`abp_tf.data.folder_rows`) are `LazyRows` of the files in their order.
 
     Args:
         argument: path of the folder.
@@ -51,10 +53,18 @@ def read(argument: str, request: collect.Request) -> collect.Pixels:
             f"Expected a folder of images, received the file {str(folder)!r}. Give the folder it "
             "lies in, or read an array file with npz:PATH."
         )
-    names = _image_names(folder)
+    names = image_names(folder)
     if not names:
         raise FileNotFoundError(
             f"Expected image files such as .png or .jpg in or below {str(folder)!r}, found none."
+        )
+    if folder_rows.wanted(folder, names, request):
+        names = names[: request.limit]
+        return collect.Pixels(
+            folder_rows.rows(folder, names, request),
+            by_class=True,
+            labels=_labels(names, names),
+            names=tuple(names),
         )
     pixels, skipped, forms = _stacked(folder, names, request, f" in {str(folder)!r}")
     if skipped:
@@ -96,7 +106,7 @@ def read_named(
     for path in map(Path, paths):
         if not path.exists():
             raise FileNotFoundError(f"Expected image files or folders, but there is no {str(path)!r}.")
-        below = _image_names(path) if path.is_dir() else None
+        below = image_names(path) if path.is_dir() else None
         if below == []:
             raise FileNotFoundError(
                 f"Expected image files such as .png or .jpg in or below {str(path)!r}, found none."
@@ -126,7 +136,8 @@ def _stacked(
         raise
 
 
-def _image_names(folder: Path) -> list[str]:
+def image_names(folder: Path) -> list[str]:
+    """List the image files below a folder, in natural order."""
     from PIL import Image
 
     formats = Image.registered_extensions()  # also those Pillow can only write
@@ -143,13 +154,19 @@ def names_below(folder: Path, extensions: Container[str]) -> list[str]:
     Returns:
         Paths relative to the folder; hidden ones are left out.
     """
-    found = (
-        path.relative_to(folder)
-        for path in folder.rglob("*")
-        if path.suffix.lower() in extensions and not path.is_dir()
-    )
-    names = (path.as_posix() for path in found if not any(p.startswith(".") for p in path.parts))
-    return sorted(names, key=_natural)
+    return sorted(_below(str(folder), "", extensions), key=_natural)
+
+
+def _below(folder: str, prefix: str, extensions: Container[str]) -> Iterator[str]:
+    """Yield the paths of the files below a folder, after a prefix, without looking into any file."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _below(entry.path, f"{prefix}{entry.name}/", extensions)
+            elif os.path.splitext(entry.name)[1].lower() in extensions and not entry.is_dir():
+                yield prefix + entry.name
 
 
 def _labels(names: list[str], read: Sequence[str]) -> np.ndarray | None:

@@ -5,13 +5,13 @@ import math
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from abp_tf import checks
+from abp_tf import checks, files
 from abp_tf.data import collect
 
 # Name of the array that holds the labels of the images.
@@ -130,6 +130,28 @@ def split(argument: str) -> tuple[Path, str | None]:
 def is_npz(argument: str) -> bool:
     """Return whether text is PATH or PATH:KEY of an .npz file."""
     return split(argument)[0].suffix.lower() == ".npz"
+
+
+def write_rows(file, parts: Iterable[np.ndarray], count: int) -> None:
+    """Write an array of `count` rows as NPY to a binary file, a part of the rows at a time."""
+    begun = False
+    for part in parts:
+        if not begun:
+            begun = True
+            header = {
+                "descr": np.lib.format.dtype_to_descr(part.dtype),
+                "fortran_order": False,
+                "shape": (count, *part.shape[1:]),
+            }
+            np.lib.format.write_array_header_1_0(file, header)
+        file.write(np.ascontiguousarray(part).tobytes())
+
+
+def save_rows(path: Path, parts: Iterable[np.ndarray], count: int) -> Path:
+    """Write an array of `count` rows as an NPY file, by `write_rows`; return the path."""
+    with files.aside(path) as temporary, open(temporary, "wb") as file:
+        write_rows(file, parts, count)
+    return path
 
 
 def _is_images(array: np.ndarray) -> bool:

@@ -55,7 +55,7 @@ def selected(
         numbers = numbers[(done + np.arange(len(numbers))) % every == 0]
         done += chosen.sum()
         if len(numbers):
-            found[path] = dataset.isel({axes.frames: _slice(numbers)}) if axes.frames else dataset
+            found[path] = dataset.isel({axes.frames: as_slice(numbers)}) if axes.frames else dataset
     if not found:
         raise ValueError(
             f"`times` expected some of the frames, which are from {min(known)} to {max(known)}, "
@@ -80,7 +80,7 @@ def _between(dataset: xarray.Dataset, name: str, axes: grids.Axes, limits: Limit
             f"`region` expected a part of {name!r}, which is from {values.min():g} to "
             f"{values.max():g}, received {low:g} to {high:g}."
         )
-    return dataset.isel({known[name].dims[0]: _slice(numbers)})
+    return dataset.isel({known[name].dims[0]: as_slice(numbers)})
 
 
 def _inside(label: str, first, last) -> bool:
@@ -104,7 +104,7 @@ def _numbers(low, high) -> tuple[float, float]:
     return (-np.inf if low is None else float(low)), (np.inf if high is None else float(high))
 
 
-def _slice(numbers: np.ndarray) -> slice | np.ndarray:
+def as_slice(numbers: np.ndarray) -> slice | np.ndarray:
     """Return increasing numbers as a slice if they are evenly spaced, which files read best."""
     steps = np.unique(np.diff(numbers))
     if len(steps) > 1:

@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 
+import numpy as np
+
 from abp_tf.data import collect, convert, digits, faces, folder, npz, tfds
+from abp_tf.data.lazy import mapped
 
 # Each reader takes the text after the name and a colon.
 SOURCES: dict[str, Callable[[str, collect.Request], collect.Pixels]] = {
@@ -19,7 +22,7 @@ SOURCES_HELP: dict[str, str] = {
     "digits": "digits: 1797 handwritten digits of scikit-learn, grey, 16x16",
     "faces": "faces: 100 faces of scikit-image, grey, 32x32",
     "nonfaces": "nonfaces: 100 patches without faces",
-    "tfds": "tfds:NAME: images of TensorFlow Datasets, such as fashion_mnist or lsun/bedroom",
+    "tfds": "tfds:NAME: images of TensorFlow Datasets, such as fashion_mnist",
     "folder": "folder:PATH: images in and below a folder",
     "npz": "npz:PATH[:KEY]: an array, uint8 or floats in [-1, 1]",
 }
@@ -35,6 +38,7 @@ def load(
     test_share: float = 0.1,
     data_dir: str | None = None,
     missing: bool = False,
+    lazy: bool | None = False,
 ) -> collect.Signals:
     """Load images by name as float32 `[n, h, w, c]` in [-1, 1], split for training and testing.
 
@@ -60,6 +64,12 @@ def load(
             for none. A test set of the source's own is used whole.
         data_dir: folder where TensorFlow Datasets keeps its files; None for its default.
         missing: whether arrays of floats may hold NaN in entries that a mask hides.
+        lazy: True lists the images of a folder alone, and reads them when they are needed: `train` and
+            `test` are `abp_tf.data.LazyRows`, which `fit` takes as it takes arrays, with the same
+            result. False reads all of them now. None is True for folders of more than 100 000 images,
+            or more than 1 GiB of them as float32. All images must have the number of channels of the
+            first one, or fewer, and its size or `size`. An image that cannot be read is no longer
+            skipped, but an error that names it, when it is needed.
 
     Returns:
         The images, with the names of the skipped files, and with labels if there are any.
@@ -80,13 +90,15 @@ def load(
     collect.check_limit(limit)
     collect.check_share(test_share)
     sides = collect.pair(size)
-    request = collect.Request(sides, crop, grey, limit, test_share > 0, data_dir, missing)
+    if lazy and read is not folder.read:
+        raise ValueError(f"`lazy` expected a folder, folder:PATH, received {spec!r}. Leave it out.")
+    request = collect.Request(sides, crop, grey, limit, test_share > 0, data_dir, missing, lazy)
     pixels = read(argument, request)
     if pixels.test is None:
         pixels = collect.cut(pixels, test_share, spec)
     return collect.Signals(
-        convert.to_signals(pixels.train),
-        convert.to_signals(pixels.test),
+        mapped(pixels.train, convert.to_signals, dtype=np.float32),
+        mapped(pixels.test, convert.to_signals, dtype=np.float32),
         spec,
         pixels.skipped,
         pixels.labels,

@@ -8,6 +8,7 @@ import numpy as np
 
 from abp_tf import interpolation
 from abp_tf import signals as kinds
+from abp_tf.data import lazy
 from abp_tf.data.examples import Examples
 from abp_tf.display import pictures
 
@@ -27,7 +28,9 @@ class Shown(NamedTuple):
 
 def seen(model, signals: np.ndarray) -> np.ndarray:
     """Return the observations of whole signals by the model's operator; the signals if it has none."""
-    return signals if model.observation is None else model.observe(signals)
+    if model.observation is None:
+        return signals
+    return lazy.mapped(signals, model.observe, model.observed_shape)
 
 
 def given(model, part: Examples) -> dict:

@@ -389,8 +389,8 @@ class CoopNets(SignalModel):
     ) -> np.ndarray:
         """Fill in hidden entries: the generator decodes them, the descriptor revises them.
 
-        Latents are inferred from the observed entries, as `Generator.reconstruct` does. The hidden entries
-        that they decode to are revised given the observed ones.
+        Latents are inferred from the observed entries, as by `Generator.reconstruct`. The hidden
+        entries that they decode to are revised given the observed ones.
 
         Args:
             signals: float `[n, *signal_shape]` in the value range; hidden entries may hold anything,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -78,6 +78,7 @@ class SignalKind:
         drawn_whole: whether a picture shows a signal completely; if not, programs also write files.
         deviation_drawn: whether the standard deviation of samples can be drawn and written as a
             signal.
+        together: whether many signals are written to one file, by `save_all`.
         enlarged: factor by which each side of an additional, larger synthesis is longer; 1 for none.
         incomplete: whether signals have masks of their own, of the shape of the signals.
         guessed: whether `abp_tf.signals.guess` may return the kind.
@@ -104,6 +105,7 @@ class SignalKind:
     columns: ClassVar[int] = 10
     drawn_whole: ClassVar[bool] = True
     deviation_drawn: ClassVar[bool] = True
+    together: ClassVar[bool] = False
     enlarged: ClassVar[int] = 1
     incomplete: ClassVar[bool] = False
     guessed: ClassVar[bool] = True
@@ -182,17 +184,22 @@ class SignalKind:
         return "pepper:0.5"
 
     def draw_masks(
-        self, spec: str, count: int, shape: Sequence[int], seed: int, own: np.ndarray | None = None
+        self,
+        spec: str,
+        count: int | Sequence[int],
+        shape: Sequence[int],
+        seed: int,
+        own: np.ndarray | None = None,
     ) -> np.ndarray:
         """Draw masks over the axes of signals.
 
         Args:
             spec: kind of mask and its parameters, such as "pepper:0.5", as `abp_tf.masks.parse` reads
                 it.
-            count: number of masks.
+            count: number of masks, or the numbers of the signals whose masks are drawn.
             shape: shape of one signal, channels included.
             seed: seed of the masks.
-            own: masks that the signals have already, bool `[count, *shape]`; None if they are whole.
+            own: masks that these signals have already, bool `[count, *shape]`; None if they are whole.
 
         Returns:
             bool `[count, *axes]`, True where observed; with `own` of its shape, True where observed by
@@ -256,14 +263,17 @@ class SignalKind:
         """
         return np.ones(shape, bool)
 
-    def errors(self, truth, found, counted, header: Mapping[str, Any]) -> dict[str, float]:
-        """Return errors of signals in the units of their files by name, if they have such units.
+    def squares(self, truth, found, counted, header: Mapping[str, Any]) -> dict[str, tuple[float, int]]:
+        """Return squared errors in the units of the signals' files by name, if they have such units.
 
         Args:
             truth: `[n, *axes, channels]`.
             found: same shape.
             counted: bool, same shape, True for the entries that count.
             header: values beside the signals, the field of `abp_tf.data.Signals`.
+
+        Returns:
+            the sum of the squared errors and the number of entries, by a name with the unit.
         """
         return {}
 
@@ -339,6 +349,30 @@ class SignalKind:
     def save_deviation(self, stem: str | Path, deviation: np.ndarray, header: Mapping) -> None:
         """Write the standard deviation of samples of one signal, in [0, 1], as a signal."""
         self.save(stem, 2 * deviation - 1, header)
+
+    def save_all(
+        self,
+        stem: str | Path,
+        parts: Iterable[np.ndarray],
+        names: Sequence[str],
+        header: Mapping[str, Any],
+        times: np.ndarray | None = None,
+        what: str = "",
+    ) -> Path:
+        """Write many signals to one file, a part at a time, if the kind writes them `together`.
+
+        Args:
+            stem: path of the file without the suffix.
+            parts: arrays `[m, *axes, channels]`, one after the other.
+            names: names of all signals, without suffixes.
+            header: values beside the signals, the field of `abp_tf.data.Signals`.
+            times: times of all signals, float64 `[n]`; None if they are not known.
+            what: words before the name of each variable in its description.
+
+        Returns:
+            The path of the file.
+        """
+        raise NotImplementedError
 
     def summarize(self, name: str, signals: np.ndarray, columns: int, header: Mapping) -> None:
         """Write signals to TensorBoard, with the default summary writer at the default step.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from abp_tf import data, files, networks
-from abp_tf.data import field_source, grid_files
+from abp_tf.data import field_series, field_source, folder_rows, grid_files, npz
 from abp_tf.fields import gaps
 from abp_tf.options import Option, as_text, limits, local_grid, named_limits, positive, share
 from abp_tf.scaling import Scaling
@@ -59,6 +59,10 @@ class Field(SignalKind):
             "every": Option(positive(int), "use one frame of so many"),
             "limit": Option(positive(int), "number of frames to use, the first ones; by default all"),
             "test_share": Option(share, "share of the frames kept for testing, the last ones"),
+            "lazy": Option(
+                bool,
+                f"read frames when needed; by default above {folder_rows.BYTES >> 30} GiB",
+            ),
             "whole": Option(
                 bool, "learn from whole frames, and refuse hidden entries inside the domain"
             ),
@@ -97,16 +101,17 @@ class Field(SignalKind):
     )
     defaults = {
         "generator": {
-            **few_examples.GENERATOR, "latent_dim": 2, "local": None, "sigma": 0.5,
+            **few_examples.GENERATOR, "latent_dim": 2, "local": None, "sigma": 0.5, "lazy": None,
             "learn_sigma": True, "batch_size": 8, "least_steps_per_epoch": 20,
         },
         "descriptor": {
             **few_examples.DESCRIPTOR, "width": 16, "steps": 30, "start_sigma": 1.0,
-            "least_steps_per_epoch": 10, "whole": True,
+            "least_steps_per_epoch": 10, "whole": True, "lazy": None,
         },
         "coopnets": {
             **few_examples.COOPNETS, "latent_dim": 2, "local": None, "descriptor_width": 16,
             "reference_sigma": 0.3, "step_size": 0.03, "sigma": 0.5, "least_steps_per_epoch": 10,
+            "lazy": None,
         },
     }  # fmt: skip
     masks = {
@@ -118,6 +123,7 @@ class Field(SignalKind):
     columns = 5
     drawn_whole = False
     deviation_drawn = False
+    together = True
 
     def fits(self, shape: Sequence[int]) -> bool:
         """Return whether fields can have this shape: sides of 4 or more, any number of variables."""
@@ -125,7 +131,7 @@ class Field(SignalKind):
 
     def load(self, source: str, settings: Mapping[str, Any], *, missing: bool = False) -> data.Signals:
         """Load a field; `settings["like"]` is the header of fields to whose form it is brought."""
-        options = self.loader.keywords(settings)
+        options = {"lazy": None, **self.loader.keywords(settings)}
         if "times" in options:
             options["times"] = limits(options["times"])
         options["region"] = [named_limits(one) for one in options.get("region", ())]
@@ -149,13 +155,19 @@ class Field(SignalKind):
         return f"block:{-(-min(shape[:2]) // 2)}"
 
     def draw_masks(
-        self, spec: str, count: int, shape: Sequence[int], seed: int, own: np.ndarray | None = None
+        self,
+        spec: str,
+        count: int | Sequence[int],
+        shape: Sequence[int],
+        seed: int,
+        own: np.ndarray | None = None,
     ) -> np.ndarray:
         """Draw masks over the axes of fields; "moved" hides what other masks of `own` hide."""
         if spec != gaps.SPEC:
             return super().draw_masks(spec, count, shape, seed, own)
         if own is None:
             raise ValueError(f"--mask: {spec!r} expected fields with gaps, received whole ones.")
+        own = np.asarray(own)  # of all frames, whose gaps are moved
         return own & ~gaps.moved(own, seed)
 
     def make(self, part: Part, shape: tuple[int, ...], settings: Mapping, **more) -> keras.Model:
@@ -188,20 +200,33 @@ class Field(SignalKind):
         found = field_source.unpacked(header, shape)
         return np.ones(shape, bool) if found is None else found
 
-    def errors(self, truth, found, counted, header: Mapping[str, Any]) -> dict[str, float]:
-        """Return the root mean squared error of each variable in its own unit, by name and unit."""
+    def squares(self, truth, found, counted, header: Mapping[str, Any]) -> dict[str, tuple[float, int]]:
+        """Return the squared errors of each variable in its own unit, by name and unit."""
         result = {}
         for channel, name in enumerate(header.get("names", ())):
             where = counted[..., channel]
-            if where.any():
-                error = (found[..., channel][where] - truth[..., channel][where]).astype(np.float64)
-                name = " ".join(filter(None, ["rmse", name, header["units"][channel]]))
-                result[name] = float(np.sqrt(np.mean(error**2)))
+            error = found[..., channel][where].astype(np.float64) - truth[..., channel][where]
+            name = " ".join(filter(None, [name, header["units"][channel]]))
+            result[name] = float(np.sum(error**2)), int(where.sum())
         return result
 
     def save_deviation(self, stem: str | Path, deviation: np.ndarray, header: Mapping) -> None:
         """Write the standard deviation of samples of one frame, in the units of the variables."""
         self._write(str(stem), deviation, header, "deviation of ")
+
+    def save_all(
+        self,
+        stem: str | Path,
+        parts: Iterable[np.ndarray],
+        names: Sequence[str],
+        header: Mapping[str, Any],
+        times: np.ndarray | None = None,
+        what: str = "",
+    ) -> Path:
+        """Write frames to one NetCDF file, or NPY without names of variables, a part at a time."""
+        if "names" not in header:
+            return npz.save_rows(Path(f"{stem}.npy"), parts, len(names))
+        return field_series.save(Path(f"{stem}.nc"), parts, names, header, times, what)
 
     def tiles(self, signals: ArrayLike, header: Mapping[str, Any] | None = None) -> np.ndarray:
         """Return maps in colour, variables side by side; hidden entries are grey, land is white.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from abp_tf import data, mask_files, networks
+from abp_tf.data import folder_rows
 from abp_tf.display import pictures
 from abp_tf.options import Option, at_least_zero, positive, share, sides
 from abp_tf.signals.base import Part, SignalKind, filled
@@ -35,6 +36,11 @@ class Image(SignalKind):
             "grey": Option(bool, "convert images to grey, or to colour; by default keep them"),
             "limit": Option(positive(int), "number of images to use, the first ones; by default all"),
             "test_share": Option(share, "share of the images kept for testing"),
+            "lazy": Option(
+                bool,
+                f"read files when needed; by default above {folder_rows.FILES} or "
+                f"{folder_rows.BYTES >> 30} GiB",
+            ),
             "data_dir": Option(str, "directory where tensorflow-datasets stores its data", form="DIR"),
         },
     )
@@ -76,11 +82,13 @@ class Image(SignalKind):
     # Learning of generators as `benchmarks.learning` and `benchmarks.recovery` found it best.
     defaults = {
         "generator": {
-            "latent_dim": 60, "antialias": None, "sigma": 0.25, "steps": 3, "step_size": 0.5,
-            "expansion": 0.6, "batch_size": 25, "learning_rate": 4e-3,
+            "latent_dim": 60, "antialias": None, "lazy": None, "sigma": 0.25, "steps": 3,
+            "step_size": 0.5, "expansion": 0.6, "batch_size": 25, "learning_rate": 4e-3,
+            "encoder": True,
         },
-        "descriptor": {"activation": "leaky_relu"},
+        "descriptor": {"activation": "leaky_relu", "lazy": None},
         "coopnets": {
+            "lazy": None,
             "latent_dim": 100, "width": 16, "kernel_size": 5, "hidden": 0, "batch_norm": None,
             "descriptor_activation": "leaky_relu",
         },
@@ -109,6 +117,13 @@ class Image(SignalKind):
         "folder:PATH reads images of the same names, white = observed, black = hidden",
         *SignalKind.stored_masks,
     )
+
+    def load(self, source: str, settings: Mapping[str, Any], *, missing: bool = False) -> data.Signals:
+        """Load images; those of a large folder are read when they are needed unless settings say no."""
+        options = self.loader.keywords(settings)
+        if "lazy" in self.loader.options:
+            options.setdefault("lazy", None)
+        return self.loader.function(source, **options, missing=missing)
 
     def like(self, shape: Sequence[int], header: Mapping[str, Any]) -> dict[str, Any]:
         """Return the settings that bring other images to a size and a number of channels."""

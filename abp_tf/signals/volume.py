@@ -84,7 +84,12 @@ class Volume(SignalKind):
         return f"block:{-(-min(shape[:-1]) // 2)}"
 
     def draw_masks(
-        self, spec: str, count: int, shape: Sequence[int], seed: int, own: np.ndarray | None = None
+        self,
+        spec: str,
+        count: int | Sequence[int],
+        shape: Sequence[int],
+        seed: int,
+        own: np.ndarray | None = None,
     ) -> np.ndarray:
         """Draw masks over the axes of volumes; "block" hides a cube."""
         parsed = masks.parse(spec)
@@ -96,9 +101,10 @@ class Volume(SignalKind):
                 f"Expected a block that fits into {tuple(shape[:-1])} and leaves something observed, "
                 f"received {spec!r}."
             )
-        drawn = np.ones((count, *shape[:-1]), bool)
-        for number, mask in enumerate(drawn):
-            random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
+        numbers = count if np.ndim(count) else range(count)
+        drawn = np.ones((len(numbers), *shape[:-1]), bool)
+        for number, mask in zip(numbers, drawn, strict=True):
+            random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(int(number),)))
             corner = [random.integers(room + 1) for room in spare]
             mask[tuple(slice(start, start + parsed.size) for start in corner)] = False
         return both(drawn, own)

@@ -27,6 +27,7 @@ TINY = {
     "--width": 4,
     "--latent-dim": 4,
     "--kernel-size": 3,
+    "--batch-size": 50,
     "--steps": 2,
     "--inference-steps": 5,
     "--inference-cool": 2,

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from abp_tf import programs, runs, signals
+from abp_tf.data import load_field
 from tests import made_fields
 from train import coopnets, descriptor, evaluate, generator, recover
 
@@ -155,7 +156,14 @@ def test_learn_and_recover(program, kind, made, tmp_path):
         error = error / scaling.unit / 3  # in pictures three deviations are 1
     np.testing.assert_allclose(told["mae_per_range"], np.abs(error)[counted].mean() / 2, rtol=1e-4)
     for folder in ("observed", "recovered"):
-        assert len(list((out / folder).glob(f"*.{suffix}"))) == 2
+        if kind == "field":
+            field = load_field(out / f"{folder}.nc", ["sst", "salt"])
+            np.testing.assert_array_equal(field.times, images.train_time[:2])
+            values = np.where(seen, images.train[:2], 0) if folder == "observed" else found
+            np.testing.assert_array_equal(field.signal, np.nan_to_num(values))
+            assert field.units == ("degC", "g")
+        else:
+            assert len(list((out / folder).glob(f"*.{suffix}"))) == 2
     with Image.open(out / "grid.png") as picture:
         assert picture.size[0] > 64
 
