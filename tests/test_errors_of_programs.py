@@ -49,7 +49,8 @@ def test_nothing_controls_the_terminal(tmp_path):
 
 
 def test_scores_are_printed_with_names_that_cannot_control_the_terminal(monkeypatch, capsys):
-    given = SimpleNamespace(names=["a\x1b[2J.png"], train=None)
+    given = SimpleNamespace(names=["a\x1b[2J.png"], train=[0.0])
+    monkeypatch.setattr(signal_files, "times", lambda *arguments: None)
     monkeypatch.setattr(signal_files, "read", lambda *arguments: given)
     client.score(SimpleNamespace(score=lambda images: ([1.0], [2.0])), SimpleNamespace(json=None))
     assert r"a\x1b[2J.png" in capsys.readouterr().out
