@@ -76,7 +76,7 @@ def ways(name: str, model, settings: dict) -> dict[str, Callable]:
         return {**short, f"ABP, prior: {count} draws of {chains} chains": long}
     if name == "VAE":
         return {
-            f"VAE: {label}": way
+            f"VAE{label}": way
             for steps in (20, 50, 200)
             for label, way in _of_vae(model, settings, steps).items()
         }
@@ -90,13 +90,13 @@ def _inpaint(model: Generator, quality: str) -> Callable:
 
 def _of_vae(model, settings: dict, steps: int) -> dict[str, Callable]:
     by = partial(methods.by, model, settings)
-    found = {f"descent of {steps} steps": by("gradient", steps)}
+    found = {f", descent: {steps} steps": by("gradient", steps)}
     if steps < settings["inference_steps"]:
         return found
     gibbs = by("gibbs", settings["passes"])
     for count in (settings["samples"], 4 * settings["samples"]):
-        found[f"median of {count} pseudo-Gibbs"] = methods.median(gibbs, count)
-    return {**found, "pseudo-Gibbs": gibbs}
+        found[f", pseudo-Gibbs: median of {count}"] = methods.median(gibbs, count)
+    return {**found, ", pseudo-Gibbs: one": gibbs}
 
 
 def calibrated(model: Generator, images: np.ndarray, mask: np.ndarray) -> dict[str, float]:
@@ -142,9 +142,15 @@ def draw(rows: list[dict], path: Path) -> None:
         for name in dict.fromkeys(row["way"].partition(":")[0] for row in own):
             of = sorted((r["seconds"], r["error"]) for r in own if r["way"].partition(":")[0] == name)
             axes.plot(*zip(*of, strict=True), marker="o", label=name)
-        axes.set(title=case, xlabel="seconds per 1 000 images", ylabel="MAE/range", xscale="log")
+        axes.set(
+            title=case,
+            xlabel="seconds per 1 000 images",
+            ylabel="MAE/range",
+            xscale="log",
+            yscale="log",
+        )
         axes.grid(alpha=0.3)
-    axes.legend()
+        axes.legend()
     figure.savefig(path)
 
 
