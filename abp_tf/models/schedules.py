@@ -14,8 +14,8 @@ EXPANDED = frozenset(iteration for iteration in ESTIMATED if iteration >= 16)
 class ExpandLatents(keras.callbacks.Callback):
     """Expand parameters at the ends of epochs; `Generator.fit` adds it before all other callbacks.
 
-    It also does so after the iterations `EXPANDED`: the output of an untrained network is small, so
-    that latents would have to grow far beyond their prior to explain the data.
+    With preconditioning it also does so after the iterations `EXPANDED`: the output of an untrained
+    network is small, so that latents would have to grow far beyond their prior to explain the data.
 
     Args:
         share: share of the epochs, from the first on, that end with an expansion and in which early
@@ -34,8 +34,9 @@ class ExpandLatents(keras.callbacks.Callback):
         self._scheduled = epoch < self.share * self.params["epochs"]
 
     def on_train_batch_end(self, batch: int, logs=None) -> None:
-        """Expand at the early iterations."""
-        if self._scheduled and int(self.model.iteration.numpy()) in EXPANDED:
+        """Expand at the early iterations, if the chains run in coordinates that follow."""
+        early = self._scheduled and self.model.preconditioning
+        if early and int(self.model.iteration.numpy()) in EXPANDED:
             self.model.expand()
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:

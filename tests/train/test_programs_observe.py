@@ -108,7 +108,7 @@ def test_projections_are_resumed_with_the_same_ones(sources, tmp_path):
     out = tmp_path / "out"
     assert inside(recover, "--run", tmp_path / "left", "--data", "train", "--out", out) == 0
     assert {path.name for path in out.iterdir()} == {
-        "recovered", "grid.png", "recovery.npz", "recovery.json",
+        "recovered", "deviation", "grid.png", "reliability.png", "recovery.npz", "recovery.json",
     }  # fmt: skip
 
 
