@@ -7,6 +7,11 @@ Langevin steps. Where PyTorch is installed, it runs the generator's step in the 
 
 from __future__ import annotations
 
+import contextlib
+
+with contextlib.suppress(ImportError):  # before TensorFlow: loaded after it, the compiler crashes
+    import torch._dynamo  # noqa: F401
+
 import argparse
 import importlib.util
 import time
