@@ -164,7 +164,7 @@ def main(argv: list[str] | None = None) -> int:
         rates = work[name] / np.array(found)
         # Speeds are relative to float32 of the same model, or to the small table.
         base = np.array(seconds.get(name.replace("mixed_bfloat16", "float32"), seconds[first]))
-        if "rows" in name:
+        if "rows" in name or name in torch_step.FORMS:
             base = np.array(seconds[first])
         share, speed = np.median(rates / peaks), np.median(base / found)
         rows.append(
