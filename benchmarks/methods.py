@@ -192,11 +192,10 @@ def _draws_ways(model: Generator, settings: dict) -> dict:
     """Recover by the median of posterior samples of a few chains."""
     count, chains = settings["samples"], settings["chains"]
 
-    def median(images, mask):
-        drawn = model.sample_posterior(images, mask, samples=count, chains=chains).samples
-        return np.median(drawn, axis=1)
+    def draws(images, mask):
+        return model.sample_posterior(images, mask, samples=count, chains=chains).median
 
-    return {f"median of {count} draws": median, "balanced": model.inpaint}
+    return {f"median of {count} draws": draws, "balanced": model.inpaint}
 
 
 # Cooperative learning, which continues from a generator that has learned alone. It has no BatchNorm,

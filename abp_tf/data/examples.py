@@ -91,8 +91,7 @@ def examples(x, shape: tuple[int, ...], value_range, noise: bool = False) -> Exa
         x: float array `[n, *shape]`, or a mapping with "signal" and optionally "mask", "index",
             "sigma" and "time", such as a dict or a `data.Field`, or a tuple of one of them, as Keras
             takes for validation. Signals and mask may be `LazyRows`, which are checked when they are
-            read. What NumPy's mask hides of a masked array is hidden, beside what
-            "mask" hides.
+            read. What NumPy's mask hides of a masked array is hidden, beside what "mask" hides.
         shape: shape of one signal.
         value_range: lowest and highest value that observed entries may have; None for any.
         noise: whether data may bring "sigma", the standard deviation of the noise of each entry.

@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from abp_tf import checks
 from abp_tf.data import examples, streams
-from abp_tf.data.streams import require as require
 from abp_tf.observation import masking
 
 

@@ -14,11 +14,12 @@ from numpy.typing import ArrayLike
 
 from abp_tf import checks
 from abp_tf.data import examples
+from abp_tf.data.streams import require
 from abp_tf.distribution import replicas
 from abp_tf.errors import DivergenceError
 from abp_tf.models import descriptor_signatures, diagnostics
 from abp_tf.models.base import SignalModel
-from abp_tf.models.batches import place, require, unpack
+from abp_tf.models.batches import place, unpack
 from abp_tf.observation import masking
 from abp_tf.results import AutoEncoding, Score
 from abp_tf.sampling import Langevin, Sampler

@@ -65,8 +65,9 @@ class Generator(LatentModel):
             algorithm), or "fresh", new draws from the prior each time, so that memory does not depend
             on the number of examples.
         expansion: share of the epochs, from the first on, that end with parameter expansion (see
-            `abp_tf.models.prior.Prior`), as with preconditioning some early iterations do; above 0 the
-            last epoch ends with one too. 0 is exactly the paper's algorithm.
+            `abp_tf.models.prior.Prior`); if it is above 0, the last epoch does too. With
+            preconditioning some of the first iterations of these epochs are also followed by one. 0 is
+            exactly the paper's algorithm.
         preconditioning: whether the chains run in coordinates in which posteriors are round, estimated
             during training (see `abp_tf.sampling.preconditioner.Preconditioner`). It needs longer
             steps, about 0.5. False is exactly the paper's algorithm.

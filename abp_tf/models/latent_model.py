@@ -276,6 +276,9 @@ class LatentModel(SignalModel):
             (3, 4)
         """
         data = self._data(signals, mask, "infer")
+        return self._inferred(data, seed, batch_size, verbose, restarts)
+
+    def _inferred(self, data, seed, batch_size: int, verbose: int, restarts: int) -> np.ndarray:
         checks.integer("infer", "restarts", restarts, 1)
         seeds = checks.seeds(seed, len(data.signal))[:, None] + np.arange(restarts) * draws.APART
         weights = self._weights(data)
@@ -301,9 +304,9 @@ class LatentModel(SignalModel):
         Returns:
             float32 `[n, *signal_shape]`, all entries decoded, observed ones too (see `inpaint`).
         """
-        options = {"seed": seed, "batch_size": batch_size, "verbose": verbose, "restarts": restarts}
         data = self._data(signals, mask, "reconstruct")
-        return self._decoded(self.infer(signals, mask, **options), batch_size, self._time(data))
+        latents = self._inferred(data, seed, batch_size, verbose, restarts)
+        return self._decoded(latents, batch_size, self._time(data))
 
     def inpaint(
         self,
@@ -370,10 +373,9 @@ class LatentModel(SignalModel):
     ) -> PosteriorSamples:
         """Draw whole signals from their posterior given the observed entries.
 
-        The first sample of a chain follows after as many noisy steps as `inference` has, without its
-        noise-free steps, or after a share of them if the chain begins where an encoder says; each
-        further sample follows after a smaller share (`abp_tf.qualities`). A sample is `g(z)`, without
-        the noise `σ ε` of single entries.
+        The quality determines the shares of the noisy steps of `inference` after which a chain gives
+        its first sample, of which chains that begin where an encoder says take fewer, and each further
+        one (`abp_tf.qualities`). A sample is `g(z)`, without the noise `σ ε` of single entries.
 
         Args:
             signals: float `[n, *observed_shape]` in the range of the data; hidden entries may hold

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 import abp_tf
+from abp_tf import Langevin
 
 SIGMA, ENTRIES, FACTORS = 0.5, 12, 3
 
@@ -51,3 +52,21 @@ def log_likelihood(model, signals):
     centred = signals - bias
     quadratic = (centred @ np.linalg.inv(covariance) * centred).sum(1)
     return float(-0.5 * (quadratic.mean() + np.linalg.slogdet(2 * np.pi * covariance)[1]))
+
+
+def learned_with_encoder(**options):
+    """A linear generator with an encoder that has learned from masked data; its posterior is known."""
+    signal = factor_data(2000)
+    mask = np.random.default_rng(1).random(signal.shape) > 0.4
+    model = linear_model(langevin=Langevin(6, 0.5), preconditioning=True, encoder=True, **options)
+    model.compile(keras.optimizers.Adam(1e-2))
+    model.fit({"signal": signal, "mask": mask}, batch_size=50, epochs=8, verbose=0)
+    return model
+
+
+def without_encoder(model):
+    """A linear generator of the same weights, whose chains begin at the prior."""
+    cold = linear_model(inference=model.inference, preconditioning=True)
+    for part in ("network", "prior", "noise", "preconditioner"):
+        getattr(cold, part).set_weights(getattr(model, part).get_weights())
+    return cold

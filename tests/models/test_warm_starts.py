@@ -15,24 +15,13 @@ from tests.models import linear
 
 @pytest.fixture(scope="module")
 def factors():
-    """A linear generator that has learned with an encoder, from masked data."""
-    signal = linear.factor_data(2000)
-    mask = np.random.default_rng(1).random(signal.shape) > 0.4
-    model = linear.linear_model(
-        langevin=Langevin(6, 0.5), inference=Langevin(300, 0.4), preconditioning=True, encoder=True
-    )
-    model.compile(keras.optimizers.Adam(1e-2))
-    model.fit({"signal": signal, "mask": mask}, batch_size=50, epochs=8, verbose=0)
-    return model
+    return linear.learned_with_encoder(inference=Langevin(300, 0.4))
 
 
 @pytest.fixture(scope="module")
 def both(factors):
     """The same linear model with the encoder and without it, where chains begin at the prior."""
-    cold = linear.linear_model(inference=factors.inference, preconditioning=True)
-    for part in ("network", "prior", "noise", "preconditioner"):
-        getattr(cold, part).set_weights(getattr(factors, part).get_weights())
-    return factors, cold
+    return factors, linear.without_encoder(factors)
 
 
 def test_long_chains_forget_where_they_began(both):
