@@ -12,6 +12,7 @@ import tensorflow as tf
 from abp_tf import checks, serving
 from abp_tf.distribution import replicas
 from abp_tf.distribution.shards import Shards
+from abp_tf.distribution.strategy import Replicas
 from abp_tf.errors import DivergenceError
 from abp_tf.models import batches, diagnostics, rows, units
 from abp_tf.sampling.random import training_seeds
@@ -72,7 +73,7 @@ class SignalModel(keras.Model):
         # Chains and energies are float32 under every policy; networks keep their own. Times that `call`
         # receives stay float64.
         super().__init__(**{**kwargs, "dtype": "float32", "autocast": False})
-        self.replicas = replicas.Replicas(tf.distribute.get_strategy())
+        self.replicas = Replicas(tf.distribute.get_strategy())
         self.shards = self._check_shards(shards)
         self._settings_version = 0
         self._compiled_versions = {}  # settings with which Keras's functions were traced
