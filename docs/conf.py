@@ -46,6 +46,8 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # docstrings describe each argument
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
+napoleon_use_ivar = True  # attributes stand with their class
+autodoc_default_options = {"exclude-members": "get_config, from_config, compute_output_shape"}
 add_module_names = False
 
 # Appearance. Nothing is loaded from the internet.
@@ -86,7 +88,15 @@ def read_page(app, page: str, source: list[str]) -> None:
     source[0] = re.sub(r"\]\((?![a-z]+:|[#/])([^)#\s]+)", link, source[0])
 
 
+def skip(app, what, name: str, found, skipped: bool, options) -> bool | None:
+    """Skip what Keras defines, and fields of named tuples, which their classes describe."""
+    source = getattr(getattr(found, "fget", None) or found, "__module__", None) or ""
+    foreign = source.startswith(("keras.", "tensorflow."))
+    return True if foreign or type(found).__name__ == "_tuplegetter" else None
+
+
 def setup(app) -> None:
     """Connect the functions of this file."""
     app.connect("source-read", read_page)
+    app.connect("autodoc-skip-member", skip)
     app.add_html_math_renderer("mathml", (mathml("inline"), None), (mathml("block"), None))
