@@ -1,5 +1,6 @@
 """Settings of the documentation: `make docs` builds it with Sphinx into docs/_build/html."""
 
+import inspect
 import os
 import re
 import sys
@@ -95,8 +96,18 @@ def skip(app, what, name: str, found, skipped: bool, options) -> bool | None:
     return True if foreign or type(found).__name__ == "_tuplegetter" else None
 
 
+def signature(app, what, name: str, found, options, arguments, returned) -> tuple | None:
+    """Return the arguments of a class of Keras, whose `__new__` hides those of `__init__`."""
+    if what == "class" and arguments and arguments.startswith("(*args, **kwargs"):
+        _, *others = inspect.signature(found.__init__).parameters.values()
+        others = [one.replace(annotation=inspect.Parameter.empty) for one in others]
+        return str(inspect.Signature(others)), returned
+    return None
+
+
 def setup(app) -> None:
     """Connect the functions of this file."""
     app.connect("source-read", read_page)
     app.connect("autodoc-skip-member", skip)
+    app.connect("autodoc-process-signature", signature)
     app.add_html_math_renderer("mathml", (mathml("inline"), None), (mathml("block"), None))
