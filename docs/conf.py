@@ -16,7 +16,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # importing abp_tf is part o
 project = "abp_tf"
 author = "The abp_tf authors"
 copyright = author
-release = re.search(r'"(.+)"', (ROOT / "abp_tf" / "_version.py").read_text(encoding="utf-8"))[1]
+release = re.search(
+    r'__version__ = "(.+)"', (ROOT / "abp_tf" / "_version.py").read_text(encoding="utf-8")
+)[1]
 
 extensions = [
     "myst_nb",  # pages in Markdown, and notebooks
