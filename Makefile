@@ -1,6 +1,7 @@
 # make test        style, and all tests but the slow ones
 # make test-slow   the slow ones
 # make lint        style alone
+# make docs        the documentation, docs/_build/html
 # make demo        a first model, in a few minutes
 # make clean       remove what building and testing left
 #
@@ -21,7 +22,7 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -q
 # Less chatter from the C++ side of TensorFlow.
 export TF_CPP_MIN_LOG_LEVEL ?= 1
 
-.PHONY: test test-slow lint demo clean
+.PHONY: test test-slow lint docs demo clean
 
 test: lint
 	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
@@ -32,6 +33,10 @@ test-slow: $(INSTALLED)
 lint: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+docs: $(INSTALLED)
+	$(BIN)/python -m sphinx -W --keep-going -E -q docs docs/_build/html
+	@echo "Look at docs/_build/html/index.html"
 
 demo: $(INSTALLED)
 	$(BIN)/python -m train.demo $(DEMO_ARGS)
@@ -46,5 +51,5 @@ $(INSTALLED): setup.py pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf build dist .pytest_cache .ruff_cache abp_tf.egg-info
+	rm -rf build dist docs/_build .pytest_cache .ruff_cache abp_tf.egg-info
 	find . -name .venv -prune -o -name __pycache__ -type d -exec rm -rf {} +

@@ -53,6 +53,16 @@ FIELDS = [
 ]
 BENCHMARKS = ["scikit-learn>=1.6,<2", "psutil>=6,<8", "scipy>=1.14,<2"]
 DEMO = ["scikit-learn>=1.6,<2", "scikit-image>=0.25,<0.27"]
+# For building the documentation and executing its notebooks.
+DOCS = [
+    "sphinx>=9,<10",
+    "myst-nb>=1.4,<2",
+    "furo>=2025.9",
+    "sphinx-copybutton>=0.5,<1",
+    "latex2mathml>=3.78,<4",
+    "ipykernel>=6.30,<8",
+    "nbclient>=0.10,<1",
+]
 TOOLS = [
     "build>=1.2",
     "pytest>=8.3,<10",
@@ -89,7 +99,8 @@ setup(
         "volumes": VOLUMES,
         "fields": FIELDS,
         "benchmarks": BENCHMARKS,
-        "dev": [*TOOLS, *DEMO, *SERVING, *BENCHMARKS, *MEDIA, *DATASETS, *VOLUMES, *FIELDS],
+        "docs": DOCS,
+        "dev": [*TOOLS, *DOCS, *DEMO, *SERVING, *BENCHMARKS, *MEDIA, *DATASETS, *VOLUMES, *FIELDS],
     },
     entry_points={"console_scripts": ["abp-tf = abp_tf.train.command:main"]},
     classifiers=[

@@ -20,9 +20,13 @@ PAGES = [
     "benchmarks/README.md",
     "export/deploy/README.md",
 ]
-PAGES += [f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))]
+PAGES += [
+    str(path.relative_to(ROOT))
+    for path in sorted((ROOT / "docs").rglob("*.md"))
+    if "_build" not in path.parts
+]
 TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
-WITH_CODE = ["docs/data.md", "docs/models.md", "docs/serving.md"]
+WITH_CODE = [page for page in PAGES if page.startswith("docs/") and "```python\n" in TEXTS[page]]
 
 
 def blocks(page, language):
