@@ -51,7 +51,7 @@ class EnergyPrior(Prior):
         self,
         network: keras.Model,
         langevin: Sampler | None = None,
-        learning_rate: float = 1e-4,
+        learning_rate: float = 1e-3,
         blocks: Blocks | None = None,
         **kwargs,
     ):
