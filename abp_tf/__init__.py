@@ -33,7 +33,7 @@ from abp_tf import (
 )
 from abp_tf._version import __version__
 from abp_tf.errors import DivergenceError, ServingError
-from abp_tf.models import CoopNets, Descriptor, Generator, TimePrior
+from abp_tf.models import CoopNets, Descriptor, EnergyPrior, Generator, TimePrior
 from abp_tf.models.resize import resized, synthesize_at
 from abp_tf.observation.operators import Blur, Coarser, Observation, Projection
 from abp_tf.sampling import HMC, MALA, Langevin, Underdamped
@@ -51,6 +51,7 @@ __all__ = [
     "CoopNets",
     "Descriptor",
     "DivergenceError",
+    "EnergyPrior",
     "Generator",
     "Langevin",
     "Observation",

@@ -6,7 +6,18 @@ from pathlib import Path
 
 import keras
 
-from abp_tf import Generator, Langevin, Scaling, Underdamped, data, programs, runs, signals
+from abp_tf import (
+    EnergyPrior,
+    Generator,
+    Langevin,
+    Scaling,
+    Underdamped,
+    data,
+    networks,
+    programs,
+    runs,
+    signals,
+)
 from abp_tf.options import Option, at_least_zero, positive, share
 from abp_tf.signals import SignalKind
 
@@ -38,6 +49,8 @@ def table(kind: SignalKind) -> options.Table:
                     False,
                 ),
                 "encoder": Option(bool, "learn where chains of new signals begin", False),
+                "learn_prior": Option(bool, "learn the distribution of the latents as well", False),
+                "particles": Option(positive(int), "number of chains of each example", 1),
             },
             "Langevin dynamics": {
                 "chains": Option(
@@ -109,6 +122,8 @@ def build(
         sigma=settings["sigma"],
         learn_sigma=settings["learn_sigma"],
         encoder=settings["encoder"],
+        prior=learned_prior(network) if settings["learn_prior"] else None,
+        particles=settings["particles"],
         langevin=Langevin(settings["steps"], step_size, settings["temperature"]),
         inference=Underdamped(
             settings["inference_steps"],
@@ -127,6 +142,12 @@ def build(
     decay = settings["weight_decay"] or None
     model.compile(keras.optimizers.Adam(rate, beta_1=settings["beta_1"], weight_decay=decay))
     return model
+
+
+def learned_prior(network: keras.Model) -> EnergyPrior:
+    """Return a prior for the latents of a network, which `fit` learns."""
+    energy = networks.latent_energy(network.input_shape[1:])
+    return EnergyPrior(energy, blocks=networks.latent_blocks(network))
 
 
 def settle(given: dict) -> dict:

@@ -21,7 +21,7 @@ from abp_tf.observation import masking, operators
 from abp_tf.sampling import Langevin, Sampler, Underdamped
 from abp_tf.sampling.chains import LatentTable
 from abp_tf.sampling.preconditioner import Preconditioner
-from abp_tf.sampling.random import CHAIN, ENCODER, PRIOR, row_seeds
+from abp_tf.sampling.random import CHAIN, ENCODER, PRIOR, PRIOR_LESSON, row_seeds
 from abp_tf.scaling import Scaling
 
 PROBE_EVERY, PROBE_ROWS = 50, 16  # iterations from one measurement of stability to the next, and rows
@@ -87,6 +87,10 @@ class Generator(LatentModel):
             hidden, and the mask on the channel axis, `[n, ..., 2 channels]`, to means and
             log-variances of latents, `[n, ..., 2 latents]`. Neither weights nor chains of training
             depend on it. False is exactly the paper's algorithm.
+        particles: number of chains of each example. The gradient of the weights is the mean over all of
+            them: particle gradient descent (Kuntz, Lim, Johansen, AISTATS 2023, arXiv 2204.12965), of
+            which alternating back-propagation is the case of one. A step costs as much as one of
+            `particles` times as many examples.
         shards: number of parts into which the examples are divided, each in an order of its own
             (`abp_tf.distribution.shards`): a multiple of the number of processes, on which alone
             results depend.
@@ -137,6 +141,7 @@ class Generator(LatentModel):
         observation: operators.Observation | None = None,
         prior: Prior | None = None,
         encoder: keras.Model | bool = False,
+        particles: int = 1,
         shards: int = 1,
         **kwargs,
     ):
@@ -148,7 +153,7 @@ class Generator(LatentModel):
             seed=seed,
             scaling=scaling,
             observation=observation,
-            reported=(*reported, "encoder_loss"),
+            reported=(*reported, "encoder_loss", "prior_loss"),
             shards=shards,
             **kwargs,
         )
@@ -166,7 +171,10 @@ class Generator(LatentModel):
             self.latent_shape, networks.latent_blocks(network), name="preconditioner"
         )
         self.encoder = warm_starts.encoder(encoder, network, self.observed_shape)
-        self.table = LatentTable(self.latent_shape, examples or 0, seed, self.ownership, name="chains")
+        self.particles = checks.integer("Generator", "particles", particles, 1)
+        self.table = LatentTable(
+            self.latent_shape, examples or 0, seed, self.ownership, self.particles, name="chains"
+        )
         zeros = {"initializer": "zeros", "trainable": False}
         self.stability = self.add_weight(shape=(), name="stability", **zeros)
         sums = (noise.SUMS, self.noise.channels)  # over the steps of the epoch, to learn σ from
@@ -181,16 +189,19 @@ class Generator(LatentModel):
             means over the epoch of `loss` (the energy), `reconstruction_error` (squared error per
             observed entry), `latent_norm` (`‖z‖²/d`, near 1 if posterior and prior agree) and
             `gradient_norm` of the chains, and their `acceptance` if the sampler rejects proposals;
-            `encoder_loss`, the negative log likelihood per latent, if there is an encoder; and
-            `stability`, `δ² λmax / 4`, which must stay below 1; and `sigma`, the mean of σ over
-            channels, if it is learned.
+            `encoder_loss`, the negative log likelihood per latent, if there is an encoder;
+            `prior_loss`, near 0 if latents and draws from the prior agree, if a network of the prior
+            learns; `stability`, `δ² λmax / 4`, which must stay below 1; and `sigma`, the mean of σ
+            over channels, if it is learned.
         """
         signal, mask, index = unpack(self, batch)
-        seeds = functools.partial(self.step_seeds, index=index)
-        mean = replicas.mean_over(index)
+        signal, mask, chain = self._repeated(signal, mask, index)  # one row for each chain
+        seeds = functools.partial(self.step_seeds, index=chain)
+        mean = replicas.mean_over(chain)
 
-        # Inferential back-propagation: continue each example's chain along −∂U/∂z.
-        start = self.table.read(index) if self.keeps_chains else self.prior.draw(seeds(PRIOR))
+        # Inferential back-propagation: continue each chain along −∂U/∂z.
+        kept = self.keeps_chains
+        start = self.table.latents(self.table.read(index)) if kept else self.prior.draw(seeds(PRIOR))
         latent, info = self.posterior(signal, mask).sample(self.langevin, start, seeds(CHAIN))
 
         # Learning back-propagation: the gradient of the same energy along θ, latents held fixed.
@@ -199,18 +210,17 @@ class Generator(LatentModel):
             energy = self.energy(latent, signal, mask)
             loss = mean(energy.total)
         sums = {"gradients": tape.gradient(loss, variables)}
-        if self.encoder is not None:
-            lesson = warm_starts.lesson(self, latent, signal, mask, seeds(ENCODER), mean)
-            sums["lesson"] = lesson.gradients
+        lessons = self._lessons(latent, signal, mask, seeds, mean)
+        sums["lessons"] = {name: lesson.gradients for name, lesson in lessons.items()}
         if self.learn_sigma:
             sums["noise"] = replicas.counted(self.noise.sums(signal, mask, energy.squared_errors))
 
         def write(sums, index, latent, *probed):
             replicas.descend(self.optimizer, sums["gradients"], variables)
-            if self.encoder is not None:
-                lesson.apply(self.encoder, self.encoder_optimizer, sums["lesson"])
+            for name, lesson in lessons.items():
+                lesson.apply(getattr(self, f"{name}_optimizer"), sums["lessons"][name])
             if self.keeps_chains:
-                self.table.write(index, latent)
+                self.table.write(index, self.table.of_examples(latent))
             if self.learn_sigma:
                 self.sums.assign_add(sums["noise"])
             self.probe_stability(*probed, self.iteration)
@@ -218,16 +228,32 @@ class Generator(LatentModel):
         means = {
             **self.latent_means(latent, energy, signal, mask),
             "gradient_norm": info.gradient_norm,
+            **{f"{name}_loss": lesson.loss for name, lesson in lessons.items()},
         }
         if self.langevin.rejects:
             means["acceptance"] = info.acceptance
-        if self.encoder is not None:
-            means["encoder_loss"] = lesson.loss
         rows = (index, latent, *first_rows(latent, signal, mask))
         logs = self.commit(write, means, sums=sums, rows=rows, finite=[loss])
         if self.learn_sigma:
             logs["sigma"] = tf.reduce_mean(self.noise.deviation)
         return {**logs, "stability": tf.identity(self.stability.value)}
+
+    def _repeated(self, signal, mask, index) -> list:
+        """Return signals, masks and numbers of a batch with one row for each chain of an example."""
+        count = self.particles
+        if count == 1:
+            return [signal, mask, index]
+        rows = [part if part is None else tf.repeat(part, count, axis=0) for part in (signal, mask)]
+        return [*rows, tf.reshape(index[:, None] * count + tf.range(count, dtype=index.dtype), [-1])]
+
+    def _lessons(self, latent, signal, mask, seeds: Callable, mean: Callable) -> dict:
+        """Return what the encoder and the network of the prior learn from a batch, by name."""
+        found = {}
+        if self.encoder is not None:
+            found["encoder"] = warm_starts.lesson(self, latent, signal, mask, seeds(ENCODER), mean)
+        if self.prior.network is not None:
+            found["prior"] = self.prior.lesson(latent, seeds(PRIOR_LESSON), mean)
+        return found
 
     def latent_means(self, latent, energy, signal, mask) -> dict:
         """Return the values that steps report of latents, `[n]` each, by name."""
@@ -291,10 +317,10 @@ class Generator(LatentModel):
         due = iteration.value % PROBE_EVERY == 0
         self.stability.assign(tf.cond(due, probe, lambda: self.stability.value))
 
-    # Compilation: the encoder has an optimizer of its own.
+    # Compilation: the encoder and the prior have optimizers of their own.
 
     def compile(self, optimizer="rmsprop", **options) -> None:
-        """Set the optimizer; that of the encoder, if there is one, is `warm_starts.optimizer`.
+        """Set the optimizer; the encoder and the network of the prior bring theirs.
 
         Args:
             optimizer: optimizer of the network; the paper uses Adam(beta_1=0.5).
@@ -303,6 +329,8 @@ class Generator(LatentModel):
         super().compile(optimizer=optimizer, **options)
         if self.encoder is not None:
             self.encoder_optimizer = warm_starts.optimizer()
+        if self.prior.network is not None:
+            self.prior_optimizer = self.prior.optimizer()
 
     def compile_from_config(self, config: dict) -> None:
         """Compile the model as `get_compile_config` describes."""
@@ -314,6 +342,8 @@ class Generator(LatentModel):
         found = super().learners()
         if self.encoder is not None:
             found.append((self.encoder_optimizer, self.encoder.trainable_variables))
+        if self.prior.network is not None:
+            found.append((self.prior_optimizer, self.prior.network.trainable_variables))
         return found
 
     # Between the steps.
@@ -327,15 +357,17 @@ class Generator(LatentModel):
         if not self.replicas.total(tf.cast(tf.size(moved), tf.float64)):
             return
         with self.replicas.between_steps():
-            latents, roots = self.prior.absorb(tf.gather(self.table.states, moved))
-        self.table.states.scatter_update(tf.IndexedSlices(latents, moved))
+            states = self.table.latents(tf.gather(self.table.states, moved))
+            latents, roots = self.prior.absorb(states)
+        states = self.table.of_examples(latents)
+        self.table.states.scatter_update(tf.IndexedSlices(states, moved))
         if self.preconditioning:
             self.preconditioner.follow(roots)
 
     def adapt_prior(self) -> None:
         """Let the prior learn from the chains, for instance how strongly frames are correlated."""
         with self.replicas.between_steps():
-            self.prior.adapt(self.table.states)
+            self.prior.adapt(self.table.latents(self.table.states))
 
     def precondition(self, rows: int = 32) -> None:
         """Estimate the preconditioner from the network and the current states of some chains.
@@ -348,7 +380,7 @@ class Generator(LatentModel):
             # Rows from all over the table, because neighbours are often alike.
             count = self.table.rows
             chosen = np.linspace(0, count - 1, min(rows, count)).astype(np.int64)
-            latents = self.replicas.total(self.table.read_own(chosen))
+            latents = self.table.latents(self.replicas.total(self.table.read_own(chosen)))[:rows]
         else:
             latents = self.prior.draw(row_seeds(tf.range(rows, dtype=tf.int64), PRIOR))
 
@@ -422,7 +454,8 @@ class Generator(LatentModel):
     def latents(self) -> np.ndarray:
         """Learned latents of the training examples, float32 `[N, *latent_shape]`, by number.
 
-        Of several processes, each has those of the examples that it owns.
+        With several particles they are `[N, particles, *latent_shape]`. Of several processes,
+        each has those of the examples that it owns.
         """
         if not self.keeps_chains or not self.table.rows:
             raise ValueError(
@@ -484,5 +517,6 @@ class Generator(LatentModel):
             "observation": self.observation and serialize(self.observation),
             "prior": serialize(self.prior),
             "encoder": self.encoder is not None and serialize(self.encoder),
+            "particles": self.particles,
             "shards": self.shards,
         }

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
 
 from abp_tf import latents as blocked
 from abp_tf.distribution import replicas
+from abp_tf.models import stateless
 from abp_tf.observation import masking
 from abp_tf.sampling.random import row_normal
 
@@ -37,10 +39,12 @@ class Prior(keras.layers.Layer):
         frames: number of frames of an example that the network decodes one by one; 1 if it decodes all
             latents together.
         learns: whether `adapt` changes the prior. `Generator.fit` calls it at the end of each epoch.
+        network: network that learns in each step, by `lesson`; None for none.
     """
 
     frames = 1
     learns = False
+    network: keras.Model | None = None
 
     def __init__(self, latent_shape, blocks: blocked.Blocks | None = None, **kwargs):
         # Chains are float32, whatever dtype the network computes in.
@@ -118,6 +122,23 @@ class Prior(keras.layers.Layer):
             latents: float32 `[N, *latent_shape]`.
         """
 
+    def lesson(self, latent: tf.Tensor, seeds: tf.Tensor, average: Callable) -> stateless.Lesson | None:
+        """Return what the prior's `network` learns from a batch; None if there is no network.
+
+        Args:
+            latent: latents of the examples, draws from their posterior, float32 `[n, *latent_shape]`.
+            seeds: seed pairs of the rows, int64 `[n, 2]`, for draws from the prior.
+            average: function that averages over the rows of all replicas (`replicas.mean_over`).
+        """
+        return None
+
+    def optimizer(self) -> keras.optimizers.Optimizer | None:
+        """Return a new optimizer of the prior's `network`; None if there is no network."""
+        return None
+
+    def expect_expansions(self, expected: bool) -> None:
+        """Prepare for an epoch in which `absorb` is called, or is not."""
+
     def absorb(self, latents: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Move mean `m` and covariance `S²` of each block of `latents` into its `μ` and `A`.
 
@@ -137,6 +158,12 @@ class Prior(keras.layers.Layer):
             parts.append(whitened)
             roots.append(root)
         return blocked.join(parts), roots
+
+    def resized(self, latent_shape: tuple[int, ...]) -> Prior:
+        """Return the same prior of latents of another shape; `μ` and `A` act on the channels alone."""
+        other = type(self).from_config({**self.get_config(), "latent_shape": latent_shape})
+        other.set_weights(self.get_weights())
+        return other
 
     def get_config(self) -> dict:
         """Return the arguments of the constructor."""

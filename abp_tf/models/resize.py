@@ -50,10 +50,9 @@ def resized(model: Generator | Descriptor | CoopNets, shape: Sequence[int]):
     if isinstance(model, Descriptor):
         # The pool holds signals of the former size.
         return Descriptor.from_config({**config, "chains": "short-run"})
-    # Prior and preconditioner act on the channels alone, so their weights fit another latent shape.
-    prior = type(model.prior).from_config({**model.prior.get_config(), "latent_shape": tuple(shape)})
+    prior = model.prior.resized(tuple(shape))
     larger = Generator.from_config({**config, "examples": None, "prior": prior, "encoder": False})
-    larger.prior.set_weights(model.prior.get_weights())
+    # The preconditioner acts on the channels alone, so its weights fit another latent shape.
     larger.noise.set_weights(model.noise.get_weights())
     larger.preconditioner.set_weights(model.preconditioner.get_weights())
     return larger

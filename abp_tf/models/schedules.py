@@ -32,6 +32,7 @@ class ExpandLatents(keras.callbacks.Callback):
         """Note that the chains move from now on, and whether the epoch is one of the schedule."""
         self._expanded = False
         self._scheduled = epoch < self.share * self.params["epochs"]
+        self.model.prior.expect_expansions(self._scheduled)
 
     def on_train_batch_end(self, batch: int, logs=None) -> None:
         """Expand at the early iterations, if the chains run in coordinates that follow."""

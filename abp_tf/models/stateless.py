@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import keras
 import tensorflow as tf
 
@@ -32,3 +34,24 @@ def assign(network: keras.Model, moving: list) -> None:
     """Set a network's non-trainable variables to the values that `call` returned."""
     for variable, value in zip(network.non_trainable_variables, moving, strict=True):
         variable.assign(value)
+
+
+class Lesson(NamedTuple):
+    """What a network beside the generator, its encoder or its prior, learns from one batch.
+
+    Attributes:
+        network: the network that learns.
+        loss: its loss in each row, `[n]`.
+        gradients: gradients of this replica's share of the mean of the loss.
+        moving: next values of the non-trainable variables of the network.
+    """
+
+    network: keras.Model
+    loss: tf.Tensor
+    gradients: list[tf.Tensor]
+    moving: list
+
+    def apply(self, optimizer: keras.optimizers.Optimizer, gradients: list[tf.Tensor]) -> None:
+        """Write what was learned, given the sums of the gradients of all replicas."""
+        replicas.descend(optimizer, gradients, self.network.trainable_variables)
+        assign(self.network, self.moving)

@@ -7,13 +7,11 @@ nothing: the latents of each example are a draw from their posterior.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
 from abp_tf import checks, networks
-from abp_tf.distribution import replicas
 from abp_tf.models import stateless
 from abp_tf.networks import mirror
 from abp_tf.sampling.random import later, row_normal, row_uniform
@@ -55,26 +53,7 @@ def optimizer() -> keras.optimizers.Optimizer:
     return keras.optimizers.Adam(1e-3, global_clipnorm=1.0)
 
 
-class Lesson(NamedTuple):
-    """What an encoder learns from one batch.
-
-    Attributes:
-        loss: negative log likelihood of the latents, per latent and up to a constant, `[n]`.
-        gradients: gradients of this replica's share of its mean.
-        moving: next values of the non-trainable variables of the encoder.
-    """
-
-    loss: tf.Tensor
-    gradients: list[tf.Tensor]
-    moving: list
-
-    def apply(self, encoder: keras.Model, optimizer: keras.optimizers.Optimizer, gradients) -> None:
-        """Write what was learned, given the sums of the gradients of all replicas."""
-        replicas.descend(optimizer, gradients, encoder.trainable_variables)
-        stateless.assign(encoder, self.moving)
-
-
-def lesson(model, latent, signal, mask, seeds: tf.Tensor, average: Callable = tf.reduce_mean) -> Lesson:
+def lesson(model, latent, signal, mask, seeds: tf.Tensor, average: Callable = tf.reduce_mean):
     """Compare the encoder with the latents of a batch, of which it is shown all or a part.
 
     With latents `u` that are draws from the posterior, and a mean `m` and deviations `s` from the
@@ -90,6 +69,9 @@ def lesson(model, latent, signal, mask, seeds: tf.Tensor, average: Callable = tf
         mask: weights of the entries, 0 = hidden; None means that all is observed.
         seeds: seed pairs of the rows, int64 `[n, 2]`, for what is hidden from the encoder.
         average: function that averages over the rows of all replicas (`replicas.mean_over`).
+
+    Returns:
+        A `stateless.Lesson` of the encoder; its loss is per latent and up to a constant.
     """
     shown = thinned(signal, mask, seeds)
     metric = model.root(signal, shown, inverse=True)
@@ -100,7 +82,8 @@ def lesson(model, latent, signal, mask, seeds: tf.Tensor, average: Callable = tf
         likelihood = tf.reshape(away**2 / 2 + tf.math.log(deviation), [tf.shape(latent)[0], -1])
         loss = tf.reduce_mean(likelihood, axis=-1)
         total = average(loss)
-    return Lesson(loss, tape.gradient(total, model.encoder.trainable_variables), moving)
+    gradients = tape.gradient(total, model.encoder.trainable_variables)
+    return stateless.Lesson(model.encoder, loss, gradients, moving)
 
 
 def start(model, signal, mask, seeds: tf.Tensor, drawn: tf.Tensor) -> tf.Tensor:

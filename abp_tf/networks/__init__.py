@@ -6,6 +6,7 @@ from abp_tf.networks.encoder import encoder
 from abp_tf.networks.field import field_generator
 from abp_tf.networks.frames import frame_by_frame
 from abp_tf.networks.image import image_generator
+from abp_tf.networks.latent_energy import latent_energy
 from abp_tf.networks.linear import linear
 from abp_tf.networks.local import SplitLatents, latent_blocks
 from abp_tf.networks.sizes import free, reach, resizable, resized
@@ -24,6 +25,7 @@ __all__ = [
     "image_descriptor",
     "image_generator",
     "latent_blocks",
+    "latent_energy",
     "linear",
     "reach",
     "resizable",

@@ -119,22 +119,37 @@ class ChainTable(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="abp_tf")
 class LatentTable(ChainTable):
-    """Table of one latent per training example, addressed by the example's number.
+    """Table of the latents of each training example, addressed by the example's number.
 
-    Each visit of an example continues its chain, as in alternating back-propagation (arXiv 1606.08571).
+    Each visit of an example continues its chains, as in alternating back-propagation (arXiv
+    1606.08571).
 
     Args:
         latent_shape: shape of one latent.
-        examples: number of rows; 0 leaves the table empty until `allocate`.
+        examples: number of examples; 0 leaves the table empty until `allocate`.
         seed: integer seed of the first draw from `N(0, I)`.
         shards: the shards of the examples; None means one, in one process.
+        particles: number of chains of each example. Its state is `[particles, *latent_shape]` if there
+            are several.
     """
 
     CONTENT = "latents"
 
-    def __init__(self, latent_shape, examples: int = 0, seed: int = 0, shards=None, **kwargs):
+    def __init__(
+        self, latent_shape, examples: int = 0, seed: int = 0, shards=None, particles: int = 1, **kwargs
+    ):
         self.seed = seed
-        super().__init__(latent_shape, examples, shards, **kwargs)
+        self.latent_shape, self.particles = tuple(latent_shape), particles
+        several = (particles,) if particles > 1 else ()
+        super().__init__((*several, *latent_shape), examples, shards, **kwargs)
+
+    def latents(self, states: tf.Tensor) -> tf.Tensor:
+        """Return the latents of states of examples, one row for each chain, `[m, *latent_shape]`."""
+        return states if self.particles == 1 else tf.reshape(states, [-1, *self.latent_shape])
+
+    def of_examples(self, latents: tf.Tensor) -> tf.Tensor:
+        """Return the states of examples from the latents of their chains, `[n, *shape]`."""
+        return latents if self.particles == 1 else tf.reshape(latents, [-1, *self.shape])
 
     def draw(self, shard: int, rows: int) -> tf.Tensor:
         """Draw the first latents of a shard from `N(0, I)`, float32 `[rows, *latent_shape]`."""
@@ -180,9 +195,10 @@ class LatentTable(ChainTable):
         """Return the arguments of the constructor."""
         return {
             **super().get_config(),
-            "latent_shape": self.shape,
+            "latent_shape": self.latent_shape,
             "examples": self.rows,
             "seed": self.seed,
+            "particles": self.particles,
         }
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import tensorflow as tf
 
 # Streams keep the different uses of one row's seed independent of each other.
-PRIOR, CHAIN, DATA, POOL, LATENT, REVISION, START, INFERENCE, ENCODER = range(9)
+PRIOR, CHAIN, DATA, POOL, LATENT, REVISION, START, INFERENCE = range(8)
+ENCODER, PRIOR_LESSON = 8, 9
 
-# Uses of random numbers in a chain besides noise: acceptance, lengths of steps, first velocities.
-ACCEPTANCE, LENGTH, VELOCITY = 1, 2, 3
+# Uses of random numbers in a chain besides noise: acceptance, lengths of steps, first velocities. The
+# uses of a chain that follows another use of the same seeds begin with FURTHER.
+ACCEPTANCE, LENGTH, VELOCITY, FURTHER = 1, 2, 3, 4
 
 
 def row_seeds(seed: tf.Tensor, stream: int) -> tf.Tensor:
@@ -60,7 +62,7 @@ def apart(seeds: tf.Tensor, use: int) -> tf.Tensor:
 
     Args:
         seeds: int64 `[n, 2]`, seed pairs of chains or of one of their blocks.
-        use: `ACCEPTANCE` or `LENGTH`.
+        use: `ACCEPTANCE` or another constant of this module.
 
     Returns:
         int64 `[n, 2]`.

@@ -28,8 +28,12 @@ def top_down(**options):
     return abp_tf.networks.image_generator((8, 8, 1), latent_dim=4, width=4, kernel_size=3, **options)
 
 
-def make_generator(step_size, **options):
-    model = abp_tf.Generator(top_down(), langevin=abp_tf.Langevin(3, step_size), seed=5, **options)
+def make_generator(step_size, learned_prior=False, **options):
+    network = top_down()
+    if learned_prior:
+        energy = abp_tf.networks.latent_energy((4,), 8)
+        options["prior"] = abp_tf.EnergyPrior(energy, abp_tf.Langevin(3, 0.3), learning_rate=1e-2)
+    model = abp_tf.Generator(network, langevin=abp_tf.Langevin(3, step_size), seed=5, **options)
     rate = keras.optimizers.schedules.CosineDecay(1e-2, EPOCHS * 5, alpha=0.05)
     model.compile(optimizer=keras.optimizers.Adam(rate))
     return model
@@ -59,7 +63,7 @@ EXPANDED = {
 # killed and resumed as programs, in `test_programs_energy`.
 CASES = {
     "expanded": (make_generator, EXPANDED),
-    "masked": (make_generator, EXPANDED),
+    "masked": (make_generator, {**EXPANDED, "learned_prior": True, "particles": 2}),
     "paper": (make_generator, {"step_size": 0.1}),
     "pool": (make_descriptor, {}),
     "pool, rolled back": (make_descriptor, {}),
