@@ -137,6 +137,7 @@ def build(
         observation=options.operator(operator, settings["seed"]) if operator else None,
         value_range=signals.get(settings["kind"]).value_range,
         scaling=scaling,
+        shards=settings["shards"] or 1,
     )
     rate = learning.rate(settings, examples)
     decay = settings["weight_decay"] or None

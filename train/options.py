@@ -118,6 +118,11 @@ def learning(schedule: str, batch_size: int, **rates: Option) -> dict[str, Optio
             "learning rate schedule",
             schedule,
         ),
+        "shards": Option(
+            positive(int),
+            "parts of the examples, on which results depend: a multiple of the number of processes, "
+            "which is the default",
+        ),
         "precision": Option(("float32", "mixed_bfloat16"), "number format of the networks", "float32"),
         "seed": Option(int, "seed of initial weights, noise and order of examples", 0),
     }
