@@ -76,7 +76,7 @@ def table(kind: SignalKind) -> options.Table:
                 ),
                 "temperature": Option(
                     at_least_zero(float),
-                    "noise of the chains: 1 samples the posterior, 0 is gradient descent",
+                    "noise of chains: 1 samples the posterior, 0 is gradient descent",
                     1.0,
                 ),
                 "expansion": Option(

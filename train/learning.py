@@ -63,7 +63,7 @@ def learn(recipe: Recipe, argv: list[str] | None) -> int:
         ProcessLostError: one of several processes has ended.
     """
     given = parsing.parse(recipe.name, recipe.description, recipe.table, argv)
-    path, resume = Path(given.pop("run")), given.pop("resume")
+    path, resume = Path(given.pop("run")), given.pop("resume", False)
     workers, strategy = given.pop("workers", 1), given.pop("strategy", None)
     machines.check(workers, strategy)
     run = runs.Run.open(path) if resume else None

@@ -29,8 +29,8 @@ def parse(
         argv: words of the command line; None for those of the process.
 
     Returns:
-        Values by name of the options that were given, `run` among them, and `resume`, whether there is
-        a run to resume.
+        Values by name of the options that were given, `run` among them, and `resume` if there is a run
+        to resume.
 
     Raises:
         ValueError: an option belongs to another kind of signal, or the file is not valid.
@@ -70,8 +70,9 @@ def parse(
     if rest:
         result.error(f"unrecognized arguments: {' '.join(rest)}")
     given = vars(found)
-    given.pop("config", None)
-    return {**_checked(config, table, kind), **given, "resume": bool(resume)}
+    for name in ("config", "resume"):
+        given.pop(name, None)
+    return {**_checked(config, table, kind), **given, **({"resume": True} if resume else {})}
 
 
 def without_workers(argv: list[str] | None) -> list[str]:
@@ -175,14 +176,13 @@ def _add_run(parser: argparse.ArgumentParser, required: bool = False) -> None:
         help="directory of the run; new, or with --resume an existing one",
     )
     add("--resume", nargs="?", const="yes", choices=("yes", "auto"), metavar="auto",
-        help="continue the interrupted run in DIR as it began; auto: if there is one")  # fmt: skip
+        help="continue the run in DIR as it began; auto: if there is one")  # fmt: skip
     add("--config", metavar="FILE", help="YAML file of options, or the config.json of another run")
     add("--kind", choices=signals.names(), metavar="NAME",
         help=f"kind of signal: {', '.join(signals.names())} [image]")  # fmt: skip
     add("--workers", type=positive(int), metavar="N", help="processes to start on this machine [1]")
     add("--strategy", choices=("mirrored", "none"), metavar="NAME",
-        help="mirrored: learn on all devices of this machine; none: on one; by default on all GPUs, "
-        "if there are several")  # fmt: skip
+        help="mirrored: all devices, none: one; by default all GPUs if several")  # fmt: skip
 
 
 def _source_defaults(kind: SignalKind, program: str) -> str:

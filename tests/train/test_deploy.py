@@ -27,8 +27,7 @@ def accepted(words, configs):
     program, rest = command.find(words[1:])
     recipe = importlib.import_module(program.module).RECIPE
     given = parsing.parse(recipe.name, recipe.description, recipe.table, rest)
-    assert not given.pop("resume")
-    assert "--resume" in " ".join(rest)
+    assert "--resume auto" in " ".join(rest).replace("=", " ")
     assert given.pop("run").startswith(("/shared/", "/runs/"))
     settings = learning.divided(recipe.settle(given), given, len(configs))
     assert settings["shards"] % len(configs) == 0
