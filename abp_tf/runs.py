@@ -2,6 +2,7 @@
 
 config.json   settings, data and versions       model.keras   model, chains and optimizer
 history.json  logs of every epoch               metrics.json  errors at the end
+model.shards/ backup, if there are several shards
 pictures/     PNG files                         logs/         TensorBoard
 """
 
@@ -21,6 +22,7 @@ import tensorflow as tf
 from abp_tf import data, files, mask_files, signals
 from abp_tf._version import __version__
 from abp_tf.data import LazyRows, examples
+from abp_tf.distribution.backup import Directory
 from abp_tf.fields import gaps
 
 
@@ -31,6 +33,7 @@ class Run:
         path: path of the directory.
         config: content of config.json: "program", "settings", "data", "versions".
         model_path: path of the model file.
+        shards: path of the directory that holds the backup of a training with several shards.
         pictures: path of the folder of pictures.
         logs: path of the folder of TensorBoard logs.
     """
@@ -39,6 +42,7 @@ class Run:
         self.path = path
         self.config = config
         self.model_path = path / "model.keras"
+        self.shards = Directory.beside(self.model_path).path
         self.pictures = path / "pictures"
         self.logs = path / "logs"
         self.pictures.mkdir(exist_ok=True)
@@ -76,6 +80,11 @@ class Run:
         }
         files.write_json(path / "config.json", config)
         return cls(path, config)
+
+    @staticmethod
+    def begun(path: str | os.PathLike) -> bool:
+        """Return whether there is a run in a directory, complete or not."""
+        return (Path(path) / "config.json").exists()
 
     @classmethod
     def open(cls, path: str | os.PathLike) -> Run:
@@ -122,11 +131,26 @@ class Run:
         Raises:
             FileNotFoundError: if the run has no backup yet.
         """
+        directory = Directory(self.shards)
+        if directory.exists():
+            return directory.load_model()
+        return keras.models.load_model(self.weights_path)
+
+    @property
+    def weights_path(self) -> Path:
+        """Path of the file with the weights of the last complete backup.
+
+        Raises:
+            FileNotFoundError: if the run has no backup yet.
+        """
+        directory = Directory(self.shards)
+        if directory.exists():
+            return directory.weights_path
         if not self.model_path.exists():
             raise FileNotFoundError(
                 f"The run {self.path} has no model.keras yet. Continue it with --resume."
             )
-        return keras.models.load_model(self.model_path)
+        return self.model_path
 
 
 def _checked(config) -> dict:

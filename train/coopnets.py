@@ -105,15 +105,19 @@ def build(
     top_down = options.network("generator", "coopnets", shape, settings)
     bottom_up = options.network("descriptor", "coopnets", shape, settings, scale=scale)
     latent, steps = settings["latent_step_size"], settings["chain_steps"] or settings["latent_steps"]
-    units = {"value_range": signals.get(settings["kind"]).value_range, "scaling": scaling}
+    both = {
+        "value_range": signals.get(settings["kind"]).value_range,
+        "scaling": scaling,
+        "seed": settings["seed"],
+        "shards": settings["shards"] or 1,
+    }
     generator = Generator(
         top_down,
         sigma=settings["sigma"],
         langevin=Langevin(steps, latent, settings["latent_temperature"]),
         inference=Underdamped(settings["inference_steps"], latent, cool=settings["inference_cool"]),
         chains="persistent" if incomplete(settings) else "fresh",
-        **units,
-        seed=settings["seed"],
+        **both,
     )
     descriptor = Descriptor(
         bottom_up,
@@ -123,8 +127,7 @@ def build(
         data_noise=settings["data_noise"],
         energy_penalty=settings["energy_penalty"],
         penalized=settings["penalized"],
-        **units,
-        seed=settings["seed"],
+        **both,
     )
     model = CoopNets(
         generator, descriptor, latent_steps=settings["latent_steps"], seed=settings["seed"]

@@ -111,6 +111,7 @@ def build(
         value_range=signals.get(settings["kind"]).value_range,
         scaling=scaling,
         seed=settings["seed"],
+        shards=settings["shards"] or 1,
     )
     rate = learning.rate(settings, examples)
     model.compile(optimizer=keras.optimizers.Adam(rate, beta_1=settings["beta_1"]))

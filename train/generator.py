@@ -76,7 +76,7 @@ def table(kind: SignalKind) -> options.Table:
                 ),
                 "temperature": Option(
                     at_least_zero(float),
-                    "noise of the chains: 1 samples the posterior, 0 is gradient descent",
+                    "noise of chains: 1 samples the posterior, 0 is gradient descent",
                     1.0,
                 ),
                 "expansion": Option(
@@ -137,6 +137,7 @@ def build(
         observation=options.operator(operator, settings["seed"]) if operator else None,
         value_range=signals.get(settings["kind"]).value_range,
         scaling=scaling,
+        shards=settings["shards"] or 1,
     )
     rate = learning.rate(settings, examples)
     decay = settings["weight_decay"] or None

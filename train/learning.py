@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,10 @@ import keras
 from abp_tf import Scaling, callbacks, data, files, runs, signals
 from abp_tf.data.examples import Examples
 from abp_tf.display import gallery
+from abp_tf.distribution import backup
 from abp_tf.signals import SignalKind
 
-from . import options, parsing
+from . import machines, options, parsing
 
 # Settings that may change when a run is resumed.
 CHANGEABLE = {"epochs"}
@@ -46,7 +48,7 @@ class Recipe(NamedTuple):
 
 
 def learn(recipe: Recipe, argv: list[str] | None) -> int:
-    """Start or resume a run.
+    """Start or resume a run, in this process or in several.
 
     Args:
         recipe: the training program.
@@ -58,34 +60,62 @@ def learn(recipe: Recipe, argv: list[str] | None) -> int:
     Raises:
         ValueError: options or data are not valid.
         FileExistsError: the directory of a new run is not empty.
+        ProcessLostError: one of several processes has ended.
     """
     given = parsing.parse(recipe.name, recipe.description, recipe.table, argv)
-    path, resume = given.pop("run"), given.pop("resume", False)
-    if resume:
-        run = runs.Run.open(path)
-        settings = _resumed(recipe, run, given)
+    path, resume = Path(given.pop("run")), given.pop("resume", False)
+    workers, strategy = given.pop("workers", 1), given.pop("strategy", None)
+    machines.check(workers, strategy)
+    run = runs.Run.open(path) if resume else None
+    settings = _resumed(recipe, run, given) if run else recipe.settle(given)
+    settings = divided(settings, given, max(workers, machines.processes(), 1))
+    try:
+        if workers == 1:
+            _learn(recipe, path, run, settings, machines.scope(strategy))
+        else:
+            module = f"{__package__}.{recipe.name}"
+            machines.start(module, parsing.without_workers(argv), workers)
+    except KeyboardInterrupt:
+        begun = f"Continue with --run {path} --resume, or evaluate the run as it is."
+        print(f"\nInterrupted. {begun if runs.Run.begun(path) else 'Nothing was written.'}")
+        return 130
+    return 0
+
+
+def _learn(recipe: Recipe, path: Path, run: runs.Run | None, settings: dict, scope) -> None:
+    """Learn in this process, which may be one of several; the first one writes the run.
+
+    Args:
+        recipe: the training program.
+        path: directory of the run.
+        run: the run to resume; None for a new one.
+        settings: settings of the run.
+        scope: scope of the strategy to build the model in.
+    """
+    if run:
         images = run.load_images()
     else:
-        settings = recipe.settle(given)
         images = runs.load_images(settings)
         settings = enough(settings, len(images.train))
         if "lazy" in settings:  # a run goes on as it began, also on another machine
             settings = {**settings, "lazy": isinstance(images.train, data.LazyRows)}
     shape, mask = images.train.shape[1:], runs.training_mask(settings, images)
     scaling = signals.get(images.kind).scaling(images, mask)
-    model = recipe.build(settings, shape, len(images.train), scaling)
+    with scope:
+        model = recipe.build(settings, shape, len(images.train), scaling)
     training = gallery.given(model, Examples(images.train, mask, time=images.train_time))
-    recorders = recipe.callbacks(model, settings, images, Path(path) / "logs")
-    # Nothing is written before everything so far has succeeded.
-    if not resume:
-        run = runs.Run.create(path, recipe.name, settings, images)
-    counts = f"{len(images.train)} training and {len(images.test)} test"
-    print(f"{counts} {signals.get(images.kind).plural} of {shape}")
-    if settings.get("lazy"):
-        print("They are read when they are needed; --no-lazy reads all of them at the start.")
-
-    began = time.perf_counter()
-    try:
+    recorders = recipe.callbacks(model, settings, images, path / "logs")
+    with model.replicas.readable_errors():
+        # Nothing is written before everything so far has succeeded, in all processes.
+        model.replicas.barrier()
+        if model.replicas.chief:
+            run = run or runs.Run.create(path, recipe.name, settings, images)
+            counts = f"{len(images.train)} training and {len(images.test)} test"
+            print(f"{counts} {signals.get(images.kind).plural} of {shape}")
+            if settings.get("lazy"):
+                print("They are read when they are needed; --no-lazy reads all of them at the start.")
+        model.replicas.barrier()
+        began = time.perf_counter()
         model.fit(
             training,
             batch_size=settings["batch_size"],
@@ -93,19 +123,48 @@ def learn(recipe: Recipe, argv: list[str] | None) -> int:
             steps_per_epoch=settings["steps_per_epoch"],
             callbacks=[
                 *recorders,
-                callbacks.HistoryFile(run.path / "history.json"),
-                keras.callbacks.TensorBoard(run.logs, write_graph=False),
-                callbacks.Backup(run.model_path),
+                callbacks.HistoryFile(path / "history.json"),
+                keras.callbacks.TensorBoard(path / "logs", write_graph=False),
+                callbacks.Backup(path / "model.keras"),
             ],
         )
-    except KeyboardInterrupt:
-        print(f"\nInterrupted. Continue with --run {path} --resume, or evaluate the run as it is.")
-        return 130
-    seconds = time.perf_counter() - began
-    metrics = {"seconds": round(seconds, 1), **recipe.report(model, settings, images, run)}
-    files.write_json(run.path / "metrics.json", metrics)
-    print(f"Run {run.path}: model.keras, metrics.json, pictures/, logs/ (tensorboard --logdir {path})")
-    return 0
+        if model.replicas.chief:
+            seconds = round(time.perf_counter() - began, 1)
+            whole = backup.gather(run.shards, run.model_path) if model.shards > 1 else model
+            metrics = {"seconds": seconds, **recipe.report(whole, settings, images, run)}
+            files.write_json(run.path / "metrics.json", metrics)
+            written = "model.keras, metrics.json, pictures/, logs/"
+            print(f"Run {run.path}: {written} (tensorboard --logdir {path})")
+        model.replicas.barrier()  # the others wait, because the first one fails without them
+
+
+def divided(settings: dict, given: dict, processes: int) -> dict:
+    """Return settings with the number of shards, by default that of the processes.
+
+    A default size of batches is raised to the next one that the shards can share.
+
+    Args:
+        settings: settings of a run.
+        given: the options that were given.
+        processes: number of processes that learn.
+
+    Raises:
+        ValueError: if processes cannot share the shards, or shards the batches.
+    """
+    shards = settings["shards"] or processes
+    if shards % processes:
+        raise ValueError(
+            f"--shards: expected a multiple of the {processes} processes, received {shards}. A run "
+            "keeps the number that it begins with: choose one that all numbers of processes to come "
+            "divide, or another number of processes."
+        )
+    batch_size = -(-settings["batch_size"] // shards) * shards
+    if given.get("batch_size", batch_size) != batch_size:
+        raise ValueError(
+            f"--batch-size: expected a multiple of the {shards} shards, each of which gives as many "
+            f"examples to a batch, received {given['batch_size']}."
+        )
+    return {**settings, "shards": shards, "batch_size": batch_size}
 
 
 def enough(settings: dict, examples: int) -> dict:
@@ -154,6 +213,7 @@ def _resumed(recipe: Recipe, run: runs.Run, given: dict) -> dict:
             f"train.{run.config['program']}. Resume it with that program."
         )
     settings = run.config["settings"]
+    given = json.loads(json.dumps(given))  # as the settings are stored
     for name, value in given.items():
         if name not in CHANGEABLE and settings.get(name) != value:
             raise ValueError(

@@ -118,6 +118,9 @@ def learning(schedule: str, batch_size: int, **rates: Option) -> dict[str, Optio
             "learning rate schedule",
             schedule,
         ),
+        "shards": Option(
+            positive(int), "parts that results depend on; by default one for each process"
+        ),
         "precision": Option(("float32", "mixed_bfloat16"), "number format of the networks", "float32"),
         "seed": Option(int, "seed of initial weights, noise and order of examples", 0),
     }

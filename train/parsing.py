@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from abp_tf import runs, signals
-from abp_tf.options import Formatter, Option, flag, shown
+from abp_tf.options import Formatter, Option, flag, positive, shown
 from abp_tf.signals import SignalKind
 
 from .options import Table, flat, refuse_others
@@ -29,7 +29,8 @@ def parse(
         argv: words of the command line; None for those of the process.
 
     Returns:
-        Values by name of the options that were given, `run` and `resume` among them.
+        Values by name of the options that were given, `run` among them, and `resume` if there is a run
+        to resume.
 
     Raises:
         ValueError: an option belongs to another kind of signal, or the file is not valid.
@@ -39,7 +40,10 @@ def parse(
     _add_run(first)
     known, _ = first.parse_known_args(argv)
     config = read_config(known.config) if hasattr(known, "config") else {}
-    if getattr(known, "resume", False) and hasattr(known, "run"):
+    resume = getattr(known, "resume", None)
+    if resume == "auto":
+        resume = runs.Run.begun(getattr(known, "run", ""))
+    if resume and hasattr(known, "run"):
         config.setdefault("kind", runs.Run.open(known.run).config["settings"]["kind"])
     kind = signals.get(getattr(known, "kind", config.get("kind", "image")))
     config.setdefault("kind", kind.name)
@@ -66,8 +70,24 @@ def parse(
     if rest:
         result.error(f"unrecognized arguments: {' '.join(rest)}")
     given = vars(found)
-    given.pop("config", None)
-    return {**_checked(config, table, kind), **given}
+    for name in ("config", "resume"):
+        given.pop(name, None)
+    return {**_checked(config, table, kind), **given, **({"resume": True} if resume else {})}
+
+
+def without_workers(argv: list[str] | None) -> list[str]:
+    """Return the words of a command line without the option --workers.
+
+    Args:
+        argv: the words; None for those of the process.
+
+    Example:
+        >>> without_workers(["--run", "runs/digits", "--workers", "2", "--resume"])
+        ['--run', 'runs/digits', '--resume']
+    """
+    parser = _parser(add_help=False)
+    parser.add_argument("--workers")
+    return parser.parse_known_args(argv)[1]
 
 
 def plain(prog: str, description: str, options: Mapping[str, Option]) -> argparse.ArgumentParser:
@@ -155,10 +175,14 @@ def _add_run(parser: argparse.ArgumentParser, required: bool = False) -> None:
         metavar="DIR",
         help="directory of the run; new, or with --resume an existing one",
     )
-    add("--resume", action="store_true", help="continue the interrupted run in DIR with its settings")
+    add("--resume", nargs="?", const="yes", choices=("yes", "auto"), metavar="auto",
+        help="continue the run in DIR as it began; auto: if there is one")  # fmt: skip
     add("--config", metavar="FILE", help="YAML file of options, or the config.json of another run")
     add("--kind", choices=signals.names(), metavar="NAME",
         help=f"kind of signal: {', '.join(signals.names())} [image]")  # fmt: skip
+    add("--workers", type=positive(int), metavar="N", help="processes to start on this machine [1]")
+    add("--strategy", choices=("mirrored", "none"), metavar="NAME",
+        help="mirrored: all devices, none: one; by default all GPUs if several")  # fmt: skip
 
 
 def _source_defaults(kind: SignalKind, program: str) -> str:

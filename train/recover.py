@@ -173,7 +173,7 @@ def work(arguments: argparse.Namespace, out: Path) -> Parts:
         "signals": len(archive),
         "rows": rows(model, arguments),
         "names": digest("\n".join(archive.names).encode()),
-        "model": files.digest(run.model_path),
+        "model": files.digest(run.weights_path),
         "kind": archive.kind.name,
         "header": dict(archive.header),
     }

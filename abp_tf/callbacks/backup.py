@@ -76,7 +76,7 @@ class Backup(keras.callbacks.Callback):
     def _storage(self) -> _File | Directory:
         if self.model.shards == 1:
             return _File(self.path)
-        return Directory(self.path.with_suffix(".shards"))
+        return Directory.beside(self.path)
 
 
 class _File:

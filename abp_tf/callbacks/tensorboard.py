@@ -108,16 +108,18 @@ class TensorBoardPictures(keras.callbacks.Callback):
         """Write the files of the projector, and close the log."""
         self._writer.close()
         if self._has_latents() and self.model.latents.ndim == 2:
-            time = None if self.time is None else self.time[:500]
-            some = drawable(self.model, self.signals[:500], self.kind, time)
-            tiles = self.kind.tiles(some, self.header)
-            self._write_projector(self.model.latents[:500], tiles)
+            shards = self.model.ownership  # of several processes, this one has a part of the latents
+            some = np.arange(shards.worker, len(self.signals), shards.workers)[:500]
+            time = None if self.time is None else self.time[some]
+            shown = drawable(self.model, self.signals[some], self.kind, time)
+            tiles = self.kind.tiles(shown, self.header)
+            self._write_projector(self.model.latents[: len(some)], tiles, some)
 
     def _has_latents(self) -> bool:
         """Return whether the model keeps latents of the training examples."""
         return getattr(self.model, "chains", None) == "persistent" and hasattr(self.model, "latents")
 
-    def _write_projector(self, latents, images) -> None:
+    def _write_projector(self, latents, images, examples) -> None:
         from tensorboard.plugins import projector
 
         side = int(np.ceil(np.sqrt(len(images))))
@@ -128,7 +130,7 @@ class TensorBoardPictures(keras.callbacks.Callback):
         pictures.save_png(self.log_dir / "sprite.png", sprite)
         rows = ("\t".join(f"{value:.5g}" for value in row) for row in latents)
         (self.log_dir / "latents.tsv").write_text("\n".join(rows) + "\n")
-        numbers = "\n".join(str(number) for number in range(len(latents)))
+        numbers = "\n".join(map(str, examples))
         (self.log_dir / "examples.tsv").write_text(numbers + "\n")
         config = projector.ProjectorConfig()
         shown = config.embeddings.add(

@@ -33,6 +33,11 @@ class Directory:
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
 
+    @classmethod
+    def beside(cls, path: str | os.PathLike) -> Directory:
+        """Return the directory that takes the place of a `.keras` file as the backup."""
+        return cls(Path(path).with_suffix(".shards"))
+
     def exists(self) -> bool:
         """Return whether there is a complete backup."""
         return (self.path / "index.json").exists()
@@ -60,7 +65,7 @@ class Directory:
             files.write_json(self.path / "index.json", index)
         model.replicas.barrier()
         if model.replicas.chief:
-            self._remove_all_but(number)
+            self._remove_before(number)
 
     def load(self, model) -> int:
         """Load weights, optimizers and chains into a model, each process its own.
@@ -78,9 +83,20 @@ class Directory:
                 f"model with shards={model.shards}, which would learn otherwise. Build it with the "
                 "same number."
             )
-        model.load_weights(self._model(index["number"]))
+        model.load_weights(self.weights_path)
         self._load_chains(model, index)
         return index["epoch"]
+
+    def load_model(self) -> keras.Model:
+        """Return the whole model, with all chains, in one process that has the memory for them."""
+        model = keras.models.load_model(self.weights_path)
+        self._load_chains(model, self._index())
+        return model
+
+    @property
+    def weights_path(self) -> Path:
+        """Path of the file with the model without its chains."""
+        return self._model(self._index()["number"])
 
     def _load_chains(self, model, index: dict) -> None:
         for place, (table, rows) in enumerate(zip(model.tables, index["chains"], strict=True)):
@@ -99,14 +115,15 @@ class Directory:
     def _chains(self, number: int, table: int, shard: int) -> Path:
         return self.path / f"{number}-{table}-{shard}.npy"
 
-    def _remove_all_but(self, number: int) -> None:
+    def _remove_before(self, number: int) -> None:
+        # Another process may write the next backup already. What a killed one left will be replaced.
         for path in self.path.iterdir():
             found = _OWN.fullmatch(path.name)
-            if found and int(found[1]) != number:
+            if found and int(found[1]) < number:
                 path.unlink()
 
 
-def gather(directory: str | os.PathLike, path: str | os.PathLike) -> None:
+def gather(directory: str | os.PathLike, path: str | os.PathLike) -> keras.Model:
     """Make one file of a backup in a directory, with all chains, which `load_model` loads.
 
     It needs one process, with memory for the chains of all.
@@ -114,6 +131,9 @@ def gather(directory: str | os.PathLike, path: str | os.PathLike) -> None:
     Args:
         directory: directory of a backup, which is left as it is.
         path: path of the file, ending in ".keras".
+
+    Returns:
+        the model.
 
     Raises:
         FileNotFoundError: if the directory has no complete backup.
@@ -123,11 +143,10 @@ def gather(directory: str | os.PathLike, path: str | os.PathLike) -> None:
         raise FileNotFoundError(
             f"gather expected a directory with a backup, but there is no {backup.path / 'index.json'}."
         )
-    index = backup._index()
-    model = keras.models.load_model(backup._model(index["number"]))
-    backup._load_chains(model, index)
+    model = backup.load_model()
     with files.aside(path) as temporary:
         model.save(temporary)
+    return model
 
 
 def _save_without_chains(model, path: Path) -> None:

@@ -35,7 +35,8 @@ def total(values):
         values = tf.nest.map_structure(tf.convert_to_tensor, values)
         strategy = tf.distribute.get_strategy()
         if tf.executing_eagerly():
-            return _compiled(strategy)(values)
+            forms = ((tuple(one.shape), one.dtype) for one in tf.nest.flatten(values))
+            return _compiled(strategy, tuple(forms))(values)
         return _over_processes(strategy, values)
     flat = tf.nest.flatten(values)
     reduce = tf.distribute.get_replica_context().all_reduce
@@ -179,8 +180,11 @@ def _over_processes(strategy, values):
 
 
 @functools.cache
-def _compiled(strategy) -> Callable:
-    """Return `_over_processes` of a strategy as a compiled function, for calls between steps."""
+def _compiled(strategy, forms: tuple) -> Callable:
+    """Return `_over_processes` of a strategy as a compiled function, for calls between steps.
+
+    There is one for tensors of each shape and type, because TensorFlow warns of functions of many.
+    """
     return tf.function(functools.partial(_over_processes, strategy), autograph=False)
 
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import abp_tf
 from abp_tf.data import examples, streams
+from abp_tf.distribution import backup
 from abp_tf.distribution.shards import Shards
 from abp_tf.sampling.chains import LatentTable, Pool
 from abp_tf.sampling.random import row_normal
@@ -139,6 +140,16 @@ def test_one_process_learns_from_a_function_of_the_shard(make_model, digits):
     model.fit(part, epochs=1, verbose=0)
     assert int(model.iteration.numpy()) == 6
     assert model.latents.shape == (120, 4)
+
+
+def test_a_backup_keeps_what_another_process_writes_for_the_next_one(learned, tmp_path):
+    model = abp_tf.Generator(learned.network, shards=2, examples=7)
+    directory = backup.Directory(tmp_path)
+    directory.save(model, 0)
+    (tmp_path / "3-0-1.npy").touch()
+    directory.save(model, 1)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"index.json", "2-model.keras", "2-0-0.npy", "2-0-1.npy", "3-0-1.npy"}
 
 
 def test_shards_are_saved_and_fixed(learned, tmp_path):

@@ -109,7 +109,8 @@ def test_help_has_the_options_of_the_kind_with_its_defaults(kind, name, capsys, 
             between = " " if option.many else "x"
             assert f"[{shown(option.default, between)}]" in paragraph
     own = {name.replace("[no-]", "") for name in told}
-    assert own == {name.replace("_", "-") for name in known} | {"run", "resume", "config", "kind"}
+    shared = {"run", "resume", "config", "kind", "workers", "strategy"}
+    assert own == {name.replace("_", "-") for name in known} | shared
 
 
 @pytest.mark.slow
