@@ -228,6 +228,8 @@ class Studio:
 
     def _described(self) -> Outline:
         found = self.client.signatures()
+        if "synthesize" not in found:
+            raise ValueError(f"Expected a model that can synthesize signals, received {list(found)}.")
         shape = found["synthesize"].outputs["signal"].shape.as_list()[1:]
         if None in shape:
             raise ValueError(f"Expected a model of signals of one shape, received {shape}.")

@@ -7,7 +7,6 @@ import struct
 import urllib.error
 import urllib.request
 import wave
-import zipfile
 import zlib
 
 import numpy as np
