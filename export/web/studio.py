@@ -24,7 +24,7 @@ from . import drawing, uploads
 # Largest number of signals that are drawn at a time.
 DRAWS = 16
 # Samples that are shown beside their mean.
-SHOWN = 6
+SHOWN = 5
 # Signals from one example to another, both included.
 STEPS = 11
 # Uploaded signals that are kept; the one that was not used for longest is forgotten.

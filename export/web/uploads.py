@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,8 @@ import numpy as np
 from abp_tf import data, files
 from abp_tf.data import grid_files
 from abp_tf.signals import SignalKind
+
+log = logging.getLogger(__name__)
 
 # Largest number of bytes that the content of a file may have once it is decoded.
 LARGEST = 256 * 2**20
@@ -50,7 +53,10 @@ def read(
                     f"of {size / 2**20:.0f} MB. Give a smaller part of it."
                 )
             return kind.read([str(path)], shape, header, limit=1)
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except ImportError:
+            raise
+        except Exception as error:  # readers raise errors of many types for damaged files
+            log.info("an uploaded file cannot be used", exc_info=error)
             text = str(error).replace(str(path), name).replace(folder, "")
             raise ValueError(f"{name!r} cannot be used: {text}") from error
 
@@ -66,12 +72,10 @@ def _decoded(path: Path) -> int:
     if suffix == ".npy":  # which cannot be mapped if it is shorter than its header says
         return np.load(path, mmap_mode="r").nbytes
     if suffix == ".nc":
-        with grid_files.load_xarray().open_dataset(path, decode_times=False) as dataset:
+        [dataset] = grid_files.opened(path).values()
+        with dataset:
             return dataset.nbytes
     if suffix in Image.registered_extensions():
-        try:
-            with Image.open(path) as image:
-                return 4 * image.width * image.height
-        except Image.DecompressionBombError as error:
-            raise ValueError(str(error)) from error
+        with Image.open(path) as image:
+            return 4 * image.width * image.height
     return 0
