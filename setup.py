@@ -38,6 +38,8 @@ DATASETS = [
     "importlib_resources>=6,<8",  # tensorflow-datasets imports it without requiring it
 ]
 SERVING = ["grpcio-health-checking>=1.71,<2", "prometheus-client>=0.21,<1"]
+# For the page in the browser.
+PAGE = ["starlette>=1,<2", "uvicorn>=0.40,<1"]
 # For reading sounds and videos, and writing MP4. Writing WAV and GIF needs none of them.
 MEDIA = ["soundfile>=0.12,<1", "soxr>=0.5,<2", "av>=14.1,<20"]
 # For reading and writing NIfTI files.
@@ -69,6 +71,7 @@ TOOLS = [
     "pytest-xdist>=3.6,<4",
     # Formatting differs between minor versions of ruff.
     "ruff>=0.17.5,<0.18",
+    "selenium>=4.30,<5",  # drives the browser that tests the page
     # The packaging test builds a wheel without build isolation, to work offline.
     "setuptools>=65",
     "trustme>=1.2,<2",  # certificates for the tests of TLS
@@ -89,18 +92,31 @@ setup(
         *programs("train"),
         *programs("export"),
     ],
+    package_data={"abp_tf.export.web": ["static/*"]},
     package_dir={"abp_tf.train": "train", "abp_tf.export": "export"},
     install_requires=REQUIRES,
     extras_require={
         "serving": SERVING,
-        "demo": [*DEMO, *SERVING],
+        "page": PAGE,
+        "demo": [*DEMO, *SERVING, *PAGE],
         "media": MEDIA,
         "datasets": DATASETS,
         "volumes": VOLUMES,
         "fields": FIELDS,
         "benchmarks": BENCHMARKS,
         "docs": DOCS,
-        "dev": [*TOOLS, *DOCS, *DEMO, *SERVING, *BENCHMARKS, *MEDIA, *DATASETS, *VOLUMES, *FIELDS],
+        "dev": [
+            *TOOLS,
+            *DOCS,
+            *DEMO,
+            *SERVING,
+            *PAGE,
+            *BENCHMARKS,
+            *MEDIA,
+            *DATASETS,
+            *VOLUMES,
+            *FIELDS,
+        ],
     },
     entry_points={"console_scripts": ["abp-tf = abp_tf.train.command:main"]},
     classifiers=[

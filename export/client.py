@@ -11,30 +11,14 @@ from abp_tf import Client, checks, files, masks, programs, qualities, signals
 from abp_tf.display import media, pictures
 from abp_tf.fields import gaps
 from abp_tf.options import Formatter
-from abp_tf.serving.access import read_token
 
-from . import signal_files
+from . import connecting, signal_files
 from .signal_files import Output
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the program's options."""
-    server = argparse.ArgumentParser(add_help=False)
-    add = server.add_argument_group("server").add_argument
-    add("--server", default="localhost:8500", metavar="HOST:PORT",
-        help="address of the server [%(default)s]")  # fmt: skip
-    add("--model", required=True, metavar="NAME", help="name of the model on the server")
-    add("--version", type=_version, help="number or label of the version; by default the newest")
-    add("--timeout", type=float, default=60.0, metavar="SECONDS",
-        help="longest time for one request [%(default)s]")  # fmt: skip
-    add("--batch-size", type=int, default=16, metavar="ROWS",
-        help="largest number of rows of one request [%(default)s]")  # fmt: skip
-    add("--tls-root", metavar="FILE", help="root certificates for TLS (PEM); by default plain text")
-    add("--tls-certificate", metavar="FILE",
-        help="certificate chain of the client (PEM); needs --tls-root and --tls-key")  # fmt: skip
-    add("--tls-key", metavar="FILE",
-        help="private key of the client (PEM); needs --tls-certificate")  # fmt: skip
-    add("--token-file", metavar="FILE", help="file of the bearer token of the server")
+    server = connecting.parser()
     output = argparse.ArgumentParser(add_help=False)
     output.add_argument("--to", required=True, metavar="DIR",
         help="new or empty directory for the results: a file of each signal (such as PNG, WAV or "
@@ -131,10 +115,6 @@ def _time(text: str) -> float:
         ) from None
 
 
-def _version(text: str) -> int | str:
-    return int(text) if text.isdecimal() else text
-
-
 def status(client: Client, arguments: argparse.Namespace) -> None:
     """Print the versions of the model and their states."""
     versions = client.status()
@@ -179,7 +159,7 @@ def inpaint(client: Client, arguments: argparse.Namespace) -> Output:
     if arguments.samples is None:
         outputs = client.ask(qualities.signature(arguments.quality), **inputs, verbose=1)
     else:
-        outputs = _samples(client, arguments.samples, inputs)
+        outputs = {"signal": connecting.completions(client, inputs, arguments.samples, verbose=1)}
     signal = outputs["signal"]
     arrays = {**outputs, "seed": seeds, "mask": mask, "name": np.array(given.names)}
     rows = {kind.plural: damaged, "observed": pictures.visible(damaged, mask)}
@@ -194,20 +174,6 @@ def inpaint(client: Client, arguments: argparse.Namespace) -> Output:
         moments["deviation"] = 2 * deviation - 1
     rows |= dict(list(samples.items())[: signal_files.ROWS]) | moments
     return Output(arrays, samples | moments, given.names, rows, given.header, kind)
-
-
-def _samples(client: Client, count: int, inputs: dict) -> dict:
-    """Return samples of signals given their observed entries, `[n, count, ...]`.
-
-    A generator's are draws from its posterior, as many in a request as its export has; other models
-    complete the signals with other seeds.
-    """
-    if "sample_posterior" not in client.signatures():
-        return client.ask("inpaint", **inputs, samples=count, verbose=1)
-    at_once = client.signatures()["sample_posterior"].outputs["samples"].shape[1]
-    found = client.ask("sample_posterior", **inputs, samples=-(-count // at_once), verbose=1)
-    samples = found["samples"]
-    return {"signal": samples.reshape(len(samples), -1, *samples.shape[3:])[:, :count]}
 
 
 def decode(client: Client, arguments: argparse.Namespace) -> Output:
@@ -283,18 +249,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run the program; return its exit code."""
     arguments = parser().parse_args(argv)
     directory = signal_files.fresh(arguments.to) if arguments.command in WRITING else None
-    with Client(
-        arguments.server,
-        arguments.model,
-        version=arguments.version,
-        timeout=arguments.timeout,
-        root_certificates=arguments.tls_root,
-        certificate=arguments.tls_certificate,
-        key=arguments.tls_key,
-        token=read_token(arguments.token_file) if arguments.token_file else None,
-        batch_size=arguments.batch_size,
-        value_range=signals.get(getattr(arguments, "kind", None) or "image").value_range,
-    ) as client:
+    kind = signals.get(getattr(arguments, "kind", None) or "image")
+    with connecting.connect(arguments, kind.value_range) as client:
         if directory is None:
             PRINTING[arguments.command](client, arguments)
         else:

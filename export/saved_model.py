@@ -7,7 +7,7 @@ from pathlib import Path
 
 from abp_tf import programs, runs
 from abp_tf.options import Formatter
-from abp_tf.serving import saved_model
+from abp_tf.serving import examples, saved_model
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,6 +24,14 @@ def parser() -> argparse.ArgumentParser:
         required=True,
         metavar="DIR",
         help="directory of the versions of the model; new or existing",
+    )
+    result.add_argument(
+        "--examples",
+        type=int,
+        default=0,
+        metavar="N",
+        help="number of test signals to put into the export, for the page that shows the model; who "
+        "has the export can read them [%(default)s]",
     )
     for name, what in (("samples", "samples of each row"), ("chains", "chains that draw them")):
         result.add_argument(
@@ -54,7 +62,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     directory = Path(arguments.to)
     path = directory / str(next_version(directory))
-    model = runs.Run.open(arguments.run).load_model()
+    run = runs.Run.open(arguments.run)
+    model = run.load_model()
     given = {"samples": arguments.samples, "chains": arguments.chains}
     options = {name: value for name, value in given.items() if value is not None}
     if options and "sample_posterior" not in model.exported_signatures():
@@ -62,7 +71,8 @@ def main(argv: list[str] | None = None) -> int:
             "--samples and --chains are options of the signature sample_posterior, which a "
             f"{type(model).__name__} does not export. Leave them out."
         )
-    model.export(path, **options)
+    few = examples.choose(run.load_images(), arguments.examples) if arguments.examples else None
+    model.export(path, examples=few, **options)
     print(f"exported {path}: {', '.join(model.exported_signatures(**options))}")
     return 0
 

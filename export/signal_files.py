@@ -60,7 +60,7 @@ def read(client: Client, name: str, arguments: argparse.Namespace) -> data.Signa
             f"Expected a model that can {name} {kinds}, but signals of {client.name!r} have the shape "
             f"{shape}. Use abp_tf.Client for other signals."
         )
-    return kind.read(arguments.images, shape, arguments.rate)
+    return kind.read(arguments.images, shape, {"rate": arguments.rate})
 
 
 def times(

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 import abp_tf
+from abp_tf.serving import examples
 
 # Two devices, for strategies; without one, all operations run on the first.
 [CPU] = tf.config.list_physical_devices("CPU")
@@ -166,10 +167,11 @@ def start_of():
 
 
 @pytest.fixture(scope="session")
-def exported(learned, tmp_path_factory):
-    """The directory of versions of `learned`, with the one version 1."""
+def exported(learned, digits, tmp_path_factory):
+    """The directory of versions of `learned`, with the one version 1 and three examples."""
     directory = tmp_path_factory.mktemp("models") / "digits"
-    learned.export(directory / "1", samples=4, chains=2)
+    few = examples.choose(abp_tf.data.Signals(digits, digits[:0], "digits"), 3)
+    learned.export(directory / "1", examples=few, samples=4, chains=2)
     return directory
 
 

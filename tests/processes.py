@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from abp_tf import programs
-from export import server
+from export import page, server
 from export.process import ServerProcess
 
 PROGRAMS = ("generator", "descriptor", "coopnets", "evaluate", "recover")
@@ -71,3 +71,16 @@ class Server(ServerProcess):
         self._log_path = Path(log)
         self._log_path.touch()
         self.process = Process(log, run_program, server.main, "--port", 0, *options)
+
+
+class Page(Server):
+    """The program `export.page` on a free port, which starts at once."""
+
+    def __init__(self, log, *options):
+        self._log_path = Path(log)
+        self._log_path.touch()
+        self.process = Process(log, run_program, page.main, "--port", 0, *options)
+
+    @property
+    def url(self):
+        return self.wait_for(r"Open (http://[^ ]+)/ in")[1]

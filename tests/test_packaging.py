@@ -225,8 +225,10 @@ class TestPlainInstall:
         assert [module for module, text in said.items() if text] == [
             "abp_tf.export.health",
             "abp_tf.export.measures",
+            "abp_tf.export.page",
             "abp_tf.export.server",
             "abp_tf.export.service",
+            "abp_tf.export.web.app",
         ]
 
 

@@ -34,6 +34,7 @@ PROGRAMS = {
     "gather": Program("train.gather", "make one model file of the backup of several processes"),
     "export": Program("export.saved_model", "export a learned model as a SavedModel"),
     "serve": Program("export.server", "serve exported models over the network"),
+    "page": Program("export.page", "show what a served model does on a page in the browser"),
     "client": Program("export.client", "request signals and scores from a served model"),
     "demo": Program("train.demo", "learn, export and serve a small model in a few minutes"),
 }

@@ -35,7 +35,8 @@ def main(argv: list[str] | None = None) -> int:
 
     print("\n3. Exporting it", flush=True)
     exported = Path("models") / path.name
-    _exporting("saved_model").main(["--run", str(path), "--to", str(exported)])
+    words = ["--run", str(path), "--to", str(exported), "--examples", "8"]
+    _exporting("saved_model").main(words)
 
     print("\n4. Serving it, and requesting every signature over the network", flush=True)
     run = runs.Run.open(path)
@@ -49,7 +50,9 @@ def main(argv: list[str] | None = None) -> int:
     for picture in sorted(run.pictures.glob("*.png")):
         print(f"  {picture}{'   (made by the server)' if picture in written else ''}")
     print(f"Export: {exported}   errors: {path / 'evaluation.json'}")
-    print(f"TensorBoard: {Path(sys.executable).parent / 'tensorboard'} --logdir {run.logs}")
+    programs_of_python = Path(sys.executable).parent
+    print(f"TensorBoard: {programs_of_python / 'tensorboard'} --logdir {run.logs}")
+    print(f"Try the model in a browser: {programs_of_python / 'abp-tf'} page --model-dir {exported}")
     return 0
 
 

@@ -88,19 +88,18 @@ def levels(sound: np.ndarray, window: int, hop: int) -> np.ndarray:
     return np.clip(20 * np.log10(np.maximum(spectrum, 1e-9)), FLOOR, 0).T
 
 
-def save_wav(path: str | os.PathLike, sound: ArrayLike, rate: float) -> None:
-    """Write a sound as a WAV file of 16 bits.
+def wav(sound: ArrayLike, rate: float) -> bytes:
+    """Return a sound encoded as WAV, of 16 bits.
 
     Args:
-        path: path of the file.
         sound: the sound, `[samples]` or `[samples, 1]`; values outside [-1, 1] are clipped.
         rate: samples per second, rounded to a whole number.
 
+    Returns:
+        The content of a file.
+
     Raises:
         ValueError: if the array has another shape or holds NaN, or the rate is below 1.
-
-    Example:
-        >>> save_wav("tone.wav", np.sin(np.arange(11025) * 0.2), rate=11025)
     """
     sound = _sound(sound)
     if not rate >= 1:
@@ -112,7 +111,24 @@ def save_wav(path: str | os.PathLike, sound: ArrayLike, rate: float) -> None:
         file.setframerate(round(rate))
         scaled = np.clip(np.rint(sound * 32768), -32768, 32767)
         file.writeframes(scaled.astype("<i2").tobytes())
-    files.replace(path, buffer.getvalue())
+    return buffer.getvalue()
+
+
+def save_wav(path: str | os.PathLike, sound: ArrayLike, rate: float) -> None:
+    """Write a sound as a WAV file of 16 bits.
+
+    Args:
+        path: path of the file.
+        sound: the sound, `[samples]` or `[samples, 1]`; values outside [-1, 1] are clipped.
+        rate: samples per second, rounded to a whole number.
+
+    Raises:
+        ValueError: as in `wav`.
+
+    Example:
+        >>> save_wav("tone.wav", np.sin(np.arange(11025) * 0.2), rate=11025)
+    """
+    files.replace(path, wav(sound, rate))
 
 
 def frames(clips: ArrayLike, columns: int = 1, scale: int | str = "auto") -> np.ndarray:

@@ -116,6 +116,35 @@ def visible(images: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
     return np.where(mask[..., None] if mask.ndim < images.ndim else mask, images, np.nan)
 
 
+def png(picture: np.ndarray) -> bytes:
+    """Return a picture encoded as PNG.
+
+    Args:
+        picture: the picture, uint8 `[H, W, 3]`, or `[H, W]` for grey.
+
+    Returns:
+        The content of a file.
+
+    Raises:
+        ValueError: if `picture` has another type or shape.
+
+    Example:
+        >>> png(grid(np.zeros((10, 28, 28, 1)), columns=5))[1:4]
+        b'PNG'
+    """
+    from PIL import Image
+
+    picture = np.asarray(picture)
+    if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or picture.shape[2:] not in ((), (3,)):
+        raise ValueError(
+            "Expected a picture, uint8 [H, W, 3] or [H, W], received "
+            f"{picture.dtype} {picture.shape}; `grid` makes one of images."
+        )
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="png")
+    return buffer.getvalue()
+
+
 def save_png(path: str | os.PathLike, picture: np.ndarray) -> None:
     """Write a picture as PNG; an existing file is replaced whole or not at all.
 
@@ -129,17 +158,7 @@ def save_png(path: str | os.PathLike, picture: np.ndarray) -> None:
     Example:
         >>> save_png("runs/faces/samples.png", grid(images, columns=8))
     """
-    from PIL import Image
-
-    picture = np.asarray(picture)
-    if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or picture.shape[2:] not in ((), (3,)):
-        raise ValueError(
-            "Expected a picture, uint8 [H, W, 3] or [H, W], received "
-            f"{picture.dtype} {picture.shape}; `grid` makes one of images."
-        )
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="png")
-    files.replace(path, buffer.getvalue())
+    files.replace(path, png(picture))
 
 
 def curves(

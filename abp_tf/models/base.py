@@ -612,22 +612,25 @@ class SignalModel(keras.Model):
             )
         super().save(filepath, overwrite=overwrite, **kwargs)
 
-    def export(self, filepath, *, format: str = "tf_saved_model", **options):
+    def export(self, filepath, *, format: str = "tf_saved_model", examples=None, **options):
         """Write the functions of `signatures` for serving, as a SavedModel.
 
         Args:
             filepath: the version directory, `…/<name>/<number>`, which must not exist.
             format: one of `abp_tf.serving.EXPORTERS`, such as "tf_saved_model".
+            examples: `abp_tf.data.Signals` of a few examples to keep in the export, as
+                `abp_tf.serving.examples.choose` returns them, for programs that show the model; None
+                for none. Whoever has the export can read them.
             **options: of `signatures`; its defaults where they are left out.
 
         Returns:
             The path that was written.
 
         Raises:
-            ValueError: if another format is given.
+            ValueError: if another format is given, or examples of another shape.
             FileExistsError: if the path exists.
         """
-        return serving.exporter(format)(self, filepath, **options)
+        return serving.exporter(format)(self, filepath, examples=examples, **options)
 
     def signatures(self, **options) -> dict:
         """Return functions of a batch in scaled units, with the specs of their inputs, by name."""

@@ -3,7 +3,8 @@
 import importlib
 from collections.abc import Callable
 
-# Modules by the format they write, each with a function `export(model, path, **options)`.
+# Modules by the format they write, each with a function
+# `export(model, path, *, examples=None, **options)`.
 EXPORTERS = {"tf_saved_model": "abp_tf.serving.saved_model"}
 
 

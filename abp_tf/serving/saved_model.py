@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from abp_tf._version import __version__
+from abp_tf.serving import examples as few
 
 # Batch sizes that a server runs before its first client; export/deploy pads to these.
 WARMUP_ROWS = (1, 4, 16)
@@ -28,6 +29,8 @@ DEFAULT = "serving_default"
 UNBOUNDED = frozenset(("refine", "score"))
 # File beside the warm-up records, for properties of a model that a SavedModel has no field for.
 ABOUT = "abp_tf.json"
+# Directory of such files in a version.
+EXTRA = "assets.extra"
 # The largest number of a version, an int64 in the protocol.
 _LAST = 2**63 - 1
 
@@ -43,7 +46,7 @@ def version_number(name: str) -> int | None:
     return number if number <= _LAST else None
 
 
-def export(model, path: str | os.PathLike, **options) -> Path:
+def export(model, path: str | os.PathLike, *, examples=None, **options) -> Path:
     """Write a SavedModel with a model's signatures and warm-up records.
 
     The directory appears complete or not at all: it is written under another name and then renamed,
@@ -53,6 +56,8 @@ def export(model, path: str | os.PathLike, **options) -> Path:
     Args:
         model: a `SignalModel`.
         path: version directory to write, `…/<name>/<number>`; it must not exist.
+        examples: `abp_tf.data.Signals` to keep in the export, as `serving.examples.choose` returns
+            them, for programs that show the model; None for none.
         **options: arguments of `model.signatures`, such as `samples` of a model with latents.
 
     Returns:
@@ -60,8 +65,14 @@ def export(model, path: str | os.PathLike, **options) -> Path:
 
     Raises:
         FileExistsError: if the path exists.
+        ValueError: if examples have another shape than the model's signals.
     """
     path = Path(path)
+    if examples is not None and examples.train.shape[1:] != tuple(model.signal_shape):
+        raise ValueError(
+            f"Export expected examples of shape {tuple(model.signal_shape)}, received "
+            f"{examples.train.shape[1:]}."
+        )
     if path.exists():
         raise FileExistsError(
             f"Export expected a directory that does not exist, but {path} does. Choose the next "
@@ -83,7 +94,9 @@ def export(model, path: str | os.PathLike, **options) -> Path:
         for name, function in functions.items():
             archive.add_endpoint(name, function)
         archive.write_out(str(aside), verbose=False)
-        _write_extra(model, functions, aside / "assets.extra", path.parent.name)
+        _write_extra(model, functions, aside / EXTRA, path.parent.name)
+        if examples is not None:
+            few.write(aside / EXTRA, examples)
         aside.chmod(0o755)
         aside.rename(path)
     except BaseException:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from abp_tf.signals.base import Part, SignalKind, both
+from abp_tf.signals.base import Legend, Part, SignalKind, both
 from abp_tf.signals.field import Field
 from abp_tf.signals.image import Image
 from abp_tf.signals.sound import Sound
@@ -10,7 +10,7 @@ from abp_tf.signals.texture import Texture
 from abp_tf.signals.video import Video
 from abp_tf.signals.volume import Volume
 
-__all__ = ["Part", "SignalKind", "both", "get", "guess", "names", "of", "register"]
+__all__ = ["Legend", "Part", "SignalKind", "both", "get", "guess", "names", "of", "register"]
 
 _KINDS: dict[str, SignalKind] = {}
 

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import keras
 import numpy as np
@@ -50,6 +50,22 @@ class Part:
         }
 
 
+class Legend(NamedTuple):
+    """Describe the colours of pictures.
+
+    Attributes:
+        label: what the values are, with their unit.
+        low: value of the first colour.
+        high: value of the last colour.
+        colours: name of a colour map of matplotlib.
+    """
+
+    label: str
+    low: float
+    high: float
+    colours: str
+
+
 class SignalKind:
     """One kind of signal: its shape, data, networks, masks, files, pictures and defaults.
 
@@ -80,6 +96,8 @@ class SignalKind:
             signal.
         together: whether many signals are written to one file, by `save_all`.
         enlarged: factor by which each side of an additional, larger synthesis is longer; 1 for none.
+        stacked: whether the first axis counts images, such as the frames of a clip.
+        uploads: endings of the files that `read` takes from strangers, such as ".png".
         incomplete: whether signals have masks of their own, of the shape of the signals.
         guessed: whether `abp_tf.signals.guess` may return the kind.
         value_range: interval of the values of signals; None for signals in their own units, which
@@ -107,6 +125,8 @@ class SignalKind:
     deviation_drawn: ClassVar[bool] = True
     together: ClassVar[bool] = False
     enlarged: ClassVar[int] = 1
+    stacked: ClassVar[bool] = False
+    uploads: ClassVar[tuple[str, ...]] = (".npz",)
     incomplete: ClassVar[bool] = False
     guessed: ClassVar[bool] = True
     value_range: ClassVar[tuple[float, float] | None] = (-1.0, 1.0)
@@ -136,18 +156,26 @@ class SignalKind:
         """
         raise NotImplementedError
 
-    def read(self, paths: Sequence[str], shape: Sequence[int], rate: float | None) -> data.Signals:
+    def read(
+        self,
+        paths: Sequence[str],
+        shape: Sequence[int],
+        header: Mapping[str, Any],
+        limit: int | None = None,
+    ) -> data.Signals:
         """Read files and folders as signals of a shape, all as training examples, with names.
 
         Args:
             paths: `FILE.npz[:KEY]` for arrays, else files or folders that `file_source` reads.
             shape: shape of one signal.
-            rate: samples or frames per second to convert them to; None keeps their own.
+            header: header of other signals, such as their rate, to whose form they are brought; empty
+                to keep their own.
+            limit: number of signals of each path, or of all images, the first ones; None for all.
 
         Raises:
             ValueError: if files cannot be read, or their rates differ.
         """
-        settings = {**self.like(shape, {"rate": rate}), "test_share": 0.0}
+        settings = {**self.like(shape, header), "test_share": 0.0, "limit": limit}
         found, names = [], []
         for path in paths:
             source = "npz" if npz.is_npz(path) else self.file_source
@@ -314,6 +342,70 @@ class SignalKind:
     ) -> np.ndarray:
         """Draw signals as a grid; return a picture, uint8 `[H, W, 3]`."""
         return pictures.grid(self.tiles(signals, header), columns or self.columns)
+
+    def planes(self, signal: ArrayLike, header: Mapping[str, Any] | None = None) -> np.ndarray:
+        """Return the images that together show all of one signal: its frames or slices, or only one.
+
+        Args:
+            signal: `[*axes, channels]`; NaN, allowed in hidden entries, is drawn as such.
+            header: values beside the signal, the field of `abp_tf.data.Signals`.
+
+        Returns:
+            float32 `[k, h, w, c]` in [-1, 1].
+        """
+        signal = np.asarray(signal, np.float32)
+        return filled(signal) if self.stacked else self.tiles(signal[None], header)
+
+    def spread(self, deviation: np.ndarray, header: Mapping[str, Any] | None = None) -> np.ndarray:
+        """Return the standard deviation of a signal's entries as maps, one for each of its planes.
+
+        Args:
+            deviation: `[*axes, channels]`, of which the mean over the channels is returned.
+            header: values beside the signal, the field of `abp_tf.data.Signals`.
+
+        Returns:
+            float32 `[k, h, w, m]`, of m variables; NaN where there is no signal.
+        """
+        mean = np.asarray(deviation, np.float32).mean(axis=-1, keepdims=True)
+        return mean if self.stacked else mean[None]
+
+    def grid(self, shape: Sequence[int]) -> tuple[int, int, int]:
+        """Return the sides of the grid on which a mask is painted: planes, rows and columns.
+
+        Args:
+            shape: shape of one signal.
+        """
+        return shape[0] if self.stacked else 1, shape[-3], shape[-2]
+
+    def painted(self, hidden: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+        """Return the mask of a signal, bool `[*axes]`, True where observed.
+
+        Args:
+            hidden: what was painted, bool of the sides that `grid` returns, True where hidden.
+            shape: shape of the signal.
+        """
+        return ~hidden.reshape(shape[:-1])
+
+    def drawn(self, signals: np.ndarray, header: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the header with what pictures of several signals in the same colours need.
+
+        Args:
+            signals: the signals, `[n, *axes, channels]`; NaN where hidden.
+            header: values beside the signals, the field of `abp_tf.data.Signals`.
+        """
+        return header
+
+    def legends(self, header: Mapping[str, Any]) -> list[Legend]:
+        """Return what the colours of pictures mean, for those of a header from `drawn`."""
+        return []
+
+    def spread_labels(self, header: Mapping[str, Any]) -> list[str]:
+        """Return what the maps of `spread` show, one text for each variable."""
+        return ["standard deviation"]
+
+    def sound(self, signal: np.ndarray, header: Mapping[str, Any]) -> bytes | None:
+        """Return a signal as a file that browsers play, `[*axes, channels]`; None if it is no sound."""
+        return None
 
     def save(
         self,

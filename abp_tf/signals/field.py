@@ -18,7 +18,7 @@ from abp_tf.fields import gaps
 from abp_tf.options import Option, as_text, limits, local_grid, named_limits, positive, share
 from abp_tf.scaling import Scaling
 from abp_tf.signals import few_examples
-from abp_tf.signals.base import Part, SignalKind
+from abp_tf.signals.base import Legend, Part, SignalKind
 from abp_tf.signals.image import ANY, SMOOTH
 
 _HIDDEN, _OUTSIDE = 0.0, 1.0  # grey and white
@@ -120,6 +120,7 @@ class Field(SignalKind):
         "squares": "squares:0.5:3 hides squares of 3x3",
         "block": "block:9 hides a square of 9x9",
     }
+    uploads = (".nc", ".npy", ".npz")
     columns = 5
     drawn_whole = False
     deviation_drawn = False
@@ -141,11 +142,17 @@ class Field(SignalKind):
         """Return the settings that bring another field to the grid, the domain and the colours."""
         return {"like": {**header, "shape": tuple(shape)}, "times": None, "every": None, "whole": False}
 
-    def read(self, paths: Sequence[str], shape: Sequence[int], rate: float | None) -> data.Signals:
+    def read(
+        self,
+        paths: Sequence[str],
+        shape: Sequence[int],
+        header: Mapping[str, Any],
+        limit: int | None = None,
+    ) -> data.Signals:
         """Read the files of one field, `PATH[:VARIABLE[,VARIABLE]]`, as frames of a shape."""
         if len(paths) > 1:
             raise ValueError(f"Expected one file or folder of a field, received {list(paths)}.")
-        settings = {**self.like(shape, {}), "test_share": 0.0}
+        settings = {**self.like(shape, header), "test_share": 0.0, "limit": limit}
         found = self.load(f"{self.file_source}:{paths[0]}", settings)
         names = found.names or tuple(files.numbered("frame.nc", len(found.train)))
         return found._replace(names=names)
@@ -249,6 +256,31 @@ class Field(SignalKind):
         colours[:, ~inside] = _OUTSIDE
         return np.concatenate(np.moveaxis(colours, 3, 0), axis=2).astype(np.float32)
 
+    def spread(self, deviation: np.ndarray, header: Mapping[str, Any] | None = None) -> np.ndarray:
+        """Return the standard deviation of each variable, in its unit."""
+        inside = self.inside(header or {}, deviation.shape)
+        return np.where(inside, deviation, np.nan).astype(np.float32)[None]
+
+    def drawn(self, signals: np.ndarray, header: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the header with names, units and limits of the variables if it has none."""
+        count = signals.shape[-1]
+        known = np.isfinite(signals) & self.inside(header, signals.shape[1:])
+        return {
+            "names": [f"variable {number + 1}" for number in range(count)],
+            "units": [""] * count,
+            "limits": field_source.limits(signals, known),
+            **header,
+        }
+
+    def legends(self, header: Mapping[str, Any]) -> list[Legend]:
+        """Return the meaning of the colours of each variable."""
+        ends = zip(_labels(header), header["limits"], strict=True)
+        return [Legend(label, low, high, "viridis") for label, (low, high) in ends]
+
+    def spread_labels(self, header: Mapping[str, Any]) -> list[str]:
+        """Return the names of the deviations of the variables, with their units."""
+        return [f"standard deviation of {label}" for label in _labels(header)]
+
     def _save(self, stem: str, signal: np.ndarray, header: Mapping, every_format: bool) -> Path:
         """Write a frame, NaN where it is hidden or outside the domain."""
         return self._write(stem, signal, header)
@@ -280,3 +312,9 @@ class Field(SignalKind):
         with files.aside(path) as temporary, open(temporary, "r+b") as file:
             dataset.to_netcdf(file, format="NETCDF4", engine="h5netcdf")
         return path
+
+
+def _labels(header: Mapping[str, Any]) -> list[str]:
+    """Return the names of the variables, with their units in brackets."""
+    pairs = zip(header["names"], header["units"], strict=True)
+    return [f"{name} [{unit}]" if unit else name for name, unit in pairs]

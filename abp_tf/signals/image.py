@@ -113,6 +113,7 @@ class Image(SignalKind):
         "squares": "squares:0.5:3 hides squares of 3x3",
         "block": "block:9 hides a square of 9x9",
     }
+    uploads = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
     stored_masks = (
         "folder:PATH reads images of the same names, white = observed, black = hidden",
         *SignalKind.stored_masks,
@@ -129,15 +130,26 @@ class Image(SignalKind):
         """Return the settings that bring other images to a size and a number of channels."""
         return {"size": tuple(shape[:2]), "grey": shape[-1] == 1}
 
-    def read(self, paths: Sequence[str], shape: Sequence[int], rate: float | None) -> data.Signals:
+    def read(
+        self,
+        paths: Sequence[str],
+        shape: Sequence[int],
+        header: Mapping[str, Any],
+        limit: int | None = None,
+    ) -> data.Signals:
         """Read image files, and all images below folders, as images of a shape."""
         from abp_tf.data import collect, convert, folder
 
         look = collect.Request(**self.like(shape, {}))
         names, pixels, forms = folder.read_named(paths, look)
-        train = convert.to_signals(pixels)
+        train = convert.to_signals(pixels[:limit])
         return data.Signals(
-            train, train[:0], ", ".join(paths), names=tuple(names), kind=self.name, forms=forms
+            train,
+            train[:0],
+            ", ".join(paths),
+            names=tuple(names[:limit]),
+            kind=self.name,
+            forms=forms[:limit],
         )
 
     def masks_by_name(

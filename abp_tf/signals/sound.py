@@ -14,7 +14,7 @@ from abp_tf import data, networks
 from abp_tf.display import media, pictures
 from abp_tf.options import Option, positive, share
 from abp_tf.signals import few_examples
-from abp_tf.signals.base import Part, SignalKind, filled
+from abp_tf.signals.base import Legend, Part, SignalKind, filled
 from abp_tf.signals.image import ANY, SMOOTH
 from abp_tf.signals.texture import PADDING
 
@@ -98,6 +98,7 @@ class Sound(SignalKind):
         "gap": "gap:2000 hides 2000 successive samples",
         "pepper": "pepper:0.5 hides half of the samples",
     }
+    uploads = (".wav", ".flac", ".ogg", ".mp3", ".npz")
     columns = 4
     drawn_whole = False
     deviation_drawn = False
@@ -113,9 +114,7 @@ class Sound(SignalKind):
     def save_deviation(self, stem: str | Path, deviation: np.ndarray, header: Mapping) -> None:
         """Draw the standard deviation over time, because it is not meaningful as a sound."""
         rate = header.get("rate")
-        pieces = min(_POINTS, len(deviation))
-        starts = np.arange(pieces) * len(deviation) // pieces
-        means = np.add.reduceat(deviation[:, 0], starts) / np.diff(starts, append=len(deviation))
+        starts, means = _means(deviation[:, 0], _POINTS)
         pictures.curves(
             f"{stem}.png",
             {"standard deviation": list(zip(starts / (rate or 1), means, strict=True))},
@@ -123,6 +122,27 @@ class Sound(SignalKind):
             Path(stem).name,
             "time (s)" if rate else "time (samples)",
         )
+
+    def spread(self, deviation: np.ndarray, header: Mapping[str, Any] | None = None) -> np.ndarray:
+        """Return the standard deviation over time, as one row of its means over pieces."""
+        return np.float32(_means(deviation[:, 0], _COLUMNS)[1])[None, None, :, None]
+
+    def grid(self, shape: Sequence[int]) -> tuple[int, int, int]:
+        """Return one plane and one row, with a column for each piece of a sound."""
+        return 1, 1, min(shape[0], _COLUMNS)
+
+    def painted(self, hidden: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+        """Return the mask of a sound, from the pieces of it that are hidden."""
+        hidden = hidden.ravel()
+        return ~hidden[np.arange(shape[0]) * len(hidden) // shape[0]]
+
+    def legends(self, header: Mapping[str, Any]) -> list[Legend]:
+        """Return the meaning of the grey of spectrograms."""
+        return [Legend("dB of full scale", media.FLOOR, 0.0, "gray")]
+
+    def sound(self, signal: np.ndarray, header: Mapping[str, Any]) -> bytes:
+        """Return a sound as a WAV file; NaN, allowed in hidden samples, is silent."""
+        return media.wav(filled(signal), header.get("rate") or media.DEFAULT_RATE)
 
     def summarize(self, name: str, signals: np.ndarray, columns: int, header: Mapping) -> None:
         """Write sounds to TensorBoard as audio and as spectrograms."""
@@ -141,3 +161,10 @@ class Sound(SignalKind):
         path = Path(f"{stem}.wav")
         media.save_wav(path, filled(signal), header.get("rate") or media.DEFAULT_RATE)
         return path
+
+
+def _means(values: np.ndarray, pieces: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first indices of pieces of values, as many as there are at most, and their means."""
+    pieces = min(pieces, len(values))
+    starts = np.arange(pieces) * len(values) // pieces
+    return starts, np.add.reduceat(values, starts) / np.diff(starts, append=len(values))

@@ -83,6 +83,12 @@ class Texture(Image):
         """Return the settings that bring other photographs to a number of channels, at their size."""
         return {"grey": shape[-1] == 1}
 
-    def read(self, paths: Sequence[str], shape: Sequence[int], rate: float | None) -> data.Signals:
+    def read(
+        self,
+        paths: Sequence[str],
+        shape: Sequence[int],
+        header: Mapping[str, Any],
+        limit: int | None = None,
+    ) -> data.Signals:
         """Read image files, and all images below folders, as textures of a shape."""
-        return Image().read(paths, shape, rate)._replace(kind=self.name)
+        return Image().read(paths, shape, header, limit)._replace(kind=self.name)

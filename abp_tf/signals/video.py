@@ -103,6 +103,8 @@ class Video(SignalKind):
     }
     columns = 2
     drawn_whole = False
+    stacked = True
+    uploads = (".gif", ".mp4", ".webm", ".npz")
 
     def default_mask(self, shape: Sequence[int]) -> str:
         """Return the mask that hides half of the frames."""

@@ -78,6 +78,8 @@ class Volume(SignalKind):
     }
     columns = 3
     drawn_whole = False
+    stacked = True
+    uploads = (".npy", ".nii", ".npz")
 
     def default_mask(self, shape: Sequence[int]) -> str:
         """Return the mask that hides a cube of half the shortest side."""

@@ -3,7 +3,6 @@
 import json
 import wave
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,7 +10,7 @@ import xarray
 from PIL import Image
 
 import abp_tf
-from abp_tf import data, networks, programs, qualities
+from abp_tf import data, programs, qualities
 from abp_tf.display import media
 from abp_tf.models import draws
 from export import client as program
@@ -19,51 +18,6 @@ from tests import made_fields
 
 RATE = 8000
 SEA = made_fields.sea(6, 8, 9)
-
-
-@pytest.fixture(scope="module")
-def models():
-    """Models that have learned nothing, by name."""
-    keras.utils.set_random_seed(0)
-    inference = abp_tf.Langevin(4, 0.1, cool=2)
-    sounds = networks.sound_generator(96, 2, 4, factors=(4, 4), kernel_size=9)
-    clips = networks.video_generator((4, 8, 8, 1), 3, 4, levels=1, time_levels=1)
-    energy = networks.sound_descriptor(96, 4, kernel_size=5, stride=2, levels=2)
-    field = data.load_field(SEA, ["sst", "salt"])
-    step = abp_tf.Langevin(3, 0.2)
-    return {
-        "sound": abp_tf.Generator(sounds, inference=inference),
-        "video": abp_tf.Generator(clips, inference=inference),
-        "volume": abp_tf.Generator(
-            networks.volume_generator((4, 8, 8, 1), 3, 4, levels=1), inference=inference
-        ),
-        "field": abp_tf.Generator(
-            networks.field_generator(field.shape, 2, ((5, 1),), 4),
-            inference=inference,
-            scaling=abp_tf.Scaling.of(field, positions=True, period=12),
-        ),
-        "energy": abp_tf.Descriptor(energy, langevin=step, inference=step, pool=2),
-    }
-
-
-# What the tests ask for.
-SIGNATURES = {
-    "sound": "synthesize reconstruct inpaint inpaint_fast inpaint_best sample_posterior decode",
-    "video": "synthesize reconstruct inpaint",
-    "volume": "synthesize inpaint",
-    "field": "synthesize inpaint",
-    "energy": "refine score",
-}
-
-
-@pytest.fixture(scope="module")
-def address(models, start_server, export_only, tmp_path_factory):
-    place = tmp_path_factory.mktemp("models")
-    options = []
-    for name, model in models.items():
-        export_only(model, place / name / "1", *SIGNATURES[name].split())
-        options += ["--model", f"{name}={place / name}"]
-    return start_server(*options).address
 
 
 @pytest.fixture

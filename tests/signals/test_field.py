@@ -141,11 +141,11 @@ def test_another_field_has_the_colours_and_the_domain_of_the_first(path, tmp_pat
 
 
 def test_files_of_the_client_have_their_own_land(path):
-    found, own = FIELD.read([f"{path}:sst"], (HEIGHT, WIDTH, 1), None), load_fields(f"field:{path}:sst")
+    found, own = FIELD.read([f"{path}:sst"], (HEIGHT, WIDTH, 1), {}), load_fields(f"field:{path}:sst")
     assert found.header == own.header
     assert found.train.shape == (COUNT, HEIGHT, WIDTH, 1)
     with pytest.raises(ValueError, match="one file or folder"):
-        FIELD.read([str(path), str(path)], (HEIGHT, WIDTH, 1), None)
+        FIELD.read([str(path), str(path)], (HEIGHT, WIDTH, 1), {})
 
 
 def test_masks_hide_more_than_the_gaps(path):
