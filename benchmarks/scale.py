@@ -244,14 +244,19 @@ def devices(rounds: int, steps: int) -> dict:
 
 
 def keeper(rows: int) -> Callable:
-    """Return a function of ("steps", count), ("rows", count) and ("memory", 0), of `rows` chains."""
+    """Return a function of ("steps", count), ("rows", count) and ("memory", 0), of `rows` chains.
+
+    ("expand", 0) moves all chains and expands the latents.
+    """
     images = tf.constant(random_images(1000))
     with cost.measured() as drawn:
         model = make(examples=rows)
 
     def some(step) -> tf.Tensor:
-        """Return numbers of chains from all over the table, which no cache holds."""
-        return tf.random.stateless_uniform([BATCH], [0, step], 0, rows, tf.int64)
+        """Return different numbers of chains from all over the table, which no cache holds."""
+        apart = rows // BATCH
+        own = tf.random.stateless_uniform([BATCH], [0, step], 0, apart, tf.int64)
+        return apart * tf.range(BATCH, dtype=tf.int64) + own
 
     def batch(step):
         index = some(step)
@@ -281,11 +286,18 @@ def keeper(rows: int) -> Callable:
     def memory(_) -> dict:
         return {**drawn, "resident": cost.resident()}
 
-    return lambda kind, count: {"steps": steps, "rows": transfers, "memory": memory}[kind](count)
+    def expand(_) -> dict:
+        model.table.states.assign(1.0 + 2.0 * model.table.states)
+        with cost.measured() as found:
+            model.expand()
+        return found
+
+    kinds = {"steps": steps, "rows": transfers, "memory": memory, "expand": expand}
+    return lambda kind, count: kinds[kind](count)
 
 
-def table_rows(counts: list[int], rounds: int, steps: int) -> dict:
-    """Compare tables of some numbers of chains."""
+def table_rows(counts: list[int], expanded: int, rounds: int, steps: int) -> dict:
+    """Compare tables of some numbers of chains; expand the latents of another number of chains."""
     keepers = {f"{rows:,}": Process(keeper, rows) for rows in counts}
     found = in_turns({name: [[one]] for name, one in keepers.items()}, rounds, steps)
     base, lines = None, []
@@ -316,6 +328,11 @@ def table_rows(counts: list[int], rounds: int, steps: int) -> dict:
         "drawn in",
     ]
     print("\n" + cells.table(columns, lines))
+    size, found["expand"]["chains"] = expanded * LATENT_DIM * 4 / 1e6, expanded
+    print(
+        f"\nLatents of {expanded:,} chains, {size:.0f} MB, are expanded in "
+        f"{found['expand']['seconds']} s with {found['expand']['MB']} MB of memory besides."
+    )
     return found
 
 
@@ -397,13 +414,14 @@ def main(argv: list[str] | None = None) -> int:
     add("--results", type=Path, help="JSON file for the figures; other parts in it are kept")
     arguments = parser.parse_args(argv)
     rounds, steps = (2, 2) if arguments.quick else (arguments.rounds, arguments.steps)
-    rows, images = ([10**3, 10**5], [200, 1000]) if arguments.quick else (
-        [10**3, 10**5, 10**7], [10**3, 10**4, 10**5])  # fmt: skip
+    rows, expanded, images = ([10**3, 10**5, 10**7], 10**6, [10**3, 10**4, 10**5])
+    if arguments.quick:
+        rows, expanded, images = [10**3, 10**5], 10**5, [200, 1000]
     results = arguments.results
     found = json.loads(results.read_text()) if results and results.exists() else {}
     compute = {
         "workers": lambda: {**scaling(rounds, steps), "devices": devices(rounds, steps)},
-        "rows": lambda: table_rows(rows, rounds, steps),
+        "rows": lambda: table_rows(rows, expanded, rounds, steps),
         "images": lambda: lazy_images(images),
     }
     for part in arguments.parts:
