@@ -33,6 +33,11 @@ def measured() -> Iterator[dict]:
         cost["MB"] = round((_kilobytes("VmHWM") - before) / 1024)
 
 
+def resident() -> int:
+    """Return the resident memory of this process in MB; 0 where the system does not say it."""
+    return round(_kilobytes("VmRSS") / 1024) if STATUS.exists() else 0
+
+
 def _kilobytes(name: str) -> int:
     line = next(one for one in STATUS.read_text().splitlines() if one.startswith(name + ":"))
     return int(line.split()[1])

@@ -1,5 +1,6 @@
 """What the processes of a distributed training run: they are compared with one process."""
 
+import contextlib
 import json
 import os
 import signal
@@ -10,6 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 import abp_tf
+from abp_tf.baselines import GAN
+from tests import small_models
 
 EPOCHS, BATCH, ROWS = 4, 12, 45  # the last of four batches has nine rows
 
@@ -61,6 +64,24 @@ def learn_pool(model):
     return model.fit(data()["signal"], batch_size=BATCH, epochs=1, verbose=0).history
 
 
+def learn_batch_normed(strategy=None):
+    """Train models with BatchNorm in their networks; return their weights, by how far they may differ.
+
+    The biases before a BatchNorm have a gradient of 0, whose rounding errors Adam makes steps of.
+    """
+    found = {}
+    for tolerance, make in (
+        (1e-4, lambda: small_models.baseline(GAN, True, shards=2)),
+        (1e-6, lambda: small_models.coopnets(True, small_models.sgd, shards=2, latent_steps=2)),
+    ):
+        keras.utils.set_random_seed(3)
+        with strategy.scope() if strategy else contextlib.nullcontext():
+            model = make()
+        model.fit(data()["signal"], batch_size=BATCH, epochs=2, verbose=0)
+        found[tolerance] = [variable.numpy() for variable in model.weights]
+    return found
+
+
 def variables(model):
     optimizers = [value for one, _ in model.learners() for value in one.variables]
     return [np.asarray(value.numpy()) for value in [*model.weights, *optimizers]]
@@ -97,6 +118,8 @@ def run(number, ports, path, kill=None):
     }
     parts = variables(model) + variables(energy) + [model.latents, energy.table.states.numpy()]
     np.savez(f"{path}-{number}.npz", *parts)
+    for tolerance, weights in learn_batch_normed(strategy).items():
+        np.savez(f"{path}-{number}-{tolerance}.npz", *weights)
     with open(f"{path}-{number}.json", "w") as file:
         json.dump(found, file)
     sys.stdout.flush()

@@ -251,8 +251,8 @@ def shuffled(
     share = batch_size // shards.count
     count = len(data.signal)
     index = np.arange(count) if data.index is None else data.index
-    rows = [np.flatnonzero(index % shards.count == shard) for shard in range(shards.count)]
-    per_pass = -(-(longest or max(map(len, rows))) // share)
+    rows = {shard: np.flatnonzero(index % shards.count == shard) for shard in shards.own}
+    per_pass = -(-(longest or _longest(index, shards)) // share)
     read = _gathering(data)
 
     def order(shard, number):
@@ -290,7 +290,11 @@ def shuffled(
 
 def longest(data: Examples, shards: Shards) -> int:
     """Return the number of examples of the largest shard."""
-    return int(np.bincount(data.index % shards.count).max())
+    return _longest(data.index, shards)
+
+
+def _longest(index: np.ndarray, shards: Shards) -> int:
+    return int(np.bincount(index % shards.count).max())
 
 
 def in_order(data: Examples, batch_size: int) -> tf.data.Dataset:

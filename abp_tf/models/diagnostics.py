@@ -257,20 +257,17 @@ def chain_means(
             that broadcast against a sample. None if there is none.
         mean: function that averages over the rows of all replicas (`replicas.mean_over`).
     """
-    rows = [tf.shape(part)[0] for part in (signal, samples)]
-    moments = _moments((of_data, of_samples, signal, samples))
+    moments, fewest = _moments((of_data, of_samples, signal, samples))
     (level, spread), (drawn_level, drawn_spread), of_signal, of_drawn = moments
     gap, variance = level - drawn_level, spread + drawn_spread
-    rows = replicas.total([replicas.counted(tf.cast(one, tf.float32)) for one in rows])
-    single = tf.minimum(*rows) == 1
     size = mean(tf.abs(of_data)) + mean(tf.abs(of_samples))
     entries = tf.cast(math.prod(samples.shape[1:]), tf.float32)
     # The same on all replicas, of which each reports its share.
     same = {
         "energy_gap": gap,
         "square": gap**2 + variance,
-        "data_deviation": _deviation(signal, of_signal, single),
-        "sample_deviation": _deviation(samples, of_drawn, single),
+        "data_deviation": _deviation(signal, of_signal, fewest == 1),
+        "sample_deviation": _deviation(samples, of_drawn, fewest == 1),
     }
     return {
         **{name: value / replicas.count() for name, value in same.items()},
@@ -302,18 +299,29 @@ def _saturation(samples, value_range, mean):
     return mean(tf.cast(out, tf.float32))
 
 
-def _moments(parts: tuple) -> list[tuple[tf.Tensor, tf.Tensor]]:
-    """Return mean and variance of each entry over the rows of all replicas, of tensors `[n, ...]`."""
+def _moments(parts: tuple) -> tuple[list[tuple[tf.Tensor, tf.Tensor]], tf.Tensor]:
+    """Return mean and variance of each entry over the rows of all replicas, and the fewest rows.
+
+    Args:
+        parts: tensors `[n, ...]`, each with its own number of rows.
+    """
     if replicas.count() == 1:
-        return [(tf.reduce_mean(one, 0), tf.math.reduce_variance(one, 0)) for one in parts]
-    exact = [tf.cast(one, tf.float64) for one in parts]
-    sums = [[replicas.counted(tf.reduce_sum(one**power, 0)) for power in range(3)] for one in exact]
-    found = []
-    for count, first, second in replicas.total(sums):
+        found = [(tf.reduce_mean(one, 0), tf.math.reduce_variance(one, 0)) for one in parts]
+        return found, tf.reduce_min([tf.shape(one)[0] for one in parts])
+
+    def sums(one):
+        exact = tf.cast(one, tf.float64)
+        rows = tf.cast(tf.shape(one)[0], tf.float64)
+        own = (rows, tf.reduce_sum(exact, 0), tf.reduce_sum(exact**2, 0))
+        return [replicas.counted(part) for part in own]
+
+    found, counts = [], []
+    for count, first, second in replicas.total([sums(one) for one in parts]):
         mean, square = first / count, second / count
         pair = mean, tf.maximum(square - mean**2, 0)
         found.append(tuple(tf.cast(one, tf.float32) for one in pair))
-    return found
+        counts.append(count)
+    return found, tf.reduce_min(counts)
 
 
 def _deviation(signals: tf.Tensor, moments: tuple, single: tf.Tensor) -> tf.Tensor:

@@ -14,6 +14,9 @@ from abp_tf.models import stateless
 from abp_tf.observation import masking
 from abp_tf.sampling.random import row_normal
 
+# Latents that are converted to float64 at a time: a table may take a good part of the memory.
+_BLOCK = 1 << 16
+
 
 @keras.saving.register_keras_serializable(package="abp_tf")
 class Prior(keras.layers.Layer):
@@ -174,16 +177,22 @@ class Prior(keras.layers.Layer):
 def _whiten(latents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Return mean `m` and root `S` of the covariance along the last axis, and `S⁻¹(u − m)`."""
     size = latents.shape[-1]
-    rows = tf.reshape(tf.cast(latents, tf.float64), [-1, size])
-    count = tf.cast(tf.shape(rows)[0], tf.float64)
-    count, first = replicas.total((count, tf.reduce_sum(rows, axis=0)))
-    mean = first / count
-    product = tf.matmul(rows - mean, rows - mean, transpose_a=True)
+    rows = tf.reshape(latents, [-1, size])
+    starts = range(0, max(len(rows), 1), _BLOCK)
+
+    def each(function: Callable[[tf.Tensor], tf.Tensor]) -> list[tf.Tensor]:
+        return [function(tf.cast(rows[at : at + _BLOCK], tf.float64)) for at in starts]
+
+    count = tf.constant(len(rows), tf.float64)
+    total = tf.add_n(each(lambda part: tf.reduce_sum(part, axis=0)))
+    count, total = replicas.total((count, total))
+    mean = total / count
+    product = tf.add_n(each(lambda part: tf.matmul(part - mean, part - mean, transpose_a=True)))
     covariance = replicas.total(product) / count
     values, vectors = tf.linalg.eigh(covariance)
     # Few examples determine some directions badly; a lower bound keeps part of the prior there.
     values = tf.maximum(values, size / (count + size))
     root = tf.matmul(vectors * tf.sqrt(values), vectors, transpose_b=True)
     inverse = tf.matmul(vectors / tf.sqrt(values), vectors, transpose_b=True)
-    whitened = tf.matmul(rows - mean, inverse)
-    return mean, root, tf.reshape(tf.cast(whitened, tf.float32), tf.shape(latents))
+    whitened = each(lambda part: tf.cast(tf.matmul(part - mean, inverse), tf.float32))
+    return mean, root, tf.reshape(tf.concat(whitened, axis=0), tf.shape(latents))

@@ -153,7 +153,12 @@ class LatentTable(ChainTable):
 
     def draw(self, shard: int, rows: int) -> tf.Tensor:
         """Draw the first latents of a shard from `N(0, I)`, float32 `[rows, *latent_shape]`."""
-        return tf.random.stateless_normal([rows, *self.shape], [self.seed, shard])
+        # As `tf.random.stateless_normal`, which takes the memory of three such arrays on the way.
+        ops, seed = tf.raw_ops, tf.constant([self.seed, shard], tf.int64)
+        key, counter = ops.StatelessRandomGetKeyCounter(seed=seed)
+        alg = ops.StatelessRandomGetAlg()
+        shape = [rows, *self.shape]
+        return ops.StatelessRandomNormalV2(shape=shape, key=key, counter=counter, alg=alg)
 
     def use_for(self, examples: int | None, same: bool = True, index=None) -> None:
         """Prepare the table for the data that `fit` is about to use, or raise an error.

@@ -8,52 +8,12 @@ import pytest
 import tensorflow as tf
 
 import abp_tf
-from abp_tf.baselines import GAN, VAE, Descent
+from abp_tf.baselines import GAN, VAE
 from abp_tf.sampling import MALA, Langevin
+from tests.small_models import baseline, coopnets, descriptor, generator, sgd, top_down
 
 ROWS, BATCH = 23, 11  # the last batch has one row, so that one replica has none ...
 MORE = 25  # ... or three, for BatchNorm
-
-
-def top_down(**options):
-    return abp_tf.networks.image_generator((8, 8, 1), latent_dim=4, width=4, kernel_size=3, **options)
-
-
-def energy(**options):
-    return abp_tf.networks.image_descriptor((8, 8, 1), width=4, kernel_size=3, **options)
-
-
-def generator(optimizer=keras.optimizers.Adam, rate=1e-2, **options):
-    options = {"langevin": Langevin(3, 0.1), "inference": Langevin(4, 0.1, cool=2), **options}
-    model = abp_tf.Generator(top_down(), **options)
-    model.compile(optimizer(rate))
-    return model
-
-
-def descriptor(**options):
-    model = abp_tf.Descriptor(energy(), **{"langevin": Langevin(3, 0.3), **options})
-    model.compile(keras.optimizers.Adam(1e-3))
-    return model
-
-
-def coopnets(batch_norm=False, optimizer=keras.optimizers.Adam, **options):
-    chains = {"langevin": Langevin(2, 0.1), "inference": Langevin(4, 0.1, cool=2)}
-    first = abp_tf.Generator(top_down(batch_norm=batch_norm), **chains)
-    second = abp_tf.Descriptor(energy(), langevin=Langevin(3, 0.1), chains="short-run")
-    model = abp_tf.CoopNets(first, second, **options)
-    model.compile(optimizer(2e-4), optimizer(5e-4))
-    return model
-
-
-def baseline(kind, batch_norm, optimizer=keras.optimizers.Adam):
-    network = top_down(batch_norm=batch_norm)
-    model = kind(network, inference=Descent(steps=3, learning_rate=0.1))
-    model.compile(optimizer(2e-3))
-    return model
-
-
-def sgd(rate):
-    return keras.optimizers.SGD(rate, clipnorm=0.1)
 
 
 EVERYTHING = {
@@ -144,6 +104,20 @@ def test_a_step_that_is_not_finite_on_one_replica_writes_nothing(pair, digits):
         model.train_on_batch({"signal": signal, "index": np.arange(4)})
     for one, other in zip(before, state(model), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_step_sums_once_more_than_its_gradients(pair, digits, monkeypatch):
+    sums, reduce = [], tf.distribute.ReplicaContext.all_reduce
+
+    def counted(context, *arguments, **options):
+        sums.append(arguments)
+        return reduce(context, *arguments, **options)
+
+    monkeypatch.setattr(tf.distribute.ReplicaContext, "all_reduce", counted)
+    model, batch = pair[0], {"signal": tf.constant(digits[:4]), "index": tf.range(4, dtype=tf.int64)}
+    step = tf.function(lambda: model.replicas.run(model.train_step, (batch,)), autograph=False)
+    step.get_concrete_function()
+    assert len(sums) == 2 * 2  # of two replicas
 
 
 def test_callbacks_see_one_model(mirrored, digits, tmp_path):

@@ -67,12 +67,16 @@ def trained(tmp_path_factory):
     return {"alone": alone, "logs": logs, "path": path, "lost": lost, "epoch": done}
 
 
+def arrays(path):
+    with np.load(path) as file:
+        return [file[name] for name in file.files]
+
+
 def results(trained):
     path = trained["path"]
     found = []
     for number in range(2):
-        with np.load(f"{path}-{number}.npz") as file:
-            parts = [file[name] for name in file.files]
+        parts = arrays(f"{path}-{number}.npz")
         with open(f"{path}-{number}.json") as file:
             found.append((parts, json.load(file)))
     return found
@@ -100,6 +104,14 @@ def test_two_one_and_two_processes_learn_what_one_does(trained):
         assert logs["pool"] == pytest.approx(
             {name: pytest.approx(pool[name], rel=1e-3) for name in pool}
         )
+
+
+def test_batch_norm_has_the_statistics_of_all_processes(trained):
+    for tolerance, weights in worker_runs.learn_batch_normed().items():
+        first, second = (arrays(f"{trained['path']}-{number}-{tolerance}.npz") for number in range(2))
+        for one, other, alone in zip(first, second, weights, strict=True):
+            np.testing.assert_array_equal(one, other)
+            np.testing.assert_allclose(one, alone, rtol=tolerance, atol=tolerance)
 
 
 def test_both_processes_report_the_same(trained):

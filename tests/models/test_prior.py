@@ -13,8 +13,9 @@ def spread_chains(shape, count=4000):
     return (rng.normal(size=(count, *shape)) @ mixing + rng.normal(size=size)).astype(np.float32)
 
 
-@pytest.mark.parametrize("shape", [(5,), (3, 2, 4)])
-def test_absorbing_whitens_the_chains_and_changes_nothing_decoded(shape):
+@pytest.mark.parametrize(("shape", "block"), [((5,), 300), ((3, 2, 4), 1 << 16)])
+def test_absorbing_whitens_the_chains_and_changes_nothing_decoded(shape, block, monkeypatch):
+    monkeypatch.setattr("abp_tf.models.prior._BLOCK", block)  # the last one has 100 chains
     prior = Prior(shape)
     chains = spread_chains(shape)
     for _ in range(2):  # the second time μ and A are no longer where they started
