@@ -21,7 +21,7 @@ from benchmarks import (
 )
 
 PROGRAMS = (
-    "defaults indirect kinds learning price profile reconstruction recovery serving small_sets speed "
+    "damages defaults indirect kinds learning metrics price profile reconstruction recovery serving small_sets speed "
     "synthesis textures sounds videos"
 )
 
