@@ -21,8 +21,8 @@ from benchmarks import (
 )
 
 PROGRAMS = (
-    "damages defaults indirect kinds learning metrics price profile reconstruction recovery serving small_sets speed "
-    "synthesis textures sounds videos"
+    "damages defaults indirect kinds learning metrics price profile reconstruction recovery serving "
+    "small_sets speed synthesis textures sounds videos"
 )
 
 
