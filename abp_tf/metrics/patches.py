@@ -84,8 +84,8 @@ def sliced_wasserstein(
     texture: ArrayLike,
     reference: ArrayLike,
     *,
-    patches: int = 20_000,
-    slices: int = 256,
+    patches: int = 10_000,
+    slices: int = 128,
     seed: int = 0,
     per_level: bool = False,
 ) -> float | np.ndarray:
