@@ -6,6 +6,8 @@ Features of a classifier hardly change where an image gets a grain; its patches 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -47,11 +49,11 @@ def nearest_patch_ratio(
 
     Returns:
         A float: about 1 for real images, above 1 for grain, ragged outlines and noise, below 1 for
-        blur, whose patches are smoother than real ones.
+        blur, whose patches are smoother than real ones. NaN if no patch of `images` bears contrast.
 
     Raises:
         ValueError: if shapes do not match, an image is smaller than a patch, values are not finite, or
-            no patch bears contrast.
+            no patch of `reference` or of `unseen` bears contrast.
 
     Example:
         >>> draw = np.random.default_rng(0).normal
@@ -67,17 +69,22 @@ def nearest_patch_ratio(
             f"{', '.join(str(one.shape) for one in checked)}."
         )
     images, reference, unseen = checked
-    # Patches of syntheses and of unseen images have equal positions: less chance in their ratio.
     known = _drawn(reference, size, references, contrast, seed)
-    found, wanted = (
-        _nearest(_drawn(one, size, patches, contrast, seed + 1), known) for one in (images, unseen)
-    )
+    # Patches of syntheses and of unseen images have equal positions: less chance in their ratio.
+    judged, real = (_drawn(one, size, patches, contrast, seed + 1) for one in (images, unseen))
+    if not (len(known) and len(real)):
+        raise ValueError(
+            f"Expected patches of side {size} with a standard deviation above {contrast}, received none "
+            f"in reference or unseen images, of shapes {reference.shape} and {unseen.shape}. Give a "
+            "lower `contrast`."
+        )
+    wanted = _nearest(real, known)
     if not wanted:
         raise ValueError(
             "Expected real images that are not in the reference, received only patches that are. "
             "Hold some images out."
         )
-    return found / wanted
+    return _nearest(judged, known) / wanted if len(judged) else math.nan
 
 
 def sliced_wasserstein(
@@ -166,12 +173,6 @@ def _drawn(images: np.ndarray, size: int, count: int, contrast: float, seed: int
         kept += len(parts[-1])
         if kept >= count:
             break
-    if not kept:
-        raise ValueError(
-            f"Expected patches of side {size} with a standard deviation above {contrast}, "
-            f"received none in images of shape {images.shape}. Give sharper images or a lower "
-            "`contrast`."
-        )
     return np.concatenate(parts)[:count]
 
 

@@ -82,8 +82,10 @@ def test_the_ratio_refuses():
             nearest_patch_ratio(wrong, images, images)
     with pytest.raises(ValueError, match=r"channels.*\(2, 8, 8, 1\), \(2, 8, 8, 1\), \(2, 8, 8, 3\)"):
         nearest_patch_ratio(images, images, np.repeat(images, 3, -1))
-    with pytest.raises(ValueError, match=r"above 0\.15.*none.*`contrast`"):
-        nearest_patch_ratio(0 * images, images, images)
+    assert np.isnan(nearest_patch_ratio(0 * images, images, images + 1))
+    for real in ((0 * images, images), (images, 0 * images)):
+        with pytest.raises(ValueError, match=r"above 0\.15.*none.*`contrast`"):
+            nearest_patch_ratio(images, *real)
     with pytest.raises(ValueError, match="NaN"):
         nearest_patch_ratio(np.nan * images, images, images)
     with pytest.raises(ValueError, match="not in the reference"):
