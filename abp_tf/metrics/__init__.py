@@ -1,7 +1,12 @@
 """Measures of the quality of models: pure functions of NumPy arrays."""
 
 from abp_tf.metrics import calibration, features, likelihood, perceptual
-from abp_tf.metrics.distances import frechet_distance, kernel_distance, precision_recall
+from abp_tf.metrics.distances import (
+    PrecisionRecall,
+    frechet_distance,
+    kernel_distance,
+    precision_recall,
+)
 from abp_tf.metrics.errors import (
     Verdict,
     absolute_error,
@@ -13,9 +18,11 @@ from abp_tf.metrics.errors import (
     verdict,
 )
 from abp_tf.metrics.patches import nearest_patch_ratio, sliced_wasserstein
-from abp_tf.metrics.spectra import power_ratio
+from abp_tf.metrics.spectra import PowerRatio, power_ratio
 
 __all__ = [
+    "PowerRatio",
+    "PrecisionRecall",
     "Verdict",
     "absolute_error",
     "auc",

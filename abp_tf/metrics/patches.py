@@ -74,7 +74,7 @@ def nearest_patch_ratio(
     judged, real = (_drawn(one, size, patches, contrast, seed + 1) for one in (images, unseen))
     if not (len(known) and len(real)):
         raise ValueError(
-            f"Expected patches of side {size} with a standard deviation above {contrast}, received none "
+            f"Expected patches of side {size} with a standard deviation above {contrast}, found none "
             f"in reference or unseen images, of shapes {reference.shape} and {unseen.shape}. Give a "
             "lower `contrast`."
         )
