@@ -112,11 +112,10 @@ def best_texture(learned: Learned) -> keras.Model:
 
 
 def texture_error(model: keras.Model, _: Learned) -> float:
-    """Return the distance of filter statistics between half of a synthesis and of the photograph."""
+    """Return the sliced Wasserstein distance of half of a synthesis to half of the photograph."""
     truth = photo()
-    drawn = abp_tf.synthesize_at(model, truth.shape[:2], seed=1)[0].clip(-1, 1)
-    half = len(truth) // 2
-    return perceptual.texture_distance(drawn[:, :half], truth[:, half:])
+    drawn = abp_tf.synthesize_at(model, truth.shape[:2], seed=1)[0]
+    return textures.figures(drawn, truth)["wasserstein"]
 
 
 def best_sound(learned: Learned) -> keras.Model:

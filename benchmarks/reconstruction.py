@@ -153,7 +153,9 @@ def main(argv: list[str] | None = None) -> int:
     ]
     print(f"\n{cells.table(columns, rows)}\n")
     marks = fashion.yardsticks(data, extract)
-    print(cells.table(["yardstick", "distance"], [[k, f"{v:.1f}"] for k, v in marks.items()]))
+    print(
+        cells.table(["yardstick", "distance"], [[k, f"{v['distance']:.1f}"] for k, v in marks.items()])
+    )
     files.write_json(directory / "table.json", {"figures": figures, "yardsticks": marks})
     print(f"\nPictures: {directory}/*/reconstruction.png and synthesis.png")
     return 0

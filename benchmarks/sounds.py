@@ -81,16 +81,35 @@ def _synthesis(model: Generator, sound: np.ndarray, rate: float, target: Path) -
     media.save_wav(target / "synthesis.wav", drawn, rate)
     for name, one in (("recording", sound), ("synthesis", drawn)):
         pictures.save_png(target / f"{name}.png", media.spectrogram(one, rate, name))
-    # All sounds are cut to the length of one half of the recording and compared with the other half.
-    half = len(sound) // 2
-
-    def distance(one):
-        return perceptual.spectrogram_distance(one[:half], sound[half:], rate)
-
+    measured = {
+        "": drawn,
+        "_another_half": sound,
+        "_spectrum_noise": perceptual.spectrum_noise(sound),
+    }
     return {
-        "distance_dB": distance(drawn),
-        "another_window_dB": distance(sound),
-        "spectrum_noise_dB": distance(perceptual.spectrum_noise(sound)),
+        f"{key}{of}": value
+        for of, one in measured.items()
+        for key, value in figures(one, sound, rate).items()
+    }
+
+
+def figures(sound: np.ndarray, recording: np.ndarray, rate: float) -> dict[str, float]:
+    """Compare a sound with a recording.
+
+    Args:
+        sound: the sound `[samples]` or `[samples, 1]`, of at least the length of one half of the
+            recording, to which it is cut.
+        recording: the recording, of the same form.
+        rate: samples per second of both.
+
+    Returns:
+        The distance of log-spectrograms to the second half of the recording, and the level between
+        events over that of the recording, both in dB.
+    """
+    half = len(recording) // 2
+    return {
+        "spectrogram_dB": perceptual.spectrogram_distance(sound[:half], recording[half:], rate),
+        "level_between_dB": perceptual.level_between_events(sound[:half], recording, rate),
     }
 
 
@@ -106,7 +125,7 @@ def _gap(filled, sound, gap: slice, order: int, rate: float, target: Path) -> di
         media.save_wav(target / f"{name}.wav", np.clip(one, -1, 1), rate)
         pictures.save_png(target / f"{name}.png", media.spectrogram(one, rate, name))
         result[f"{name}_MAE"] = float(np.mean(np.abs(one[gap] - sound[gap])) / 2)
-        result[f"{name}_dB"] = perceptual.spectrogram_distance(one[gap], sound, rate)
+        result[f"{name}_spectrogram_dB"] = perceptual.spectrogram_distance(one[gap], sound, rate)
     return result
 
 

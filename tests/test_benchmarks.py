@@ -10,9 +10,11 @@ import pytest
 from abp_tf import data
 from benchmarks import (
     cells,
+    damages,
     defaults,
     learning,
     methods,
+    metrics,
     price,
     profile,
     recovery,
@@ -21,8 +23,8 @@ from benchmarks import (
 )
 
 PROGRAMS = (
-    "defaults indirect kinds learning price profile reconstruction recovery scale serving small_sets "
-    "speed synthesis textures sounds videos"
+    "damages defaults indirect kinds learning metrics price profile reconstruction recovery scale "
+    "serving small_sets speed synthesis textures sounds videos"
 )
 
 
@@ -83,6 +85,44 @@ def test_linear_prediction_goes_on_with_tones():
     filled = sounds.predict(tone[:1400], tone[1600:], 200, order=50)
     assert filled.shape == (200, 1)
     np.testing.assert_allclose(filled[:, 0], tone[1400:1600], atol=0.15)
+
+
+def test_damaged_signals_are_what_their_names_say():
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 28, 28, 1))
+    found = damages.damaged_images(images, (7,))
+    shuffled = found["tiles of 7x7 shuffled"]
+    assert not np.allclose(shuffled, images)
+    for one, other in zip(shuffled, images, strict=True):
+        np.testing.assert_allclose(np.sort(one, axis=None), np.sort(other, axis=None), atol=1e-6)
+        corner = one[:7, :7]
+        tiles = other.reshape(4, 7, 4, 7, 1).swapaxes(1, 2).reshape(16, 7, 7, 1)
+        assert sum(np.allclose(tile, corner, atol=1e-6) for tile in tiles) == 1
+    assert found["blurred 5x5"].std() < found["blurred 3x3"].std() < images.std()
+    np.testing.assert_allclose(damages.blurred(images, 3)[0, 5, 5], images[0, 4:7, 4:7].mean())
+    sound = np.sin(np.arange(8000))
+    hiss = damages.damaged_sounds(sound, 8000)["hiss of -20 dB"] - sound
+    assert 20 * np.log10(hiss.std() / sound.std()) == pytest.approx(-20, abs=0.2)
+
+
+def test_a_summary_is_relative_to_the_signal_without_damage():
+    each = [
+        {"none": {"a": 2.0, "level": -1.0}, "hiss": {"a": 2.0 * n, "level": 3.0}} for n in (1, 2, 9)
+    ]
+    assert metrics.summary(each) == [
+        {"damage": "none", "a": "1.00 (1.00 to 1.00)", "level": "0.00 (0.00 to 0.00)"},
+        {"damage": "hiss", "a": "2.00 (1.00 to 9.00)", "level": "4.00 (4.00 to 4.00)"},
+    ]
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_measures(tmp_path, capsys):
+    if "ABP_TF_DATA" not in os.environ:
+        pytest.skip("the data sets are in the folder $ABP_TF_DATA, which is not set")
+    assert metrics.main(["--run", str(tmp_path), "--quick"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("| none |") == 3
+    row = next(line for line in printed.splitlines() if line.startswith("| + N(0, 0.2²) |"))
+    assert float(row.split("|")[4]) > 1.2
 
 
 def test_hidden_frames_and_blocks():

@@ -5,9 +5,13 @@ compare only distances by the same features.
 """
 
 import math
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from abp_tf import checks
 
 
 def frechet_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:
@@ -70,6 +74,68 @@ def kernel_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:
     within_a = (_kernel_sum(a, a) - _kernel(a, a).sum()) / (n * (n - 1))
     within_b = (_kernel_sum(b, b) - _kernel(b, b).sum()) / (m * (m - 1))
     return float(within_a + within_b - 2 * _kernel_sum(a, b) / (n * m))
+
+
+class PrecisionRecall(NamedTuple):
+    """Shares of features that lie among those of another set.
+
+    Attributes:
+        precision: share of the syntheses among the real features: how real they are.
+        recall: share of the real features among the syntheses: how much of the data they cover.
+    """
+
+    precision: float
+    recall: float
+
+
+def precision_recall(features: ArrayLike, reference: ArrayLike, neighbours: int = 3) -> PrecisionRecall:
+    """Return the improved precision and recall of syntheses (Kynkäänniemi et al., 2019).
+
+    A set of features covers the balls around each of them, as large as the distance to its k-th nearest
+    neighbour in the set. Precision is the share of `features` that `reference` covers, recall the share
+    of `reference` that `features` cover. Both depend on the numbers of rows: compare sets of one size.
+
+    Args:
+        features: features of the syntheses, `[n, d]`.
+        reference: features of real images, `[m, d]`.
+        neighbours: the number k.
+
+    Returns:
+        A `PrecisionRecall` of two shares. Between two sets of real images both are below 1.
+
+    Raises:
+        ValueError: if the shapes do not match, a set has no more than `neighbours` rows, or a feature
+            is not finite.
+
+    Example:
+        >>> precision_recall([[0.0], [1.0], [9.0]], [[0.0], [1.0], [2.0]], neighbours=1)
+        PrecisionRecall(precision=0.6666666666666666, recall=1.0)
+    """
+    a, b = _checked_features(features, reference)
+    checks.integer("precision_recall", "neighbours", neighbours, 1)
+    if neighbours >= min(len(a), len(b)):
+        raise ValueError(
+            f"Expected sets of more than neighbours={neighbours} rows, received {len(a)} and {len(b)}."
+        )
+    return PrecisionRecall(_covered(a, b, neighbours), _covered(b, a, neighbours))
+
+
+def _covered(features: np.ndarray, by: np.ndarray, neighbours: int) -> float:
+    # The nearest neighbour of a row within its own set, at index 0, is the row itself.
+    parts = [np.partition(block, neighbours)[:, neighbours] for block in _squares(by, by)]
+    radii = np.concatenate(parts)
+    return float(np.concatenate([(d <= radii).any(axis=1) for d in _squares(features, by)]).mean())
+
+
+def _squares(a: np.ndarray, b: np.ndarray, rows: int = 1000) -> Iterator[np.ndarray]:
+    # Squared distances of all pairs, in blocks of rows of `a`.
+    centre = b.mean(axis=0)  # products of large features would round away their differences
+    a, b = a - centre, b - centre
+    norms = np.einsum("nd,nd->n", b, b)
+    for start in range(0, len(a), rows):
+        block = a[start : start + rows]
+        squares = np.einsum("nd,nd->n", block, block)[:, None] - 2 * block @ b.T + norms
+        yield np.maximum(squares, 0)
 
 
 def _checked_features(a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

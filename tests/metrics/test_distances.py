@@ -3,18 +3,23 @@ import re
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.spatial
 
 from abp_tf import metrics
 
 
 class TestRefusals:
-    @pytest.mark.parametrize("distance", [metrics.frechet_distance, metrics.kernel_distance])
+    @pytest.mark.parametrize(
+        "distance", [metrics.frechet_distance, metrics.kernel_distance, metrics.precision_recall]
+    )
     @pytest.mark.parametrize("shape", [(1, 4), (5, 3), (5,), (5, 2, 2)])
     def test_features(self, distance, shape):
         with pytest.raises(ValueError, match=re.escape(str(shape))):
             distance(np.zeros((5, 4)), np.zeros(shape))
 
-    @pytest.mark.parametrize("distance", [metrics.frechet_distance, metrics.kernel_distance])
+    @pytest.mark.parametrize(
+        "distance", [metrics.frechet_distance, metrics.kernel_distance, metrics.precision_recall]
+    )
     def test_features_that_are_not_finite(self, distance):
         with pytest.raises(ValueError, match=r"20 NaN or infinite .*second"):
             distance(np.zeros((5, 4)), np.full((5, 4), np.inf))
@@ -97,3 +102,34 @@ class TestKernelDistance:
         values = np.array([metrics.kernel_distance(a, b) for a, b in pairs])
         assert abs(values.mean()) < 4 * values.std() / np.sqrt(len(values))
         assert (values < 0).any()
+
+
+class TestPrecisionRecall:
+    def test_against_brute_force(self):
+        rng = np.random.default_rng(12)
+        # Far from the origin, so that products alone would round, and in more than one block.
+        a, b = rng.normal(size=(1300, 3)) + 1e5, 1.5 * rng.normal(size=(900, 3)) + 1e5 + 0.5
+
+        def covered(points, by):
+            radii = np.sort(scipy.spatial.distance.cdist(by, by), axis=1)[:, 2]
+            return (scipy.spatial.distance.cdist(points, by) <= radii).any(axis=1).mean()
+
+        found = metrics.precision_recall(a, b, neighbours=2)
+        assert found == pytest.approx((covered(a, b), covered(b, a)), abs=1.5e-3)
+        assert metrics.precision_recall(b, a, neighbours=2) == pytest.approx(found[::-1])
+
+    def test_one_mode_of_two_is_precise_and_misses_half(self):
+        rng = np.random.default_rng(13)
+        real = rng.normal(size=(400, 2)) + 50 * (np.arange(400) % 2)[:, None]
+        narrow, wide = rng.normal(size=(400, 2)), 40 * rng.normal(size=(400, 2))
+        found = metrics.precision_recall(narrow, real)
+        assert found.precision > 0.9
+        assert 0.4 < found.recall < 0.5
+        assert metrics.precision_recall(wide, real).precision < 0.2
+        other = rng.normal(size=(400, 2)) + 50 * (np.arange(400) % 2)[:, None]
+        assert min(metrics.precision_recall(other, real)) > 0.9
+        assert metrics.precision_recall(real, real) == (1, 1)
+
+    def test_more_neighbours_than_rows(self):
+        with pytest.raises(ValueError, match=r"neighbours=4 .*received 5 and 4"):
+            metrics.precision_recall(np.zeros((5, 2)), np.zeros((4, 2)), neighbours=4)
