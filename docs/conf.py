@@ -35,6 +35,7 @@ ELSEWHERE = {
     "contributing": "CONTRIBUTING.md",
     "benchmarks": "benchmarks/README.md",
     "deploy": "export/deploy/README.md",
+    "deploy_training": "train/deploy/README.md",
 }
 
 # Pages.

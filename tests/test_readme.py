@@ -19,6 +19,7 @@ PAGES = [
     "CHANGELOG.md",
     "benchmarks/README.md",
     "export/deploy/README.md",
+    "train/deploy/README.md",
 ]
 PAGES += [
     str(path.relative_to(ROOT))

@@ -36,8 +36,8 @@ def table(kind: SignalKind) -> options.Table:
                 "mask": options.masking([kind], "mask of the training signals"),
                 "observe": Option(
                     options.observe,
-                    "learn only from the output of an operator: projection:200 computes 200 random "
-                    "projections, coarser:4 means over cells of 4x4, blur:2.0 a blur of 2 pixels",
+                    "learn only from projection:200, random projections, from coarser:4, means of "
+                    "4x4 cells, or from blur:2.0, a blur of 2 pixels",
                     form="SPEC",
                 ),
                 "sigma": Option(
@@ -94,8 +94,8 @@ def table(kind: SignalKind) -> options.Table:
                 beta_1=options.beta_1(0.5),
                 weight_decay=Option(
                     at_least_zero(float),
-                    "weight decay of Adam, multiplied by the learning rate; it reduces noise that "
-                    "comes from the initial weights, such as hiss in sounds",
+                    "weight decay of Adam, multiplied by the learning rate; it reduces noise of the "
+                    "initial weights, such as hiss in sounds",
                     0.0,
                 ),
             ),
