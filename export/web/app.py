@@ -148,20 +148,23 @@ def _refusal(code: int, text: str, **more) -> JSONResponse:
 async def _body(request: Request, largest: int) -> bytes:
     """Return the body of a request.
 
+    What is beyond `largest` is received too and dropped, because browsers show a response only once
+    they have sent their request.
+
     Raises:
         HTTPException: if it is larger than `largest`, or does not arrive in time.
     """
-    too_large = HTTPException(413, f"Expected at most {largest} bytes. Choose a smaller file.")
-    declared = request.headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared) > largest:
-        raise too_large
-    found = bytearray()
+    found, size = bytearray(), 0
     try:
         async with asyncio.timeout(_ARRIVAL):
             async for part in request.stream():
-                found += part
-                if len(found) > largest:
-                    raise too_large
+                size += len(part)
+                if size <= largest:
+                    found += part
     except TimeoutError:
         raise HTTPException(408, f"Expected the request within {_ARRIVAL:g} s.") from None
+    if size > largest:
+        raise HTTPException(
+            413, f"Expected at most {largest} bytes, received {size}. Choose a smaller file."
+        )
     return bytes(found)

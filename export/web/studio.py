@@ -213,11 +213,12 @@ class Studio:
         if "example" in wanted:
             return _row(self._examples, _integer(wanted, "example", 0, self._count - 1))
         if "upload" in wanted:
+            key = str(wanted["upload"])
             with self._lock:
-                if wanted["upload"] not in self._uploads:
+                if key not in self._uploads:
                     raise ValueError("The uploaded signal is no longer kept. Upload it again.")
-                self._uploads.move_to_end(wanted["upload"])
-                return self._uploads[wanted["upload"]]
+                self._uploads.move_to_end(key)
+                return self._uploads[key]
         moment = self._time(wanted)
         seed = _integer(wanted, "seed", 0, _LAST_SEED)
         [signal] = self.client.synthesize(1, seed=seed, time=moment)

@@ -90,6 +90,7 @@ class Shown:
 
     def drag(self, canvas, start, end):
         """Drag the pointer over a canvas, between shares of its width and height."""
+        self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
         width, height = canvas.size["width"], canvas.size["height"]
         places = [(int((x - 0.5) * width), int((y - 0.5) * height)) for x, y in (start, end)]
         actions = webdriver.ActionChains(self.browser)

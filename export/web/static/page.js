@@ -71,7 +71,7 @@ async function canvasOf(picture, label, side = SIZE) {
   const canvas = element("canvas", { width: picture.width, height: picture.height });
   const scale = side / Math.max(picture.width, Math.min(picture.height, 3 * picture.width));
   canvas.style.width = `${Math.round(picture.width * scale)}px`;
-  canvas.style.height = `${Math.max(12, Math.round(picture.height * scale))}px`;
+  canvas.style.height = `${Math.max(24, Math.round(picture.height * scale))}px`;
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", label);
   const draw = () => canvas.getContext("2d").drawImage(
