@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from abp_tf import checks
+from . import checks
 
 DEFAULT = "balanced"
 
