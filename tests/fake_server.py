@@ -15,6 +15,7 @@ class Fake:
     def __init__(self, shape=(8, 8, 1), outputs=1):
         self.shape, self.outputs = shape, outputs
         self.rows, self.sizes, self.failures, self.seconds = [], [], [], 0
+        self.waited_for = []  # whether each response is still waited for, when it is ready
         self.versions = iter([])
         self.change = lambda values: values
         self.spoil = lambda answer: None
@@ -43,6 +44,7 @@ class Fake:
         if code:
             context.abort(code, self.details)
         time.sleep(self.seconds)
+        self.waited_for.append(context.is_active())
         signal = request.inputs["signal"]
         shape = tuple(dim.size for dim in signal.tensor_shape.dim)
         values = self.change(protocol.values(signal, shape))

@@ -254,7 +254,15 @@ class TestSplitting:
 
 class TestFailures:
     # 1 MB is more than gRPC's buffer.
-    @pytest.mark.parametrize("shape", [(512, 512, 1), pytest.param((8, 8, 1), marks=pytest.mark.slow)])
+    @pytest.mark.parametrize(
+        ("connect", "shape"),
+        [
+            ("Client", (512, 512, 1)),
+            pytest.param("Client", (8, 8, 1), marks=pytest.mark.slow),
+            pytest.param("AsyncClient", (512, 512, 1), marks=pytest.mark.slow),
+        ],
+        indirect=["connect"],
+    )
     def test_unavailable_is_tried_five_times(self, fake, shape):
         servicer, client = fake(shape)
         signals = noise(1, *shape)
@@ -384,7 +392,7 @@ def test_calls_of_one_event_loop_do_not_wait_for_each_other():
 
 def test_a_call_that_is_cancelled_cancels_its_requests():
     servicer = Fake()
-    servicer.seconds = 30
+    servicer.seconds = 1
     server, address = started(servicer, workers=2)
 
     async def cancelled():
@@ -395,10 +403,13 @@ def test_a_call_that_is_cancelled_cancels_its_requests():
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
+            assert servicer.waited_for == []
+            while len(servicer.waited_for) < 2:
+                await asyncio.sleep(0.01)
 
-    servicer.cancelled = []
-    asyncio.run(cancelled())
-    server.stop(None)
+    asyncio.run(asyncio.wait_for(cancelled(), timeout=30))
+    server.stop(None).wait()
+    assert servicer.waited_for == [False, False]
 
 
 def test_signals_of_any_size_are_checked_by_rank():

@@ -65,8 +65,8 @@ def theirs(ours):
 
 
 def test_messages_are_a_part_of_those_of_tensorflow():
-    # Imported, so that the pool has all messages.
-    assert get_model_metadata_pb2 and get_model_status_pb2 and predict_pb2
+    # Their import registers the messages.
+    assert all([get_model_metadata_pb2, get_model_status_pb2, predict_pb2])
     file = messages_pb2.DESCRIPTOR
     messages = list(file.message_types_by_name.values())
     enumerations = list(file.enum_types_by_name.values())
