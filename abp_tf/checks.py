@@ -97,8 +97,8 @@ def digits(value: float) -> str:
         >>> digits(255.0), digits(1.00001), digits(1.000001)
         ('255', '1.00001', '1.000001')
     """
-    value, short = np.float32(value), f"{value:g}"
-    return short if np.float32(short) == value else str(value)
+    rounded, short = np.float32(value), f"{value:g}"
+    return short if np.float32(short) == rounded else str(rounded)
 
 
 def parted(values) -> tuple[np.ndarray, np.ndarray | None]:
@@ -336,15 +336,7 @@ def integer(owner: str, name: str, value, least: int | None = None) -> int:
     return int(value)
 
 
-def positive(
-    owner: str,
-    name: str,
-    value,
-    remedy: str = "",
-    *,
-    infinite: bool = False,
-    optional: bool = False,
-) -> float | None:
+def positive(owner: str, name: str, value, remedy: str = "", *, infinite: bool = False) -> float:
     """Return an option as a float, or raise an error unless it is a number above 0.
 
     Args:
@@ -353,7 +345,6 @@ def positive(
         value: value of the option; numbers of NumPy are allowed, bool is not.
         remedy: a sentence that ends the message.
         infinite: whether infinity is allowed.
-        optional: whether None is allowed, and returned.
 
     Raises:
         ValueError: if the value is not such a number.
@@ -362,11 +353,14 @@ def positive(
         >>> positive("Langevin", "step_size", 1)
         1.0
     """
-    if optional and value is None:
-        return None
     if not _is_number(value) or not 0 < value or (value == np.inf and not infinite):
         raise ValueError(f"{owner} expected a positive `{name}`, received {value!r}. {remedy}".rstrip())
     return float(value)
+
+
+def optional_positive(owner: str, name: str, value) -> float | None:
+    """Return an option as a float, or None if it is None. Arguments as for `positive`."""
+    return None if value is None else positive(owner, name, value)
 
 
 def deviations(owner: str, name: str, value) -> float | tuple[float, ...]:

@@ -33,13 +33,13 @@ class Examples(NamedTuple):
 
     signal: np.ndarray
     mask: np.ndarray | None = None
-    index: np.ndarray | None = None
+    index: np.ndarray | None = None  # type: ignore[assignment]  # hides the method of tuples
     sigma: np.ndarray | None = None
     time: np.ndarray | None = None
 
     def rows(self, start: int, stop: int | None = None) -> Examples:
         """Return the rows from `start` to `stop` of all parts."""
-        return Examples(*(part if part is None else part[start:stop] for part in self))
+        return Examples(**{key: part[start:stop] for key, part in self.batch().items()})
 
     def batch(self) -> dict:
         """Return the parts that are not None, by name."""
@@ -78,7 +78,7 @@ def digest(*parts: np.ndarray | bytes | None) -> str:
     found = hashlib.sha256()
     for part in parts:
         if part is not None:
-            found.update(np.ascontiguousarray(part) if isinstance(part, np.ndarray) else part)
+            found.update(np.ascontiguousarray(part).data if isinstance(part, np.ndarray) else part)
     return found.hexdigest()
 
 

@@ -93,7 +93,7 @@ class Descriptor(SignalModel):
             "langevin": checks.instance_of(Sampler),
             "inference": checks.instance_of(Sampler),
             "restart": checks.share,
-            "start_sigma": functools.partial(checks.positive, optional=True),
+            "start_sigma": checks.optional_positive,
             "data_noise": checks.not_negative,
             "energy_penalty": checks.not_negative,
             "penalized": checks.one_of("f", "U"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import grpc
 import numpy as np
@@ -239,7 +239,7 @@ class AsyncClient:
         return await self._connection.status()
 
     async def _run(
-        self, name: str, *outputs: str, verbose: int = 0, **arrays: ArrayLike | None
+        self, name: str, *outputs: str, verbose: int = 0, **arrays: Any
     ) -> dict[str, np.ndarray]:
         """Run one function of the model and return some of its outputs."""
         found = await self.ask(name, verbose=verbose, **arrays)

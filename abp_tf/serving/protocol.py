@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,7 +23,7 @@ WARMUP_ROWS = (1, 4, 16)
 UNBOUNDED = frozenset(("refine", "score"))
 
 # Types of tensors by their number in a message.
-DTYPES = {
+DTYPES: dict[messages.DataType, np.dtype] = {
     messages.DT_FLOAT: np.dtype(np.float32),
     messages.DT_DOUBLE: np.dtype(np.float64),
     messages.DT_INT32: np.dtype(np.int32),
@@ -168,7 +168,7 @@ def checked(name: str, wanted: dict[str, Spec], given: dict, value_range) -> dic
     return arrays
 
 
-def _shape(spec: Spec, received: tuple[int, ...]) -> tuple[int, ...]:
+def _shape(spec: Spec, received: tuple[int, ...]) -> tuple[Any, ...]:
     """Return the shape of one row, with the received sizes where the function allows any."""
     dims = spec.shape
     if len(dims) == len(received):
@@ -284,7 +284,7 @@ def _checked_shape(name: str, spec: Spec, tensor: messages.TensorProto, count: i
             f"dtype number {tensor.dtype} and the shape {shape}."
         )
     # TensorFlow would repeat the last value if there were fewer than the shape has entries.
-    received = len(getattr(tensor, FIELDS[tensor.dtype]))
+    received: float = len(getattr(tensor, FIELDS[tensor.dtype]))
     if tensor.tensor_content:
         received = len(tensor.tensor_content) / spec.dtype.itemsize
     if received != math.prod(shape):
