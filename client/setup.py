@@ -12,7 +12,7 @@ HERE = Path(__file__).resolve().parent
 VERSION = (HERE / "abp_tf_client" / "_version.py").read_text(encoding="utf-8")
 
 setup(
-    name="abp-tf-client",
+    name="abp_tf_client",  # as pip install abp-tf-client names it too
     version=re.search(r'^__version__ = "([^"]+)"$', VERSION, flags=re.MULTILINE).group(1),
     description="Client of served generative ConvNets of abp_tf, without TensorFlow",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
@@ -21,7 +21,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     keywords=["TensorFlow Serving", "gRPC", "inpainting", "generative models"],
-    python_requires=">=3.11,<3.14",
+    python_requires=">=3.11",
     packages=find_packages(include=["abp_tf_client", "abp_tf_client.*"]),
     package_data={"abp_tf_client": ["py.typed", "serving/messages.proto", "serving/*.pyi"]},
     install_requires=[
