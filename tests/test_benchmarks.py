@@ -21,8 +21,8 @@ from benchmarks import (
 )
 
 PROGRAMS = (
-    "defaults indirect kinds learning price profile reconstruction recovery scale serving small_sets "
-    "speed synthesis textures sounds videos"
+    "carried defaults indirect kinds learning price profile reconstruction recovery scale serving "
+    "small_sets speed synthesis textures sounds videos"
 )
 
 
