@@ -109,7 +109,6 @@ setup(
         *programs("train"),
         *programs("export"),
     ],
-    package_data={"abp_tf.export.web": ["static/*"]},
     package_dir={"abp_tf.train": "train", "abp_tf.export": "export"},
     package_data={
         "abp_tf": [
@@ -118,7 +117,8 @@ setup(
             "examples/digits.*",
             "serving/messages.proto",
             "serving/messages_pb2.pyi",
-        ]
+        ],
+        "abp_tf.export.web": ["static/*"],
     },
     install_requires=REQUIRES,
     extras_require={

@@ -1,4 +1,4 @@
-"""Exceptions of this package, and how their messages are printed."""
+"""Exceptions of this package."""
 
 
 class DivergenceError(RuntimeError):
@@ -19,13 +19,3 @@ class ServingError(OSError):
 
 class ProcessLostError(RuntimeError):
     """Another of the processes that train a model together has ended, or cannot be reached."""
-
-
-def printable(text: str) -> str:
-    r"""Return text without characters that control a terminal, which are written as escapes.
-
-    Example:
-        >>> print(printable("a\x1b[31m.png"))
-        a\x1b[31m.png
-    """
-    return "".join(one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in text)

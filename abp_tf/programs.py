@@ -7,7 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from abp_tf.errors import ConvergenceError, DivergenceError, ProcessLostError, printable
+from abp_tf.errors import ConvergenceError, DivergenceError, ProcessLostError
+from abp_tf.printing import printable
 
 # Errors whose messages say what to change.
 _EXPECTED = (ValueError, OSError, ImportError, DivergenceError, ConvergenceError, ProcessLostError)

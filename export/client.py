@@ -9,9 +9,9 @@ import numpy as np
 
 from abp_tf import Client, checks, files, masks, programs, qualities, signals
 from abp_tf.display import media, pictures
-from abp_tf.errors import printable
 from abp_tf.fields import gaps
 from abp_tf.options import Formatter
+from abp_tf.printing import printable
 
 from . import connecting, signal_files
 from .signal_files import Output

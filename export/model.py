@@ -13,7 +13,7 @@ from typing import NamedTuple
 import grpc
 from tensorflow_serving.apis import get_model_status_pb2
 
-from abp_tf.errors import printable
+from abp_tf.printing import printable
 from abp_tf.serving.saved_model import version_number
 
 from .refusal import RefusedError

@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from abp_tf import data, programs
-from abp_tf.errors import printable
+from abp_tf.printing import printable
 from export import client, signal_files
 
 

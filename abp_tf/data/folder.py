@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from abp_tf.data import collect, convert, folder_rows
-from abp_tf.errors import printable
+from abp_tf.printing import printable
 
 if TYPE_CHECKING:
     from PIL import Image

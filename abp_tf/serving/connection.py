@@ -10,7 +10,8 @@ import grpc
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from ..errors import ServingError, printable
+from ..errors import ServingError
+from ..printing import printable
 from . import messages_pb2 as messages
 from . import protocol
 from .channel import METADATA, PREDICT, STATUS, Call, Channel, Result
