@@ -1,6 +1,6 @@
-# make test        style, and all tests but the slow ones
+# make test        style, types, and all tests but the slow ones
 # make test-slow   the slow ones
-# make lint        style alone
+# make lint        style and types alone
 # make docs        the documentation, docs/_build/html
 # make demo        a first model, in a few minutes
 # make clean       remove what building and testing left
@@ -33,6 +33,7 @@ test-slow: $(INSTALLED)
 lint: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/mypy
 
 docs: $(INSTALLED)
 	$(BIN)/python -m sphinx -W --keep-going -E -q docs docs/_build/html

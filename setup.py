@@ -26,6 +26,7 @@ REQUIRES = [
     "keras>=3.15,<3.16",
     "tensorflow-serving-api>=2.21,<2.22",
     "grpcio>=1.71,<2",
+    "protobuf>=6.31.1,<8",  # from the version that wrote abp_tf/serving/messages_pb2.py
     "tensorboard>=2.20,<2.22",
     "arviz-stats>=0.8,<2",
     "numpy>=2.1,<3",
@@ -67,6 +68,7 @@ DOCS = [
 ]
 TOOLS = [
     "build>=1.2",
+    "mypy>=1.18,<3",
     "pytest>=8.3,<10",
     "pytest-xdist>=3.6,<4",
     # Formatting differs between minor versions of ruff.
@@ -75,6 +77,9 @@ TOOLS = [
     # The packaging test builds a wheel without build isolation, to work offline.
     "setuptools>=65",
     "trustme>=1.2,<2",  # certificates for the tests of TLS
+    "twine>=6,<8",
+    "types-grpcio>=1",
+    "types-protobuf>=6",
     "wheel>=0.45",
 ]
 
@@ -86,14 +91,35 @@ setup(
     long_description_content_type="text/markdown",
     author="The abp_tf authors",
     license="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords=[
+        "alternating back-propagation",
+        "cooperative learning",
+        "energy-based models",
+        "gap filling",
+        "generative models",
+        "inpainting",
+        "Keras",
+        "Langevin dynamics",
+        "TensorFlow",
+    ],
     python_requires=">=3.11,<3.14",
     packages=[
         *find_packages(include=["abp_tf", "abp_tf.*"]),
         *programs("train"),
         *programs("export"),
     ],
-    package_data={"abp_tf.export.web": ["static/*"]},
     package_dir={"abp_tf.train": "train", "abp_tf.export": "export"},
+    package_data={
+        "abp_tf": [
+            "py.typed",
+            "examples/README.md",
+            "examples/digits.*",
+            "serving/messages.proto",
+            "serving/messages_pb2.pyi",
+        ],
+        "abp_tf.export.web": ["static/*"],
+    },
     install_requires=REQUIRES,
     extras_require={
         "serving": SERVING,
@@ -119,10 +145,21 @@ setup(
         ],
     },
     entry_points={"console_scripts": ["abp-tf = abp_tf.train.command:main"]},
+    # There are no URLs yet, because the project has no address: project_urls={"Source": ..., ...}.
     classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: MacOS",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
         "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Atmospheric Science",
+        "Topic :: Scientific/Engineering :: Image Processing",
+        "Typing :: Typed",
     ],
 )

@@ -23,6 +23,7 @@ from abp_tf import (
     callbacks,
     data,
     display,
+    examples,
     interpolation,
     masks,
     metrics,
@@ -40,11 +41,13 @@ from abp_tf.sampling import HMC, MALA, Langevin, Underdamped
 from abp_tf.scaling import Scaling
 
 if TYPE_CHECKING:
+    from abp_tf.serving.async_client import AsyncClient
     from abp_tf.serving.client import Client
 
 __all__ = [
     "HMC",
     "MALA",
+    "AsyncClient",
     "Blur",
     "Client",
     "Coarser",
@@ -65,6 +68,7 @@ __all__ = [
     "callbacks",
     "data",
     "display",
+    "examples",
     "interpolation",
     "masks",
     "metrics",
@@ -77,7 +81,10 @@ __all__ = [
 ]
 
 # Imported on first use: these need gRPC, which is slow to load and which training does not need.
-_LATER = {"Client": "abp_tf.serving.client"}
+_LATER = {
+    "AsyncClient": "abp_tf.serving.async_client",
+    "Client": "abp_tf.serving.client",
+}
 
 
 def __getattr__(name: str):

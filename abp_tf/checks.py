@@ -5,7 +5,6 @@ from __future__ import annotations
 import numbers
 from collections.abc import Callable
 
-import keras
 import numpy as np
 
 SCALING = "Scale 8-bit images with `images.astype('float32') / 127.5 - 1`."
@@ -98,8 +97,8 @@ def digits(value: float) -> str:
         >>> digits(255.0), digits(1.00001), digits(1.000001)
         ('255', '1.00001', '1.000001')
     """
-    value, short = np.float32(value), f"{value:g}"
-    return short if np.float32(short) == value else str(value)
+    rounded, short = np.float32(value), f"{value:g}"
+    return short if np.float32(short) == rounded else str(rounded)
 
 
 def parted(values) -> tuple[np.ndarray, np.ndarray | None]:
@@ -337,15 +336,7 @@ def integer(owner: str, name: str, value, least: int | None = None) -> int:
     return int(value)
 
 
-def positive(
-    owner: str,
-    name: str,
-    value,
-    remedy: str = "",
-    *,
-    infinite: bool = False,
-    optional: bool = False,
-) -> float | None:
+def positive(owner: str, name: str, value, remedy: str = "", *, infinite: bool = False) -> float:
     """Return an option as a float, or raise an error unless it is a number above 0.
 
     Args:
@@ -354,7 +345,6 @@ def positive(
         value: value of the option; numbers of NumPy are allowed, bool is not.
         remedy: a sentence that ends the message.
         infinite: whether infinity is allowed.
-        optional: whether None is allowed, and returned.
 
     Raises:
         ValueError: if the value is not such a number.
@@ -363,11 +353,14 @@ def positive(
         >>> positive("Langevin", "step_size", 1)
         1.0
     """
-    if optional and value is None:
-        return None
     if not _is_number(value) or not 0 < value or (value == np.inf and not infinite):
         raise ValueError(f"{owner} expected a positive `{name}`, received {value!r}. {remedy}".rstrip())
     return float(value)
+
+
+def optional_positive(owner: str, name: str, value) -> float | None:
+    """Return an option as a float, or None if it is None. Arguments as for `positive`."""
+    return None if value is None else positive(owner, name, value)
 
 
 def deviations(owner: str, name: str, value) -> float | tuple[float, ...]:
@@ -439,53 +432,6 @@ def value_range(owner: str, name: str, value) -> tuple[float, float] | None:
 def _is_number(value) -> bool:
     """Return whether a value is a real number, of Python or NumPy, but not a bool."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def network(model, owner: str) -> None:
-    """Raise an error for networks that cannot be trained.
-
-    Args:
-        model: object to check.
-        owner: name of the class that uses the network, for the message.
-
-    Raises:
-        ValueError: if it is no model, its shapes are unknown, it has no trainable weights, or it
-        computes in float16.
-    """
-    if not isinstance(model, keras.Model):
-        raise ValueError(
-            f"{owner} expected `network` to be a keras.Model, received {type(model).__name__}."
-        )
-    try:
-        shapes = model.input_shape, model.output_shape
-    except AttributeError:
-        shapes = None, None
-    if not all(isinstance(shape, tuple) and None not in shape[1:] for shape in shapes):
-        raise ValueError(
-            f"{owner} expected a network with known shapes of one input and one output, received "
-            f"{shapes[0]} and {shapes[1]}. Build it with keras.Input, as a functional or Sequential "
-            "model."
-        )
-    if not model.trainable_variables:
-        raise ValueError(f"{owner} expected trainable weights in the network, received none.")
-    for layer in model._flatten_layers():
-        if layer.compute_dtype == "float16":
-            raise ValueError(
-                f"{owner} expected a network that does not compute in float16, in which energies "
-                f"overflow, received one with such a layer, {layer.name!r}. Use the policy "
-                "mixed_bfloat16 or float32."
-            )
-
-
-def independent_rows(model: keras.Model) -> None:
-    """Raise an error for layers that make an example's output depend on its batch or on chance."""
-    tied = (keras.layers.BatchNormalization, keras.layers.Dropout, keras.layers.GaussianDropout)
-    for layer in model._flatten_layers():
-        if isinstance(layer, (*tied, keras.layers.GaussianNoise)):
-            raise ValueError(
-                "Expected a network whose output for an example depends on the example alone, received "
-                f"a layer {layer.name!r} of type {type(layer).__name__}. Build the network without it."
-            )
 
 
 def _range_text(value_range) -> str:

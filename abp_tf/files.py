@@ -46,16 +46,6 @@ def _left(path: Path) -> bool:
     return True
 
 
-def printable(text: str) -> str:
-    r"""Return text without characters that control a terminal, which are written as escapes.
-
-    Example:
-        >>> print(printable("a\x1b[31m.png"))
-        a\x1b[31m.png
-    """
-    return "".join(one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in text)
-
-
 def stem(name: str) -> PurePath:
     """Return the name of a file without its suffix, in the one Unicode form that names are compared in.
 

@@ -201,7 +201,7 @@ def _draw(
     seed: int,
     one: Callable[[np.random.Generator], np.ndarray],
 ) -> np.ndarray:
-    examples = n if np.ndim(n) else range(checks.integer("Masks", "n", n, 0))
+    examples = n if isinstance(n, Sequence | np.ndarray) else range(checks.integer("Masks", "n", n, 0))
     checks.integer("Masks", "seed", seed, 0)
     masks = np.empty((len(examples), *shape), bool)
     for row, example in enumerate(examples):

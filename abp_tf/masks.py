@@ -6,7 +6,7 @@ on `i` only: the first masks of a longer series are those of a shorter one, and 
 of some examples are drawn by their numbers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,7 @@ _FORMS = {
     "frames": "frames:p",
     "gap": "gap:size",
 }
-_PARAMETERS = {
+_PARAMETERS: dict[str, dict[str, type]] = {
     "pepper": {"p": float},
     "squares": {"p": float, "size": int},
     "block": {"size": int},
@@ -83,7 +83,13 @@ class MaskSpec:
         return ":".join([self.kind, *map(str, values)])
 
 
-_KINDS = {"pepper": pepper, "squares": squares, "block": block, "frames": frames, "gap": gap}
+_KINDS: dict[str, Callable[..., np.ndarray]] = {
+    "pepper": pepper,
+    "squares": squares,
+    "block": block,
+    "frames": frames,
+    "gap": gap,
+}
 
 
 def parse(spec: str) -> MaskSpec:

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from abp_tf import files
 from abp_tf.errors import ConvergenceError, DivergenceError, ProcessLostError
+from abp_tf.printing import printable
 
 # Errors whose messages say what to change.
 _EXPECTED = (ValueError, OSError, ImportError, DivergenceError, ConvergenceError, ProcessLostError)
@@ -41,7 +41,7 @@ def call(main: Callable[[list[str] | None], int | None], argv: list[str] | None)
             raise
         # Without the name of the operation, which precedes the message in braces.
         message = re.sub(r"^\{\{.*?\}\} ", "", str(error).partition("\n")[0])
-    sys.exit(f"error: {files.printable(message)}")
+    sys.exit(f"error: {printable(message)}")
 
 
 def run(main: Callable[[list[str] | None], int | None], argv: list[str] | None = None) -> NoReturn:

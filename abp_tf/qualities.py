@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from abp_tf import checks
+from . import checks
 
 DEFAULT = "balanced"
 
@@ -39,7 +39,7 @@ class Quality(NamedTuple):
             (20, 10)
         """
         first = self.warm if warm else self.cold
-        return tuple(max(1, round(share * steps)) for share in (first, self.further))
+        return max(1, round(first * steps)), max(1, round(self.further * steps))
 
 
 QUALITIES = {

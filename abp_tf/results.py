@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from abp_tf import checks, normal
+from . import checks, normal
 
 
 class PosteriorSamples(NamedTuple):

@@ -25,6 +25,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_service_pb2_grpc
 
 from abp_tf import Generator, Langevin, networks, programs
+from abp_tf.serving.channel import BlockingChannel, Certificates, run
 from abp_tf.serving.connection import Line
 from export.process import ServerProcess
 
@@ -109,7 +110,7 @@ def load(
     return times, max(last) - began
 
 
-def measure(stub, signatures, seconds: float) -> list[list]:
+def measure(stub, channel: BlockingChannel, signatures, seconds: float) -> list[list]:
     """Return the rows of the table of throughput and latency."""
     result = []
     for signature, batch, clients in itertools.product(SIGNATURES, BATCHES, CLIENTS):
@@ -122,12 +123,12 @@ def measure(stub, signatures, seconds: float) -> list[list]:
                     return
 
         def two_at_a_time(over, message=message, rows=range(batch)):
-            line = Line(stub.Predict, timeout=600)
+            line = Line(channel, timeout=600)
             line.send(rows, message)
             while not over():
                 line.send(rows, message)
-                yield line.receive()
-            yield line.receive()
+                yield run(line.receive())
+            yield run(line.receive())
 
         def in_process(over, signature=signature, tensors=tensors):
             while True:
@@ -189,10 +190,11 @@ def main(argv: list[str] | None = None) -> int:
         log = Path(folder) / "log"
         with (
             ServerProcess(log, "--model", f"{NAME}={directory}") as server,
-            grpc.insecure_channel(server.address) as channel,
+            grpc.insecure_channel(server.address) as plain,
         ):
-            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-            rows = measure(stub, loaded.signatures, arguments.seconds)
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(plain)
+            channel = BlockingChannel(server.address, Certificates())
+            rows = measure(stub, channel, loaded.signatures, arguments.seconds)
             sizes = memory(stub, psutil.Process(server.process.pid), arguments.memory_minutes)
     columns = ["signature", "batch", "clients", "p50 ms", "p99 ms", "rows/s, one at a time"]
     columns += ["rows/s, two under way", "rows/s in process", "ratio", "requests"]

@@ -11,6 +11,7 @@ from abp_tf import Client, checks, files, masks, programs, qualities, signals
 from abp_tf.display import media, pictures
 from abp_tf.fields import gaps
 from abp_tf.options import Formatter
+from abp_tf.printing import printable
 
 from . import connecting, signal_files
 from .signal_files import Output
@@ -208,7 +209,7 @@ def score(client: Client, arguments: argparse.Namespace) -> None:
         return
     print(f"{'score':>12}  {'energy':>12}  name")
     for row in sorted(rows, key=lambda row: row["energy"]):
-        print(f"{row['score']:>12.6g}  {row['energy']:>12.6g}  {files.printable(row['name'])}")
+        print(f"{row['score']:>12.6g}  {row['energy']:>12.6g}  {printable(row['name'])}")
 
 
 def _revised(client: Client, name: str, arguments: argparse.Namespace) -> Output:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import grpc
 from tensorflow_serving.apis import get_model_status_pb2
 
-from abp_tf import files
+from abp_tf.printing import printable
 from abp_tf.serving.saved_model import version_number
 
 from .refusal import RefusedError
@@ -159,7 +159,7 @@ class Model:
     def _public(self, text: str) -> str:
         """Return an error as clients may see it: without the folders of this machine."""
         text = text.replace(str(self.directory), self.name)
-        return files.printable(re.sub(r"(?<![\w./-])/(?:[^\s/'\":]+/)+", "", text))
+        return printable(re.sub(r"(?<![\w./-])/(?:[^\s/'\":]+/)+", "", text))
 
     def _note(self, number: int, state: int, error: str = "") -> None:
         self.statuses = {**self.statuses, number: Status(state, error)}

@@ -17,7 +17,8 @@ from tensorflow.core.framework import tensor_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
-from abp_tf.serving.saved_model import ABOUT, DEFAULT, UNBOUNDED
+from abp_tf.serving.protocol import UNBOUNDED
+from abp_tf.serving.saved_model import ABOUT, DEFAULT
 
 from .refusal import RefusedError, invalid, quoted
 from .tensors import measure, read

@@ -23,6 +23,7 @@ from tensorflow_serving.apis import (
 )
 from tensorflow_serving.apis.get_model_metadata_pb2 import SignatureDefMap
 
+from abp_tf.serving.protocol import write
 from abp_tf.serving.saved_model import DEFAULT
 
 from .access import check_token
@@ -32,7 +33,6 @@ from .measures import Measures
 from .messages import Messages
 from .model import Model
 from .refusal import RefusedError, invalid, quoted
-from .tensors import write
 
 log = logging.getLogger(__name__)
 

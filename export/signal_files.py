@@ -52,7 +52,7 @@ def read(client: Client, name: str, arguments: argparse.Namespace) -> data.Signa
         ValueError: the model does not have the function, or its signals are of no known kind.
     """
     signatures = client.signatures()
-    shape = signatures[name].inputs["signal"].shape.as_list()[1:] if name in signatures else []
+    shape = signatures[name].inputs["signal"].shape[1:] if name in signatures else []
     kind = None if None in shape else named_kind(arguments, shape)
     if kind is None:
         kinds = ", ".join(signals.get(one).plural for one in signals.names())

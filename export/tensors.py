@@ -1,4 +1,4 @@
-"""Convert the tensors of requests to arrays, and arrays to the tensors of responses.
+"""Convert the tensors of requests to arrays.
 
 The declared shapes are compared with the signature before any memory is allocated: a message of 41
 bytes can declare an input of gigabytes, or request an output of that size.
@@ -122,15 +122,14 @@ def _check_size(name: str, tensor: tensor_pb2.TensorProto, shape: tuple[int, ...
 
     What does not belong to it is refused too, because it would be kept while the request waits.
     """
-    dtype = tf.as_dtype(tensor.dtype)
-    field, count = protocol.FIELDS[dtype], math.prod(shape)
+    field, count = protocol.FIELDS[tensor.dtype], math.prod(shape)
     received = {found.name for found, _ in tensor.ListFields()}
     values = "tensor_content" if tensor.tensor_content else field
     extra = sorted(received - {"dtype", "tensor_shape", "version_number", values})
     if extra:
         raise invalid(f"{name}: expected values in {values} alone, received {', '.join(extra)} too.")
     if tensor.tensor_content:
-        size, expected = len(tensor.tensor_content), count * dtype.size
+        size, expected = len(tensor.tensor_content), count * protocol.DTYPES[tensor.dtype].itemsize
         if size != expected:
             raise invalid(f"{name}: expected {expected} bytes for shape {shape}, received {size}.")
         return
@@ -151,11 +150,3 @@ def _check_values(values: Mapping[str, np.ndarray], value_range) -> None:
         checks.signals(signal, signal.shape[1:], value_range, observed)
     except ValueError as error:
         raise invalid(str(error)) from None
-
-
-def write(values: np.ndarray, tensor: tensor_pb2.TensorProto) -> None:
-    """Write an array into a tensor of a response."""
-    tensor.dtype = tf.as_dtype(values.dtype).as_datatype_enum
-    tensor.tensor_content = values.tobytes()
-    for side in values.shape:
-        tensor.tensor_shape.dim.add(size=side)

@@ -23,8 +23,8 @@ from benchmarks import (
 )
 
 PROGRAMS = (
-    "damages defaults indirect kinds learning metrics price profile reconstruction recovery scale "
-    "serving small_sets speed synthesis textures sounds videos"
+    "carried damages defaults indirect kinds learning metrics price profile reconstruction recovery "
+    "scale serving small_sets speed synthesis textures sounds videos"
 )
 
 

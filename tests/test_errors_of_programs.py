@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from abp_tf import data, files, programs
+from abp_tf import data, programs
+from abp_tf.printing import printable
 from export import client, signal_files
 
 
@@ -45,7 +46,7 @@ def test_nothing_controls_the_terminal(tmp_path):
     (tmp_path / "b\x1b[2J.png").write_bytes(b"")
     with pytest.warns(UserWarning, match=r"b\\x1b\[2J\.png"):
         data.load(f"folder:{tmp_path}", test_share=0)
-    assert files.printable("plain ü\n") == "plain ü\n"
+    assert printable("plain ü\n") == "plain ü\n"
 
 
 def test_scores_are_printed_with_names_that_cannot_control_the_terminal(monkeypatch, capsys):

@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 import abp_tf
 from abp_tf import errors
 from abp_tf._version import __version__
-from abp_tf.serving import client
+from abp_tf.serving import async_client, client
 from train import command
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -150,6 +150,13 @@ class TestWheel:
                 expected.add(prefix + file.relative_to(CHECKOUT).as_posix())
         assert held == expected
 
+    def test_holds_what_is_no_module(self, wheel):
+        with zipfile.ZipFile(wheel) as archive:
+            held = {name: archive.getinfo(name).file_size for name in archive.namelist()}
+        assert held["abp_tf/py.typed"] == 0
+        assert {"abp_tf/serving/messages.proto", "abp_tf/examples/README.md"} < set(held)
+        assert 0 < held["abp_tf/examples/digits.keras"] + held["abp_tf/examples/digits.npz"] < 10**6
+
     def test_is_imported_from_where_it_was_installed(self, report, installed):
         folders = [Path(file).parent.relative_to(installed) for file in report["files"]]
         assert folders == [Path("abp_tf"), Path("abp_tf/train"), Path("abp_tf/export")]
@@ -234,6 +241,7 @@ class TestPlainInstall:
 
 def test_what_is_imported_later_is_there():
     assert abp_tf.Client is client.Client
+    assert abp_tf.AsyncClient is async_client.AsyncClient
     assert abp_tf.ServingError is errors.ServingError
     assert set(abp_tf.__all__) <= set(dir(abp_tf))
     assert not hasattr(abp_tf, "clients")

@@ -19,8 +19,8 @@ from typing import BinaryIO
 
 import tensorflow as tf
 
-from abp_tf import files
 from abp_tf.errors import ProcessLostError
+from abp_tf.printing import printable
 
 # Lines that are shown of what a process wrote that failed.
 _LINES = 20
@@ -155,7 +155,7 @@ def _end(started: list[subprocess.Popen]) -> None:
 def _show(log: BinaryIO, prefix: str) -> None:
     log.seek(0)
     for line in log.read().decode(errors="replace").splitlines()[-_LINES:]:
-        print(f"{prefix}{files.printable(line)}", file=sys.stderr)
+        print(f"{prefix}{printable(line)}", file=sys.stderr)
 
 
 def _described(code: int) -> str:

@@ -13,6 +13,7 @@ from abp_tf.models import stateless
 from abp_tf.models.batches import unpack
 from abp_tf.models.latent_model import LatentModel
 from abp_tf.networks import mirror
+from abp_tf.networks.checks import trainable
 from abp_tf.observation import masking
 from abp_tf.sampling import Descent
 from abp_tf.sampling.random import PRIOR, later, row_seeds
@@ -100,7 +101,7 @@ class GAN(LatentModel):
         self.inference = inference or Descent(steps=200, learning_rate=0.1, restarts=3)
         if discriminator is None:
             discriminator = mirror.discriminator(network)
-        checks.network(discriminator, "GAN")
+        trainable(discriminator, "GAN")
         mirror.check(discriminator, "discriminator", self.signal_shape, (1,))
         self.discriminator = discriminator
 

@@ -87,10 +87,10 @@ class OptimalInterpolation(frames.FrameModel):
             "mean_variance": mean_variance,
             "mean_length": mean_length,
         }
-        given = {key: checks.positive(name, key, n, optional=True) for key, n in numbers.items()}
+        given = {key: checks.optional_positive(name, key, n) for key, n in numbers.items()}
         given["kind"] = kind if kind is None else checks.one_of(*CORRELATIONS)(name, "kind", kind)
         self.given = {key: value for key, value in given.items() if value is not None}
-        self.deviation = checks.positive(name, "deviation", deviation, optional=True)
+        self.deviation = checks.optional_positive(name, "deviation", deviation)
         self.evaluations = checks.integer(name, "evaluations", evaluations, 1)
         self.tolerance = checks.positive(name, "tolerance", tolerance)
         self.iterations = checks.integer(name, "iterations", iterations, 1)

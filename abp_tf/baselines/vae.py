@@ -14,6 +14,7 @@ from abp_tf.models import diagnostics, stateless
 from abp_tf.models.batches import unpack
 from abp_tf.models.latent_model import LatentModel
 from abp_tf.networks import mirror
+from abp_tf.networks.checks import trainable
 from abp_tf.observation import masking
 from abp_tf.sampling import Descent
 from abp_tf.sampling.random import CHAIN, LATENT, PRIOR, later, row_normal, row_seeds
@@ -103,7 +104,7 @@ class VAE(LatentModel):
         self.inference = inference or Descent(steps=200, learning_rate=0.05)
         self.method = method
         self.encoder = mirror.encoder(network) if encoder is None else encoder
-        checks.network(self.encoder, "VAE")
+        trainable(self.encoder, "VAE")
         output = (*self.latent_shape[:-1], 2 * self.latent_shape[-1])
         mirror.check(self.encoder, "encoder", self.signal_shape, output)
 

@@ -4,7 +4,7 @@
 `SOURCES_HELP` and the like list the names. `load_field` reads fields with holes on a grid, in their own
 units, and `load_fields` scales them for programs. `LazyRows` are read when they are needed:
 `load(lazy=True)` and `lazy_field` return them, and `unreadable` lists images that cannot be read.
-`abp_tf.data.examples` turns arrays into batches with indices.
+`abp_tf.data.examples` checks arrays, and `abp_tf.data.ordering` turns them into batches with indices.
 """
 
 from abp_tf.data.collect import Signals

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from abp_tf import files
 from abp_tf.data import collect, convert, folder_rows
+from abp_tf.printing import printable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -227,4 +227,4 @@ def listed(skipped: dict[str, str]) -> str:
     """Return the first of the skipped files, with the reasons, as text."""
     first = "; ".join(f"{name} ({why})" for name, why in list(skipped.items())[:_NAMED])
     more = f"; and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else ""
-    return files.printable(first + more)
+    return printable(first + more)

@@ -48,7 +48,7 @@ class LazyRows:
         shape: tuple[int, ...],
         dtype=np.float32,
     ):
-        self.numbers = np.arange(numbers) if np.ndim(numbers) == 0 else np.asarray(numbers)
+        self.numbers = np.arange(int(numbers)) if np.ndim(numbers) == 0 else np.asarray(numbers)
         self.dtype = np.dtype(dtype)
         self._read, self._shape = read, tuple(shape)
 

@@ -1,4 +1,4 @@
-"""Check datasets of the user, and turn them into batches like those of `abp_tf.data.examples`."""
+"""Check datasets of the user, and turn them into batches like those of `abp_tf.data.ordering`."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def stream(
     noise: bool = False,
     of_shard: tuple[int, int] | None = None,
 ) -> tf.data.Dataset:
-    """Check a user's batched dataset and bring its batches to the form of `examples.in_order`.
+    """Check a user's batched dataset and bring its batches to the form of `ordering.in_order`.
 
     Args:
         dataset: batches of signals, or of dicts with "signal" and optionally "mask", "index", "sigma"

@@ -15,6 +15,7 @@ from abp_tf.distribution.shards import Shards
 from abp_tf.distribution.strategy import Replicas
 from abp_tf.errors import DivergenceError
 from abp_tf.models import batches, diagnostics, rows, units
+from abp_tf.networks.checks import independent_rows
 from abp_tf.sampling.random import training_seeds
 from abp_tf.scaling import Scaling
 
@@ -570,7 +571,7 @@ class SignalModel(keras.Model):
                     "them are frozen. Set `network.trainable = True`."
                 )
         if self.independent_rows:
-            checks.independent_rows(self.network)
+            independent_rows(self.network)
         self.replicas.check(self)
 
     # Saving.

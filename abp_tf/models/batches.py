@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from abp_tf import checks
-from abp_tf.data import examples, streams
+from abp_tf.data import examples, ordering, streams
 from abp_tf.observation import masking
 
 
@@ -33,7 +33,7 @@ def for_training(model, x, batch_size, shuffle, steps_per_epoch) -> tuple[tf.dat
         data = _checked(model, x)
         # Without numbers all processes have all examples; with numbers each has its own.
         whole = data.index is None or shards.workers == 1
-        dataset = examples.shuffled(
+        dataset = ordering.shuffled(
             data,
             batch_size or 32,
             seed=model.seed,
@@ -41,7 +41,7 @@ def for_training(model, x, batch_size, shuffle, steps_per_epoch) -> tuple[tf.dat
             steps_per_epoch=steps_per_epoch,
             shuffle=shuffle,
             shards=shards,
-            longest=None if whole else model.replicas.most(examples.longest(data, shards)),
+            longest=None if whole else model.replicas.most(ordering.longest(data, shards)),
         )
         _check_parts(model, dataset.element_spec, "fit")
         known, fingerprint = (len(data.signal), data.fingerprint()) if whole else (None, 0)
@@ -91,7 +91,7 @@ def for_testing(model, x, batch_size, method: str) -> tf.data.Dataset:
         dataset = streams.stream(dataset, model.observed_shape, model.observed_range, **options)
     else:
         data = _checked(model, x)
-        dataset = examples.in_order(data, batch_size or 32)
+        dataset = ordering.in_order(data, batch_size or 32)
     _check_parts(model, dataset.element_spec, method)
     worker, workers = model.replicas.worker, model.replicas.workers
     if method == "evaluate" and workers > 1:  # each process has all data, and evaluates its part

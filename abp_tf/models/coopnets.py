@@ -18,6 +18,7 @@ from abp_tf.models.base import SignalModel
 from abp_tf.models.batches import unpack
 from abp_tf.models.descriptor import Descriptor, finite
 from abp_tf.models.generator import Generator, first_rows
+from abp_tf.networks.checks import independent_rows
 from abp_tf.sampling.random import (
     CHAIN,
     DATA,
@@ -328,7 +329,7 @@ class CoopNets(SignalModel):
         """Prepare the model for the data of `fit`, as `SignalModel.accept` describes."""
         _check(self.generator, self.descriptor)
         if masked:
-            checks.independent_rows(self.generator.network)
+            independent_rows(self.generator.network)
             if not self.generator.langevin.total_steps:
                 raise ValueError(
                     "Incomplete examples need latents, but `generator.langevin`, which infers them, "

@@ -20,6 +20,7 @@ from abp_tf.errors import DivergenceError
 from abp_tf.models import descriptor_signatures, diagnostics
 from abp_tf.models.base import SignalModel
 from abp_tf.models.batches import place, unpack
+from abp_tf.networks.checks import independent_rows, trainable
 from abp_tf.observation import masking
 from abp_tf.results import AutoEncoding, Score
 from abp_tf.sampling import Langevin, Sampler
@@ -92,7 +93,7 @@ class Descriptor(SignalModel):
             "langevin": checks.instance_of(Sampler),
             "inference": checks.instance_of(Sampler),
             "restart": checks.share,
-            "start_sigma": functools.partial(checks.positive, optional=True),
+            "start_sigma": checks.optional_positive,
             "data_noise": checks.not_negative,
             "energy_penalty": checks.not_negative,
             "penalized": checks.one_of("f", "U"),
@@ -603,8 +604,8 @@ def finite(found: dict, sampler: Sampler) -> dict:
 
 def _check_network(network: keras.Model) -> None:
     """Refuse networks that do not compute an energy."""
-    checks.network(network, "Descriptor")
-    checks.independent_rows(network)
+    trainable(network, "Descriptor")
+    independent_rows(network)
     if network.output_shape[1:] not in ((), (1,)):
         raise ValueError(
             "Descriptor expected a network that returns one number per example, shape (None, 1), "

@@ -9,6 +9,7 @@ from abp_tf import checks
 from abp_tf.latents import Blocks
 from abp_tf.models import stateless
 from abp_tf.models.prior import Prior
+from abp_tf.networks.checks import trainable
 from abp_tf.sampling import Langevin, Sampler
 from abp_tf.sampling.random import FURTHER, apart, row_normal, row_seeds
 
@@ -55,7 +56,7 @@ class EnergyPrior(Prior):
         blocks: Blocks | None = None,
         **kwargs,
     ):
-        checks.network(network, "EnergyPrior")
+        trainable(network, "EnergyPrior")
         if network.output_shape[1:] != (1,):
             raise ValueError(
                 "EnergyPrior expected a network with one output per row, of shape (n, 1), received one "

@@ -18,6 +18,7 @@ from abp_tf.models.batches import times, unpack
 from abp_tf.models.noise import Noise
 from abp_tf.models.posterior import Posterior
 from abp_tf.models.prior import Prior
+from abp_tf.networks.checks import trainable
 from abp_tf.observation import masking, operators
 from abp_tf.results import PosteriorSamples
 from abp_tf.sampling.random import CHAIN, PRIOR, row_seeds
@@ -63,7 +64,7 @@ class LatentModel(SignalModel):
 
     def __init__(self, network, prior: Prior | None = None, **options):
         super().__init__(**options)
-        checks.network(network, type(self).__name__)
+        trainable(network, type(self).__name__)
         self.network = network
         self.latent_shape = tuple(network.input_shape[1:])
         self.signal_shape = tuple(network.output_shape[1:])

@@ -11,9 +11,10 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from abp_tf import checks, networks
+from abp_tf import networks
 from abp_tf.models import stateless
 from abp_tf.networks import mirror
+from abp_tf.networks.checks import trainable
 from abp_tf.sampling.random import later, row_normal, row_uniform
 
 # Shares of the rows of a batch of which single entries, or a block, are hidden besides what is hidden
@@ -41,7 +42,7 @@ def encoder(
         policies = [layer.dtype_policy for layer in network.layers if layer.trainable_weights]
         blocks = networks.latent_blocks(network)
         return networks.encoder(observed_shape, blocks, dtype=next(iter(policies), None))
-    checks.network(given, "Generator")
+    trainable(given, "Generator")
     *grid, channels = network.input_shape[1:]
     mirror.check(given, "encoder", observed_shape, (*grid, 2 * channels))
     return given

@@ -114,7 +114,7 @@ def cropped(x: keras.KerasTensor, sides: Sequence[int], dtype) -> keras.KerasTen
     return CROP[len(crop)](crop if len(crop) > 1 else crop[0], dtype=dtype, name="crop")(x)
 
 
-def activated(activation: str, dtype, name: str) -> keras.layers.Layer:
+def activated(activation: str, dtype, name: str | None) -> keras.layers.Layer:
     """Return a layer with an activation; "leaky_relu" has the slope 0.2."""
     if activation == "leaky_relu":
         return keras.layers.LeakyReLU(0.2, dtype=dtype, name=name)

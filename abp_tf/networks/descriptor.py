@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
 
 from abp_tf import checks
@@ -17,7 +19,7 @@ from abp_tf.networks.image import FORM
 
 
 def image_descriptor(
-    shape: tuple[int, int, int],
+    shape: Sequence[int],
     width: int = 32,
     *,
     outputs: int = 1,

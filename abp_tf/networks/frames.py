@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 
 from abp_tf import checks
+from abp_tf.networks.checks import trainable
 
 
 @keras.saving.register_keras_serializable(package="abp_tf")
@@ -68,7 +69,7 @@ def frame_by_frame(network: keras.Model, frames: int) -> keras.Model:
         >>> network.input_shape, network.output_shape
         ((None, 8, 5), (None, 8, 16, 16, 3))
     """
-    checks.network(network, "frame_by_frame")
+    trainable(network, "frame_by_frame")
     frames = checks.integer("frame_by_frame", "frames", frames, 1)
     latent = keras.Input((frames, *network.input_shape[1:]), name="latents")
     return keras.Model(latent, FrameByFrame(network, name="frames")(latent), name="frame_by_frame")

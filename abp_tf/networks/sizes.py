@@ -42,7 +42,7 @@ def resizable(network: keras.Model) -> bool:
     Args:
         network: a functional or Sequential `keras.Model`; False for others.
     """
-    steps = getattr(network, "operations", None)
+    steps = getattr(network, "operations", ())
     return bool(steps) and len(network.input_shape) > 2 and all(map(_placeless, steps))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
 
 from abp_tf import checks
@@ -10,7 +12,7 @@ from abp_tf.networks.image import FORM
 
 
 def texture_generator(
-    shape: tuple[int, int, int],
+    shape: Sequence[int],
     latent_channels: int = 1,
     width: int = 32,
     *,
@@ -78,7 +80,7 @@ def texture_generator(
 
 
 def texture_descriptor(
-    shape: tuple[int, int, int],
+    shape: Sequence[int],
     width: int = 48,
     *,
     levels: int = 2,

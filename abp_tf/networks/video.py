@@ -13,7 +13,7 @@ FORM = "(frames, height, width, channels)"
 
 
 def video_generator(
-    shape: tuple[int, int, int, int],
+    shape: Sequence[int],
     latent_channels: int = 20,
     width: int = 16,
     *,
@@ -109,7 +109,7 @@ def video_generator(
 
 
 def video_descriptor(
-    shape: tuple[int, int, int, int],
+    shape: Sequence[int],
     width: int = 16,
     *,
     kernel_size: int | Sequence[int] = (3, 4, 4),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import keras
 
@@ -13,7 +14,7 @@ FORM = "(depth, height, width, channels)"
 
 
 def volume_generator(
-    shape: tuple[int, int, int, int],
+    shape: Sequence[int],
     latent_dim: int,
     width: int = 16,
     *,
@@ -88,7 +89,7 @@ def volume_generator(
 
 
 def volume_descriptor(
-    shape: tuple[int, int, int, int],
+    shape: Sequence[int],
     width: int = 16,
     *,
     levels: int = 3,

@@ -56,7 +56,7 @@ class Observation(abc.ABC):
 
     def get_config(self) -> dict:
         """Return the arguments of the constructor."""
-        return dataclasses.asdict(self)
+        return dataclasses.asdict(self)  # type: ignore[call-overload]  # subclasses are dataclasses
 
     @classmethod
     def from_config(cls, config: dict) -> Observation:

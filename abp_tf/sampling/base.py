@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import tensorflow as tf
 
@@ -88,11 +88,11 @@ class Sampler(abc.ABC):
         """Whether `for_draws` returns a sampler."""
         return self.steps > 0
 
-    def with_steps(self, steps: int) -> Sampler:
+    def with_steps(self, steps: int) -> Self:
         """Return a copy of the sampler with another number of steps, all of them of the main phase."""
         return dataclasses.replace(self, steps=steps)
 
-    def for_draws(self) -> Sampler:
+    def for_draws(self) -> Self:
         """Return a copy of the sampler whose last states are draws from `exp(−U)` if chains are long.
 
         Raises:

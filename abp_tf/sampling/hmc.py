@@ -70,7 +70,7 @@ class HMC(Metropolis):
             "length": self.step_size * (1 + spread),
         }
 
-    def propose(
+    def propose(  # type: ignore[override]  # `draw` returns these numbers
         self, look: Look, here: Point, *, momentum: tf.Tensor, length: tf.Tensor
     ) -> tuple[Point, tf.Tensor]:
         """Propose the end of a trajectory."""

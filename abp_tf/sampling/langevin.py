@@ -136,7 +136,7 @@ def _step(energy, state, norms, step_size, noise=None) -> tuple[tf.Tensor, tf.Te
 def _descend(energy, state, steps: int, step_size: float) -> tuple[tf.Tensor, tf.Tensor]:
     """Run noise-free steps; return the state and the summed gradient norms `[n]`."""
     carry = state, tf.zeros([tf.shape(state)[0]])
-    return repeat(lambda _, carry: _step(energy, *carry, step_size), carry, steps)
+    return repeat(lambda _, carry: _step(energy, carry[0], carry[1], step_size), carry, steps)
 
 
 def stability(energy: Energy, state: tf.Tensor, step_size: float, iterations: int = 12) -> tf.Tensor:

@@ -43,7 +43,9 @@ class MALA(Metropolis):
         """Draw the noise of many steps."""
         return {"noise": row_normal(seeds, [steps, *shape])}
 
-    def propose(self, look: Look, here: Point, *, noise: tf.Tensor) -> tuple[Point, tf.Tensor]:
+    def propose(  # type: ignore[override]  # `draw` returns these numbers
+        self, look: Look, here: Point, *, noise: tf.Tensor
+    ) -> tuple[Point, tf.Tensor]:
         """Propose a Langevin step."""
         return propose(look, here, self.step_size, noise)
 

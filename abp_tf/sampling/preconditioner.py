@@ -180,7 +180,7 @@ class Preconditioner(keras.layers.Layer):
         values, vectors = tf.linalg.eigh(metric)
         values = tf.maximum(values, FLOOR * values[-1]) + 1e-12
         inverse = tf.matmul(vectors / tf.sqrt(values), vectors, transpose_b=True)
-        largest = [_largest(*part, tf.cast(inverse, tf.float32)) for part in parts]
+        largest = [_largest(decode, one, tf.cast(inverse, tf.float32)) for decode, one in parts]
         factor = tf.cast(tf.add_n(largest), tf.float64) / scale
         return factor * tf.matmul(vectors * values, vectors, transpose_b=True)
 

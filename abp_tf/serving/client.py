@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from typing import Self
 
-import grpc
-import keras
 import numpy as np
 from numpy.typing import ArrayLike
-from tensorflow_serving.apis import model_pb2
 
-from abp_tf import checks, qualities
-from abp_tf.data import examples
-from abp_tf.errors import DivergenceError, ServingError
-from abp_tf.results import PosteriorSamples, Score
-from abp_tf.serving import protocol
-from abp_tf.serving.connection import Connection, Version
-from abp_tf.serving.protocol import Signature
-from abp_tf.serving.saved_model import UNBOUNDED, WARMUP_ROWS
+from .. import qualities
+from ..results import PosteriorSamples, Score
+from .async_client import AsyncClient
+from .channel import BlockingChannel, run
+from .connection import Version
+from .protocol import WARMUP_ROWS, Signature
 
-# If the server changes to another version between two requests, all rows are requested again.
-_ROUNDS = 3
 
-# Requests of one call that are under way at a time: while the server computes one, the next arrives.
-_UNDER_WAY = 2
+class _Calls(AsyncClient):
+    """The calls of a client; they do not suspend."""
+
+    _channel = BlockingChannel
 
 
 class Client:
@@ -79,32 +73,28 @@ class Client:
         batch_size: int = WARMUP_ROWS[-1],
         value_range: tuple[float, float] | None = (-1, 1),
     ):
-        if ":" not in address:
-            raise ValueError(f"Client expected an address 'host:port', received {address!r}.")
-        if not 0 < timeout < float("inf") or batch_size < 1:
-            raise ValueError(
-                "Client expected a timeout above 0 s and a batch size of 1 or more, received "
-                f"{timeout} and {batch_size}."
-            )
-        self.address = address
-        self.timeout = timeout
-        self.batch_size = batch_size
-        self.value_range = value_range
-        self.name = model
-        spec = model_pb2.ModelSpec(name=model)
-        if isinstance(version, str):
-            spec.version_label = version
-        elif version is not None:
-            spec.version.value = version
-        self._connection = Connection(
+        self._calls = _Calls(
             address,
-            spec,
-            timeout,
-            token,
+            model,
+            version=version,
+            timeout=timeout,
             root_certificates=root_certificates,
             certificate=certificate,
             key=key,
+            token=token,
+            batch_size=batch_size,
+            value_range=value_range,
         )
+
+    @property
+    def address(self) -> str:
+        """Return the address of the server."""
+        return self._calls.address
+
+    @property
+    def name(self) -> str:
+        """Return the name of the model on the server."""
+        return self._calls.name
 
     def __enter__(self) -> Self:
         return self
@@ -114,7 +104,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connection."""
-        self._connection.close()
+        run(self._calls.close())
 
     def synthesize(
         self, count: int, *, time: ArrayLike | None = None, seed: ArrayLike = 0, verbose: int = 0
@@ -136,10 +126,7 @@ class Client:
             ServingError: if the server does not respond or returns an error; this holds for all
                 methods.
         """
-        if count < 1:
-            raise ValueError(f"synthesize expected a count of 1 or more, received {count}.")
-        seeds = checks.seeds(seed, count)
-        return self._run("synthesize", "signal", seed=seeds, time=time, verbose=verbose)["signal"]
+        return run(self._calls.synthesize(count, time=time, seed=seed, verbose=verbose))
 
     def reconstruct(self, signals: ArrayLike, *, seed: ArrayLike = 0, verbose: int = 0) -> np.ndarray:
         """Infer the latents of signals and decode them.
@@ -156,8 +143,7 @@ class Client:
         Raises:
             DivergenceError: if values of the model's chains are not finite.
         """
-        arrays = {**examples.parts(signals), "seed": seed}
-        return self._run("reconstruct", "signal", **arrays, verbose=verbose)["signal"]
+        return run(self._calls.reconstruct(signals, seed=seed, verbose=verbose))
 
     def inpaint(
         self,
@@ -187,9 +173,7 @@ class Client:
         Raises:
             DivergenceError: if values of the model's chains are not finite.
         """
-        arrays = {**examples.masked(signals, mask), "seed": seed}
-        name = qualities.signature(quality)
-        return self._run(name, "signal", **arrays, verbose=verbose)["signal"]
+        return run(self._calls.inpaint(signals, mask, quality=quality, seed=seed, verbose=verbose))
 
     def sample_posterior(
         self,
@@ -217,9 +201,7 @@ class Client:
         Raises:
             DivergenceError: if values of the model's chains are not finite.
         """
-        arrays = {**examples.masked(signals, mask), "seed": seed}
-        names = ("samples", "mean", "deviation", "sigma")
-        return PosteriorSamples(**self._run("sample_posterior", *names, **arrays, verbose=verbose))
+        return run(self._calls.sample_posterior(signals, mask, seed=seed, verbose=verbose))
 
     def decode(
         self, latents: ArrayLike, *, time: ArrayLike | None = None, verbose: int = 0
@@ -234,7 +216,7 @@ class Client:
         Returns:
             float32 `[n, *signal_shape]`.
         """
-        return self._run("decode", "signal", latent=latents, time=time, verbose=verbose)["signal"]
+        return run(self._calls.decode(latents, time=time, verbose=verbose))
 
     def refine(self, signals: ArrayLike, *, seed: ArrayLike = 0, verbose: int = 0) -> np.ndarray:
         """Revise signals by the energy of a descriptor or of CoopNets.
@@ -248,8 +230,7 @@ class Client:
         Returns:
             float32 `[n, *signal_shape]`.
         """
-        arrays = {**examples.parts(signals), "seed": seed}
-        return self._run("refine", "signal", **arrays, verbose=verbose)["signal"]
+        return run(self._calls.refine(signals, seed=seed, verbose=verbose))
 
     def score(self, signals: ArrayLike, *, verbose: int = 0) -> Score:
         """Return `f(x)` and the energy `U(x)` of signals, float32 `[n]` each.
@@ -259,8 +240,7 @@ class Client:
                 arrays; as for `reconstruct`.
             verbose: 1 shows a progress bar.
         """
-        arrays = examples.parts(signals)
-        return Score(**self._run("score", "score", "energy", **arrays, verbose=verbose))
+        return run(self._calls.score(signals, verbose=verbose))
 
     def ask(
         self, name: str, *, samples: int | None = None, verbose: int = 0, **arrays: ArrayLike
@@ -283,70 +263,12 @@ class Client:
         Raises:
             DivergenceError: if numbers in the response are not finite.
         """
-        signature, spec = self._connection.signature(name), self._connection.spec
-        value_range = None if name in UNBOUNDED else self.value_range
-        inputs = protocol.checked(name, signature.inputs, arrays, value_range)
-        count = len(next(iter(inputs.values())))
-        if samples is not None and (samples < 1 or "seed" not in inputs):
-            raise ValueError(
-                "`samples` expected a number of 1 or more, for a function that has seeds, received "
-                f"{samples} for {name!r}."
-            )
-        total = count * (samples or 1)
-        for _ in range(_ROUNDS):
-            progress = keras.utils.Progbar(total, verbose=verbose, unit_name="row")
-            results, versions, end, outputs = [], set(), 0, signature.outputs
-            size = protocol.rows_per_request(signature, inputs)
-            with contextlib.closing(self._connection.line()) as line:
-                while end < total or line.under_way:
-                    # If the size of a result is unknown, the first request has one row, to measure it.
-                    many = _UNDER_WAY if results or size > 1 else 1
-                    while end < total and len(line.under_way) < many:
-                        rows = np.arange(end, min(end + min(size, self.batch_size), total))
-                        line.send(rows, protocol.request(spec, name, signature, inputs, rows))
-                        end += len(rows)
-                    rows, found, version = self._connection.receive(line, name, outputs)
-                    results.append(found)
-                    versions.add(version)
-                    outputs = protocol.specs_of(found)  # rows of different shapes cannot be combined
-                    size = protocol.rows_per_request(signature, inputs, results[0])
-                    progress.update(rows[-1] + 1)
-            if len(versions) == 1:
-                break
-        else:
-            raise ServingError(
-                f"Rows were computed by different versions of {self.name!r}, last by "
-                f"{sorted(versions)}, {_ROUNDS} times in a row. Choose one with `version`.",
-                grpc.StatusCode.ABORTED,
-            )
-        result = {key: np.concatenate([part[key] for part in results]) for key in results[0]}
-        # Observed entries are finite, so only values of chains can be other than finite.
-        wrong = [key for key, part in result.items() if not np.isfinite(part).all()]
-        if wrong:
-            raise DivergenceError(
-                f"Outputs of the server are not finite: {', '.join(wrong)}. Export the model with a "
-                "smaller step size."
-            )
-        if samples is None:
-            return result
-        return {
-            key: part.reshape(samples, count, *part.shape[1:]).swapaxes(0, 1)
-            for key, part in result.items()
-        }
+        return run(self._calls.ask(name, samples=samples, verbose=verbose, **arrays))
 
     def signatures(self) -> dict[str, Signature]:
         """Return the functions of the model by name, with the shapes and dtypes of their arrays."""
-        return self._connection.signatures()
+        return run(self._calls.signatures())
 
     def status(self) -> list[Version]:
         """Return the model's versions on the server, or only the client's version, by number."""
-        return self._connection.status()
-
-    def _run(self, name: str, *outputs: str, **arguments) -> dict[str, np.ndarray]:
-        """Run one function of the model and return some of its outputs."""
-        found = self.ask(name, **arguments)
-        if missing := set(outputs) - set(found):
-            raise self._connection.refused(
-                f"expected the outputs {sorted(outputs)} of {name}, {sorted(missing)} are missing."
-            )
-        return {key: found[key] for key in outputs}
+        return run(self._calls.status())

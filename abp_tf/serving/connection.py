@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Coroutine, Mapping
+from typing import Any, NamedTuple
 
 import grpc
 import numpy as np
-import tensorflow as tf
 from google.protobuf.message import DecodeError
-from tensorflow_serving.apis import (
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    model_pb2,
-    model_service_pb2_grpc,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-)
 
-from abp_tf import files
-from abp_tf.errors import ServingError
-from abp_tf.serving import access, protocol
-from abp_tf.serving.channel import channel
-from abp_tf.serving.protocol import Signature
+from ..errors import ServingError
+from ..printing import printable
+from . import messages_pb2 as messages
+from . import protocol
+from .channel import METADATA, PREDICT, STATUS, Call, Channel, Result
+from .protocol import Signature, Spec
 
 _REMEDIES = {
     grpc.StatusCode.UNAVAILABLE: "If no server runs there, start one with `abp-tf serve --model "
@@ -55,20 +46,19 @@ class Line:
     """Requests under way; their responses are received in the order of sending.
 
     Args:
-        method: method of a gRPC stub.
+        channel: channel to the server.
         timeout: seconds that one request may take; a request sent behind others has as many more for
             each of them.
-        metadata: metadata of each request, pairs of names and values.
     """
 
-    def __init__(self, method: grpc.UnaryUnaryMultiCallable, timeout: float, metadata=None):
-        self._method, self._timeout, self._metadata = method, timeout, metadata
-        self.under_way: deque[tuple] = deque()
+    def __init__(self, channel: Channel, timeout: float):
+        self._channel, self._timeout = channel, timeout
+        self.under_way: deque[tuple[np.ndarray, messages.PredictRequest, Call, float]] = deque()
 
-    def send(self, rows: np.ndarray, message: predict_pb2.PredictRequest) -> None:
+    def send(self, rows: np.ndarray, message: messages.PredictRequest) -> None:
         """Send a request for some rows."""
         timeout = self._timeout * (1 + len(self.under_way))
-        call = self._method.future(message, timeout=timeout, metadata=self._metadata)
+        call = self._channel.start(PREDICT, message, timeout)
         self.under_way.append((rows, message, call, timeout))
 
     @property
@@ -76,20 +66,19 @@ class Line:
         """Return the seconds that the first request under way may take."""
         return self.under_way[0][-1]
 
-    def receive(self) -> tuple[np.ndarray, predict_pb2.PredictResponse]:
+    async def receive(self) -> tuple[np.ndarray, messages.PredictResponse]:
         """Wait for the response to the first request; return its rows and the response.
 
         Raises:
             grpc.RpcError: if the request fails.
         """
         rows, message, call, timeout = self.under_way[0]
-        if timeout > self._timeout and call.code() in _TOO_MANY:
+        if timeout > self._timeout and await call.code() in _TOO_MANY:
             # A server that accepts few requests at a time may accept it once the others are done.
             for _, _, other, _ in self.under_way:
-                other.code()
-            response = self._method(message, timeout=timeout, metadata=self._metadata)
-        else:
-            response = call.result()
+                await other.code()
+            call = self._channel.start(PREDICT, message, timeout)
+        response = await call.response()
         self.under_way.popleft()
         return rows, response
 
@@ -106,73 +95,50 @@ class Connection:
     responses that are not those of this model or not as its signatures say.
 
     Args:
-        address: address of the server, "host:port".
+        channel: channel to the server.
+        address: address of the server, for errors.
         spec: name of the model, with a version or a label if there is one.
         timeout: seconds that one request may take.
-        token: bearer token of the server; None sends none.
-        **certificates: files for TLS, as for `channel`.
     """
 
     def __init__(
         self,
+        channel: Channel,
         address: str,
-        spec: model_pb2.ModelSpec,
+        spec: messages.ModelSpec,
         timeout: float,
-        token: str | None = None,
-        **certificates: str | os.PathLike | None,
     ):
-        self.address, self.spec, self.timeout = address, spec, timeout
-        self._metadata = None
-        if token is not None:
-            self._metadata = [("authorization", f"Bearer {access.token(token)}")]
-        self._channel = channel(address, **certificates)
-        self._predictions = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
-        self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
+        self.channel, self.address, self.spec, self.timeout = channel, address, spec, timeout
         self._cached: dict[str, Signature] | None = None
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._channel.close()
-
-    def status(self) -> list[Version]:
+    async def status(self) -> list[Version]:
         """Return the versions of the model on the server, or only that of `spec`, by number."""
-        request = get_model_status_pb2.GetModelStatusRequest(model_spec=self.spec)
-        name = get_model_status_pb2.ModelVersionStatus.State.Name
+        request = messages.GetModelStatusRequest(model_spec=self.spec)
+        name = messages.ModelVersionStatus.State.Name
 
-        def receive() -> list[Version]:
-            response = self._models.GetModelStatus(
-                request, timeout=self.timeout, metadata=self._metadata
-            )
+        async def receive() -> list[Version]:
+            response = await self.channel.start(STATUS, request, self.timeout).response()
             return sorted(
                 Version(one.version, name(one.state), _line_of(one.status.error_message))
                 for one in response.model_version_status
             )
 
-        return self._call(receive)
+        return await self._checked(receive())
 
-    def signatures(self) -> dict[str, Signature]:
+    async def signatures(self) -> dict[str, Signature]:
         """Return the functions of the model by name."""
-        request = get_model_metadata_pb2.GetModelMetadataRequest(
+        request = messages.GetModelMetadataRequest(
             model_spec=self.spec, metadata_field=["signature_def"]
         )
 
-        def receive() -> dict[str, Signature]:
-            response = self._predictions.GetModelMetadata(
-                request, timeout=self.timeout, metadata=self._metadata
-            )
+        async def receive() -> dict[str, Signature]:
+            response = await self.channel.start(METADATA, request, self.timeout).response()
             self._check_model(response.model_spec)
-            found = get_model_metadata_pb2.SignatureDefMap()
-            if not response.metadata["signature_def"].Unpack(found):
-                raise ValueError("expected the signatures of the model, received none.")
-            return {
-                name: Signature(protocol.specs(definition.inputs), protocol.specs(definition.outputs))
-                for name, definition in sorted(found.signature_def.items())
-                if definition.inputs  # the server runs the others while it loads the model
-            }
+            return protocol.signatures(response)
 
-        return self._call(receive)
+        return await self._checked(receive())
 
-    def signature(self, name: str) -> Signature:
+    async def signature(self, name: str) -> Signature:
         """Return one function of the model, from the server only if necessary.
 
         Raises:
@@ -180,7 +146,7 @@ class Connection:
         """
         # Requested anew after an error: the server may have changed to a version of other shapes.
         # A local variable, because other threads may clear the attribute meanwhile.
-        found = self._cached or self.signatures()
+        found = self._cached or await self.signatures()
         self._cached = found
         if name not in found:
             self._cached = None
@@ -192,10 +158,10 @@ class Connection:
 
     def line(self) -> Line:
         """Return a `Line` of requests of this model."""
-        return Line(self._predictions.Predict, self.timeout, self._metadata)
+        return Line(self.channel, self.timeout)
 
-    def receive(
-        self, line: Line, name: str, outputs: Mapping[str, tf.TensorSpec]
+    async def receive(
+        self, line: Line, name: str, outputs: Mapping[str, Spec]
     ) -> tuple[np.ndarray, dict[str, np.ndarray], int]:
         """Wait for the response to the first request of a line.
 
@@ -208,13 +174,13 @@ class Connection:
             Rows of the request, outputs by name, and the version of the model that computed them.
         """
 
-        def receive():
-            rows, response = line.receive()
+        async def receive() -> tuple[np.ndarray, dict[str, np.ndarray], int]:
+            rows, response = await line.receive()
             self._check_model(response.model_spec)
             found = protocol.arrays(name, outputs, response.outputs, len(rows))
             return rows, found, response.model_spec.version.value
 
-        return self._call(receive, line)
+        return await self._checked(receive(), line)
 
     def refused(self, text: str) -> ServingError:
         """Return the error for a response that is not as expected."""
@@ -224,7 +190,7 @@ class Connection:
             grpc.StatusCode.INTERNAL,
         )
 
-    def _check_model(self, received: model_pb2.ModelSpec) -> None:
+    def _check_model(self, received: messages.ModelSpec) -> None:
         """Raise ValueError unless a response is of this model and of the requested version."""
         same = received.name == self.spec.name
         if self.spec.HasField("version"):
@@ -235,9 +201,11 @@ class Connection:
                 f"{received.version.value}."
             )
 
-    def _call(self, receive: Callable, line: Line | None = None):
+    async def _checked(
+        self, receiving: Coroutine[Any, Any, Result], line: Line | None = None
+    ) -> Result:
         try:
-            return receive()
+            return await receiving
         except grpc.RpcError as cause:
             self._cached = None
             raise self._error(cause, line.timeout if line else self.timeout) from cause
@@ -258,4 +226,4 @@ class Connection:
 
 def _line_of(text: str) -> str:
     """Return a server's text on one line, without characters that control a terminal."""
-    return files.printable(" ".join(text.split()))
+    return printable(" ".join(text.split()))

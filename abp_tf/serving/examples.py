@@ -6,6 +6,7 @@ import json
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -62,7 +63,7 @@ def write(directory: Path, examples: Signals) -> None:
     """
     about = {"kind": examples.kind, "name": examples.name, "header": dict(examples.header)}
     arrays = {"mask": examples.train_mask, "time": examples.train_time}
-    given = {name: array for name, array in arrays.items() if array is not None}
+    given: dict[str, Any] = {name: array for name, array in arrays.items() if array is not None}
     np.savez_compressed(
         directory / FILE, about=np.array(json.dumps(about)), signal=examples.train, **given
     )

@@ -1,65 +1,118 @@
-"""Messages of requests and responses, made from arrays and turned into arrays."""
+"""Messages of requests and responses, made from arrays and turned into arrays without TensorFlow."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
-from tensorflow.core.framework import tensor_pb2
-from tensorflow_serving.apis import model_pb2, predict_pb2
 
-from abp_tf import checks
-from abp_tf.data import examples
+from .. import checks
+from ..data import examples
+from . import messages_pb2 as messages
 
 # gRPC's default limit, minus room for names, shapes and headers.
 MESSAGE_BYTES = 4 * 2**20 - 2**16
 
-# Fields of a `TensorProto` that hold values outside `tensor_content`, by dtype.
-FIELDS = {
-    tf.float32: "float_val",
-    tf.float64: "double_val",
-    tf.int32: "int_val",
-    tf.int64: "int64_val",
+# Batch sizes that a server runs before its first client; export/deploy pads to these.
+WARMUP_ROWS = (1, 4, 16)
+
+# Functions of samples, which may lie outside the range of the data.
+UNBOUNDED = frozenset(("refine", "score"))
+
+# Types of tensors by their number in a message.
+DTYPES: dict[messages.DataType, np.dtype] = {
+    messages.DT_FLOAT: np.dtype(np.float32),
+    messages.DT_DOUBLE: np.dtype(np.float64),
+    messages.DT_INT32: np.dtype(np.int32),
+    messages.DT_INT64: np.dtype(np.int64),
 }
+
+# Fields of a tensor that hold values outside `tensor_content`, by the number of its type.
+FIELDS = {
+    messages.DT_FLOAT: "float_val",
+    messages.DT_DOUBLE: "double_val",
+    messages.DT_INT32: "int_val",
+    messages.DT_INT64: "int64_val",
+}
+
+# Name of the message of signatures in TensorFlow Serving.
+_SIGNATURES = "tensorflow.serving.SignatureDefMap"
+
+_NUMBERS = {dtype: number for number, dtype in DTYPES.items()}
+
+
+class Spec(NamedTuple):
+    """Shape and type of an input or an output of a function.
+
+    Attributes:
+        shape: sizes of the axes, rows first; None where any size is allowed.
+        dtype: type of the entries.
+    """
+
+    shape: tuple[int | None, ...]
+    dtype: np.dtype
+
+    def takes(self, shape: tuple[int, ...]) -> bool:
+        """Return whether arrays of a shape are allowed."""
+        return len(shape) == len(self.shape) and all(
+            wanted in (None, size) for wanted, size in zip(self.shape, shape, strict=True)
+        )
 
 
 class Signature(NamedTuple):
-    """Inputs and outputs of a function of a served model: `tf.TensorSpec`s by name."""
+    """Inputs and outputs of a function of a served model: a `Spec` of each by name."""
 
-    inputs: dict[str, tf.TensorSpec]
-    outputs: dict[str, tf.TensorSpec]
+    inputs: dict[str, Spec]
+    outputs: dict[str, Spec]
 
 
-def specs(infos) -> dict[str, tf.TensorSpec]:
+def specs(infos: Mapping[str, messages.TensorInfo]) -> dict[str, Spec]:
     """Return the inputs, or the outputs, of a signature in a server's metadata.
 
     Raises:
-        TypeError: if a dtype does not exist.
-        ValueError: if a dtype is none of `FIELDS`, or a shape is unknown or without rows.
+        ValueError: if a dtype is none of `DTYPES`, or a shape is unknown, impossible or without rows.
     """
-    found = {
-        name: tf.TensorSpec(tf.TensorShape(info.tensor_shape), tf.as_dtype(info.dtype), name=name)
-        for name, info in sorted(infos.items())
-    }
-    for name, spec in found.items():
-        if not spec.shape.rank or spec.dtype not in FIELDS:
-            dtypes = ", ".join(dtype.name for dtype in FIELDS)
-            raise ValueError(f"{name}: expected rows of {dtypes}, received {spec}.")
+    found = {}
+    for name, info in sorted(infos.items()):
+        sizes = [dim.size for dim in info.tensor_shape.dim]
+        if info.tensor_shape.unknown_rank or min(sizes, default=-2) < -1 or info.dtype not in DTYPES:
+            dtypes = ", ".join(dtype.name for dtype in DTYPES.values())
+            raise ValueError(
+                f"{name}: expected rows of {dtypes}, received the dtype number {info.dtype} and the "
+                f"shape {sizes}."
+            )
+        shape = tuple(None if size == -1 else size for size in sizes)
+        found[name] = Spec(shape, DTYPES[info.dtype])
     return found
 
 
-def specs_of(found: Mapping[str, np.ndarray]) -> dict[str, tf.TensorSpec]:
-    """Return the specs of arrays, for any number of rows of the same shape."""
+def signatures(response: messages.GetModelMetadataResponse) -> dict[str, Signature]:
+    """Return the functions in a server's metadata by name.
+
+    Raises:
+        ValueError: if there are none, or inputs or outputs that `specs` refuses.
+        DecodeError: if they cannot be parsed.
+    """
+    packed = response.metadata["signature_def"]
+    if packed.type_url.rpartition("/")[2] != _SIGNATURES:
+        raise ValueError("expected the signatures of the model, received none.")
+    found = messages.SignatureDefMap.FromString(packed.value)
     return {
-        key: tf.TensorSpec([None, *part.shape[1:]], part.dtype, name=key) for key, part in found.items()
+        name: Signature(specs(definition.inputs), specs(definition.outputs))
+        for name, definition in sorted(found.signature_def.items())
+        if definition.inputs  # the server runs the others while it loads the model
     }
 
 
-def checked(name: str, wanted: dict[str, tf.TensorSpec], given: dict, value_range) -> dict:
+def specs_of(found: Mapping[str, np.ndarray]) -> dict[str, Spec]:
+    """Return the specs of arrays, for any number of rows of the same shape."""
+    return {key: Spec((None, *part.shape[1:]), part.dtype) for key, part in found.items()}
+
+
+def checked(name: str, wanted: dict[str, Spec], given: dict, value_range) -> dict:
     """Return the inputs of a function, checked before they are sent.
 
     Args:
@@ -115,20 +168,20 @@ def checked(name: str, wanted: dict[str, tf.TensorSpec], given: dict, value_rang
     return arrays
 
 
-def _shape(spec: tf.TensorSpec, received: tuple[int, ...]) -> tuple[int, ...]:
+def _shape(spec: Spec, received: tuple[int, ...]) -> tuple[Any, ...]:
     """Return the shape of one row, with the received sizes where the function allows any."""
-    dims = spec.shape.as_list()
+    dims = spec.shape
     if len(dims) == len(received):
-        dims = [size if dim is None else dim for dim, size in zip(dims, received, strict=True)]
-    return tuple(dims[1:])
+        dims = tuple(size if dim is None else dim for dim, size in zip(dims, received, strict=True))
+    return dims[1:]
 
 
-def _plain(key: str, value, spec: tf.TensorSpec) -> np.ndarray:
+def _plain(key: str, value, spec: Spec) -> np.ndarray:
     array, observed = checks.parted(value)
     if observed is not None:
         raise ValueError(f"{key}: expected an array without a mask, received a NumPy masked array.")
-    shape, kind = _shape(spec, array.shape), spec.dtype.as_numpy_dtype
-    wanted = np.floating if spec.dtype.is_floating else np.integer if spec.dtype.is_integer else kind
+    shape = _shape(spec, array.shape)
+    wanted = np.floating if spec.dtype.kind == "f" else np.integer
     if array.ndim == 0 or array.shape[1:] != shape or not np.issubdtype(array.dtype, wanted):
         raise ValueError(
             f"{key}: expected {spec.dtype.name} of shape {('n', *shape)}, received {array.dtype} of "
@@ -136,7 +189,7 @@ def _plain(key: str, value, spec: tf.TensorSpec) -> np.ndarray:
         )
     if len(array) == 0:
         raise ValueError(f"{key}: expected at least one row, received none.")
-    if spec.dtype.is_floating and not np.isfinite(array).all():
+    if spec.dtype.kind == "f" and not np.isfinite(array).all():
         raise ValueError(f"{key}: expected finite values, received NaN or infinity.")
     return array
 
@@ -152,25 +205,26 @@ def rows_per_request(
         result: outputs of the first rows, if there are any yet. Without them one row is requested if
             the signature does not determine the size of its outputs.
     """
-    sent = sum(part[0].size * signature.inputs[key].dtype.size for key, part in inputs.items())
+    sent = sum(part[0].size * signature.inputs[key].dtype.itemsize for key, part in inputs.items())
     if result is not None:
         received = sum(part[0].nbytes for part in result.values())
-    elif all(spec.shape[1:].is_fully_defined() for spec in signature.outputs.values()):
-        received = sum(
-            math.prod(spec.shape[1:]) * spec.dtype.size for spec in signature.outputs.values()
-        )
     else:
-        return 1
+        received = 0
+        for spec in signature.outputs.values():
+            sizes = [size for size in spec.shape[1:] if size is not None]
+            if len(sizes) < len(spec.shape) - 1:
+                return 1
+            received += math.prod(sizes) * spec.dtype.itemsize
     return max(1, MESSAGE_BYTES // max(sent, received))
 
 
 def request(
-    model: model_pb2.ModelSpec,
+    model: messages.ModelSpec,
     name: str,
     signature: Signature,
     inputs: dict[str, np.ndarray],
     rows: np.ndarray,
-) -> predict_pb2.PredictRequest:
+) -> messages.PredictRequest:
     """Return the request for some rows; row numbers beyond the inputs repeat them from the first.
 
     Args:
@@ -180,21 +234,20 @@ def request(
         inputs: arrays of all rows, by name; each repetition raises a seed by the number of rows.
         rows: numbers of the rows, `[n]`.
     """
-    message = predict_pb2.PredictRequest(model_spec=model)
+    message = messages.PredictRequest(model_spec=model)
     message.model_spec.signature_name = name
     for key, part in inputs.items():
         values = part[rows % len(part)]
         if key == "seed":
             values = values + rows // len(part) * len(part)
-        values = np.ascontiguousarray(values, signature.inputs[key].dtype.as_numpy_dtype)
-        message.inputs[key].CopyFrom(tf.make_tensor_proto(values))
+        write(values.astype(signature.inputs[key].dtype, copy=False), message.inputs[key])
     return message
 
 
 def arrays(
     name: str,
-    wanted: Mapping[str, tf.TensorSpec],
-    outputs: Mapping[str, tensor_pb2.TensorProto],
+    wanted: Mapping[str, Spec],
+    outputs: Mapping[str, messages.TensorProto],
     count: int,
 ) -> dict[str, np.ndarray]:
     """Return the outputs of a response as arrays, checked before memory is allocated for them.
@@ -221,21 +274,19 @@ def arrays(
     return {key: values(outputs[key], shape) for key, shape in shapes.items()}
 
 
-def _checked_shape(
-    name: str, spec: tf.TensorSpec, tensor: tensor_pb2.TensorProto, count: int
-) -> tuple[int, ...]:
+def _checked_shape(name: str, spec: Spec, tensor: messages.TensorProto, count: int) -> tuple[int, ...]:
     """Return the shape of an output; ValueError if it is not as its spec says."""
-    shape = tuple(dim.size for dim in tensor.tensor_shape.dim[: spec.shape.rank + 1])
-    same = tensor.dtype == spec.dtype.as_datatype_enum and min(shape, default=-1) >= 0
-    if not (same and spec.shape.is_compatible_with(shape) and shape[0] == count):
+    shape = tuple(dim.size for dim in tensor.tensor_shape.dim[: len(spec.shape) + 1])
+    same = DTYPES.get(tensor.dtype) == spec.dtype and min(shape, default=-1) >= 0
+    if not (same and spec.takes(shape) and shape[0] == count):
         raise ValueError(
             f"{name} expected {spec.dtype.name} of shape {(count, *spec.shape[1:])}, received the "
             f"dtype number {tensor.dtype} and the shape {shape}."
         )
     # TensorFlow would repeat the last value if there were fewer than the shape has entries.
-    received = len(getattr(tensor, FIELDS[spec.dtype]))
+    received: float = len(getattr(tensor, FIELDS[tensor.dtype]))
     if tensor.tensor_content:
-        received = len(tensor.tensor_content) / spec.dtype.size
+        received = len(tensor.tensor_content) / spec.dtype.itemsize
     if received != math.prod(shape):
         raise ValueError(
             f"{name} expected {math.prod(shape)} values for the shape {shape}, received {received:g}."
@@ -243,15 +294,23 @@ def _checked_shape(
     return shape
 
 
-def values(tensor: tensor_pb2.TensorProto, shape: tuple[int, ...]) -> np.ndarray:
+def values(tensor: messages.TensorProto, shape: tuple[int, ...]) -> np.ndarray:
     """Return the values of a tensor; the last one is repeated where there are fewer than entries.
 
     Args:
-        tensor: a tensor of a dtype among `FIELDS`, with at most as many values as entries.
+        tensor: a tensor of a dtype among `DTYPES`, with at most as many values as entries.
         shape: its shape.
     """
-    dtype = tf.as_dtype(tensor.dtype)
+    dtype = DTYPES[tensor.dtype]
     if tensor.tensor_content:
-        return np.frombuffer(tensor.tensor_content, dtype.as_numpy_dtype).reshape(shape)
-    found = np.asarray(getattr(tensor, FIELDS[dtype]), dtype.as_numpy_dtype)
+        return np.frombuffer(tensor.tensor_content, dtype).reshape(shape)
+    found = np.asarray(getattr(tensor, FIELDS[tensor.dtype]), dtype)
     return np.pad(found, (0, math.prod(shape) - len(found)), mode="edge").reshape(shape)
+
+
+def write(values: np.ndarray, tensor: messages.TensorProto) -> None:
+    """Write an array of a dtype among `DTYPES` into an empty tensor of a message."""
+    tensor.dtype = _NUMBERS[values.dtype]
+    tensor.tensor_content = values.tobytes()
+    for side in values.shape:
+        tensor.tensor_shape.dim.add(size=side)

@@ -16,17 +16,14 @@ import tensorflow as tf
 
 from abp_tf._version import __version__
 from abp_tf.serving import examples as few
+from abp_tf.serving.protocol import WARMUP_ROWS
 
-# Batch sizes that a server runs before its first client; export/deploy pads to these.
-WARMUP_ROWS = (1, 4, 16)
 # Signals of more entries are warmed up with one row, because inference takes seconds per row.
 WARMUP_ENTRIES = 50_000
 # Signatures that run many chains a row; one row is enough for their warm-up.
 ONE_ROW = frozenset(("sample_posterior", "inpaint_best"))
 # The signature of requests without a name of one.
 DEFAULT = "serving_default"
-# Functions of samples, which may lie outside the range of the data.
-UNBOUNDED = frozenset(("refine", "score"))
 # File beside the warm-up records, for properties of a model that a SavedModel has no field for.
 ABOUT = "abp_tf.json"
 # Directory of such files in a version.

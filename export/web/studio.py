@@ -231,17 +231,17 @@ class Studio:
         found = self.client.signatures()
         if "synthesize" not in found:
             raise ValueError(f"Expected a model that can synthesize signals, received {list(found)}.")
-        shape = found["synthesize"].outputs["signal"].shape.as_list()[1:]
+        shape = found["synthesize"].outputs["signal"].shape[1:]
         if None in shape:
             raise ValueError(f"Expected a model of signals of one shape, received {shape}.")
         kind = signals.of(shape, self._kind)
-        if self._count and list(self._examples.train.shape[1:]) != shape:
+        if self._count and self._examples.train.shape[1:] != shape:
             raise ValueError(
-                f"Expected examples of shape {tuple(shape)}, as the model's signals, received "
+                f"Expected examples of shape {shape}, as the model's signals, received "
                 f"{self._examples.train.shape[1:]}. Give those of this model."
             )
         timed = "time" in found["synthesize"].inputs
-        return Outline(kind, tuple(shape), frozenset(found), timed)
+        return Outline(kind, shape, frozenset(found), timed)
 
     @property
     def _count(self) -> int:

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from abp_tf import data, files
+from abp_tf import data
 from abp_tf.data import grid_files
+from abp_tf.printing import printable
 from abp_tf.signals import SignalKind
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ def read(
         ValueError: if the ending is another, the content is too large, or it cannot be read.
         ImportError: if the package that reads such files is missing.
     """
-    suffix, name = PurePath(name).suffix.lower(), files.printable(name)[-_NAME:]
+    suffix, name = PurePath(name).suffix.lower(), printable(name)[-_NAME:]
     if suffix not in kind.uploads:
         raise ValueError(f"Expected a file that ends in {', '.join(kind.uploads)}, received {name!r}.")
     with tempfile.TemporaryDirectory() as folder:

@@ -141,7 +141,7 @@ def test_bad_input_is_refused(digits, masks_of_digits):
     with pytest.raises(ValueError, match="fewer components than examples and entries, received 64"):
         PCA(64).fit(digits)
     with pytest.raises(ValueError, match="arrays of shape"):
-        PCA(2).fit(abp_tf.data.examples.in_order(abp_tf.data.examples.Examples(digits), 10))
+        PCA(2).fit(abp_tf.data.ordering.in_order(abp_tf.data.examples.Examples(digits), 10))
     with pytest.raises(ValueError, match="NaN or infinity in observed"):
         PCA(2).fit(np.full_like(digits, np.nan))
     model = PCA(2).fit(digits)

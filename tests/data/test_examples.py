@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from abp_tf import checks
 from abp_tf.data import examples as data_examples
-from abp_tf.data import streams
+from abp_tf.data import ordering, streams
 from abp_tf.models import batches
 
 Dataset = tf.data.Dataset
@@ -202,7 +202,7 @@ def order(iteration, count=10, batch_size=4, **options):
     data = data_examples.Examples(np.zeros((count, 1), np.float32))
     iteration = tf.Variable(iteration, dtype=tf.int64)
     options = {"seed": 3, **options}
-    dataset = data_examples.shuffled(data, batch_size, iteration=iteration, **options)
+    dataset = ordering.shuffled(data, batch_size, iteration=iteration, **options)
     found = []
     for batch in dataset:
         iteration.assign_add(1)

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import abp_tf
-from abp_tf.data import examples, streams
+from abp_tf.data import examples, ordering, streams
 from abp_tf.distribution import backup
 from abp_tf.distribution.shards import Shards
 from abp_tf.sampling.chains import LatentTable, Pool
@@ -67,26 +67,26 @@ def test_a_pool_gives_each_place_a_chain_of_its_shard():
     np.testing.assert_array_equal(chosen(places[2:4]), found[2:4])
 
 
-def batches(shards, iteration=0, count=10, **options):
+def rounds(shards, iteration=0, count=10, **options):
     data = examples.Examples(np.arange(count, dtype=np.float32)[:, None])
     done = tf.Variable(iteration, dtype=tf.int64)
     options = {"seed": 3, "iteration": done, "shards": shards, **options}
-    found = examples.shuffled(data, 4, **options)
+    found = ordering.shuffled(data, 4, **options)
     return [{name: part.numpy() for name, part in batch.items()} for batch in found]
 
 
 @pytest.mark.parametrize("iteration", [0, 2])
 def test_batches_of_all_processes_are_those_of_one(iteration):
     # Shards 0 and 1 have three examples, shards 2 and 3 have two: the last batch is half empty.
-    whole = batches(ALONE, iteration)
+    whole = rounds(ALONE, iteration)
     assert [len(batch["index"]) for batch in whole] == ([4, 4, 2] if not iteration else [2, 4, 4])
-    parts = [batches(shards, iteration) for shards in PAIR]
+    parts = [rounds(shards, iteration) for shards in PAIR]
     for together, *apart in zip(whole, *parts, strict=True):
         assert {*together["index"]} == {*apart[0]["index"], *apart[1]["index"]}
         for batch in (together, *apart):
             np.testing.assert_array_equal(batch["index"] % 4, batch["place"] % 4)
             np.testing.assert_array_equal(batch["signal"][:, 0], batch["index"])
-    seen = np.concatenate([batch["index"] for batch in batches(ALONE)])
+    seen = np.concatenate([batch["index"] for batch in rounds(ALONE)])
     np.testing.assert_array_equal(np.sort(seen), np.arange(10))
     assert (seen != np.sort(seen)).any()
 
@@ -94,14 +94,14 @@ def test_batches_of_all_processes_are_those_of_one(iteration):
 def test_processes_with_numbers_take_as_many_steps_as_the_longest_shard():
     data = examples.Examples(np.zeros((2, 1), np.float32), index=np.int64([1, 3]))
     done = tf.Variable(0, dtype=tf.int64)
-    found = examples.shuffled(data, 4, seed=3, iteration=done, shards=PAIR[1], longest=3)
+    found = ordering.shuffled(data, 4, seed=3, iteration=done, shards=PAIR[1], longest=3)
     assert [len(batch["index"]) for batch in found] == [2, 0, 0]
 
 
 def test_a_batch_that_shards_cannot_share_is_refused():
     data, done = examples.Examples(np.zeros((9, 1), np.float32)), tf.Variable(0, dtype=tf.int64)
     with pytest.raises(ValueError, match=r"multiple of the 4 shards.*received 6"):
-        examples.shuffled(data, 6, seed=0, iteration=done, shards=ALONE)
+        ordering.shuffled(data, 6, seed=0, iteration=done, shards=ALONE)
 
 
 def of_shard(shard, shards, repeat=False):

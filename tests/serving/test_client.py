@@ -1,5 +1,6 @@
 """The client against the real server, and against small servers that misbehave."""
 
+import asyncio
 import threading
 import time
 from concurrent import futures
@@ -7,17 +8,9 @@ from concurrent import futures
 import grpc
 import numpy as np
 import pytest
-import tensorflow as tf
 
-import abp_tf
-from abp_tf.serving import protocol
 from tests.fake_server import Fake, noise, started
-
-
-@pytest.fixture
-def client(server):
-    with abp_tf.Client(server.address, "digits") as result:
-        yield result
+from tests.tested_client import package, protocol
 
 
 def assert_equal(answer, expected):
@@ -42,7 +35,7 @@ class TestAnswers:
 
     def test_decode(self, client, learned):
         latents = np.random.default_rng(0).normal(size=(21, 4))
-        assert_equal(client.decode(latents), learned(latents.astype(np.float32)).numpy())
+        assert_equal(client.decode(latents), np.asarray(learned(latents.astype(np.float32))))
 
     def test_every_row_may_have_its_own_seed(self, client, learned, digits):
         seeds = np.array([7, 7, -3, 2**40])
@@ -82,8 +75,8 @@ class TestAnswers:
         assert (found.deviation[mask] == 0).all()
         assert found.deviation[~mask].mean() > 1e-3
 
-    def test_score_is_that_of_the_model(self, energy, energy_server, digits):
-        with abp_tf.Client(energy_server.address, "digits") as client:
+    def test_score_is_that_of_the_model(self, connect, energy, energy_server, digits):
+        with connect(energy_server.address, "digits") as client:
             found, expected = client.score(digits[:20]), energy.score(digits[:20])
         assert type(found) is type(expected)
         assert_equal(found.score, expected.score)
@@ -105,32 +98,32 @@ class TestModel:
         }  # fmt: skip
         inputs, outputs = known["inpaint"]
         assert list(inputs) == ["mask", "seed", "signal"]
-        assert inputs["seed"] == tf.TensorSpec([None], tf.int64, name="seed")
-        assert inputs["mask"] == tf.TensorSpec([None, 8, 8, 1], tf.float32, name="mask")
+        assert inputs["seed"] == ((None,), np.int64)
+        assert inputs["mask"] == ((None, 8, 8, 1), np.float32)
         assert list(outputs) == ["error", "latent", "signal"]
         inputs, outputs = known["sample_posterior"]
         assert list(inputs) == ["mask", "seed", "signal"]
-        assert outputs["samples"].shape.as_list() == [None, 4, 8, 8, 1]
+        assert outputs["samples"].shape == (None, 4, 8, 8, 1)
 
     def test_status(self, client):
         assert client.status() == [(1, "AVAILABLE", "")]
 
     @pytest.mark.parametrize(("version", "code"), [(2, "NOT_FOUND"), ("beta", "INVALID_ARGUMENT")])
-    def test_a_version_that_is_not_there(self, server, version, code):
-        with abp_tf.Client(server.address, "digits", version=version) as client:
+    def test_a_version_that_is_not_there(self, connect, server, version, code):
+        with connect(server.address, "digits", version=version) as client:
             for call in (client.status, lambda: client.synthesize(1)):
-                with pytest.raises(abp_tf.ServingError, match=code) as caught:
+                with pytest.raises(package.ServingError, match=code) as caught:
                     call()
                 assert caught.value.code.name == code
 
-    def test_a_version_by_number(self, server, learned):
-        with abp_tf.Client(server.address, "digits", version=1) as client:
+    def test_a_version_by_number(self, connect, server, learned):
+        with connect(server.address, "digits", version=1) as client:
             assert_equal(client.synthesize(2), learned.synthesize(2))
 
-    def test_a_model_that_is_not_there(self, server):
+    def test_a_model_that_is_not_there(self, connect, server):
         with (
-            abp_tf.Client(server.address, "faces") as client,
-            pytest.raises(abp_tf.ServingError, match=r"'faces': NOT_FOUND.*\['digits'\]"),
+            connect(server.address, "faces") as client,
+            pytest.raises(package.ServingError, match=r"'faces': NOT_FOUND.*\['digits'\]"),
         ):
             client.synthesize(1)
 
@@ -168,13 +161,13 @@ class TestRefusals:
     def test_bad_input_is_not_sent(self, client, digits, monkeypatch, call, part):
         monkeypatch.setattr(protocol, "request", lambda *_: pytest.fail("it was sent"))
         with pytest.raises(ValueError, match=part):
-            call(client, digits[:4], abp_tf.masks.pepper(4, (8, 8), 0.5)[..., None])
+            call(client, digits[:4], noise(4, 8, 8, 1) > 0)
 
-    def test_masks_without_channels_and_values_without_range(self, server, learned, digits):
-        signals, mask = digits[:3], abp_tf.masks.pepper(3, (8, 8), 0.5)
-        with abp_tf.Client(server.address, "digits", value_range=None) as client:
+    def test_masks_without_channels_and_values_without_range(self, connect, server, learned, digits):
+        signals, mask = digits[:3], noise(3, 8, 8) > 0
+        with connect(server.address, "digits", value_range=None) as client:
             assert_equal(client.inpaint(signals, mask), learned.inpaint(signals, mask))
-            with pytest.raises(abp_tf.ServingError, match=r"INVALID_ARGUMENT.*\[-1, 1\]"):
+            with pytest.raises(package.ServingError, match=r"INVALID_ARGUMENT.*\[-1, 1\]"):
                 client.reconstruct(digits * 2)
 
     @pytest.mark.parametrize(
@@ -186,13 +179,13 @@ class TestRefusals:
             ("localhost:1", {"batch_size": 0}, "batch size"),
         ],
     )
-    def test_arguments(self, address, options, part):
+    def test_arguments(self, connect, address, options, part):
         with pytest.raises(ValueError, match=part):
-            abp_tf.Client(address, "digits", **options)
+            connect(address, "digits", **options)
 
-    def test_root_certificates_must_be_there(self, tmp_path):
+    def test_root_certificates_must_be_there(self, connect, tmp_path):
         with pytest.raises(FileNotFoundError, match="none"):
-            abp_tf.Client("localhost:1", "digits", root_certificates=tmp_path / "none.pem")
+            connect("localhost:1", "digits", root_certificates=tmp_path / "none.pem")
 
 
 class TestSplitting:
@@ -222,7 +215,7 @@ class TestSplitting:
         assert (client.ask("echo", signal=signals)["signal"] == signals).all()
         assert servicer.rows == [5, 5, 5, 2]
         servicer.failures = [None, *[busy] * 9]
-        with pytest.raises(abp_tf.ServingError, match=r"RESOURCE_EXHAUSTED.*batch size"):
+        with pytest.raises(package.ServingError, match=r"RESOURCE_EXHAUSTED.*batch size"):
             client.ask("echo", signal=signals)
 
     def test_by_bytes_of_the_request(self, fake):
@@ -261,7 +254,15 @@ class TestSplitting:
 
 class TestFailures:
     # 1 MB is more than gRPC's buffer.
-    @pytest.mark.parametrize("shape", [(512, 512, 1), pytest.param((8, 8, 1), marks=pytest.mark.slow)])
+    @pytest.mark.parametrize(
+        ("connect", "shape"),
+        [
+            ("Client", (512, 512, 1)),
+            pytest.param("Client", (8, 8, 1), marks=pytest.mark.slow),
+            pytest.param("AsyncClient", (512, 512, 1), marks=pytest.mark.slow),
+        ],
+        indirect=["connect"],
+    )
     def test_unavailable_is_tried_five_times(self, fake, shape):
         servicer, client = fake(shape)
         signals = noise(1, *shape)
@@ -269,7 +270,7 @@ class TestFailures:
         assert (client.ask("echo", signal=signals)["signal"] == signals).all()
         assert len(servicer.sizes) == 5
         servicer.failures = [grpc.StatusCode.UNAVAILABLE] * 9
-        with pytest.raises(abp_tf.ServingError) as caught:
+        with pytest.raises(package.ServingError) as caught:
             client.ask("echo", signal=signals)
         assert caught.value.code is grpc.StatusCode.UNAVAILABLE
         assert len(servicer.failures) == 4
@@ -284,22 +285,22 @@ class TestFailures:
         assert "\n" not in str(caught.value)
         assert len(servicer.failures) == 1
 
-    def test_a_server_that_starts_late_is_waited_for(self, free):
+    def test_a_server_that_starts_late_is_waited_for(self, connect, free):
         servers = []
         later = threading.Timer(1, lambda: servers.append(started(Fake(), free)[0]))
         later.start()
         signals = noise(1, 8, 8, 1)
         try:
-            with abp_tf.Client(free, "digits") as client:
+            with connect(free, "digits") as client:
                 assert (client.ask("echo", signal=signals)["signal"] == signals).all()
         finally:
             later.join()
             servers[0].stop(None).wait()
 
-    def test_a_server_that_is_not_there_and_comes_back(self, free):
-        with abp_tf.Client(free, "digits") as client:
+    def test_a_server_that_is_not_there_and_comes_back(self, connect, free):
+        with connect(free, "digits") as client:
             started_at = time.monotonic()
-            with pytest.raises(abp_tf.ServingError) as caught:
+            with pytest.raises(package.ServingError) as caught:
                 client.synthesize(1)
             assert 1 < time.monotonic() - started_at < 15
             assert caught.value.code is grpc.StatusCode.UNAVAILABLE
@@ -314,14 +315,14 @@ class TestFailures:
         servicer, client = fake(timeout=0.5)
         servicer.seconds = 2
         started_at = time.monotonic()
-        with pytest.raises(abp_tf.ServingError, match=r"within 0.5 s.*timeout") as caught:
+        with pytest.raises(package.ServingError, match=r"within 0.5 s.*timeout") as caught:
             client.ask("echo", signal=noise(1, 8, 8, 1))
         assert time.monotonic() - started_at < 1.5
         assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
 
     def test_what_is_no_tensorflow_serving(self, fake):
         _, client = fake()
-        with pytest.raises(abp_tf.ServingError, match="UNIMPLEMENTED"):
+        with pytest.raises(package.ServingError, match="UNIMPLEMENTED"):
             client.status()
 
     def test_answers_of_two_versions_are_not_mixed(self, fake):
@@ -330,13 +331,13 @@ class TestFailures:
         client.ask("echo", signal=noise(3, 8, 8, 1))
         assert len(servicer.rows) == 6
         servicer.versions = iter([1, 2] * 9)
-        with pytest.raises(abp_tf.ServingError, match=r"\[1, 2\], 3 times.*`version`"):
+        with pytest.raises(package.ServingError, match=r"\[1, 2\], 3 times.*`version`"):
             client.ask("echo", signal=noise(2, 8, 8, 1))
 
     def test_answers_that_are_not_row_by_row(self, fake):
         servicer, client = fake()
         servicer.change = lambda values: values[:1]
-        with pytest.raises(abp_tf.ServingError, match=r"\(2, 8, 8, 1\).*\(1, 8, 8, 1\)"):
+        with pytest.raises(package.ServingError, match=r"\(2, 8, 8, 1\).*\(1, 8, 8, 1\)"):
             client.ask("echo", signal=noise(2, 8, 8, 1))
 
     def test_latents_that_diverged(self, client, digits, monkeypatch):
@@ -347,19 +348,72 @@ class TestFailures:
             return answer | {"latent": np.full_like(answer["latent"], np.nan)}
 
         monkeypatch.setattr(protocol, "arrays", spoiled)
-        with pytest.raises(abp_tf.DivergenceError, match="smaller step size"):
+        with pytest.raises(package.DivergenceError, match="smaller step size"):
             client.reconstruct(digits[:3])
 
 
-def test_a_client_serves_several_threads(client, learned):
-    with futures.ThreadPoolExecutor(4) as pool:
+def test_a_client_serves_several_threads(server, learned):
+    with package.Client(server.address, "digits") as client, futures.ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda seed: client.synthesize(5, seed=seed), range(8)))
     for seed, answer in enumerate(answers):
         assert_equal(answer, learned.synthesize(5, seed=seed))
 
 
+def test_many_calls_of_one_event_loop_are_under_way(server, learned):
+    async def answers():
+        async with package.AsyncClient(server.address, "digits") as client:
+            return await asyncio.gather(*(client.synthesize(5, seed=seed) for seed in range(8)))
+
+    for seed, answer in enumerate(asyncio.run(answers())):
+        assert_equal(answer, learned.synthesize(5, seed=seed))
+
+
+def test_calls_of_one_event_loop_do_not_wait_for_each_other():
+    servicer = Fake()
+    together = threading.Barrier(3, timeout=30)  # which broken raises, and the client is told
+
+    def change(values):
+        together.wait()
+        return values
+
+    servicer.change = change
+    server, address = started(servicer, workers=3)
+
+    async def echo():
+        async with package.AsyncClient(address, "digits") as client:
+            signals = noise(3, 8, 8, 1)
+            calls = (client.ask("echo", signal=signals[[row]]) for row in range(3))
+            return signals, await asyncio.gather(*calls)
+
+    signals, answers = asyncio.run(echo())
+    server.stop(None).wait()
+    np.testing.assert_array_equal(np.concatenate([one["signal"] for one in answers]), signals)
+
+
+def test_a_call_that_is_cancelled_cancels_its_requests():
+    servicer = Fake()
+    servicer.seconds = 1
+    server, address = started(servicer, workers=2)
+
+    async def cancelled():
+        async with package.AsyncClient(address, "digits", batch_size=1) as client:
+            task = asyncio.create_task(client.ask("echo", signal=noise(2, 8, 8, 1)))
+            while len(servicer.sizes) < 2:
+                await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert servicer.waited_for == []
+            while len(servicer.waited_for) < 2:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(cancelled(), timeout=30))
+    server.stop(None).wait()
+    assert servicer.waited_for == [False, False]
+
+
 def test_signals_of_any_size_are_checked_by_rank():
-    spec = tf.TensorSpec([None, None, None, 3], tf.float32)
+    spec = protocol.Spec((None, None, None, 3), np.dtype(np.float32))
     given = {"signal": noise(2, 5, 6, 3)}
     assert protocol.checked("score", {"signal": spec}, given, (-1, 1))["signal"].shape == (2, 5, 6, 3)
     with pytest.raises(ValueError, match="expected shape"):

@@ -5,10 +5,9 @@ import time
 import grpc
 import psutil
 import pytest
-import tensorflow as tf
 
-import abp_tf
 from tests.fake_server import noise
+from tests.tested_client import messages, package
 
 
 def shaped(*sizes, values=1):
@@ -17,7 +16,7 @@ def shaped(*sizes, values=1):
     def spoil(answer):
         signal = answer.outputs["signal"]
         signal.Clear()
-        signal.dtype = tf.float32.as_datatype_enum
+        signal.dtype = messages.DT_FLOAT
         signal.float_val.extend([1.0] * values)
         for size in sizes:
             signal.tensor_shape.dim.add(size=size)
@@ -53,7 +52,7 @@ ODD_METADATA = {
 
 def refused(client):
     """The error of a request whose response is odd."""
-    with pytest.raises(abp_tf.ServingError, match=r"Response of 127.0.0.1:\d+ .*'digits'") as caught:
+    with pytest.raises(package.ServingError, match=r"Response of 127.0.0.1:\d+ .*'digits'") as caught:
         client.ask("echo", signal=noise(1, 8, 8, 1))
     assert caught.value.code is grpc.StatusCode.INTERNAL
     return str(caught.value)
@@ -85,20 +84,20 @@ def test_rows_of_several_shapes_are_refused(fake):
     servicer, client = fake((None, None, 1), batch_size=1)
     shapes = iter([(1, 8, 8, 1), (1, 4, 16, 1)])
     servicer.change = lambda values: values.reshape(next(shapes))
-    with pytest.raises(abp_tf.ServingError, match=r"\(1, 8, 8, 1\).*\(1, 4, 16, 1\)"):
+    with pytest.raises(package.ServingError, match=r"\(1, 8, 8, 1\).*\(1, 4, 16, 1\)"):
         client.ask("echo", signal=noise(2, 8, 8, 1))
 
 
 def test_a_response_of_another_version_is_refused(fake):
     _, client = fake(version=2)
-    with pytest.raises(abp_tf.ServingError, match="'digits', version 1"):
+    with pytest.raises(package.ServingError, match="'digits', version 1"):
         client.ask("echo", signal=noise(1, 8, 8, 1))
 
 
 def test_outputs_that_a_method_needs_and_a_signature_lacks(fake):
     servicer, client = fake()
     servicer.function = "score"
-    with pytest.raises(abp_tf.ServingError, match=r"'energy', 'score'.* are missing"):
+    with pytest.raises(package.ServingError, match=r"'energy', 'score'.* are missing"):
         client.score(noise(1, 8, 8, 1))
 
 
@@ -106,7 +105,7 @@ def test_what_a_server_says_does_not_reach_the_terminal_raw(fake):
     servicer, client = fake()
     client.ask("echo", signal=noise(1, 8, 8, 1))
     servicer.failures, servicer.details = [grpc.StatusCode.INTERNAL], "a\x1b]0;b\x07\n\u202ec"
-    with pytest.raises(abp_tf.ServingError) as caught:
+    with pytest.raises(package.ServingError) as caught:
         client.ask("echo", signal=noise(1, 8, 8, 1))
     assert r"a\x1b]0;b\x07 \u202ec" in str(caught.value)
     servicer.spoil = lambda answer: setattr(answer.model_spec, "name", "fa\x1b[2Jces")
@@ -114,10 +113,10 @@ def test_what_a_server_says_does_not_reach_the_terminal_raw(fake):
 
 
 @pytest.mark.parametrize("variable", ["http_proxy", "https_proxy", "grpc_proxy"])
-def test_a_proxy_is_not_asked_for_this_machine(fake, free, monkeypatch, variable):
+def test_a_proxy_is_not_asked_for_this_machine(connect, fake, free, monkeypatch, variable):
     monkeypatch.setenv(variable, f"http://{free}")
     _, client = fake(timeout=10)
     for host in ("127.0.0.1", "localhost"):
         address = client.address.replace("127.0.0.1", host)
-        with abp_tf.Client(address, "digits", timeout=10) as other:
+        with connect(address, "digits", timeout=10) as other:
             assert other.ask("echo", signal=noise(1, 8, 8, 1))

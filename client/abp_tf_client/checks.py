@@ -1,0 +1,1 @@
+../../abp_tf/checks.py

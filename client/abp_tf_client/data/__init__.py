@@ -1,0 +1,1 @@
+"""Arrays of examples, as far as the client checks them."""

@@ -1,0 +1,1 @@
+../../abp_tf/results.py

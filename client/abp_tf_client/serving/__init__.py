@@ -1,0 +1,1 @@
+"""The client, its channels and its messages."""

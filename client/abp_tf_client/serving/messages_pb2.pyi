@@ -1,0 +1,1 @@
+../../../abp_tf/serving/messages_pb2.pyi

@@ -1,0 +1,1 @@
+../../../abp_tf/serving/progress.py
