@@ -17,6 +17,7 @@ from sklearn.decomposition import PCA
 
 from abp_tf import Generator, Langevin, files, metrics, networks, programs
 from abp_tf.display import pictures
+from train import generator
 
 from . import cells, fashion
 
@@ -38,6 +39,8 @@ EXPANDED = {
 }
 # The published algorithm with the same network and number of steps.
 PLAIN = {**EXPANDED, "preconditioning": False, "expansion": 0.0, "step_size": 0.1}
+# The prior of the latents is learned in the epochs after the expansions.
+LEARNED_PRIOR = {**EXPANDED, "learned_prior": True}
 
 
 def train(settings: dict, data: fashion.Labelled) -> tuple[Generator, float]:
@@ -50,8 +53,10 @@ def train(settings: dict, data: fashion.Labelled) -> tuple[Generator, float]:
         hidden=settings["hidden"],
         kernel_size=settings["kernel_size"],
     )
+    learned = settings.get("learned_prior", False)
     model = Generator(
         network,
+        prior=generator.learned_prior(network) if learned else None,
         sigma=settings["sigma"],
         langevin=Langevin(settings["steps"], settings["step_size"]),
         expansion=settings["expansion"],

@@ -5,7 +5,8 @@ descriptor 1 000, as many as it has chains) and 1 000 test images. Precision and
 features, of 1 000 syntheses. Patches are compared with the nearest of training patches: above 1 for
 grain, below 1 for blur. The finest power is that at wavelengths of 2 to 2.67 pixels, over that of test
 images. Figures are means over seeds, with half of their range. The batch effect of an energy is the
-largest change of an entry of a revised image with its batch. Cells are stored with pictures and model,
+largest change of an entry of a revised image with its batch. MAE/range is that of reconstructions of
+test images. Cells are stored with pictures and model,
 so that an interrupted benchmark continues where it stopped.
 """
 
@@ -20,7 +21,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from abp_tf import Generator, files, programs
+from abp_tf import Generator, files, metrics, programs
 from abp_tf.display import pictures
 from train import coopnets, descriptor
 
@@ -28,7 +29,11 @@ from . import cells, fashion, reconstruction
 
 SYNTHESES = 2000
 QUICK = {"epochs": 1, "width": 4, "syntheses": 100}
-GENERATORS = {"plain ABP": reconstruction.PLAIN, "expanded ABP": reconstruction.EXPANDED}
+GENERATORS = {
+    "plain ABP": reconstruction.PLAIN,
+    "expanded ABP": reconstruction.EXPANDED,
+    "ABP with a learned prior": reconstruction.LEARNED_PRIOR,
+}
 ENERGIES = {
     "descriptor": (descriptor, {"epochs": 8}),
     "CoopNets": (coopnets, {"epochs": 8}),
@@ -67,7 +72,7 @@ def learn(name: str, settings: dict, data: fashion.Labelled) -> Learned:
     """Learn a model by its name and settings."""
     if name in GENERATORS:
         model, seconds = reconstruction.train(settings, data)
-        return Learned(model, seconds, {"from N(0, I)": model.synthesize})
+        return Learned(model, seconds, {"from the prior": model.synthesize})
     model = ENERGIES[name][0].build(settings, data.train.shape[1:], len(data.train))
     began = time.perf_counter()
     model.fit(data.train, batch_size=settings["batch_size"], epochs=settings["epochs"], verbose=2)
@@ -100,7 +105,10 @@ def measure(
     learned.model.save(folder / "model.keras")
     found = {}
     energy = not isinstance(learned.model, Generator)
-    effect = {"batch_effect": batch_effect(learned.model, data.test[:20])} if energy else {}
+    if energy:
+        own = {"batch_effect": batch_effect(learned.model, data.test[:20])}
+    else:
+        own = {"mae": metrics.absolute_error(data.test, learned.model.reconstruct(data.test))}
     for name, synthesize in learned.ways.items():
         synthesize(100)  # traces the function
         began = time.perf_counter()
@@ -110,9 +118,9 @@ def measure(
             **fashion.figures(drawn, data, extract),
             "seconds": learned.seconds,
             "seconds_per_1000": 1000 * took / len(drawn),
-            **effect,
+            **own,
         }
-        file = name.replace("N(0, I)", "prior").replace(" ", "_")
+        file = name.replace(" ", "_")
         pictures.save_png(folder / f"{file}.png", pictures.grid(drawn[:96], columns=12))
         few = drawn[:12]
         nearest = [data.train[np.argmin(((data.train - x) ** 2).sum((1, 2, 3)))] for x in few]
@@ -164,10 +172,11 @@ def main(argv: list[str] | None = None) -> int:
                 f"{means['seconds']:.0f}",
                 f"{means['seconds_per_1000']:.1f}",
                 f"{max(effects):.0e}" if effects else "",
+                f"{means['mae']:.4f}" if "mae" in means else "",
             ]
         )
     measures = [key.replace("_", " ") for key in fashion.FIGURES]
-    columns = ["model", *measures, "training s", "s per 1 000", "batch effect"]
+    columns = ["model", *measures, "training s", "s per 1 000", "batch effect", "MAE/range"]
     print(f"\n{cells.table(columns, rows)}\n")
     marks = fashion.yardsticks(data, extract)
     rows = [[name, *fashion.shown([row])] for name, row in marks.items()]
