@@ -102,9 +102,7 @@ def test_files_and_links_are_there(page):
     named = re.findall(rf"\b(?:{folders})/[\w./-]+", TEXTS[page])
     linked = re.findall(r"\]\(([^)#:\s]+)\)", TEXTS[page])
     named = [name.rstrip(".") for name in named if "NAME" not in name]  # files to be written
-    for place in [ROOT / name for name in named] + [
-        (ROOT / page).parent / name for name in linked
-    ]:
+    for place in [ROOT / name for name in named] + [(ROOT / page).parent / name for name in linked]:
         assert place.exists(), place
 
 
