@@ -77,10 +77,11 @@ def completions(client: Client, inputs: dict, count: int | None = None, verbose:
     """
     signature = client.signatures().get("sample_posterior")
     if signature is None:
-        outputs = client.ask("inpaint", **inputs, samples=count or _SEEDS, verbose=verbose)
+        count = _SEEDS if count is None else count
+        outputs = client.ask("inpaint", **inputs, samples=count, verbose=verbose)
         return outputs["signal"]
     at_once = signature.outputs["samples"].shape[1]
-    requests = -(-(count or at_once) // at_once)
+    requests = 1 if count is None else -(-count // at_once)
     found = client.ask("sample_posterior", **inputs, samples=requests, verbose=verbose)
     samples = found["samples"]
     return samples.reshape(len(samples), -1, *samples.shape[3:])[:, :count]

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-import anyio
 import grpc
 
 from abp_tf import extras
@@ -18,6 +17,7 @@ from abp_tf.serving.access import loopback
 from .studio import Studio
 
 with extras.needed("page"):
+    import anyio
     from starlette.applications import Starlette
     from starlette.exceptions import HTTPException
     from starlette.middleware import Middleware
