@@ -98,7 +98,9 @@ def test_commands_are_understood(command):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_files_and_links_are_there(page):
-    named = re.findall(r"\b(?:abp_tf|train|export|benchmarks|tests|docs(?!/_build))/[\w./-]+", TEXTS[page])
+    named = re.findall(
+        r"\b(?:abp_tf|train|export|benchmarks|tests|docs(?!/_build))/[\w./-]+", TEXTS[page]
+    )
     linked = re.findall(r"\]\(([^)#:\s]+)\)", TEXTS[page])
     for place in [ROOT / name.rstrip(".") for name in named] + [
         (ROOT / page).parent / name for name in linked
