@@ -82,6 +82,11 @@ class Shown:
     def pixels(self, selector):
         return self.browser.execute_script(PIXELS, selector)
 
+    def take(self, number):
+        """Choose a drawn signal, and wait until it can be painted on."""
+        self.all("#drawn button")[number].click()
+        self.wait(lambda: self.browser.switch_to.active_element == self["canvas"])
+
     def complete(self):
         """Complete the signal, and return the pixels of what was observed, the mean and so on."""
         self.press(self["submit"])
@@ -102,7 +107,8 @@ class Shown:
 def shown(browser, url):
     result = Shown(browser, url)
     yield result
-    assert [entry for entry in browser.get_log("browser") if "favicon" not in entry["message"]] == []
+    # Scripts and the security policy; the browser also notes responses that are refusals.
+    assert [entry for entry in browser.get_log("browser") if entry["source"] != "network"] == []
 
 
 def test_painting_another_part_changes_the_completion(shown):
@@ -134,7 +140,7 @@ def test_drawn_signals_can_be_completed_and_slid_between(shown):
     shown.press(shown.all("#draw [type=submit]")[0])
     drawn = shown.pixels("#drawn canvas")
     assert len(set(drawn)) == 8
-    shown.press(shown.all("#drawn button")[2])
+    shown.take(2)
     assert shown.all("#sources label")[-1].text.strip() == "seed 2"
     shown["hide"].click()
     assert shown.complete()
@@ -218,8 +224,12 @@ def test_a_server_that_goes_is_named_and_taken_up_again(browser, exported, tmp_p
             port = address.rpartition(":")[2]
             with Server(tmp_path / "again", *served, "--port", port) as again:
                 assert again.address == address
-                shown.press(shown["again"])
-                assert not shown["problem"].is_displayed()
+
+                def there():
+                    shown.press(shown["again"])
+                    return not shown["problem"].is_displayed()
+
+                shown.wait(there)  # gRPC waits before it connects again
                 shown.press(shown.all("#draw [type=submit]")[0])
                 assert len(shown.all("#drawn canvas")) == 8
 
@@ -234,13 +244,13 @@ def test_sounds_are_played_and_have_a_gap_to_drag(browser, address, tmp_path):
         shown.wait(lambda: browser.execute_script(ready) > 0)
         length = "return document.querySelector('#drawn audio').duration"
         assert browser.execute_script(length) == pytest.approx(96 / 8000)
-        shown.press(shown.all("#drawn button")[0])
-        shown.drag(shown["canvas"], (0.251, 0.5), (0.499, 0.5))
+        shown.take(0)
+        shown.drag(shown["canvas"], (0.251, 0.5), (0.495, 0.5))
         assert "25.0 % is hidden" in shown["canvas-state"].text
-        shown.drag(shown["canvas"], (0.251, 0.5), (0.374, 0.5))  # a drag replaces the gap
+        shown.drag(shown["canvas"], (0.251, 0.5), (0.37, 0.5))  # a drag replaces the gap
         assert "12.5 % is hidden" in shown["canvas-state"].text
-        assert len(shown.complete()) == 7
-        assert len(shown.all("#completed audio")) == 6  # not of the deviation
+        completed = shown.complete()
+        assert len(shown.all("#completed audio")) == len(completed) - 1  # not of the deviation
 
 
 @pytest.mark.slow
@@ -258,7 +268,7 @@ def test_clips_are_shown_frame_by_frame_and_play(browser, address, tmp_path):
         still = shown.pixels("#drawn canvas")
         time.sleep(0.5)
         assert shown.pixels("#drawn canvas") == still
-        shown.press(shown.all("#drawn button")[0])
+        shown.take(0)
         for name, value in (("from", "2"), ("to", "3")):
             shown[name].clear()
             shown[name].send_keys(value)

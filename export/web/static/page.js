@@ -4,6 +4,7 @@
 const $ = (id) => document.getElementById(id);
 const SIZE = 112; // side of a small picture, in pixels
 const BENCH = 420; // longer side of the picture that is painted on
+const TIMELINE = 512; // width of the spectrogram that is painted on
 const FRAME = 120; // milliseconds
 
 let about = null; // what the server said of the model
@@ -70,8 +71,9 @@ async function canvasOf(picture, label, side = SIZE) {
   const image = await decoded(picture);
   const canvas = element("canvas", { width: picture.width, height: picture.height });
   const scale = side / Math.max(picture.width, Math.min(picture.height, 3 * picture.width));
-  canvas.style.width = `${Math.round(picture.width * scale)}px`;
-  canvas.style.height = `${Math.max(24, Math.round(picture.height * scale))}px`;
+  const flat = picture.height > 1 ? side / 2 : 24; // a spectrogram has as many columns as there is time
+  const sides = about.grid.rows === 1 ? [side, flat] : [picture.width * scale, picture.height * scale];
+  [canvas.style.width, canvas.style.height] = sides.map((length) => `${Math.round(length)}px`);
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", label);
   const draw = () => canvas.getContext("2d").drawImage(
@@ -129,9 +131,10 @@ async function choose(number) {
   chosen = number;
   const { picture } = sources[number];
   painting = await decoded(picture);
-  const scale = about.grid.rows === 1 ? 2 : Math.max(1, Math.floor(BENCH / Math.max(picture.width, picture.height)));
-  $("canvas").width = picture.width * scale;
-  $("canvas").height = picture.height * scale;
+  const scale = Math.max(1, Math.floor(BENCH / Math.max(picture.width, picture.height)));
+  const flat = about.grid.rows === 1;
+  $("canvas").width = flat ? TIMELINE : picture.width * scale;
+  $("canvas").height = flat ? TIMELINE / 2 : picture.height * scale;
   paint();
 }
 
