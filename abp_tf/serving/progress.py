@@ -12,7 +12,6 @@ class Progress:
 
     Example:
         >>> Progress(20, shown=True).update(20)
-        <BLANKLINE>
         20/20 rows
     """
 
@@ -22,5 +21,5 @@ class Progress:
     def update(self, done: int) -> None:
         """Print that `done` rows have been received; the last one ends the line."""
         if self._shown:
-            end = "\n" if done == self._total else ""
-            print(f"\r{done}/{self._total} rows", end=end, flush=True)
+            end = "\n" if done == self._total else "\r"  # whose successor is written over it
+            print(f"{done}/{self._total} rows", end=end, flush=True)
