@@ -59,7 +59,8 @@ class Generator(LatentModel):
             where it begins. False is exactly the paper's algorithm.
         langevin: sampler of the latents in training; `Langevin(steps=10, step_size=0.1)` by default.
         inference: sampler of the latents of new signals; by default 200 noisy steps of `Underdamped`
-            Langevin dynamics with the training step size, then 100 noise-free ones of half that size.
+            Langevin dynamics with the training step size, then 100 noise-free ones of half that size;
+            or 200 steps of a `langevin` that has no step size.
             `MALA` or `HMC` sample the posterior without the bias of unadjusted steps.
         chains: "persistent", one chain per training example that every epoch continues (the paper's
             algorithm), or "fresh", new draws from the prior each time, so that memory does not depend
@@ -162,7 +163,9 @@ class Generator(LatentModel):
         self.sigma = sigma
         self.learn_sigma = learn_sigma
         self.langevin = langevin or Langevin(steps=10, step_size=0.1)
-        self.inference = inference or Underdamped(200, self.langevin.step_size, cool=100)
+        step_size = getattr(self.langevin, "step_size", None)  # a sampler of one's own may have none
+        longer = Underdamped(200, step_size, cool=100) if step_size else self.langevin.with_steps(200)
+        self.inference = inference or longer
         self.chains = checks.one_of("persistent", "fresh")("Generator", "chains", chains)
         self.expansion = expansion
         self.preconditioning = preconditioning

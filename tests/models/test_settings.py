@@ -1,5 +1,6 @@
 """Settings may be set at any time and count from the next call on; all else is fixed."""
 
+import dataclasses
 import re
 
 import keras
@@ -8,6 +9,7 @@ import pytest
 
 import abp_tf
 from abp_tf import CoopNets, Descriptor, Generator, Langevin
+from abp_tf.sampling import Info, Sampler
 
 SIGNALS = np.tanh(np.random.default_rng(0).normal(size=(40, 6))).astype(np.float32)
 SEEN = np.tile(np.arange(6) % 3 > 0, (40, 1))
@@ -227,3 +229,16 @@ def test_values_that_cannot_be_are_refused_and_change_nothing(settled):
             setattr(model, setting, value)
         assert getattr(model, setting) == before
     assert model.settings_version == version
+
+
+def test_a_sampler_without_a_step_size_infers_too(make_model, digits):
+    @dataclasses.dataclass(frozen=True)
+    class Walk(Sampler):
+        def sample(self, energy, state, seeds):
+            value = energy(state)
+            return state + 0.1 * self.steps, Info(value, energy(state), 0 * value, 0 * value)
+
+    model = make_model(langevin=Walk(3), inference=None)
+    assert model.inference == Walk(200)
+    model.fit(digits, batch_size=60, epochs=1, verbose=0)
+    assert np.isfinite(model.reconstruct(digits[:2])).all()
