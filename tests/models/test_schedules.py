@@ -15,7 +15,7 @@ class Stub(SimpleNamespace):
 
     def __init__(self):
         super().__init__(iteration=keras.Variable(0, dtype="int64"), expanded=[], adapted=[], epoch=0)
-        self.preconditioning = True
+        self.preconditioning, self.prior = True, abp_tf.models.Prior((1,))
 
     def expand(self):
         self.expanded.append(self.epoch)
