@@ -564,7 +564,14 @@ class SignalModel(keras.Model):
                 f"{type(self).__name__} has its own loss, the energy, and its own metrics: "
                 "call `compile(optimizer=...)` without `loss` and `metrics`."
             )
-        for _, variables in self.learners():
+        learners = self.learners()
+        if len(learners) > 1 and any(optimizer.use_ema for optimizer, _ in learners):
+            raise ValueError(
+                f"{type(self).__name__} has {len(learners)} networks that learn, each with an "
+                "optimizer, and expected optimizers without use_ema: at the end of `fit` Keras takes "
+                "the weights of all for those of one. Set use_ema=False."
+            )
+        for _, variables in learners:
             if not variables:
                 raise ValueError(
                     f"{type(self).__name__}.fit expected a network with trainable weights, but all of "

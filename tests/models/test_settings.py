@@ -242,3 +242,18 @@ def test_a_sampler_without_a_step_size_infers_too(make_model, digits):
     assert model.inference == Walk(200)
     model.fit(digits, batch_size=60, epochs=1, verbose=0)
     assert np.isfinite(model.reconstruct(digits[:2])).all()
+
+
+def test_averages_of_weights_are_what_fit_ends_with_or_refused_at_once(make_model, digits):
+    averaged = keras.optimizers.SGD(1e-3, use_ema=True, ema_momentum=0.5)
+    model = make_model()
+    model.compile(averaged)
+    model.fit(digits, batch_size=60, epochs=1, verbose=0)
+    for weight, average in zip(
+        model.network.trainable_variables, averaged._model_variables_moving_average, strict=True
+    ):
+        np.testing.assert_array_equal(weight, average)
+    model = make_model(encoder=True)
+    model.compile(keras.optimizers.SGD(1e-3, use_ema=True))
+    with pytest.raises(ValueError, match=r"2 networks that learn.*without use_ema"):
+        model.fit(digits, batch_size=60, epochs=1, verbose=0)
