@@ -144,16 +144,22 @@ def test_resume_auto_begins_and_continues(digit_run, tmp_path):
     assert not parsed(tmp_path / "new")
 
 
+def learn_on_all(words):
+    """Learn on two devices, in a process that has no other strategy."""
+    [cpu] = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    return descriptor.main([*words, "--strategy", "mirrored"])
+
+
 @pytest.mark.slow
 def test_all_devices_learn_what_one_does(tmp_path):
-    assert len(tf.config.list_logical_devices()) == 2
-    words = [*digit_runs.WORDS["descriptor"].split(), "--epochs", "1", "--shards", "2"]
-    models = []
-    for name in ("none", "mirrored"):
-        path = tmp_path / name
-        assert descriptor.main(["--run", str(path), *words, "--strategy", name]) == 0
-        assert {one.name for one in path.iterdir()} >= {"model.keras", "model.shards", "metrics.json"}
-        models.append(keras.models.load_model(path / "model.keras"))
-    one, two = (model.get_weights() for model in models)
-    for first, second in zip(one, two, strict=True):
+    words = [*digit_runs.WORDS["descriptor"].split(), "--epochs", "1", "--shards", "2", "--run"]
+    one, two, log = tmp_path / "one", tmp_path / "two", tmp_path / "log"
+    assert descriptor.main([*words, str(one), "--strategy", "none"]) == 0
+    child = processes.Process(log, learn_on_all, [*words, str(two)])
+    assert child.wait(300) == 0, log.read_text()
+    for path in (one, two):
+        assert {each.name for each in path.iterdir()} >= {"model.keras", "model.shards", "metrics.json"}
+    weights = (keras.models.load_model(path / "model.keras").get_weights() for path in (one, two))
+    for first, second in zip(*weights, strict=True):
         np.testing.assert_allclose(first, second, rtol=1e-3, atol=1e-4)
