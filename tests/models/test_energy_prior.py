@@ -68,7 +68,7 @@ def test_a_constant_network_is_the_gaussian():
 
 
 @pytest.fixture
-def model(digits):
+def model():
     keras.utils.set_random_seed(1)
     network = networks.image_generator((8, 8, 1), latent_dim=4, width=4, kernel_size=3)
     prior = make_prior((4,), langevin=Langevin(5, 0.4), learning_rate=1e-2)
