@@ -27,9 +27,9 @@ def main(argv: list[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else argv
     if {"-h", "--help"} & set(given):
         print(
-            "The demo learns digits, evaluates, exports and serves the model, and requests its results, "
-            "in a few minutes.\nIts options are those of the learning, train.generator, such as "
-            "--epochs 2. It sets --run, --data and --negative itself.\n"
+            "The demo learns digits, evaluates, exports and serves the model, and requests its "
+            "results, in a few minutes.\nIts options are those of the learning, train.generator, such "
+            "as --epochs 2. It sets --run, --data and --negative itself.\n"
         )
         return generator.main(["--help"])
     path = _fresh("runs/demo")
