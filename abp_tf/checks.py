@@ -67,7 +67,7 @@ def signals(
         raise ValueError(
             f"Signals: expected values in {_range_text(value_range)}, received values from "
             f"{digits(observed.min())} to {digits(observed.max())}. {SCALING} For signals without a "
-            "range, build the model with value_range=None."
+            "range, make the model or the client with value_range=None."
         )
     return values.astype(np.float32, copy=False)
 

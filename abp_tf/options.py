@@ -240,6 +240,20 @@ def named_limits(text: str) -> tuple[str, tuple[str | None, str | None]]:
     return name, limits(values)
 
 
+def named_number(text: str) -> tuple[str, int]:
+    """Read a position along a dimension, `NAME=N`.
+
+    Example:
+        >>> named_number("depth=0")
+        ('depth', 0)
+    """
+    name, _, value = text.partition("=")
+    try:
+        return name, int(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected NAME=N, received {text!r}") from None
+
+
 def as_text(parse: Callable) -> Callable:
     """Return a reader that checks text by a function and returns the text, which settings keep.
 

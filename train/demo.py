@@ -24,8 +24,15 @@ def main(argv: list[str] | None = None) -> int:
         The exit code.
     """
     began = time.perf_counter()
-    path = _fresh("runs/demo")
     given = sys.argv[1:] if argv is None else argv
+    if {"-h", "--help"} & set(given):
+        print(
+            "The demo learns digits, evaluates, exports and serves the model, and requests its "
+            "results, in a few minutes.\nIts options are those of the learning, train.generator, such "
+            "as --epochs 2. It sets --run, --data and --negative itself.\n"
+        )
+        return generator.main(["--help"])
+    path = _fresh("runs/demo")
     print(f"1. Learning a generator of digits by alternating back-propagation: {path}", flush=True)
     code = generator.main(["--run", str(path), "--data", "digits", "--negative", "faces", *given])
     if code:

@@ -12,11 +12,20 @@ from abp_tf.data.field import machine_memory
 from abp_tf.data.field_file import FLAGS
 from abp_tf.display import maps
 from abp_tf.fields import FieldModel, FieldSettings, choose, gaps, memory, widening
-from abp_tf.options import Option, at_least, at_least_zero, flag, limits, named_limits, positive
+from abp_tf.options import (
+    Option,
+    at_least,
+    at_least_zero,
+    flag,
+    limits,
+    named_limits,
+    named_number,
+    positive,
+)
 
 from . import parsing
 from .record import Record, described
-from .validation import comparable, table, validate
+from .validation import comparable, concentrated, table, validate
 
 # Name of the file of the learned model in the directory of --export.
 MODEL = "field.npz"
@@ -63,6 +72,12 @@ OPTIONS = {
         many=True,
         form="NAME=LOW:HIGH",
     ),
+    "isel": Option(
+        named_number,
+        "part of the data to read, by position along a dimension, such as depth=0",
+        many=True,
+        form="NAME=N",
+    ),
     "memory": Option(
         positive(float), "memory that may be used, in GiB; by default 80 % of the machine's", form="X"
     ),
@@ -105,6 +120,8 @@ def main(argv: list[str] | None = None) -> int:
         loaded = FieldModel.load(path / MODEL if path.is_dir() else path)
     field = load(arguments, loaded)
     print(field, flush=True)
+    for remark in remarks(field, everywhere=not (arguments.domain or loaded)):
+        print(remark, flush=True)
     settings = given(arguments)
     check_memory(field, allowed(arguments))
     if not (loaded or settings):
@@ -171,11 +188,39 @@ def load(arguments: argparse.Namespace, model: FieldModel | None) -> Field:
         arguments.variable,
         sigma=arguments.sigma,
         domain=model.domain if model else domain,
+        isel=dict(arguments.isel or ()),
         times=arguments.times,
         region=dict(arguments.region or ()),
         every=arguments.every,
         memory=allowed(arguments),
     )
+
+
+def remarks(field: Field, everywhere: bool) -> list[str]:
+    """Return what may be wrong with the data, before anything is learned: a line for each.
+
+    Args:
+        field: the data.
+        everywhere: whether no domain was chosen; one that the file has leaves positions out.
+    """
+    found = []
+    for channel, name in enumerate(field.names):
+        mask, inside = field.mask[..., channel], field.domain[..., channel]
+        if mask[:, inside].all():
+            values = field.signal[..., channel][mask]
+            found.append(
+                f"Nothing of {name} is hidden, its values are from {values.min():g} to "
+                f"{values.max():g}. If one of them stands for what is missing, write it into the "
+                "attribute `_FillValue` of the variable."
+            )
+        never = ~mask.any(axis=0)
+        if everywhere and inside.all() and len(mask) > 1 and 0.01 < never.mean() < 1:
+            found.append(
+                f"{name} is never observed at {never.sum()} of {never.size} positions, which are "
+                "filled too. If they are land or the like, leave them out: --domain NAME of a mask, or "
+                "--domain observed."
+            )
+    return found
 
 
 def allowed(arguments: argparse.Namespace) -> float:
@@ -207,7 +252,8 @@ def learned(field: Field, fixed: dict, arguments: argparse.Namespace, record: Re
         if arguments.calibrate and comparable(field, "error bars are not corrected"):
             factor = widening(field, settings, seed=arguments.seed)
     else:
-        print(f"\nErrors under moved gaps, in standard deviations ({len(record.known)} known):")
+        resumed = f", {len(record.known)} of them from before" if record.known else ""
+        print(f"\nErrors under moved gaps, in standard deviations{resumed}:")
         choice = choose(field, seed=arguments.seed, known=record.known, report=record.tried)
         settings = choice.settings
         if arguments.calibrate:
@@ -241,7 +287,7 @@ def write(field: Field, model: FieldModel, arguments: argparse.Namespace, record
             f"{name}: {counts['filled'] + empty + never} entries filled, {empty} of them in frames "
             f"without any observation, {never} at positions that are never observed"
         )
-    chosen = {name: getattr(arguments, name) for name in ("times", "region", "every")}
+    chosen = {name: getattr(arguments, name) for name in ("times", "region", "every", "isel")}
     record.add(files=arguments.data, **chosen, model=arguments.model, settings=settings, filled=filled)
     print(f"written: {arguments.out}")
     if arguments.maps:
@@ -260,6 +306,8 @@ def cross_validated(field: Field, model: FieldModel, arguments: argparse.Namespa
 
     scores = validate(field, fill, arguments.seed)
     print(f"\nCross-validation under other moved gaps:\n\n{table(scores['variables'])}\n")
+    for line in concentrated(scores["variables"]):
+        print(line)
     if not arguments.model:
         print(f"{scores['shared']:.0%} of these entries were hidden too when settings were chosen.")
     return scores

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from abp_tf.baselines import DINEOF, OptimalInterpolation, frames
-from abp_tf.data import Field
+from abp_tf.data import Field, grids
 from abp_tf.fields import gaps
 from abp_tf.fields.choice import FOLDS
 from abp_tf.metrics import calibration
@@ -111,8 +111,9 @@ def validate(field: Field, method: Method, seed: int) -> dict:
 
     Returns:
         `shared`, the share of the entries by which settings were chosen too; and for each of
-        `variables` its `unit`, the number of hidden `entries`, and `methods`, each with its `Score` as
-        a dict; the first is "this model".
+        `variables` its `unit`, the number of hidden `entries`, that of the `frames` that they are in,
+        of these the `worst`, with its `share` of the method's squared error, and `methods`, each with
+        its `Score` as a dict; the first is "this model".
 
     Raises:
         ValueError: if the frames have the same gaps.
@@ -134,13 +135,42 @@ def validate(field: Field, method: Method, seed: int) -> dict:
         }
 
     variables = {
-        variable: {"unit": unit, "entries": int(count), "methods": scores(channel)}
+        variable: {
+            "unit": unit,
+            "entries": int(count),
+            **_by_frame(field, found["this model"], held, channel),
+            "methods": scores(channel),
+        }
         for channel, (variable, unit, count) in enumerate(
             zip(field.names, field.units, held.sum((0, 1, 2)), strict=True)
         )
         if count
     }
     return {"shared": shared, "variables": variables}
+
+
+def _by_frame(field: Field, filled: PosteriorSamples | np.ndarray, held, channel: int) -> dict:
+    """Return in how many frames entries are hidden, and which of them has most of the squared error."""
+    mean = filled.mean if isinstance(filled, PosteriorSamples) else filled
+    errors = np.where(held, mean.astype(float) - field.signal, 0)[..., channel]
+    squares = (errors**2).sum(axis=(1, 2))
+    worst, total = int(np.argmax(squares)), squares.sum()
+    labels = grids.labels(field.dataset, field.axes.frames)
+    return {
+        "frames": int(held[..., channel].any(axis=(1, 2)).sum()),
+        "worst": labels[worst] if labels else f"number {worst}",
+        "share": float(squares[worst] / total) if total else 0.0,
+    }
+
+
+def concentrated(variables: dict[str, dict]) -> list[str]:
+    """Return a line for each variable whose errors of `validate` are mostly those of one frame."""
+    return [
+        f"{name}: {one['share']:.0%} of the squared error of this model is in one frame of "
+        f"{one['frames']}, {one['worst']}. The figures, coverage too, depend on it."
+        for name, one in variables.items()
+        if one["share"] > max(0.25, 3 / one["frames"])
+    ]
 
 
 def score(truth: np.ndarray, filled: PosteriorSamples | np.ndarray, held, channel: int) -> Score:
@@ -171,7 +201,7 @@ def table(variables: dict[str, dict]) -> str:
     lines = []
     for variable, found in variables.items():
         unit = f" [{found['unit']}]" if found["unit"] else ""
-        head = f"{variable}{unit}, {found['entries']} entries"
+        head = f"{variable}{unit}, {found['entries']} entries of {found['frames']} frames"
         width = max(len(head), *map(len, found["methods"]))
         lines.append(f"{head:{width}}{'RMSE':>10}{'bias':>10}{'in 90 %':>10}{'CRPS':>10}")
         for name, one in found["methods"].items():

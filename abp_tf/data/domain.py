@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 _TOLERATED = 0.01
 _HELP = (
     "Give domain=NAME of a variable that is not 0 inside, domain='~NAME' of one that is 0 inside, an "
-    "array [h, w], domain='observed' for the positions that are ever observed, or domain=False for all."
+    "array [h, w], domain='observed' for the positions that are ever observed, or domain=False for "
+    "all; programs have --domain NAME, ~NAME, observed and all."
 )
 
 

@@ -59,7 +59,8 @@ def chosen(dataset: xarray.Dataset, variable: str | Sequence[str] | None) -> lis
         if len(known) != 1:
             raise ValueError(
                 f"Expected one field, found {len(known)}: {listed}. Choose it by variable=NAME, or "
-                "several on one grid by variable=[NAME, NAME]."
+                "several on one grid by variable=[NAME, NAME]; programs have --variable NAME, or "
+                "field:FILE:NAME,NAME."
             )
         return known
     names = [variable] if isinstance(variable, str) else list(variable)
@@ -120,7 +121,10 @@ def axes(dataset: xarray.Dataset, name: str) -> Axes:
     if frames is None and len(others) == 3:
         frames = others.pop(0)
     if len(others) != 2:
-        remedy = f"Choose one level, such as isel={{{others[0]!r}: 0}}." if len(others) > 2 else ""
+        remedy = ""
+        if len(others) > 2:
+            level = others[0]
+            remedy = f"Choose one level: isel={{{level!r}: 0}}, or in train.fill --isel {level}=0."
         raise ValueError(
             f"Expected a variable over time and two axes of a map, received {name} "
             f"{_grid(dataset, name)}. {remedy}".rstrip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +23,16 @@ class Frames(NamedTuple):
 
 
 def apart(x) -> tuple[dict, np.ndarray | None]:
-    """Return data without "sigma", the standard deviations of the noise of the entries; and these."""
+    """Return data without "sigma", the standard deviations of the noise of the entries; and these.
+
+    Raises:
+        ValueError: if the data are a path.
+    """
+    if isinstance(x, str | os.PathLike):
+        path = os.fspath(x)
+        raise ValueError(
+            f"Expected frames, received the path {path!r}. Load it: abp_tf.data.load_field({path!r})."
+        )
     given = examples.parts(x)
     return given, given.pop("sigma", None)
 

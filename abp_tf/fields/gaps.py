@@ -58,6 +58,7 @@ def moved(mask: np.ndarray, seed: int = 0, *, every: bool = False) -> np.ndarray
     if not held.any():
         raise ValueError(
             "Expected frames with different gaps, to choose settings by gaps moved from one frame to "
-            "another, received frames whose gaps are all alike. Give settings instead of choosing them."
+            "another, received frames whose gaps are all alike. Give settings instead of choosing "
+            "them, such as `latents=0`, --latents 0."
         )
     return held

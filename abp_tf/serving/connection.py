@@ -23,7 +23,8 @@ _REMEDIES = {
     "certificates, and a certificate and its key if it requires those of clients.",
     grpc.StatusCode.DEADLINE_EXCEEDED: "No response within {timeout:g} s: check the address, raise the "
     "timeout, or lower the batch size.",
-    grpc.StatusCode.NOT_FOUND: "`abp-tf client status` lists the versions of a model.",
+    grpc.StatusCode.NOT_FOUND: "`client.status()`, or `abp-tf client status`, lists the versions of a "
+    "model.",
     grpc.StatusCode.RESOURCE_EXHAUSTED: "The server has reached one of its limits: try later, or lower "
     "the batch size.",
     grpc.StatusCode.UNAUTHENTICATED: "Set the token of the server: `token`, or `--token-file`.",

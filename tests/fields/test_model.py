@@ -274,3 +274,9 @@ def test_noise_that_the_data_bring():
     assert widening(data, settings) > 0
     with pytest.raises(ValueError, match=r"Sigma.*-1"):
         other.fit({**data, "sigma": -np.ones(mask.shape)})
+
+
+def test_a_path_is_no_data():
+    for use in (choose, FieldModel(SETTINGS).fit):
+        with pytest.raises(ValueError, match=r"load_field\('sst\.nc'\)"):
+            use("sst.nc")

@@ -252,6 +252,46 @@ def test_variables_of_which_little_is_observed(tmp_path, capsys):
     assert "this model" in scores["sst"]["methods"]
 
 
+def test_remarks_on_the_data_come_before_learning(source, tmp_path, capsys):
+    words = [*GIVEN, "--no-cross-validation", "--no-calibrate", "--overwrite"]
+    words += ["--out", tmp_path / "filled.nc"]
+
+    def said(data, *more):
+        data.to_netcdf(tmp_path / "a.nc")
+        assert inside(tmp_path / "a.nc", *words, *more) == 0
+        return capsys.readouterr().out
+
+    land = dataset().drop_vars("sea_mask")
+    never = f"never observed at {(~observed().any(axis=0)).sum()} of {SIZE**2} positions"
+    text = said(land)
+    assert 0 < text.find(never) < text.find("--domain") < text.find("Settings:")
+    for data, more in [
+        (dataset(), []),  # the file has a mask
+        (land, ["--domain", "observed"]),
+        (land, ["--domain", "all"]),
+        (land.isel(time=[0]), []),  # what is never observed is hidden once
+    ]:
+        assert "never observed at" not in said(data, *more)
+    coded = land.fillna(-99)
+    assert "sst is hidden, its values are from -99 to" in said(coded)
+    coded["sst"].attrs["_FillValue"] = np.float32(-99)
+    assert "its values" not in said(coded)
+
+
+def test_one_level_of_many(tmp_path):
+    levels = dataset()["sst"].expand_dims(depth=[5.0, 10.0], axis=1) * [[[[1]], [[2]]]]
+    dataset().assign(sst=levels).to_netcdf(tmp_path / "a.nc")
+    words = [tmp_path / "a.nc", *GIVEN, "--no-cross-validation", "--out", tmp_path / "filled.nc"]
+    assert "--isel depth=0" in inside(*words)
+    assert inside(*words, "--isel", "depth=1") == 0
+    filled = xarray.load_dataset(tmp_path / "filled.nc")
+    mask = observed()
+    np.testing.assert_array_equal(filled["sst"].values[mask], levels.values[:, 1][mask])
+    assert filled["depth"].item() == 10
+    assert record(tmp_path / "filled.json")["isel"] == [["depth", 1]]
+    assert inside(*words, "--isel", "depth") == 2
+
+
 @pytest.mark.parametrize(
     ("words", "match"),
     [
@@ -305,6 +345,25 @@ def test_scores_are_in_the_unit_of_each_variable():
         np.testing.assert_allclose(two[name]["rmse"], 7 * one[name]["rmse"], rtol=1e-4)
         np.testing.assert_allclose(two[name]["bias"], -7 * one[name]["bias"], rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(two["this model"]["crps"], 7 * one["this model"]["crps"], rtol=1e-4)
+
+
+def test_a_frame_that_has_most_of_the_error_is_named():
+    field = load_field(dataset())
+    held = validation.other_gaps(field.mask, 0)[0]
+    frames = np.flatnonzero(held.any(axis=(1, 2, 3)))
+
+    def wrong(weight):
+        size = np.where(np.arange(COUNT) == frames[-1], weight, 1)[:, None, None, None]
+        found = validation.validate(field, lambda _: field.signal + size, seed=0)["variables"]
+        return found, validation.concentrated(found)
+
+    found, [line] = wrong(100)
+    label = f"2001-01-{frames[-1] + 1:02}"  # one frame a day
+    assert (found["sst"]["frames"], found["sst"]["worst"]) == (len(frames), label)
+    assert found["sst"]["share"] > 0.99
+    assert f"{len(frames)}, {label}" in line
+    assert wrong(1)[1] == []
+    assert wrong(0)[0]["sst"]["worst"] != label
 
 
 def test_baselines():

@@ -19,7 +19,7 @@ from abp_tf import metrics, programs, runs
 from export import saved_model
 from tests import processes
 from tests.digit_runs import WORDS
-from train import evaluate, generator
+from train import demo, evaluate, generator
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 TINY = {
@@ -295,3 +295,12 @@ def test_options_that_exclude_each_other_are_refused(tmp_path):
     message = inside(generator, "--run", tmp_path / "run", "--chains", "fresh", "--expansion", "0.5")
     assert message.startswith("error: `expansion` expected chains='persistent'")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_help_of_the_demo_is_its_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert inside(demo, "--help") == 0
+    said = capsys.readouterr().out
+    assert said.startswith("The demo learns digits")
+    assert "--epochs N" in said
+    assert "1. Learning" not in said
