@@ -1,5 +1,6 @@
 """ConvNets for each kind of signal."""
 
+from abp_tf.networks.autoencoder import autoencoder_energy
 from abp_tf.networks.blocks import SMOOTH
 from abp_tf.networks.descriptor import image_descriptor
 from abp_tf.networks.encoder import encoder
@@ -18,6 +19,7 @@ from abp_tf.networks.volume import volume_descriptor, volume_generator
 __all__ = [
     "SMOOTH",
     "SplitLatents",
+    "autoencoder_energy",
     "encoder",
     "field_generator",
     "frame_by_frame",

@@ -25,6 +25,7 @@ def channels_last(name: str) -> Callable[..., keras.layers.Layer]:
 DOWN = {sides: channels_last(f"Conv{sides}D") for sides in (1, 2, 3)}
 UP = {sides: channels_last(f"Conv{sides}DTranspose") for sides in (1, 2, 3)}
 CROP = {1: keras.layers.Cropping1D, 2: channels_last("Cropping2D"), 3: channels_last("Cropping3D")}
+POOL = {sides: channels_last(f"AveragePooling{sides}D") for sides in (1, 2, 3)}
 FLATTEN = channels_last("Flatten")
 
 
@@ -101,7 +102,7 @@ def doublings(side: int) -> int:
     return max(1, (-(-side // 7) - 1).bit_length())
 
 
-def cropped(x: keras.KerasTensor, sides: Sequence[int], dtype) -> keras.KerasTensor:
+def cropped(x: keras.KerasTensor, sides: Sequence[int], dtype, name: str = "crop") -> keras.KerasTensor:
     """Return the middle of a map, with the sides of a signal; the map itself if it has these sides.
 
     Generators enlarge a grid by whole factors, so their last map may be larger than the signal. Its

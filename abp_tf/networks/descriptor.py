@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import keras
 
 from abp_tf import checks
+from abp_tf.networks.autoencoder import autoencoder_energy
 from abp_tf.networks.blocks import (
     DOWN,
     FLATTEN,
@@ -20,26 +21,31 @@ from abp_tf.networks.image import FORM
 
 def image_descriptor(
     shape: Sequence[int],
-    width: int = 32,
+    width: int | None = None,
     *,
+    energy: str = "score",
     outputs: int = 1,
-    kernel_size: int = 4,
+    kernel_size: int | None = None,
     activation: str = "silu",
     scale: float = 1.0,
     initial_deviation: float | None = None,
     dtype: str | keras.DTypePolicy | None = None,
 ) -> keras.Model:
-    """Build a bottom-up ConvNet from an image to `f(x)`.
+    """Build a ConvNet from an image to `f(x)`.
 
-    Convolutions of stride 2 double the channels, from `width` up to 8 times as many, at least one of
-    them, until the smaller side is 4 or less; a dense layer follows. There is no BatchNorm, so that the
-    chain of an example does not depend on its batch.
+    With the energy "score", as published, it is a bottom-up network: convolutions of stride 2 double
+    the channels, from `width` up to 8 times as many, at least one of them, until the smaller side is 4
+    or less; a dense layer follows. With "autoencoder" it is the network of `autoencoder_energy`. There
+    is no BatchNorm, so that the chain of an example does not depend on its batch.
 
     Args:
         shape: `(height, width, channels)`, sides of 4 or more, and any number of channels.
-        width: number of channels of the finest map.
+        width: number of channels of the finest map; by default 32, and 16 for an autoencoder, whose
+            finest map has the size of the image.
+        energy: "score" or "autoencoder".
         outputs: number of units of the dense layer, whose sum is `f(x)`; 100 in published CoopNets.
-        kernel_size: kernel size of the convolutions, the same along each side.
+        kernel_size: kernel size of the convolutions, the same along each side; 4 by default. For
+            scores only, like `outputs` and `initial_deviation`.
         activation: activation of the convolutions: one of `networks.SMOOTH`, "relu" or "leaky_relu"
             (slope 0.2).
         scale: factor of the sum; it sets the scale of `f` relative to the reference distribution.
@@ -51,16 +57,27 @@ def image_descriptor(
         A `keras.Model` from `[n, *shape]` to `[n, 1]`.
 
     Raises:
-        ValueError: if the shape or a value is out of range.
+        ValueError: if the shape or a value is out of range, or does not belong to the energy.
 
     Example:
         >>> image_descriptor((28, 28, 1), width=8).output_shape
         (None, 1)
     """
-    shape = check_shape("image_descriptor", FORM, shape, 4)
-    check_activation("image_descriptor", activation)
-    check_counts("image_descriptor", width=width, outputs=outputs, kernel_size=kernel_size)
-    checks.positive("image_descriptor", "scale", scale)
+    owner = "image_descriptor"
+    shape = check_shape(owner, FORM, shape, 4)
+    if checks.one_of("score", "autoencoder")(owner, "energy", energy) == "autoencoder":
+        if (outputs, kernel_size, initial_deviation) != (1, None, None):
+            raise ValueError(
+                f"{owner} expected no outputs, kernel_size and initial_deviation with the energy "
+                f"'autoencoder', received {outputs}, {kernel_size} and {initial_deviation}. Leave them "
+                "out, or use the energy 'score'."
+            )
+        width = 16 if width is None else width
+        return autoencoder_energy(shape, width, activation=activation, scale=scale, dtype=dtype)
+    width, kernel_size = 32 if width is None else width, 4 if kernel_size is None else kernel_size
+    check_activation(owner, activation)
+    check_counts(owner, width=width, outputs=outputs, kernel_size=kernel_size)
+    checks.positive(owner, "scale", scale)
     initializer = "glorot_uniform"
     if initial_deviation is not None:
         initializer = keras.initializers.RandomNormal(stddev=initial_deviation)
@@ -86,4 +103,4 @@ def image_descriptor(
         x = keras.ops.sum(x, axis=-1, keepdims=True)
     if scale != 1:
         x = keras.layers.Rescaling(scale, dtype="float32", name="scale")(x)
-    return keras.Model(image, x, name="image_descriptor")
+    return keras.Model(image, x, name=owner)

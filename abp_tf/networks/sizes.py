@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import keras
 
-from abp_tf.networks.blocks import reach_of
+from abp_tf.networks.autoencoder import Doubling, Misfit
 from abp_tf.networks.frames import FrameByFrame
 from abp_tf.networks.places import PlaceBias
 
@@ -22,6 +22,9 @@ _PLACELESS = (
     keras.layers.Cropping1D,
     keras.layers.Cropping2D,
     keras.layers.Cropping3D,
+    keras.layers.AveragePooling1D,
+    keras.layers.AveragePooling2D,
+    keras.layers.AveragePooling3D,
     keras.layers.UpSampling1D,
     keras.layers.UpSampling2D,
     keras.layers.UpSampling3D,
@@ -31,7 +34,9 @@ _PLACELESS = (
     keras.layers.Add,
     keras.layers.Concatenate,
     keras.layers.Rescaling,
+    Doubling,
     FrameByFrame,
+    Misfit,
     PlaceBias,
 )
 
@@ -72,20 +77,27 @@ def free(network: keras.Model) -> tuple[bool, ...]:
 
 
 def reach(network: keras.Model) -> tuple[int, ...]:
-    """Return the receptive field of a descriptor's last map, in entries of the signal along each side.
+    """Return the receptive field of a descriptor, in entries of the signal along each side.
 
-    Entries closer to the border than half of it are scored less often than others by a network
-    without padding, and next to zeros by a network with padding.
+    It is that of an entry of the last map or, for `autoencoder_energy`, of a reconstruction. Entries
+    closer to the border than half of it are scored less often than others by a network without
+    padding, and next to zeros by a network with padding.
 
     Args:
-        network: a descriptor network of this package, a sequence of convolutions.
+        network: a fully convolutional descriptor network of this package.
 
     Example:
         >>> reach(abp_tf.networks.texture_descriptor((64, 64, 3), width=4, levels=2))
         (31, 31)
     """
-    layers = [step for step in network.layers if hasattr(step, "kernel_size")]
-    return tuple(reach_of([each.strides for each in layers], [each.kernel_size for each in layers]))
+    reach = [1] * (len(network.input_shape) - 2)
+    for layer in reversed(network.layers):  # from f back to the signal
+        if isinstance(layer, Doubling):
+            reach = [side // 2 + 1 for side in reach]
+        elif window := getattr(layer, "kernel_size", getattr(layer, "pool_size", None)):
+            pairs = zip(reach, layer.strides, window, strict=True)
+            reach = [(side - 1) * step + width for side, step, width in pairs]
+    return tuple(reach)
 
 
 def resized(network: keras.Model, shape: Sequence[int | None]) -> keras.Model:

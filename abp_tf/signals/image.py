@@ -70,12 +70,21 @@ class Image(SignalKind):
     descriptor = Part(
         networks.image_descriptor,
         {
-            "width": Option(positive(int), "channels of the finest feature map"),
-            "kernel_size": Option(positive(int), "side of the convolution kernels"),
+            "energy": Option(
+                ("autoencoder", "score"),
+                "what the energy is: the error of an autoencoder, or a score as in the papers",
+            ),
+            "width": Option(
+                positive(int), "channels of the finest feature map; by default 16, 32 of a score"
+            ),
+            "kernel_size": Option(positive(int), "with a score: side of the convolution kernels"),
             "activation": ANY,
-            "outputs": Option(positive(int), "output units, whose sum is the score; 100 in the paper"),
+            "outputs": Option(
+                positive(int), "with a score: output units, whose sum it is; 100 in the paper"
+            ),
             "initial_deviation": Option(
-                positive(float), "standard deviation of the initial weights; 0.01 in the paper"
+                positive(float),
+                "with a score: standard deviation of the initial weights; 0.01 in the paper",
             ),
         },
     )

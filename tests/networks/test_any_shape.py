@@ -98,6 +98,8 @@ DESCRIPTORS = [
     (networks.image_descriptor, (5, 7, 1)),
     (networks.image_descriptor, (13, 10, 5)),
     (networks.image_descriptor, (4, 30, 1)),
+    (networks.autoencoder_energy, (5, 7, 2)),
+    (functools.partial(networks.autoencoder_energy, hidden=0), (37, 1)),
     (networks.texture_descriptor, (5, 7, 4)),
     (networks.texture_descriptor, (50, 30, 1)),
     (lambda shape: networks.sound_descriptor(shape[0], stride=3), (37, 1)),

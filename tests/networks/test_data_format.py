@@ -34,6 +34,7 @@ NETWORKS = {
     "video_descriptor": lambda: networks.video_descriptor((4, 8, 16, 3), 2, levels=1),
     "volume_generator": lambda: networks.volume_generator((7, 16, 8, 2), 3, 2),
     "volume_descriptor": lambda: networks.volume_descriptor((8, 16, 8, 2), 2),
+    "autoencoder_energy": lambda: spread(networks.autoencoder_energy((7, 16, 3), 2, hidden=3)),
     "encoder": lambda: spread(networks.encoder((7, 15, 3), ((3,), (4, 8, 2)), 2, hidden=5)),
     "mirrored encoder": lambda: mirror.encoder(networks.image_generator((7, 15, 3), 2, 2)),
     "mirrored discriminator": lambda: mirror.discriminator(networks.image_generator((7, 15, 3), 2, 2)),
@@ -49,7 +50,7 @@ def channels_first():
 
 
 def test_all_networks_are_looked_at():
-    kinds = ("_generator", "_descriptor", "linear", "encoder")
+    kinds = ("_generator", "_descriptor", "linear", "encoder", "autoencoder_energy")
     made = {name for name in networks.__all__ if name.endswith(kinds)}
     assert made == {name for name in NETWORKS if not name.startswith("mirrored")}
 
