@@ -35,12 +35,12 @@ GENERATORS = {
     "ABP with a learned prior": reconstruction.LEARNED_PRIOR,
 }
 ENERGIES = {
-    "descriptor": (descriptor, {"epochs": 8}),
-    "CoopNets": (coopnets, {"epochs": 8}),
+    "descriptor": (descriptor, {"epochs": 10}),
+    "CoopNets": (coopnets, {"epochs": 10}),
     # Steps of 0.1, as published, overshoot here: energies rise, and drafts become poor (distance 164).
     "CoopNets with latent steps": (
         coopnets,
-        {"epochs": 8, "latent_steps": 10, "latent_step_size": 0.03},
+        {"epochs": 10, "latent_steps": 10, "latent_step_size": 0.03},
     ),
 }
 

@@ -95,11 +95,11 @@ class Image(SignalKind):
             "step_size": 0.5, "expansion": 0.6, "batch_size": 25, "learning_rate": 4e-3,
             "encoder": True,
         },
-        "descriptor": {"activation": "leaky_relu", "lazy": None},
+        "descriptor": {"energy": "autoencoder", "activation": "leaky_relu", "lazy": None},
         "coopnets": {
             "lazy": None,
-            "latent_dim": 100, "width": 16, "kernel_size": 5, "hidden": 0, "batch_norm": None,
-            "descriptor_activation": "leaky_relu",
+            "latent_dim": 100, "width": 16, "kernel_size": 4, "hidden": 0, "batch_norm": None,
+            "energy": "autoencoder", "descriptor_activation": "leaky_relu",
         },
     }  # fmt: skip
     source_defaults = {
@@ -109,10 +109,10 @@ class Image(SignalKind):
                 "latent_dim": 10, "width": 16, "epochs": 200, "curve_every": 50, "picture_every": 50,
             },
         },
-        "descriptor": {"digits": {"width": 16, "epochs": 60, "pool": 500, "picture_every": 20}},
+        "descriptor": {"digits": {"epochs": 60, "pool": 500, "picture_every": 20}},
         "coopnets": {
             "digits": {
-                "latent_dim": 16, "descriptor_width": 16, "epochs": 60, "curve_every": 20,
+                "latent_dim": 16, "epochs": 60, "curve_every": 20,
                 "picture_every": 20,
             },
         },
