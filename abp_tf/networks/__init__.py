@@ -3,6 +3,7 @@
 from abp_tf.networks.autoencoder import autoencoder_energy
 from abp_tf.networks.blocks import SMOOTH
 from abp_tf.networks.descriptor import image_descriptor
+from abp_tf.networks.dynamic import dynamic_generator
 from abp_tf.networks.encoder import encoder
 from abp_tf.networks.field import field_generator
 from abp_tf.networks.frames import frame_by_frame
@@ -20,6 +21,7 @@ __all__ = [
     "SMOOTH",
     "SplitLatents",
     "autoencoder_energy",
+    "dynamic_generator",
     "encoder",
     "field_generator",
     "frame_by_frame",

@@ -10,7 +10,7 @@ from abp_tf.networks.autoencoder import Doubling, Misfit
 from abp_tf.networks.frames import FrameByFrame
 from abp_tf.networks.places import PlaceBias
 
-# Layers that compute the same at every position, for any number of positions.
+# Layers that compute the same at every position, for any number of positions; a GRU along time.
 _PLACELESS = (
     keras.layers.InputLayer,
     keras.layers.Conv1D,
@@ -34,6 +34,7 @@ _PLACELESS = (
     keras.layers.Add,
     keras.layers.Concatenate,
     keras.layers.Rescaling,
+    keras.layers.GRU,
     Doubling,
     FrameByFrame,
     Misfit,

@@ -35,6 +35,9 @@ NETWORKS = {
     "volume_generator": lambda: networks.volume_generator((7, 16, 8, 2), 3, 2),
     "volume_descriptor": lambda: networks.volume_descriptor((8, 16, 8, 2), 2),
     "autoencoder_energy": lambda: spread(networks.autoencoder_energy((7, 16, 3), 2, hidden=3)),
+    "dynamic_generator": lambda: networks.dynamic_generator(
+        networks.image_generator((7, 16, 3), 2, 2), 3, 2
+    ),
     "encoder": lambda: spread(networks.encoder((7, 15, 3), ((3,), (4, 8, 2)), 2, hidden=5)),
     "mirrored encoder": lambda: mirror.encoder(networks.image_generator((7, 15, 3), 2, 2)),
     "mirrored discriminator": lambda: mirror.discriminator(networks.image_generator((7, 15, 3), 2, 2)),
