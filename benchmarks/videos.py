@@ -8,16 +8,20 @@ from pathlib import Path
 import keras
 import numpy as np
 
+import abp_tf
 from abp_tf import Generator, Langevin, metrics, networks, signals
 from abp_tf.display import media, pictures
 
 SUBJECTS = {"fire": "video_fire_pot_64.npz", "flashing light": "video_flashing_light_64.npz"}
-TASKS = ("synthesis", "missing frames", "moving block")
+TASKS = ("synthesis", "dynamic synthesis", "missing frames", "moving block")
+LONG = 300  # frames of a synthesis that is longer than the recording
 SETTINGS = {
     "frames": 96, "size": 64, "width": 16, "latent_channels": 20, "padding": "valid", "sigma": 0.3,
     "steps": 6, "step_size": 0.3, "rate": 2e-3, "last_rate": 0.02, "weight_decay": 4.0,
     "iterations": 360, "share": 0.5, "block": 20, "seed": 0,
 }  # fmt: skip
+# A state of so many entries, moved by `latent_channels` of noise; each frame is decoded by itself.
+DYNAMIC = {"state": 64}
 # Settings of a nearly black clip: a higher rate soon makes all of it black, where tanh is flat.
 OWN = {"flashing light": {"rate": 1e-3}}
 
@@ -25,7 +29,8 @@ OWN = {"flashing light": {"rate": 1e-3}}
 def settings(subject: str, task: str, quick: bool) -> dict:
     """Return the settings of a cell."""
     small = {"frames": 16, "width": 4, "iterations": 10} if quick else {}
-    return {**SETTINGS, **OWN.get(subject, {}), **small, "task": task}
+    moved = DYNAMIC if task == "dynamic synthesis" else {}
+    return {**SETTINGS, **OWN.get(subject, {}), **moved, **small, "task": task}
 
 
 def compute(subject: str, task: str, settings: dict, data: Path, target: Path) -> dict:
@@ -42,8 +47,10 @@ def compute(subject: str, task: str, settings: dict, data: Path, target: Path) -
         "seconds_per_iteration": seconds / settings["iterations"],
     }
     media.save_gif(target / "recording.gif", clip, fps)
-    if task == "synthesis":
-        drawn = model.synthesize(1, seed=1)
+    if task.endswith("synthesis"):
+        frames, *rest = model.latent_shape
+        length = -(-frames * LONG // len(clip))
+        drawn = abp_tf.resized(model, (length, *rest)).synthesize(1, seed=1)[:, :LONG]
         media.save_gif(target / "synthesis.gif", drawn[0], fps)
         media.save_gif(target / "reconstruction.gif", found, fps)
         rows = [signals.get("video").tiles(one[None]) for one in (clip, found, drawn[0])]
@@ -52,6 +59,7 @@ def compute(subject: str, task: str, settings: dict, data: Path, target: Path) -
         return {
             "psnr": metrics.psnr(clip[None], found[None]),
             "ssim": metrics.ssim(clip, found),
+            **lively(drawn[0], clip),
             **common,
         }
     between = interpolated(clip, mask)
@@ -64,6 +72,37 @@ def compute(subject: str, task: str, settings: dict, data: Path, target: Path) -
         "hidden_MAE": metrics.recovery_error(clip[None], whole[None], mask[None]),
         "interpolation_MAE": metrics.recovery_error(clip[None], between[None], mask[None]),
         **common,
+    }
+
+
+def lively(drawn: np.ndarray, clip: np.ndarray) -> dict[str, float]:
+    """Return whether a long synthesis goes on, and whether it is grainy or blurred.
+
+    Args:
+        drawn: a synthesis `[frames, h, w, c]`, longer than the recording.
+        clip: the recording.
+
+    Returns:
+        the deviation in time of the last frames, as many as the recording has, over that of the
+        recording: 0 if they fade; the least mean absolute difference of any two frames at least 8 apart
+        over that of the recording: 0 if they repeat; and the ratio of nearest patches of 5×5 of every
+        eighth frame, to those of every other frame of the recording, over that of the frames between.
+    """
+
+    def deviation(frames):
+        return float(frames.std(0).mean())
+
+    def nearest(frames):
+        few = frames[:, ::2, ::2].reshape(len(frames), -1)
+        apart = np.stack([np.abs(few - one).mean(-1) for one in few])
+        far = np.abs(np.subtract.outer(np.arange(len(few)), np.arange(len(few)))) >= 8
+        return float(apart[far].min())
+
+    drawn = np.clip(drawn, -1, 1)
+    return {
+        "late_deviation": deviation(drawn[-len(clip) :]) / deviation(clip),
+        "nearest_frames": nearest(drawn) / nearest(clip),
+        "patches": metrics.nearest_patch_ratio(drawn[::8], clip[::2], clip[1::2], 5, contrast=0.05),
     }
 
 
@@ -100,9 +139,13 @@ def interpolated(clip: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def learn(settings: dict, clip: np.ndarray, mask: np.ndarray) -> tuple[Generator, float]:
     """Learn a generator from one clip; return it and its seconds."""
     keras.utils.set_random_seed(settings["seed"])
-    network = networks.video_generator(
-        clip.shape, settings["latent_channels"], settings["width"], padding=settings["padding"]
-    )
+    if settings["task"] == "dynamic synthesis":
+        frame = networks.image_generator(clip.shape[1:], settings["state"], settings["width"])
+        network = networks.dynamic_generator(frame, len(clip), settings["latent_channels"])
+    else:
+        network = networks.video_generator(
+            clip.shape, settings["latent_channels"], settings["width"], padding=settings["padding"]
+        )
     langevin = Langevin(settings["steps"], settings["step_size"])
     model = Generator(
         network,

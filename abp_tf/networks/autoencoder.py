@@ -88,11 +88,11 @@ def autoencoder_energy(
 ) -> keras.Model:
     """Build a ConvNet `f(x) = −½ scale ‖a x − D(x)‖²` with an autoencoder `D` and a learned factor `a`.
 
-    Descriptors encode and decode signals at the minima of their energy ("A theory of generative
-    ConvNet", arXiv 1602.03264, section 5); this one by its form, and not there only. As an energy that
-    is learned by maximum likelihood it is that of "Autoencoding under normalization constraints"
-    (arXiv 2105.05735, equation 5), with connections from each map to that of its size on the way back,
-    so that details need not pass the coarsest one.
+    A descriptor encodes and decodes signals at the minima of its energy ("A theory of generative
+    ConvNet", arXiv 1602.03264, section 5); this network does so everywhere. Learned by maximum
+    likelihood, it is the model of "Autoencoding under normalization constraints" (arXiv 2105.05735),
+    with connections from each map to that of its size on the way back, so that details need not pass
+    the coarsest one.
 
     Maps are halved by averages and doubled by repetition, and no convolution has a stride. Those of 3×3
     double the channels with each level, up to 8 times as many. Two dense layers of the coarsest map
