@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -77,8 +78,11 @@ class SignalModel(keras.Model):
         self.replicas = Replicas(tf.distribute.get_strategy())
         self.shards = self._check_shards(shards)
         self._settings_version = 0
-        self._compiled_versions = {}  # settings with which Keras's functions were traced
-        self._functions, self._functions_version = {}, 0
+        self._compiled_versions: dict[
+            str, int
+        ] = {}  # settings with which Keras's functions were traced
+        self._functions: dict[Hashable, Callable] = {}
+        self._functions_version = 0
         if isinstance(value_range, str) and value_range == "auto":
             value_range = (-1.0, 1.0) if scaling is None else None
         self.value_range = checks.value_range(type(self).__name__, "value_range", value_range)
@@ -92,7 +96,9 @@ class SignalModel(keras.Model):
         # A step that is not finite stops all later ones until `_train` has read what it returned.
         self._stopped = tf.Variable(False, trainable=False)
         self.rolls_back = False  # whether a callback restores an earlier state after divergence
-        self.symptoms = {}  # symptoms of trouble in the last epoch, each with cause and remedy
+        self.symptoms: dict[
+            str, str
+        ] = {}  # symptoms of trouble in the last epoch, each with cause and remedy
         self.built = True
 
     # Devices and machines.
@@ -223,7 +229,7 @@ class SignalModel(keras.Model):
         Raises:
             ValueError: if the scaling has a period and there are no times, or they cannot be used.
         """
-        if not self.timed:
+        if self.scaling is None or self.scaling.period is None:
             return []
         if time is None:
             remedy = "Give `time`" if method in _TIME_ARGUMENT else 'Add "time" to the data'
@@ -393,7 +399,7 @@ class SignalModel(keras.Model):
         write: Callable[..., None],
         means: dict,
         *,
-        sums: dict,
+        sums: dict | tuple,
         rows: tuple = (),
         finite: tuple | list = (),
         weight=None,
@@ -640,7 +646,7 @@ class SignalModel(keras.Model):
         """
         return serving.exporter(format)(self, filepath, examples=examples, **options)
 
-    def signatures(self, **options) -> dict:
+    def signatures(self, *args: Any, **options: Any) -> dict:
         """Return functions of a batch in scaled units, with the specs of their inputs, by name."""
         raise NotImplementedError
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from types import MappingProxyType
+from typing import Any
 
 import keras
 import numpy as np
@@ -94,6 +95,7 @@ class CoopNets(SignalModel):
         **kwargs,
     ):
         _check(generator, descriptor)
+        reported: tuple[str, ...]
         reported = (*diagnostics.CHAIN_MEANS, "acceptance", "score", "energy", "revision_error")
         reported += ("reconstruction_error", "latent_norm")
         options = {"value_range": descriptor.value_range, "scaling": descriptor.scaling, **kwargs}
@@ -175,7 +177,7 @@ class CoopNets(SignalModel):
         if self.langevin.rejects:
             means["acceptance"] = info.acceptance
         means["revision_error"] = error**2
-        rows = (index, None if mask is None else inferred)
+        rows: tuple = (index, None if mask is None else inferred)
         if mask is not None:
             means |= self._recovery(inferred, energy, observed, mask)
         if mask is not None or self.latent_steps:
@@ -372,6 +374,7 @@ class CoopNets(SignalModel):
             float32 `[count, *signal_shape]`.
         """
         if not revised:
+            options: dict[str, Any]
             options = {"time": time, "seed": seed, "batch_size": batch_size, "verbose": verbose}
             return self.generator.synthesize(count, **options)
         checks.integer("synthesize", "count", count, 1)

@@ -186,8 +186,8 @@ class Descriptor(SignalModel):
     def noise(self, seeds: tf.Tensor) -> tf.Tensor:
         """Draw first states of chains, float32 `[n, *signal_shape]`, from seed pairs `[n, 2]`."""
         shape = list(self.signal_shape)
-        if self.start_sigma is None and self.value_range is not None:
-            low, high = self.scaled_range
+        if self.start_sigma is None and (ends := self.scaled_range) is not None:
+            low, high = ends
             return low + (high - low) * row_uniform(seeds, shape)
         return (self.start_sigma or self.reference_sigma) * row_normal(seeds, shape)
 
@@ -536,7 +536,8 @@ class Descriptor(SignalModel):
                     "Build the network in float32 and copy the weights with `set_weights`."
                 )
         signals, time = self._whole(signals, "autoencode")
-        descent = Langevin(steps, step_size or self.langevin.step_size, temperature=0.0)
+        own = getattr(self.langevin, "step_size", 0.0)  # a sampler of one's own may have none
+        descent = Langevin(steps, step_size or own, temperature=0.0)
         found = self.run("autoencode", [signals, *time], batch_size, verbose, descent=descent)
         return AutoEncoding(**finite(found, descent))
 

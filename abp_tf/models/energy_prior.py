@@ -48,6 +48,8 @@ class EnergyPrior(Prior):
         (2, 16, 16, 1)
     """
 
+    network: keras.Model
+
     def __init__(
         self,
         network: keras.Model,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -126,7 +127,7 @@ class LatentModel(SignalModel):
         return self.noise.sigma
 
     @sigma.setter
-    def sigma(self, value: float | tuple[float, ...]) -> None:
+    def sigma(self, value: float | Sequence[float]) -> None:
         self.noise.sigma = value
 
     def signal_noise(self) -> tf.Tensor:
@@ -413,7 +414,7 @@ class LatentModel(SignalModel):
         mask = None if self.observation else data.mask
         sigma = self.signal_noise()
         sigma = sigma if self.scaling is None else self.scaling.restore_deviation(sigma)
-        return draws.summarize(found, qualities.choose(**options), mask, data, sigma)
+        return draws.summarize(found, qualities.choose(quality, samples, chains), mask, data, sigma)
 
     def synthesize(
         self,
