@@ -98,15 +98,15 @@ class DINEOF(frames.FrameModel):
         self.mean, self.scale = _centre(data)
         values = ((data.values - self.mean) / self.scale).reshape(count, -1)
         mask = data.mask.reshape(count, -1)
-        self.errors = []
-        self.chosen = self.modes
-        if self.modes is None:
-            self.chosen = self._choose(values, mask, self._held(data.mask).reshape(mask.shape), most)
+        self.errors: list[float] = []
+        chosen = self.modes
+        if chosen is None:
+            chosen = self._choose(values, mask, self._held(data.mask).reshape(mask.shape), most)
         filled = np.where(mask, values, 0)
-        for modes in range(1, self.chosen + 1):
+        for modes in range(1, chosen + 1):
             filled = self._fill(filled, mask, modes)
-        self.signal_shape = shape
-        self.loading = _modes(filled, self.chosen).reshape(self.chosen, *shape)
+        self.signal_shape, self.chosen = shape, chosen
+        self.loading = _modes(filled, chosen).reshape(chosen, *shape)
         return self
 
     def _held(self, mask) -> np.ndarray:

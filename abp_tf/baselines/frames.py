@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -36,7 +36,7 @@ def read(owner: str, x, mask=None, *, shape=None, value_range=None) -> Frames:
         ValueError: if `x` is not such an array; or, if any shape is allowed, a channel has no observed
             entry.
     """
-    signal = examples.parts(x).get("signal")
+    signal: Any = examples.parts(x).get("signal")
     if isinstance(signal, tf.data.Dataset) or np.ndim(signal) < 3:
         raise ValueError(
             f"{owner} expected an array of shape ('n', *grid, channels), received "
@@ -62,8 +62,8 @@ class FrameModel:
     """
 
     def __init__(self, value_range: tuple[float, float] | None):
-        self.value_range = None if value_range is None else tuple(value_range)
-        self.signal_shape = None
+        self.value_range = None if value_range is None else (value_range[0], value_range[1])
+        self.signal_shape: tuple[int, ...] | None = None
 
     def reconstruct(self, signals, mask=None, seed=0) -> np.ndarray:
         """Predict whole frames, without noise, given their observed entries.

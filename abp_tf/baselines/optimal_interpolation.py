@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -87,6 +88,7 @@ class OptimalInterpolation(frames.FrameModel):
             "mean_variance": mean_variance,
             "mean_length": mean_length,
         }
+        given: dict[str, Any]
         given = {key: checks.optional_positive(name, key, n) for key, n in numbers.items()}
         given["kind"] = kind if kind is None else checks.one_of(*CORRELATIONS)(name, "kind", kind)
         self.given = {key: value for key, value in given.items() if value is not None}
@@ -180,7 +182,7 @@ class OptimalInterpolation(frames.FrameModel):
         checks.integer("sample_posterior", "samples", samples, 1)
         data = self._read(signals, mask)
         seeds = checks.seeds(seed, len(data.values))
-        drawn = np.empty((len(seeds), samples, *self.signal_shape), np.float32)
+        drawn = np.empty((len(seeds), samples, *data.values.shape[1:]), np.float32)
         for number, channel in enumerate(self._fitted()):
             values, seen = data.values[..., number], data.mask[..., number]
             means = channel.draw_means(min(samples, _MEANS), self.seed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -64,8 +66,8 @@ class PCA:
         self.components = components
         self.iterations = iterations
         self.ridge = float(ridge)
-        self.value_range = None if value_range is None else tuple(value_range)
-        self.signal_shape = None
+        self.value_range = None if value_range is None else (value_range[0], value_range[1])
+        self.signal_shape: tuple[int, ...] | None = None
 
     def fit(self, x) -> PCA:
         """Estimate the model from signals.
@@ -81,7 +83,7 @@ class PCA:
             ValueError: if the data cannot be used, or there are more components than examples or
                 entries.
         """
-        signal = examples.parts(x).get("signal")
+        signal: Any = examples.parts(x).get("signal")
         if isinstance(signal, tf.data.Dataset) or np.ndim(signal) < 2:
             raise ValueError(
                 "PCA.fit expected arrays of shape ('n', *signal_shape), received "
@@ -208,8 +210,8 @@ class PCA:
         Returns:
             float64 `[n, d]`.
         """
-        self._check_fitted()
-        data = examples.examples(examples.masked(signals, mask), self.signal_shape, self.value_range)
+        shape = self._fitted_shape()
+        data = examples.examples(examples.masked(signals, mask), shape, self.value_range)
         flat = data.signal.reshape(len(data.signal), -1).astype(np.float64)
         if data.mask is None:
             observed = np.ones_like(flat)
@@ -241,9 +243,8 @@ class PCA:
         Returns:
             float32 `[n, *signal_shape]`: observed entries untouched.
         """
-        self._check_fitted()
-        data = examples.incomplete(signals, mask, self.signal_shape, self.value_range)
-        return np.where(data.mask, data.signal, self.reconstruct(signals, mask))
+        data = examples.incomplete(signals, mask, self._fitted_shape(), self.value_range)
+        return np.where(np.asarray(data.mask), data.signal, self.reconstruct(signals, mask))
 
     def synthesize(self, count: int, seed=0) -> np.ndarray:
         """Decode draws from the prior, `z ~ N(0, I)`, without noise.
@@ -255,7 +256,7 @@ class PCA:
         Returns:
             float32 `[count, *signal_shape]`.
         """
-        self._check_fitted()
+        self._fitted_shape()
         if count < 1:
             raise ValueError(f"synthesize expected a count of 1 or more, received {count}.")
         seeds = row_seeds(checks.seeds(seed, count), PRIOR)
@@ -265,8 +266,10 @@ class PCA:
         signal = (latents @ self.loading.T + self._mean).astype(np.float32)
         if self.value_range is not None:
             signal = np.clip(signal, *self.value_range)
-        return signal.reshape(-1, *self.signal_shape)
+        return signal.reshape(-1, *self._fitted_shape())
 
-    def _check_fitted(self) -> None:
+    def _fitted_shape(self) -> tuple[int, ...]:
+        """Return the shape of a signal, or raise an error before the fit."""
         if self.signal_shape is None:
             raise ValueError("PCA expected to be fitted before this call. Call `fit(signals)` first.")
+        return self.signal_shape

@@ -47,7 +47,7 @@ class RollBack(keras.callbacks.Callback):
             )
         self.factor = factor
         self.times = times
-        self._good = None
+        self._good: tuple = ()  # the last good state, empty before the first epoch
 
     def on_train_begin(self, logs=None) -> None:
         """Refuse models and learning rates that cannot be restored; announce the roll-back."""
@@ -68,7 +68,7 @@ class RollBack(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
         """Store the first state; a backup has been loaded by now."""
-        if self._good is None:
+        if not self._good:
             self._good = self._state()
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:

@@ -86,12 +86,12 @@ class TensorBoardPictures(keras.callbacks.Callback):
             if self._has_latents():
                 tf.summary.histogram("latents", self.model.latents)
             if self.hidden is not None:
-                self._write_calibration()
+                self._write_calibration(self.hidden)
 
-    def _write_calibration(self) -> None:
+    def _write_calibration(self, hidden: np.ndarray) -> None:
         """Write how well the posterior predicts the hidden entries."""
-        some = np.flatnonzero(self.hidden.any(axis=tuple(range(1, self.hidden.ndim))))[:_CALIBRATED]
-        signals, hidden = self.signals[some], self.hidden[some]
+        some = np.flatnonzero(hidden.any(axis=tuple(range(1, hidden.ndim))))[:_CALIBRATED]
+        signals, hidden = self.signals[some], hidden[some]
         hidden = hidden if hidden.ndim == signals.ndim else hidden[..., None]
         hidden = np.broadcast_to(hidden, signals.shape)
         mask = ~hidden if self.mask is None else both(self.mask[some], ~hidden)

@@ -73,12 +73,12 @@ class Examples(NamedTuple):
         return int(digest(observed.astype(np.float32, copy=False))[:8], 16)
 
 
-def digest(*parts: np.ndarray | bytes | None) -> str:
+def digest(*parts: np.ndarray | LazyRows | bytes | None) -> str:
     """Return the SHA-256 of the bytes of arrays, one after the other; None is skipped."""
     found = hashlib.sha256()
     for part in parts:
         if part is not None:
-            found.update(np.ascontiguousarray(part).data if isinstance(part, np.ndarray) else part)
+            found.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).data)
     return found.hexdigest()
 
 

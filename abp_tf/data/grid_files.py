@@ -109,7 +109,8 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 def _of_arrays(arrays: dict[str, np.ndarray]) -> xarray.Dataset:
     """Return arrays `[h, w]`, `[n, h, w]` and `[n, h, w, c]` as variables, one for each channel."""
     xarray = load_xarray()
-    variables, sizes = {}, {}
+    variables: dict[str, tuple] = {}
+    sizes: dict[str, int] = {}
 
     def dimensions(shape):
         names = ("frame", "y", "x")[3 - len(shape) :]

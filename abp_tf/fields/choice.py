@@ -110,10 +110,10 @@ def choose(
         # Two latents can help where one does not.
         if latents > min(2 * best.latents + 2, trial.count // 4):
             break
-        tried = [best._replace(latents=latents, rhythm=False)]
+        more = [best._replace(latents=latents, rhythm=False)]
         if trial.count >= RHYTHM_FRAMES:
-            tried.append(tried[0]._replace(rhythm=True))
-        best = min(best, *tried, key=error)
+            more.append(more[0]._replace(rhythm=True))
+        best = min(best, *more, key=error)
 
     return Choice(best, trial.widening(best), errors)
 

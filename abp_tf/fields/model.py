@@ -287,7 +287,7 @@ class FieldModel:
 
     def _lattice(self, frames: Frames) -> Lattice:
         roughness = Roughness(self.settings.space, self.settings.time, self.settings.decay)
-        noise = self.settings.noise
+        noise: float | np.ndarray = self.settings.noise
         if frames.deviation is not None:
             noise = np.where(frames.observed, frames.deviation, 1) ** 2
         lattice = Lattice(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -210,7 +210,9 @@ def parzen_log_likelihood(
     return np.concatenate(found) - 0.5 * size * math.log(2 * math.pi * bandwidth**2)
 
 
-def parzen_bandwidth(samples: ArrayLike, validation: ArrayLike, candidates: ArrayLike) -> float:
+def parzen_bandwidth(
+    samples: ArrayLike, validation: ArrayLike, candidates: Sequence[float] | np.ndarray
+) -> float:
     """Return the bandwidth that gives validation signals the highest log density.
 
     Args:

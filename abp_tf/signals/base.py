@@ -176,7 +176,8 @@ class SignalKind:
             ValueError: if files cannot be read, or their rates differ.
         """
         settings = {**self.like(shape, header), "test_share": 0.0, "limit": limit}
-        found, names = [], []
+        found: list[data.Signals] = []
+        names: list[str] = []
         for path in paths:
             source = "npz" if npz.is_npz(path) else self.file_source
             part = self.load(f"{source}:{path}", settings)
@@ -217,7 +218,7 @@ class SignalKind:
         count: int | Sequence[int],
         shape: Sequence[int],
         seed: int,
-        own: np.ndarray | None = None,
+        own: np.ndarray | data.LazyRows | None = None,
     ) -> np.ndarray:
         """Draw masks over the axes of signals.
 
@@ -489,11 +490,12 @@ def filled(signals: ArrayLike) -> np.ndarray:
     return np.nan_to_num(np.asarray(signals, np.float32), nan=0.0)
 
 
-def both(mask: np.ndarray, own: np.ndarray | None) -> np.ndarray:
+def both(mask: np.ndarray | data.LazyRows, own: np.ndarray | data.LazyRows | None) -> np.ndarray:
     """Return a mask, without a channel axis or with one, together with masks that signals have."""
+    mask = np.asarray(mask)
     if own is None:
         return mask
-    return own & (mask if mask.ndim == own.ndim else mask[..., None])
+    return np.asarray(own) & (mask if mask.ndim == own.ndim else mask[..., None])
 
 
 def _either(channels: Sequence[int]) -> str:
