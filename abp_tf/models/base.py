@@ -60,6 +60,7 @@ class SignalModel(keras.Model):
     noise_in_data = False
     # Whether chains run through `network` during training, so that it must not have BatchNorm.
     independent_rows = True
+    train_function: Any  # Keras sets it
 
     def __init__(
         self,

@@ -169,7 +169,7 @@ class CoopNets(SignalModel):
                     generator.table.write(index, inferred)
                 generator.iteration.assign_add(1)
             if mask is not None or self.latent_steps:
-                generator.probe_stability(*probed, self.iteration)
+                generator.probe_stability(self.iteration, *probed)
 
         means = diagnostics.chain_means(
             loss, signal, revised, of_data, of_revised, info, self.langevin, self.scaled_range, mean

@@ -226,7 +226,7 @@ class Generator(LatentModel):
                 self.table.write(index, self.table.of_examples(latent))
             if self.learn_sigma:
                 self.sums.assign_add(sums["noise"])
-            self.probe_stability(*probed, self.iteration)
+            self.probe_stability(self.iteration, *probed)
 
         means = {
             **self.latent_means(latent, energy, signal, mask),
@@ -302,7 +302,7 @@ class Generator(LatentModel):
             shares.append(masking.local_shares(weights**2, sides) if alike else tf.ones_like(share))
         return shares
 
-    def probe_stability(self, latent, signal, mask, iteration) -> None:
+    def probe_stability(self, iteration, latent, signal, mask) -> None:
         """Measure `δ² λmax / 4` every `PROBE_EVERY` iterations, as the mean over a few chains."""
 
         def probe():
