@@ -6,6 +6,7 @@ import numpy as np
 
 from abp_tf import checks
 from abp_tf.baselines import frames
+from abp_tf.data import examples
 from abp_tf.fields import gaps
 
 _SHARE = 0.03  # share of the observed entries that is held out at random
@@ -72,7 +73,7 @@ class DINEOF(frames.FrameModel):
         self.tolerance = checks.positive("DINEOF", "tolerance", tolerance)
         self.seed = checks.integer("DINEOF", "seed", seed, 0)
 
-    def fit(self, x) -> DINEOF:
+    def fit(self, x: examples.SignalsLike) -> DINEOF:
         """Choose the number of modes, and estimate them, from frames.
 
         Args:

@@ -6,11 +6,13 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from abp_tf import checks
 from abp_tf.baselines import frames
 from abp_tf.baselines.covariance_search import LOOSE, Search, anomalies
 from abp_tf.baselines.kriging import CORRELATIONS, Covariance, Kriging
+from abp_tf.data import examples
 from abp_tf.results import PosteriorSamples
 
 _MEANS = 16  # draws of the pixel mean, which further samples use again
@@ -98,7 +100,7 @@ class OptimalInterpolation(frames.FrameModel):
         self.iterations = checks.integer(name, "iterations", iterations, 1)
         self.seed = checks.integer(name, "seed", seed, 0)
 
-    def fit(self, x) -> OptimalInterpolation:
+    def fit(self, x: examples.SignalsLike) -> OptimalInterpolation:
         """Choose the covariance, and estimate the pixel mean, from frames.
 
         Args:
@@ -157,7 +159,14 @@ class OptimalInterpolation(frames.FrameModel):
         """The largest relative norm of a residual with which solving stopped."""
         return max(channel.kriging.residual for channel in self._fitted())
 
-    def sample_posterior(self, signals, mask=None, *, samples: int = 16, seed=0) -> PosteriorSamples:
+    def sample_posterior(
+        self,
+        signals: examples.SignalsLike,
+        mask: ArrayLike | None = None,
+        *,
+        samples: int = 16,
+        seed: int | ArrayLike = 0,
+    ) -> PosteriorSamples:
         """Draw whole frames given the observed entries, by conditional simulation.
 
         A draw from the distribution without data is corrected by the prediction of what the data differ

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from abp_tf import checks
 from abp_tf.data import examples
@@ -69,7 +70,7 @@ class PCA:
         self.value_range = None if value_range is None else (value_range[0], value_range[1])
         self.signal_shape: tuple[int, ...] | None = None
 
-    def fit(self, x) -> PCA:
+    def fit(self, x: examples.SignalsLike) -> PCA:
         """Estimate the model from signals.
 
         Args:
@@ -198,7 +199,9 @@ class PCA:
 
     # Methods that take and return arrays.
 
-    def infer(self, signals, mask=None, seed=0) -> np.ndarray:
+    def infer(
+        self, signals: examples.SignalsLike, mask: ArrayLike | None = None, seed: int | ArrayLike = 0
+    ) -> np.ndarray:
         """Return the posterior mean of the latents.
 
         Args:
@@ -221,7 +224,9 @@ class PCA:
         batches = (self._posterior(flat[rows], observed[rows])[0] for rows in self._batches(len(flat)))
         return np.concatenate(list(batches))
 
-    def reconstruct(self, signals, mask=None, seed=0) -> np.ndarray:
+    def reconstruct(
+        self, signals: examples.SignalsLike, mask: ArrayLike | None = None, seed: int | ArrayLike = 0
+    ) -> np.ndarray:
         """Return the conditional mean of whole signals given the observed entries.
 
         A complete signal is projected onto the principal components, as in PCA, which is the limit
@@ -237,7 +242,9 @@ class PCA:
             latents = latents @ (gram + self._variance * np.eye(self.components)) @ np.linalg.pinv(gram)
         return self._decode(latents)
 
-    def inpaint(self, signals, mask, seed=0) -> np.ndarray:
+    def inpaint(
+        self, signals: examples.SignalsLike, mask: ArrayLike | None, seed: int | ArrayLike = 0
+    ) -> np.ndarray:
         """Fill in hidden entries with their conditional mean; the arguments are those of `infer`.
 
         Returns:
@@ -246,7 +253,7 @@ class PCA:
         data = examples.incomplete(signals, mask, self._fitted_shape(), self.value_range)
         return np.where(np.asarray(data.mask), data.signal, self.reconstruct(signals, mask))
 
-    def synthesize(self, count: int, seed=0) -> np.ndarray:
+    def synthesize(self, count: int, seed: int | ArrayLike = 0) -> np.ndarray:
         """Decode draws from the prior, `z ~ N(0, I)`, without noise.
 
         Args:

@@ -71,11 +71,11 @@ class TensorBoardPictures(keras.callbacks.Callback):
         self.hidden = None if hidden is None or not hidden.any() else hidden
         self.kind = kinds.of(signals.shape[1:], kind)
 
-    def on_train_begin(self, logs=None) -> None:
+    def on_train_begin(self, logs: dict | None = None) -> None:
         """Open the log."""
         self._writer = tf.summary.create_file_writer(str(self.log_dir))
 
-    def on_epoch_end(self, epoch: int, logs=None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Write signals of the model, and a histogram of its latents."""
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
@@ -104,7 +104,7 @@ class TensorBoardPictures(keras.callbacks.Callback):
         picture = pictures.reliability(found.levels, found.coverage, title)
         tf.summary.image("reliability", picture[None])
 
-    def on_train_end(self, logs=None) -> None:
+    def on_train_end(self, logs: dict | None = None) -> None:
         """Write the files of the projector, and close the log."""
         self._writer.close()
         if self._has_latents() and self.model.latents.ndim == 2:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
@@ -144,7 +145,9 @@ def _anneal(energy, shape, base_sigma, distributions, step_size, seeds):
     return weight, accepted / count
 
 
-def annealed_log_likelihood(model, signals: ArrayLike, normalizer: Normalizer) -> np.ndarray:
+def annealed_log_likelihood(
+    model: keras.Model, signals: ArrayLike, normalizer: Normalizer
+) -> np.ndarray:
     """Return the log density of signals under a descriptor, `−U(x) − log ∫ exp(−U)`, in nats.
 
     It is the density at temperature 1, of scaled signals if the model has a scaling. The integral can

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -342,12 +342,12 @@ class SymptomAlarm(keras.callbacks.Callback):
         super().__init__()
         self._reported = set()
 
-    def on_epoch_begin(self, epoch: int, logs=None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Clear the symptoms; note whether the epoch is past the first iterations."""
         self.model.symptoms = {}
         self._warm = int(self.model.iteration.numpy()) >= WARM_UP
 
-    def on_epoch_end(self, epoch: int, logs=None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Find the symptoms of the epoch and warn of new ones."""
         model = self.model
         if DIVERGENCE in model.symptoms:  # it ended the epoch, not the training
@@ -373,7 +373,7 @@ class StabilityAlarm(keras.callbacks.Callback):
         super().__init__()
         self._warned = False
 
-    def on_epoch_end(self, epoch: int, logs=None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Compare the stability of the epoch with 1."""
         found = (logs or {}).get("stability", 0.0)
         if found >= 1 and not self._warned:

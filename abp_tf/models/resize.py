@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import keras
 import numpy as np
@@ -13,8 +14,10 @@ from abp_tf.models.coopnets import CoopNets
 from abp_tf.models.descriptor import Descriptor
 from abp_tf.models.generator import Generator
 
+M = TypeVar("M", bound=Generator | Descriptor | CoopNets)
 
-def resized(model: Generator | Descriptor | CoopNets, shape: Sequence[int]):
+
+def resized(model: M, shape: Sequence[int]) -> M:
     """Return a model of larger or smaller signals, from one with fully convolutional networks.
 
     A model trained on 224×224 textures with 7×7 latents draws 448×448 ones from 14×14 latents; a longer
