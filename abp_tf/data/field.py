@@ -162,7 +162,7 @@ class Field(Mapping):
 
 
 def load_field(
-    source,
+    source: grid_files.Source,
     variable: str | Sequence[str] | None = None,
     *,
     sigma: str | Sequence[str] | None = None,

@@ -21,7 +21,7 @@ _AT_ONCE, _CHECKED = 16, 64
 
 
 def lazy_field(
-    source,
+    source: grid_files.Source,
     variable: str | Sequence[str] | None = None,
     *,
     domain: str | np.ndarray | bool | None = None,
@@ -86,7 +86,13 @@ def lazy_field(
     )
 
 
-def is_large(source, variable, times, region, every: int) -> bool:
+def is_large(
+    source: grid_files.Source,
+    variable: str | Sequence[str] | None,
+    times: selection.Limits | None,
+    region: Mapping[str, selection.Limits] | None,
+    every: int,
+) -> bool:
     """Return whether a field of programs is so large that it is read when it is needed.
 
     The arguments are those of `lazy_field`.

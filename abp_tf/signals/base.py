@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from abp_tf import data, files, masks
 from abp_tf.data import npz
+from abp_tf.data.convert import Form
 from abp_tf.display import pictures
 from abp_tf.options import Option
 from abp_tf.scaling import Scaling
@@ -244,7 +245,13 @@ class SignalKind:
         return both(parsed(count, tuple(shape[:-1]), seed), own)
 
     def masks_by_name(
-        self, path: str, names: Sequence[str], sides: Sequence[int], *, crop: bool = True, forms=None
+        self,
+        path: str,
+        names: Sequence[str],
+        sides: Sequence[int],
+        *,
+        crop: bool = True,
+        forms: Sequence[Form] | None = None,
     ) -> np.ndarray:
         """Read the masks of signals from a folder, by the names of the signals' files.
 
@@ -292,7 +299,9 @@ class SignalKind:
         """
         return np.ones(shape, bool)
 
-    def squares(self, truth, found, counted, header: Mapping[str, Any]) -> dict[str, tuple[float, int]]:
+    def squares(
+        self, truth: np.ndarray, found: np.ndarray, counted: np.ndarray, header: Mapping[str, Any]
+    ) -> dict[str, tuple[float, int]]:
         """Return squared errors in the units of the signals' files by name, if they have such units.
 
         Args:

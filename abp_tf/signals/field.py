@@ -207,7 +207,9 @@ class Field(SignalKind):
         found = field_source.unpacked(header, shape)
         return np.ones(shape, bool) if found is None else found
 
-    def squares(self, truth, found, counted, header: Mapping[str, Any]) -> dict[str, tuple[float, int]]:
+    def squares(
+        self, truth: np.ndarray, found: np.ndarray, counted: np.ndarray, header: Mapping[str, Any]
+    ) -> dict[str, tuple[float, int]]:
         """Return the squared errors of each variable in its own unit, by name and unit."""
         result = {}
         for channel, name in enumerate(header.get("names", ())):
