@@ -113,7 +113,7 @@ def places(images: Signals) -> tuple[np.ndarray, np.ndarray]:
 def by_name(
     path: str,
     names: Sequence[str],
-    size: tuple[int, int],
+    size: Sequence[int],
     *,
     crop: bool = True,
     forms: Sequence[convert.Form] | None = None,
@@ -139,7 +139,8 @@ def by_name(
         ValueError: if an image has no mask or two, or a mask has neither the size nor the aspect ratio
             of its image; the message names some of these images.
     """
-    request = collect.Request(tuple(size), crop, grey=True)
+    height, width = size
+    request = collect.Request((height, width), crop, grey=True)
     known = dict(zip(map(files.stem, names), forms, strict=True)) if forms else {}
     unfit: list[str] = []
 

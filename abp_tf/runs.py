@@ -169,7 +169,7 @@ def load_images(settings: dict) -> data.Signals:
     kind, spec = signals.get(settings["kind"]), settings.get("mask")
     stored = mask_files.is_stored(spec)
     images = kind.load(settings["data"], settings, missing=stored)
-    return attach_masks(images, spec, settings) if stored else images
+    return attach_masks(images, spec, settings) if spec and stored else images
 
 
 def attach_masks(images: data.Signals, spec: str, settings: dict) -> data.Signals:
@@ -220,7 +220,7 @@ def load_like(
     return load_images({**settings, **changes, **form})
 
 
-def training_mask(settings: dict, images: data.Signals) -> np.ndarray | None:
+def training_mask(settings: dict, images: data.Signals) -> np.ndarray | LazyRows | None:
     """Return the mask a run trains with: the stored masks of its training images, or drawn ones.
 
     Args:
@@ -240,7 +240,9 @@ def training_mask(settings: dict, images: data.Signals) -> np.ndarray | None:
         return kind.draw_masks(spec, count, shape, seed, own)
 
     def draw(numbers: np.ndarray) -> np.ndarray:
-        return kind.draw_masks(spec, numbers, shape, seed, None if own is None else own[numbers])
+        return kind.draw_masks(
+            spec, numbers.tolist(), shape, seed, None if own is None else own[numbers]
+        )
 
     return LazyRows(draw, count, draw(np.array([0])).shape[1:], bool)
 
@@ -251,7 +253,8 @@ def describe(images: data.Signals) -> dict:
     It holds counts, shape, header, and digests of all values, of their masks and of times that count.
     Of values that are read when they are needed it has all names and up to 64 signals.
     """
-    values, masks = [images.train, images.test], [images.train_mask, images.test_mask]
+    values: list[np.ndarray | LazyRows | bytes] = [images.train, images.test]
+    masks = [images.train_mask, images.test_mask]
     if isinstance(images.train, LazyRows):
         some = np.linspace(0, len(images.train) - 1, min(len(images.train), 64)).astype(int)
         values = ["\n".join(images.names or ()).encode(), images.train[some]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ from abp_tf.fields.frames import read
 
 
 @keras.saving.register_keras_serializable(package="abp_tf")
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False, init=False)
 class Scaling:
     """An affine map of each channel or entry, `(x − centre) / unit`, with its inverse.
 
@@ -53,17 +53,24 @@ class Scaling:
                [12.]], dtype=float32)
     """
 
-    centre: ArrayLike
-    unit: ArrayLike
-    waves: ArrayLike | None = None
-    period: float | None = None
+    centre: np.ndarray
+    unit: np.ndarray
+    waves: np.ndarray | None
+    period: float | None
 
-    def __post_init__(self) -> None:
-        """Keep float32 arrays, and check them."""
-        for name in ("centre", "unit", "waves"):
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, np.array(getattr(self, name), np.float32))
-                getattr(self, name).flags.writeable = False
+    def __init__(
+        self,
+        centre: ArrayLike,
+        unit: ArrayLike,
+        waves: ArrayLike | None = None,
+        period: float | None = None,
+    ):
+        for name, given in {"centre": centre, "unit": unit, "waves": waves}.items():
+            part = None if given is None else np.array(given, np.float32)
+            if part is not None:
+                part.flags.writeable = False
+            object.__setattr__(self, name, part)
+        object.__setattr__(self, "period", period)
         finite = np.isfinite(self.centre).all() and np.isfinite(self.unit).all()
         if not finite or (self.unit <= 0).any():
             raise ValueError(
@@ -74,16 +81,17 @@ class Scaling:
             return
         checks.positive("Scaling", "period", self.period)
         wanted = (2, *self.centre.shape)
-        if np.shape(self.waves) != wanted or not np.isfinite(self.waves).all():
+        shape = () if self.waves is None else self.waves.shape
+        if self.waves is None or shape != wanted or not np.isfinite(self.waves).all():
             raise ValueError(
                 f"Scaling expected finite `waves` of shape {wanted}, amplitudes of cosine and sine, "
-                f"received the shape {np.shape(self.waves)}. `Scaling.of(period=...)` computes them."
+                f"received the shape {shape}. `Scaling.of(period=...)` computes them."
             )
 
     @classmethod
     def of(
         cls,
-        signals,
+        signals: ArrayLike | Mapping[str, ArrayLike],
         mask: ArrayLike | None = None,
         *,
         by: str = "deviation",
@@ -122,26 +130,25 @@ class Scaling:
         """
         checks.one_of("deviation", "range")("Scaling.of", "by", by)
         times = examples.parts(signals).get("time") if times is None else times
-        signals, mask = _parts(signals, mask)
-        season = np.ones((len(signals), 1))
+        whole, observed = _parts(signals, mask)
+        season = np.ones((len(whole), 1))
         if period is not None:
             period = float(checks.positive("Scaling.of", "period", period))
-            season = np.concatenate([season, _season(times, period, signals)], axis=1)
-        centre, done = 0, []
+            season = np.concatenate([season, _season(times, period, whole)], axis=1)
+        done: list[np.ndarray] = []
 
-        def rests():
+        def rests() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
             """Yield what is left of the signals without the means that are known, with their masks."""
-            for rows in _slices(signals):
-                one, seen = read(signals[rows], mask=None if mask is None else mask[rows])
+            for rows in _slices(whole):
+                one, seen = read(whole[rows], mask=None if observed is None else observed[rows])
                 rest = np.where(seen, one.astype(np.float64), 0)
                 for means in done:
                     rest = np.where(seen, rest - _weighted(season[rows], means, rest.ndim), 0)
                 yield rest, seen, season[rows]
 
         for at_each_position in (False, True) if positions else (False,):
-            means = _means(rests(), at_each_position)
-            centre = centre + means
-            done.append(means)
+            done.append(_means(rests(), at_each_position))
+        centre = sum(done, np.zeros(()))
         spread = [_spread(rest, seen) for rest, seen, _ in rests()]
         count, squares = (sum(part) for part in list(zip(*spread, strict=True))[:2])
         if by == "deviation":
@@ -159,7 +166,9 @@ class Scaling:
             centre = centre.reshape(len(centre), -1)
         return cls(centre[0], unit, None if period is None else centre[1:], period)
 
-    def scale(self, signals, times: ArrayLike | None = None):
+    def scale(
+        self, signals: np.ndarray | tf.Tensor, times: ArrayLike | tf.Tensor | None = None
+    ) -> np.ndarray | tf.Tensor:
         """Return signals in scaled units.
 
         Args:
@@ -170,7 +179,9 @@ class Scaling:
         # Not a division, which TensorFlow would turn into this: arrays and tensors give the same bits.
         return (signals - self._centre(signals, times)) * (1 / self.unit)
 
-    def restore(self, signals, times: ArrayLike | None = None):
+    def restore(
+        self, signals: np.ndarray | tf.Tensor, times: ArrayLike | tf.Tensor | None = None
+    ) -> np.ndarray | tf.Tensor:
         """Return signals in the units of the data, the inverse of `scale`.
 
         Args:
@@ -179,7 +190,7 @@ class Scaling:
         """
         return signals * self.unit + self._centre(signals, times)
 
-    def restore_deviation(self, deviation):
+    def restore_deviation(self, deviation: float | np.ndarray | tf.Tensor) -> np.ndarray | tf.Tensor:
         """Return standard deviations in the units of the data.
 
         Args:
@@ -194,7 +205,7 @@ class Scaling:
             value_range: lowest and highest value in the units of the data.
         """
         low, high = value_range
-        swing = 0 if self.waves is None else np.hypot(*self.waves)
+        swing = np.float32(0) if self.waves is None else np.hypot(self.waves[0], self.waves[1])
         ends = low - self.centre - swing, high - self.centre + swing
         return tuple(end * (1 / self.unit) for end in ends)
 
@@ -229,7 +240,7 @@ class Scaling:
             return NotImplemented
         return self.get_config() == other.get_config()
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]  # mypy knows no other way that objects have no hash
 
     def __repr__(self) -> str:
         def short(values):
@@ -240,7 +251,7 @@ class Scaling:
 
     def _centre(self, signals, times):
         """Return the centre, for signals of some times that of their seasons."""
-        if self.period is None:
+        if self.period is None or self.waves is None:
             return self.centre
         season = _season(times, self.period, signals)
         wave = _weighted(season, self.waves, len(signals.shape))
@@ -300,7 +311,8 @@ def _means(parts: Iterable[tuple], at_each_position: bool) -> np.ndarray:
     Returns:
         `[k, *signal_shape]` or `[k, 1, ..., channels]`; 0 where nothing is observed.
     """
-    gram = moment = 0
+    gram: np.ndarray = np.zeros(())
+    moment = gram
     for rest, mask, season in parts:
         squares = season[:, :, None] * season[:, None]
         gram = gram + np.tensordot(mask, squares, axes=(0, 0))  # [*signal_shape, k, k]

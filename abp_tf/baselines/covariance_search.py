@@ -38,7 +38,7 @@ class Search:
         pixel, frame = frames.means(self.values, self.shown)
         self.anomaly = anomalies(self.values, self.shown, frame)
         self.errors: dict[Covariance, float] = {}
-        self._weights = None
+        self._weights: np.ndarray | None = None
         spread = np.var((self.values - frame - pixel)[self.shown])
         self._ratio = float(np.var(pixel[self.shown.any(0)]) / max(spread, 1e-12))
 
@@ -104,7 +104,7 @@ class Search:
         for _ in range(_DRAWS):
             truth = self._draw(kriging, random)
             expected.append(self._misfit(kriging, truth, kriging.weights(truth, self.shown)))
-        return self._error(covariance) / np.mean(expected)
+        return float(self._error(covariance) / np.mean(expected))
 
     def _draw(self, kriging, random) -> np.ndarray:
         many = [random] * len(self.values)

@@ -6,6 +6,7 @@ import numpy as np
 
 from abp_tf import checks
 from abp_tf.baselines import frames
+from abp_tf.data import examples
 from abp_tf.fields import gaps
 
 _SHARE = 0.03  # share of the observed entries that is held out at random
@@ -72,7 +73,7 @@ class DINEOF(frames.FrameModel):
         self.tolerance = checks.positive("DINEOF", "tolerance", tolerance)
         self.seed = checks.integer("DINEOF", "seed", seed, 0)
 
-    def fit(self, x) -> DINEOF:
+    def fit(self, x: examples.SignalsLike) -> DINEOF:
         """Choose the number of modes, and estimate them, from frames.
 
         Args:
@@ -98,15 +99,15 @@ class DINEOF(frames.FrameModel):
         self.mean, self.scale = _centre(data)
         values = ((data.values - self.mean) / self.scale).reshape(count, -1)
         mask = data.mask.reshape(count, -1)
-        self.errors = []
-        self.chosen = self.modes
-        if self.modes is None:
-            self.chosen = self._choose(values, mask, self._held(data.mask).reshape(mask.shape), most)
+        self.errors: list[float] = []
+        chosen = self.modes
+        if chosen is None:
+            chosen = self._choose(values, mask, self._held(data.mask).reshape(mask.shape), most)
         filled = np.where(mask, values, 0)
-        for modes in range(1, self.chosen + 1):
+        for modes in range(1, chosen + 1):
             filled = self._fill(filled, mask, modes)
-        self.signal_shape = shape
-        self.loading = _modes(filled, self.chosen).reshape(self.chosen, *shape)
+        self.signal_shape, self.chosen = shape, chosen
+        self.loading = _modes(filled, chosen).reshape(chosen, *shape)
         return self
 
     def _held(self, mask) -> np.ndarray:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from abp_tf import checks
 from abp_tf.data import examples
@@ -21,7 +22,14 @@ class Frames(NamedTuple):
     mask: np.ndarray
 
 
-def read(owner: str, x, mask=None, *, shape=None, value_range=None) -> Frames:
+def read(
+    owner: str,
+    x: examples.SignalsLike,
+    mask: ArrayLike | None = None,
+    *,
+    shape: tuple[int, ...] | None = None,
+    value_range: tuple[float, float] | None = None,
+) -> Frames:
     """Check frames; unlike examples of other models they may have no observed entry at all.
 
     Args:
@@ -36,7 +44,7 @@ def read(owner: str, x, mask=None, *, shape=None, value_range=None) -> Frames:
         ValueError: if `x` is not such an array; or, if any shape is allowed, a channel has no observed
             entry.
     """
-    signal = examples.parts(x).get("signal")
+    signal: Any = examples.parts(x).get("signal")
     if isinstance(signal, tf.data.Dataset) or np.ndim(signal) < 3:
         raise ValueError(
             f"{owner} expected an array of shape ('n', *grid, channels), received "
@@ -62,10 +70,12 @@ class FrameModel:
     """
 
     def __init__(self, value_range: tuple[float, float] | None):
-        self.value_range = None if value_range is None else tuple(value_range)
-        self.signal_shape = None
+        self.value_range = None if value_range is None else (value_range[0], value_range[1])
+        self.signal_shape: tuple[int, ...] | None = None
 
-    def reconstruct(self, signals, mask=None, seed=0) -> np.ndarray:
+    def reconstruct(
+        self, signals: examples.SignalsLike, mask: ArrayLike | None = None, seed: int | ArrayLike = 0
+    ) -> np.ndarray:
         """Predict whole frames, without noise, given their observed entries.
 
         Args:
@@ -79,7 +89,9 @@ class FrameModel:
         """
         return self._predict(self._read(signals, mask))
 
-    def inpaint(self, signals, mask=None, seed=0) -> np.ndarray:
+    def inpaint(
+        self, signals: examples.SignalsLike, mask: ArrayLike | None = None, seed: int | ArrayLike = 0
+    ) -> np.ndarray:
         """Fill in hidden entries with their prediction; the arguments are those of `reconstruct`.
 
         Returns:

@@ -105,7 +105,7 @@ class GAN(LatentModel):
         mirror.check(discriminator, "discriminator", self.signal_shape, (1,))
         self.discriminator = discriminator
 
-    def starts(self, signal, mask, seed) -> list:
+    def starts(self, signal: tf.Tensor, mask: tf.Tensor | None, seed: tf.Tensor) -> list:
         """Return draws from the prior, one for each restart."""
         seeds = row_seeds(seed, PRIOR)
         return [self.prior.draw(later(seeds, number)) for number in range(self.inference.restarts)]

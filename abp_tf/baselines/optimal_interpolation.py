@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from abp_tf import checks
 from abp_tf.baselines import frames
 from abp_tf.baselines.covariance_search import LOOSE, Search, anomalies
 from abp_tf.baselines.kriging import CORRELATIONS, Covariance, Kriging
+from abp_tf.data import examples
 from abp_tf.results import PosteriorSamples
 
 _MEANS = 16  # draws of the pixel mean, which further samples use again
@@ -87,6 +90,7 @@ class OptimalInterpolation(frames.FrameModel):
             "mean_variance": mean_variance,
             "mean_length": mean_length,
         }
+        given: dict[str, Any]
         given = {key: checks.optional_positive(name, key, n) for key, n in numbers.items()}
         given["kind"] = kind if kind is None else checks.one_of(*CORRELATIONS)(name, "kind", kind)
         self.given = {key: value for key, value in given.items() if value is not None}
@@ -96,7 +100,7 @@ class OptimalInterpolation(frames.FrameModel):
         self.iterations = checks.integer(name, "iterations", iterations, 1)
         self.seed = checks.integer(name, "seed", seed, 0)
 
-    def fit(self, x) -> OptimalInterpolation:
+    def fit(self, x: examples.SignalsLike) -> OptimalInterpolation:
         """Choose the covariance, and estimate the pixel mean, from frames.
 
         Args:
@@ -155,7 +159,14 @@ class OptimalInterpolation(frames.FrameModel):
         """The largest relative norm of a residual with which solving stopped."""
         return max(channel.kriging.residual for channel in self._fitted())
 
-    def sample_posterior(self, signals, mask=None, *, samples: int = 16, seed=0) -> PosteriorSamples:
+    def sample_posterior(
+        self,
+        signals: examples.SignalsLike,
+        mask: ArrayLike | None = None,
+        *,
+        samples: int = 16,
+        seed: int | ArrayLike = 0,
+    ) -> PosteriorSamples:
         """Draw whole frames given the observed entries, by conditional simulation.
 
         A draw from the distribution without data is corrected by the prediction of what the data differ
@@ -180,7 +191,7 @@ class OptimalInterpolation(frames.FrameModel):
         checks.integer("sample_posterior", "samples", samples, 1)
         data = self._read(signals, mask)
         seeds = checks.seeds(seed, len(data.values))
-        drawn = np.empty((len(seeds), samples, *self.signal_shape), np.float32)
+        drawn = np.empty((len(seeds), samples, *data.values.shape[1:]), np.float32)
         for number, channel in enumerate(self._fitted()):
             values, seen = data.values[..., number], data.mask[..., number]
             means = channel.draw_means(min(samples, _MEANS), self.seed)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from abp_tf import checks
 from abp_tf.data import examples
@@ -64,10 +67,10 @@ class PCA:
         self.components = components
         self.iterations = iterations
         self.ridge = float(ridge)
-        self.value_range = None if value_range is None else tuple(value_range)
-        self.signal_shape = None
+        self.value_range = None if value_range is None else (value_range[0], value_range[1])
+        self.signal_shape: tuple[int, ...] | None = None
 
-    def fit(self, x) -> PCA:
+    def fit(self, x: examples.SignalsLike) -> PCA:
         """Estimate the model from signals.
 
         Args:
@@ -81,7 +84,7 @@ class PCA:
             ValueError: if the data cannot be used, or there are more components than examples or
                 entries.
         """
-        signal = examples.parts(x).get("signal")
+        signal: Any = examples.parts(x).get("signal")
         if isinstance(signal, tf.data.Dataset) or np.ndim(signal) < 2:
             raise ValueError(
                 "PCA.fit expected arrays of shape ('n', *signal_shape), received "
@@ -196,7 +199,9 @@ class PCA:
 
     # Methods that take and return arrays.
 
-    def infer(self, signals, mask=None, seed=0) -> np.ndarray:
+    def infer(
+        self, signals: examples.SignalsLike, mask: ArrayLike | None = None, seed: int | ArrayLike = 0
+    ) -> np.ndarray:
         """Return the posterior mean of the latents.
 
         Args:
@@ -208,8 +213,8 @@ class PCA:
         Returns:
             float64 `[n, d]`.
         """
-        self._check_fitted()
-        data = examples.examples(examples.masked(signals, mask), self.signal_shape, self.value_range)
+        shape = self._fitted_shape()
+        data = examples.examples(examples.masked(signals, mask), shape, self.value_range)
         flat = data.signal.reshape(len(data.signal), -1).astype(np.float64)
         if data.mask is None:
             observed = np.ones_like(flat)
@@ -219,7 +224,9 @@ class PCA:
         batches = (self._posterior(flat[rows], observed[rows])[0] for rows in self._batches(len(flat)))
         return np.concatenate(list(batches))
 
-    def reconstruct(self, signals, mask=None, seed=0) -> np.ndarray:
+    def reconstruct(
+        self, signals: examples.SignalsLike, mask: ArrayLike | None = None, seed: int | ArrayLike = 0
+    ) -> np.ndarray:
         """Return the conditional mean of whole signals given the observed entries.
 
         A complete signal is projected onto the principal components, as in PCA, which is the limit
@@ -235,17 +242,18 @@ class PCA:
             latents = latents @ (gram + self._variance * np.eye(self.components)) @ np.linalg.pinv(gram)
         return self._decode(latents)
 
-    def inpaint(self, signals, mask, seed=0) -> np.ndarray:
+    def inpaint(
+        self, signals: examples.SignalsLike, mask: ArrayLike | None, seed: int | ArrayLike = 0
+    ) -> np.ndarray:
         """Fill in hidden entries with their conditional mean; the arguments are those of `infer`.
 
         Returns:
             float32 `[n, *signal_shape]`: observed entries untouched.
         """
-        self._check_fitted()
-        data = examples.incomplete(signals, mask, self.signal_shape, self.value_range)
-        return np.where(data.mask, data.signal, self.reconstruct(signals, mask))
+        data = examples.incomplete(signals, mask, self._fitted_shape(), self.value_range)
+        return np.where(np.asarray(data.mask), data.signal, self.reconstruct(signals, mask))
 
-    def synthesize(self, count: int, seed=0) -> np.ndarray:
+    def synthesize(self, count: int, seed: int | ArrayLike = 0) -> np.ndarray:
         """Decode draws from the prior, `z ~ N(0, I)`, without noise.
 
         Args:
@@ -255,7 +263,7 @@ class PCA:
         Returns:
             float32 `[count, *signal_shape]`.
         """
-        self._check_fitted()
+        self._fitted_shape()
         if count < 1:
             raise ValueError(f"synthesize expected a count of 1 or more, received {count}.")
         seeds = row_seeds(checks.seeds(seed, count), PRIOR)
@@ -265,8 +273,10 @@ class PCA:
         signal = (latents @ self.loading.T + self._mean).astype(np.float32)
         if self.value_range is not None:
             signal = np.clip(signal, *self.value_range)
-        return signal.reshape(-1, *self.signal_shape)
+        return signal.reshape(-1, *self._fitted_shape())
 
-    def _check_fitted(self) -> None:
+    def _fitted_shape(self) -> tuple[int, ...]:
+        """Return the shape of a signal, or raise an error before the fit."""
         if self.signal_shape is None:
             raise ValueError("PCA expected to be fitted before this call. Call `fit(signals)` first.")
+        return self.signal_shape

@@ -16,7 +16,7 @@ from abp_tf.models.latent_model import LatentModel
 from abp_tf.networks import mirror
 from abp_tf.networks.checks import trainable
 from abp_tf.observation import masking
-from abp_tf.sampling import Descent
+from abp_tf.sampling import Descent, Sampler
 from abp_tf.sampling.random import CHAIN, LATENT, PRIOR, later, row_normal, row_seeds
 from abp_tf.scaling import Scaling
 
@@ -108,7 +108,7 @@ class VAE(LatentModel):
         output = (*self.latent_shape[:-1], 2 * self.latent_shape[-1])
         mirror.check(self.encoder, "encoder", self.signal_shape, output)
 
-    def encode(self, signal: tf.Tensor, mask=None) -> tuple[tf.Tensor, tf.Tensor]:
+    def encode(self, signal: tf.Tensor, mask: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         """Return means and standard deviations of `q(z | x)`, float32 `[n, *latent_shape]` both.
 
         Args:
@@ -118,7 +118,7 @@ class VAE(LatentModel):
         """
         return _moments(self.encoder(mirror.view(signal, mask), training=False))
 
-    def starts(self, signal, mask, seed) -> list:
+    def starts(self, signal: tf.Tensor, mask: tf.Tensor | None, seed: tf.Tensor) -> list:
         """Return the encoder's mean and, for further starts, draws from the encoder."""
         mean, deviation = self.encode(signal, mask)
         starts = [mean]
@@ -127,7 +127,14 @@ class VAE(LatentModel):
             starts.append(mean + deviation * noise)
         return starts
 
-    def infer_latents(self, signal, mask, seed, sampler=None, start=None) -> tf.Tensor:
+    def infer_latents(
+        self,
+        signal: tf.Tensor,
+        mask: tf.Tensor | None,
+        seed: tf.Tensor,
+        sampler: Sampler | None = None,
+        start: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         """Infer the latents of a batch with `method`; see `LatentModel.infer_latents`."""
         if self.method == "gibbs":
             return self._gibbs(masking.hide(signal, mask), mask, row_seeds(seed, CHAIN))

@@ -41,7 +41,7 @@ class Backup(keras.callbacks.Callback):
 
     order = 1  # after all other callbacks, so that their changes are saved
 
-    def on_train_begin(self, logs=None) -> None:
+    def on_train_begin(self, logs: dict | None = None) -> None:
         """Load the backup and continue from its epoch; without one, save the untrained model."""
         if not self._storage.exists():
             self._storage.save(self.model, 0)
@@ -59,15 +59,15 @@ class Backup(keras.callbacks.Callback):
         # Keras reads the epoch to continue with from here; `fit` clears it afterwards.
         self.model._initial_epoch = epoch
 
-    def on_epoch_begin(self, epoch: int, logs=None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Store the number of the epoch."""
         self._epoch = epoch
 
-    def on_epoch_end(self, epoch: int, logs=None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Save the model."""
         self._storage.save(self.model, epoch + 1)
 
-    def on_train_end(self, logs=None) -> None:
+    def on_train_end(self, logs: dict | None = None) -> None:
         """Save the changes of other callbacks at the end, such as restored best weights."""
         if hasattr(self, "_epoch"):
             self._storage.save(self.model, self._epoch + 1)

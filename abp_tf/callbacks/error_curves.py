@@ -39,7 +39,7 @@ class ErrorCurves(keras.callbacks.Callback):
         self.sets = {name: part.rows(0, count) for name, part in parts.items() if len(part.signal)}
         self.every = every
 
-    def on_epoch_end(self, epoch: int, logs=None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Measure the errors in every `every`-th epoch and in the last one."""
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return

@@ -25,7 +25,7 @@ class HistoryFile(keras.callbacks.Callback):
         super().__init__()
         self.path = Path(path)
 
-    def on_epoch_end(self, epoch: int, logs=None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Append this epoch; entries of an interrupted run for it or later epochs are replaced."""
         past = json.loads(self.path.read_text()) if self.path.exists() else []
         past = [entry for entry in past if entry["epoch"] <= epoch]

@@ -47,9 +47,9 @@ class RollBack(keras.callbacks.Callback):
             )
         self.factor = factor
         self.times = times
-        self._good = None
+        self._good: tuple = ()  # the last good state, empty before the first epoch
 
-    def on_train_begin(self, logs=None) -> None:
+    def on_train_begin(self, logs: dict | None = None) -> None:
         """Refuse models and learning rates that cannot be restored; announce the roll-back."""
         if not hasattr(self.model, "past"):
             raise ValueError(
@@ -66,12 +66,12 @@ class RollBack(keras.callbacks.Callback):
                 )
         self.model.rolls_back = True
 
-    def on_epoch_begin(self, epoch: int, logs=None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Store the first state; a backup has been loaded by now."""
-        if self._good is None:
+        if not self._good:
             self._good = self._state()
 
-    def on_epoch_end(self, epoch: int, logs=None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Store the state of this epoch or, if it has symptoms, restore the last good one."""
         taken_back = self.model.past.taken_back
         if not self.model.symptoms:

@@ -71,11 +71,11 @@ class TensorBoardPictures(keras.callbacks.Callback):
         self.hidden = None if hidden is None or not hidden.any() else hidden
         self.kind = kinds.of(signals.shape[1:], kind)
 
-    def on_train_begin(self, logs=None) -> None:
+    def on_train_begin(self, logs: dict | None = None) -> None:
         """Open the log."""
         self._writer = tf.summary.create_file_writer(str(self.log_dir))
 
-    def on_epoch_end(self, epoch: int, logs=None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Write signals of the model, and a histogram of its latents."""
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
@@ -86,12 +86,12 @@ class TensorBoardPictures(keras.callbacks.Callback):
             if self._has_latents():
                 tf.summary.histogram("latents", self.model.latents)
             if self.hidden is not None:
-                self._write_calibration()
+                self._write_calibration(self.hidden)
 
-    def _write_calibration(self) -> None:
+    def _write_calibration(self, hidden: np.ndarray) -> None:
         """Write how well the posterior predicts the hidden entries."""
-        some = np.flatnonzero(self.hidden.any(axis=tuple(range(1, self.hidden.ndim))))[:_CALIBRATED]
-        signals, hidden = self.signals[some], self.hidden[some]
+        some = np.flatnonzero(hidden.any(axis=tuple(range(1, hidden.ndim))))[:_CALIBRATED]
+        signals, hidden = self.signals[some], hidden[some]
         hidden = hidden if hidden.ndim == signals.ndim else hidden[..., None]
         hidden = np.broadcast_to(hidden, signals.shape)
         mask = ~hidden if self.mask is None else both(self.mask[some], ~hidden)
@@ -104,7 +104,7 @@ class TensorBoardPictures(keras.callbacks.Callback):
         picture = pictures.reliability(found.levels, found.coverage, title)
         tf.summary.image("reliability", picture[None])
 
-    def on_train_end(self, logs=None) -> None:
+    def on_train_end(self, logs: dict | None = None) -> None:
         """Write the files of the projector, and close the log."""
         self._writer.close()
         if self._has_latents() and self.model.latents.ndim == 2:

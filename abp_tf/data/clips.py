@@ -1,9 +1,9 @@
 """Files, rates and windows of sounds, video clips and volumes."""
 
 import warnings
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -52,14 +52,23 @@ class Wanted(NamedTuple):
         return max(0, (len(recording.values) - self.length) // (self.hop or self.length) + 1)
 
 
+class Named(Protocol):
+    """A named tuple with a field `name`, such as a `Recording`."""
+
+    def _replace(self, *, name: str) -> Self: ...
+
+
+R = TypeVar("R", bound=Named)
+
+
 def from_files(
     argument: str,
     kind: str,
-    extensions: Container[str],
-    read: Callable[[Path], Recording],
-    count: Callable[[Recording], int],
+    extensions: Collection[str],
+    read: Callable[[Path], R],
+    count: Callable[[R], int],
     limit: int | None,
-) -> tuple[list[Recording], dict[str, str]]:
+) -> tuple[list[R], dict[str, str]]:
     """Read a file, or all files below a folder that have one of the extensions.
 
     Args:
@@ -92,7 +101,8 @@ def from_files(
             f"Expected {kind} files ({', '.join(sorted(extensions))}) in or below {str(path)!r}, "
             "found none."
         )
-    found, skipped = [], {}
+    found: list[R] = []
+    skipped: dict[str, str] = {}
     for name in names:
         if limit is not None and sum(map(count, found)) >= limit:
             break
@@ -225,7 +235,7 @@ def chosen(array: np.ndarray, item: int | None, name: str) -> tuple[np.ndarray, 
 
 
 def split(signals: np.ndarray, share: float, spec: str, skipped, rate, kind: str) -> collect.Signals:
-    """Return windows as `Signals`; the last `share` of them are the test set, as in `collect.cut`."""
-    pixels = collect.cut(collect.Pixels(signals), share, spec)
+    """Return windows as `Signals`, of which the last `share` are the test set; see `collect.split`."""
+    parts = collect.split(signals, share, spec)
     header = {} if rate is None else {"rate": rate}
-    return collect.Signals(pixels.train, pixels.test, spec, tuple(skipped), kind=kind, header=header)
+    return collect.Signals(parts.train, parts.test, spec, tuple(skipped), kind=kind, header=header)

@@ -1,9 +1,9 @@
 """Requests to sources, their results, and the stacking and splitting that all sources share."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
@@ -55,8 +55,8 @@ class Signals(NamedTuple):
         forms: the form of each file in `names`; None unless the files are images that have been read.
     """
 
-    train: np.ndarray
-    test: np.ndarray
+    train: np.ndarray | lazy.LazyRows
+    test: np.ndarray | lazy.LazyRows
     name: str
     skipped: tuple[str, ...] = ()
     train_labels: np.ndarray | None = None
@@ -64,8 +64,8 @@ class Signals(NamedTuple):
     kind: str = "image"
     names: tuple[str, ...] | None = None
     places: tuple[np.ndarray, np.ndarray] | None = None
-    train_mask: np.ndarray | None = None
-    test_mask: np.ndarray | None = None
+    train_mask: np.ndarray | lazy.LazyRows | None = None
+    test_mask: np.ndarray | lazy.LazyRows | None = None
     train_time: np.ndarray | None = None
     test_time: np.ndarray | None = None
     header: Mapping[str, Any] = MappingProxyType({})
@@ -80,8 +80,8 @@ class Signals(NamedTuple):
 class Pixels(NamedTuple):
     """The result of a source: uint8, or float32 in [-1, 1], `[n, h, w, c]`; labels int32 `[n]`."""
 
-    train: np.ndarray
-    test: np.ndarray | None = None  # the source's own test set; None: cut it from `train`
+    train: np.ndarray | lazy.LazyRows
+    test: np.ndarray | lazy.LazyRows | None = None  # the source's own; None: cut it from `train`
     skipped: tuple[str, ...] = ()
     by_class: bool = False  # sorted by class, so the last images must not be the test set
     labels: np.ndarray | None = None  # labels of `train`; None if there are none
@@ -89,6 +89,14 @@ class Pixels(NamedTuple):
     names: tuple[str, ...] | None = None  # file names of `train`; None if there are none
     places: tuple[np.ndarray, np.ndarray] | None = None  # positions of `train`, `test` in the source
     forms: tuple[convert.Form, ...] | None = None  # forms of the files in `names`
+
+
+class Split(NamedTuple):
+    """Examples for training and for testing, `[n, ...]` and `[m, ...]`, and their positions."""
+
+    train: np.ndarray | lazy.LazyRows
+    test: np.ndarray | lazy.LazyRows
+    places: tuple[np.ndarray, np.ndarray]
 
 
 def stack(
@@ -131,21 +139,21 @@ def stack(
     return np.stack(fitted)
 
 
-def cut(pixels: Pixels, share: float, spec: str) -> Pixels:
+def split(
+    examples: np.ndarray | lazy.LazyRows, share: float, spec: str, by_class: bool = False
+) -> Split:
     """Keep a share of the examples for testing: the last ones, or a fixed random choice.
 
     Args:
-        pixels: examples of any rank, without a test set.
+        examples: examples of any rank.
         share: share of the examples to keep for testing, in [0, 1), rounded to whole examples.
         spec: the specification they were loaded by, for messages.
-
-    Returns:
-        The examples, with `test`, `places` and, if there are labels, `test_labels`.
+        by_class: whether the examples are sorted by class, so that the choice must be random.
 
     Raises:
         ValueError: if no example is left for training.
     """
-    count = len(pixels.train)
+    count = len(examples)
     # Halves go up: Python's round() would take them to the even neighbour.
     train_count = count - int(count * share + 0.5)
     if train_count < 1:
@@ -153,20 +161,30 @@ def cut(pixels: Pixels, share: float, spec: str) -> Pixels:
             f"Expected at least one training example, but test_share={share:g} of the {count} "
             f"example(s) of {spec!r} leaves none. Lower test_share, or raise limit."
         )
-    train, test = slice(train_count), slice(train_count, None)
-    if pixels.by_class:
-        # NumPy guarantees the stream of RandomState; that of its newer generators may change.
-        order = np.random.RandomState(_SPLIT_SEED).permutation(count)
-        train, test = np.sort(order[train]), np.sort(order[test])
-    images, labels = pixels.train, pixels.labels
-    places = np.arange(count)
-    pixels = pixels._replace(
-        train=lazy.take(images, train),
-        test=lazy.take(images, test),
-        places=(places[train], places[test]),
-    )
+    if not by_class:
+        places = np.arange(count)
+        train, test = slice(train_count), slice(train_count, None)
+        parts = lazy.take(examples, train), lazy.take(examples, test)
+        return Split(*parts, (places[train], places[test]))
+    # NumPy guarantees the stream of RandomState; that of its newer generators may change.
+    order = np.random.RandomState(_SPLIT_SEED).permutation(count)
+    chosen = np.sort(order[:train_count]), np.sort(order[train_count:])
+    return Split(lazy.take(examples, chosen[0]), lazy.take(examples, chosen[1]), chosen)
+
+
+def cut(pixels: Pixels, share: float, spec: str) -> Pixels:
+    """Return examples with a test set, cut by `split`, its `places` and, with labels, `test_labels`.
+
+    Args:
+        pixels: examples without a test set.
+        share: share of the examples to keep for testing, in [0, 1).
+        spec: the specification they were loaded by, for messages.
+    """
+    found, labels = split(pixels.train, share, spec, pixels.by_class), pixels.labels
+    pixels = pixels._replace(train=found.train, test=found.test, places=found.places)
     if labels is None:
         return pixels
+    train, test = found.places
     return pixels._replace(labels=labels[train], test_labels=labels[test])
 
 
@@ -182,16 +200,21 @@ def check_limit(limit: int | None) -> None:
         checks.integer("Loading", "limit", limit, 1)
 
 
-def pair(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+@overload
+def pair(size: None) -> None: ...
+@overload
+def pair(size: int | Sequence[int]) -> tuple[int, int]: ...
+def pair(size: int | Sequence[int] | None) -> tuple[int, int] | None:
     """Return a size in pixels as (height, width), given so or as the side of a square."""
     if size is None:
         return None
-    sides = (size, size) if np.ndim(size) == 0 else tuple(size)
+    sides: tuple = tuple(size) if isinstance(size, Iterable) else (size, size)
     if len(sides) != 2:
         raise ValueError(
             f"Loading expected `size` as one integer or (height, width), received {size!r}."
         )
-    return tuple(checks.integer("Loading", "size", side, 1) for side in sides)
+    height, width = (checks.integer("Loading", "size", side, 1) for side in sides)
+    return height, width
 
 
 def find(spec: str, sources: dict, help_lines: dict[str, str]) -> tuple:

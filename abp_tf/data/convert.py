@@ -40,7 +40,7 @@ class Form(NamedTuple):
 
 def form(image: Image.Image) -> Form:
     """Return the form of a Pillow image that was just opened."""
-    orientation = image.getexif().get(ORIENTATION)
+    orientation: int = image.getexif().get(ORIENTATION, 1)
     return Form(image.height, image.width, orientation if orientation in range(1, 9) else 1)
 
 

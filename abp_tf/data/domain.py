@@ -33,7 +33,7 @@ def domain(dataset: xarray.Dataset, axes: grids.Axes, given, observed: np.ndarra
     Raises:
         ValueError: if there is no such mask, it is none, or more than 1 % of the data is outside.
     """
-    ever = observed.any(axis=0)
+    ever: np.ndarray = np.any(observed, axis=0)
     if given is False:
         return np.ones_like(ever)
     if isinstance(given, str) and given == "observed":

@@ -9,12 +9,16 @@ import hashlib
 import inspect
 import warnings
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .. import checks
 from .lazy import LazyRows
+
+# Signals, or a mapping with "signal" and optionally "mask", "index", "sigma" and "time".
+SignalsLike = ArrayLike | Mapping[str, ArrayLike]
 
 MOSTLY = 0.95  # share of hidden entries above which `examples` warns that the polarity may be wrong
 _SOME = 64  # masks that are looked at where all are not in memory
@@ -73,16 +77,18 @@ class Examples(NamedTuple):
         return int(digest(observed.astype(np.float32, copy=False))[:8], 16)
 
 
-def digest(*parts: np.ndarray | bytes | None) -> str:
+def digest(*parts: np.ndarray | LazyRows | bytes | None) -> str:
     """Return the SHA-256 of the bytes of arrays, one after the other; None is skipped."""
     found = hashlib.sha256()
     for part in parts:
         if part is not None:
-            found.update(np.ascontiguousarray(part).data if isinstance(part, np.ndarray) else part)
+            found.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).data)
     return found.hexdigest()
 
 
-def examples(x, shape: tuple[int, ...], value_range, noise: bool = False) -> Examples:
+def examples(
+    x: Any, shape: tuple[int, ...], value_range: tuple[float, float] | None, noise: bool = False
+) -> Examples:
     """Check an array, or a mapping of arrays, and return `Examples`.
 
     Args:
@@ -172,12 +178,12 @@ def _refuse_lazy_noise(given: dict) -> None:
         )
 
 
-def parts(x) -> dict:
+def parts(x: SignalsLike) -> dict:
     """Return data as a dict: a copy of a mapping, or an array as "signal"."""
     return dict(x) if isinstance(x, Mapping) else {"signal": x}
 
 
-def masked(signals, mask) -> dict:
+def masked(signals: SignalsLike, mask: ArrayLike | None) -> dict:
     """Return the arguments of methods that take signals and a mask, which may be None, as a dict.
 
     Raises:
@@ -194,7 +200,12 @@ def masked(signals, mask) -> dict:
     return {**given, "mask": mask}
 
 
-def incomplete(signals, mask, shape: tuple[int, ...], value_range) -> Examples:
+def incomplete(
+    signals: SignalsLike,
+    mask: ArrayLike | None,
+    shape: tuple[int, ...],
+    value_range: tuple[float, float] | None,
+) -> Examples:
     """Check signals and mask of `inpaint`; return them, the mask of the shape of the signals."""
     data = examples(masked(signals, mask), shape, value_range)
     if data.mask is None:
@@ -202,7 +213,7 @@ def incomplete(signals, mask, shape: tuple[int, ...], value_range) -> Examples:
     return data._replace(mask=np.broadcast_to(data.mask, data.signal.shape))
 
 
-def refuse_labels():
+def refuse_labels() -> NoReturn:
     """Raise the error for tuples, such as pairs of signals and labels."""
     raise ValueError(
         "Expected only signals, received a tuple of several parts: the model learns without "
@@ -210,7 +221,7 @@ def refuse_labels():
     )
 
 
-def check_keys(parts, noise: bool = False) -> None:
+def check_keys(parts: Mapping, noise: bool = False) -> None:
     """Refuse dicts without the key "signal" or with unknown keys; `noise` allows "sigma"."""
     known = ["mask", "index", "time", *(["sigma"] if noise else [])]
     if set(parts) - {"signal", *known} or "signal" not in parts:

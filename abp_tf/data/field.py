@@ -58,7 +58,7 @@ class Field(Mapping):
     def __getitem__(self, key: str) -> np.ndarray:
         if key not in set(self):
             raise KeyError(key)
-        return self.times if key == "time" else getattr(self, key)
+        return getattr(self, "times" if key == "time" else key)
 
     def __iter__(self) -> Iterator[str]:
         known = {"time": self.times is not None, "sigma": self.sigma is not None}
@@ -162,7 +162,7 @@ class Field(Mapping):
 
 
 def load_field(
-    source,
+    source: grid_files.Source,
     variable: str | Sequence[str] | None = None,
     *,
     sigma: str | Sequence[str] | None = None,
@@ -230,7 +230,7 @@ def load_field(
     _check_memory(list(parts.values()), names + errors, memory)
     whole = joining.joined(parts, names + errors)
     axes = grids.axes(whole, names[0])
-    times = grids.times(whole, axes.frames)
+    days = grids.times(whole, axes.frames)
     dataset = grids.relevant(whole, axes, names).compute()
     channels = [decoded(dataset, axes, name) for name in names]
     signal, mask = (np.stack(arrays, axis=-1) for arrays in zip(*channels, strict=True))
@@ -242,11 +242,11 @@ def load_field(
     signal[outside], mask[outside] = 0, False
     deviation = None
     if errors:
-        found = [decoded(whole, axes, name) for name in errors]
-        found = [np.where(known, values, np.float32(np.nan)) for values, known in found]
+        read = (decoded(whole, axes, name) for name in errors)
+        found = [np.where(known, values, np.float32(np.nan)) for values, known in read]
         deviation = checks.noise(np.stack(found, axis=-1), mask.shape, mask)
     known = (tuple(names), units, axes, dataset, int(outside.sum()), deviation)
-    return Field(signal, mask, inside, times, *known)
+    return Field(signal, mask, inside, days, *known)
 
 
 def _part(dataset: xarray.Dataset, isel: Mapping) -> xarray.Dataset:

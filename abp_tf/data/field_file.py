@@ -83,7 +83,7 @@ def filled(
         hidden = ~mask & field.domain[..., channel]
         mean, deviation = drawn.mean[..., channel], drawn.deviation[..., channel]
         known = np.where(mask, signal, np.float32(np.nan))  # NaN remains outside the domain
-        added = {
+        added: dict[str, tuple[np.ndarray, str, dict]] = {
             "deviation": (
                 np.where(hidden, np.hypot(deviation, sigma), np.where(mask, np.float32(0), known)),
                 "standard_error",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -21,7 +21,7 @@ _AT_ONCE, _CHECKED = 16, 64
 
 
 def lazy_field(
-    source,
+    source: grid_files.Source,
     variable: str | Sequence[str] | None = None,
     *,
     domain: str | np.ndarray | bool | None = None,
@@ -57,8 +57,8 @@ def lazy_field(
     found = grids.times(thin, axes.frames)
     signal, mask = frames.rows(0), frames.rows(1)
     if domain == "observed":
-        some = range(0, len(mask), _AT_ONCE)
-        observed = np.logical_or.reduce([mask[at : at + _AT_ONCE].any(axis=0) for at in some])[None]
+        begins = range(0, len(mask), _AT_ONCE)
+        observed = np.logical_or.reduce([mask[at : at + _AT_ONCE].any(axis=0) for at in begins])[None]
     else:
         some = np.linspace(0, len(mask) - 1, min(len(mask), _CHECKED)).astype(int)
         observed = mask[some]
@@ -69,9 +69,13 @@ def lazy_field(
         name: one for name, one in others.variables.items() if set(one.dims) <= set(axes[1:])
     }
     dataset = thin.drop_dims(list(axes[1:])).assign(coordinates)
-    return Field(
+    lazy = (
         signal.map(lambda rows: np.where(inside, rows, np.float32(0))),
         mask.map(lambda rows: rows & inside),
+    )
+    return Field(
+        # A field says that it has arrays, which is true for all that users load.
+        *cast("tuple[np.ndarray, np.ndarray]", lazy),
         inside,
         found,
         tuple(names),
@@ -82,7 +86,13 @@ def lazy_field(
     )
 
 
-def is_large(source, variable, times, region, every: int) -> bool:
+def is_large(
+    source: grid_files.Source,
+    variable: str | Sequence[str] | None,
+    times: selection.Limits | None,
+    region: Mapping[str, selection.Limits] | None,
+    every: int,
+) -> bool:
     """Return whether a field of programs is so large that it is read when it is needed.
 
     The arguments are those of `lazy_field`.
@@ -120,7 +130,8 @@ class _Frames:
         counts = [one.sizes[self._axes.frames] if self._axes.frames else 1 for one in datasets]
         self._ends = np.cumsum(counts)
         # Values and masks of a batch are asked for one after the other, perhaps by two threads.
-        self._lock, self._last, self._found = threading.Lock(), None, None
+        self._lock = threading.Lock()
+        self._last: tuple[bytes, tuple[np.ndarray, np.ndarray]] | None = None
 
     def rows(self, part: int) -> LazyRows:
         """Return the values, part 0, or the masks, part 1."""
@@ -131,10 +142,9 @@ class _Frames:
 
     def _read(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         with self._lock:
-            if self._last != numbers.tobytes():
-                self._found = self._of_files(numbers)
-                self._last = numbers.tobytes()
-            return self._found
+            if self._last is None or self._last[0] != numbers.tobytes():
+                self._last = numbers.tobytes(), self._of_files(numbers)
+            return self._last[1]
 
     def _of_files(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         sorted_numbers, back = np.unique(numbers, return_inverse=True)

@@ -44,7 +44,8 @@ def save(
         open(temporary, "r+b") as raw,
         h5netcdf.File(raw, "w") as file,
     ):
-        done, variables = 0, []
+        done = 0
+        variables: list = []  # of h5netcdf, one for each channel
         for part in parts:
             if not variables:
                 file.dimensions = dict(zip(dims, (len(names), *part.shape[1:3]), strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,24 +113,27 @@ def load_fields(
         mean = signal.sum((0, 1, 2)) / np.maximum(mask.sum((0, 1, 2)), 1)
         signal = np.where(mask, signal, mean).astype(np.float32)
     labels = grids.labels(field.dataset, field.axes.frames)
-    names = labels and tuple(f"{one.replace(' ', 'T').replace(':', '')}.nc" for one in labels)
-    count = slice(limit)
-    pixels = collect.cut(collect.Pixels(take(signal, count)), test_share, spec)
-    (train, test), (train_time, test_time) = (
-        [None if part is None else take(take(part, count), places) for places in pixels.places]
-        for part in (None if whole else mask, field.times)
+    names = (
+        None
+        if labels is None
+        else tuple(f"{one.replace(' ', 'T').replace(':', '')}.nc" for one in labels)
     )
+    count = slice(limit)
+    parts = collect.split(take(signal, count), test_share, spec)
+    train, test = (None if whole else take(take(mask, count), places) for places in parts.places)
+    days = field.times
+    of_parts = [None if days is None else days[count][places] for places in parts.places]
     return collect.Signals(
-        pixels.train,
-        pixels.test,
+        parts.train,
+        parts.test,
         spec,
         kind="field",
-        names=names and names[:limit],
-        places=pixels.places,
+        names=None if names is None else names[:limit],
+        places=parts.places,
         train_mask=train,
         test_mask=test,
-        train_time=train_time,
-        test_time=test_time,
+        train_time=of_parts[0],
+        test_time=of_parts[1],
         header=header,
     )
 
@@ -200,7 +203,7 @@ def _header(field: Field) -> dict[str, Any]:
     }
 
 
-def _coordinate(field: Field, dim: str) -> dict[str, Any]:
+def _coordinate(field: Field, dim: Hashable) -> dict[str, Any]:
     """Return the name, the unit and the values of a coordinate; the values are None without one."""
     variable = field.dataset.variables.get(dim)
     if variable is None or variable.dims != (dim,) or variable.dtype.kind not in "iuf":

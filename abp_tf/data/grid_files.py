@@ -7,8 +7,9 @@ Values are kept as the file stores them, so that they can be written back bit fo
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +18,10 @@ from abp_tf.data import folder
 
 if TYPE_CHECKING:
     import xarray
+
+    # Where fields come from, as `load_field` describes it.
+    Paths = str | os.PathLike | Sequence[str | os.PathLike]
+    Source = Paths | np.ndarray | xarray.Dataset | xarray.DataArray
 
 _ARRAYS = (".npy", ".npz")
 _GEOTIFF = (".tif", ".tiff")
@@ -30,7 +35,7 @@ def load_xarray():
     return xarray
 
 
-def opened(source) -> dict[str, xarray.Dataset]:
+def opened(source: Any) -> dict[str, xarray.Dataset]:
     """Return the datasets of a source by their names; values are as stored, and read later if possible.
 
     Args:
@@ -109,7 +114,8 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 def _of_arrays(arrays: dict[str, np.ndarray]) -> xarray.Dataset:
     """Return arrays `[h, w]`, `[n, h, w]` and `[n, h, w, c]` as variables, one for each channel."""
     xarray = load_xarray()
-    variables, sizes = {}, {}
+    variables: dict[str, tuple] = {}
+    sizes: dict[str, int] = {}
 
     def dimensions(shape):
         names = ("frame", "y", "x")[3 - len(shape) :]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -19,9 +19,9 @@ _TIME_NAMES = {"time", "t", "date", "datetime", "day", "month", "year"}
 class Axes(NamedTuple):
     """Names of the dimensions of a field; `frames` is None for a single map without such an axis."""
 
-    frames: str | None
-    y: str
-    x: str
+    frames: Hashable | None
+    y: Hashable
+    x: Hashable
 
 
 def fields(dataset: xarray.Dataset) -> list[str]:
@@ -33,10 +33,10 @@ def fields(dataset: xarray.Dataset) -> list[str]:
             sizes = variable.sizes.items()
             ranks[name] = sum(size > 1 or _is_time(dataset, dim) for dim, size in sizes)
     most = 3 if max(ranks.values(), default=0) > 2 else 2
-    return [name for name, rank in ranks.items() if rank >= most]
+    return [name for name, rank in ranks.items() if rank >= most and isinstance(name, str)]
 
 
-def is_mask(name: str, variable: xarray.Variable) -> bool:
+def is_mask(name: Hashable, variable: xarray.Variable) -> bool:
     """Return whether a variable is a mask of land or sea, by its name or its standard name."""
     kind = str(variable.attrs.get("standard_name", ""))
     return "mask" in str(name).lower() or kind in ("land_binary_mask", "sea_binary_mask")
@@ -132,18 +132,18 @@ def axes(dataset: xarray.Dataset, name: str) -> Axes:
     return Axes(frames, *others)
 
 
-def _is_time(dataset: xarray.Dataset, dim: str) -> bool:
+def _is_time(dataset: xarray.Dataset, dim: Hashable) -> bool:
     return clock(dataset, dim) is not None or str(dim).lower() in _TIME_NAMES
 
 
-def clock(dataset: xarray.Dataset, dim: str) -> str | None:
+def clock(dataset: xarray.Dataset, dim: Hashable) -> Hashable | None:
     """Return the name of the variable that holds the times of a dimension; None if there is none."""
     along = [name for name, variable in dataset.variables.items() if variable.dims == (dim,)]
     along.sort(key=lambda name: name != dim)
     return next((name for name in along if is_clock(name, dataset.variables[name])), None)
 
 
-def is_clock(name: str, variable: xarray.Variable) -> bool:
+def is_clock(name: Hashable, variable: xarray.Variable) -> bool:
     """Return whether a variable holds times, by its type, its attributes or its name."""
     return (
         variable.dtype.kind in "mM"
@@ -166,7 +166,7 @@ def relevant(dataset: xarray.Dataset, axes: Axes, names: Sequence[str]) -> xarra
     return dataset.drop_vars(left_out)
 
 
-def times(dataset: xarray.Dataset, dim: str | None) -> np.ndarray | None:
+def times(dataset: xarray.Dataset, dim: Hashable | None) -> np.ndarray | None:
     """Return the times of frames in days, float64, or None if there are none.
 
     Dates become days since 1970-01-01, in the calendar of the file. Numbers without a unit are days.
@@ -191,7 +191,7 @@ def times(dataset: xarray.Dataset, dim: str | None) -> np.ndarray | None:
         days = np.array([(one - epoch).total_seconds() / 86400 for one in values])
     else:
         days = values.astype(np.float64)
-    shown = labels(dataset, dim)
+    shown = _labels(dataset, name)
     if not np.isfinite(days).all():
         frame = int(np.argmin(np.isfinite(days)))
         raise ValueError(
@@ -214,11 +214,13 @@ def times(dataset: xarray.Dataset, dim: str | None) -> np.ndarray | None:
     return days
 
 
-def labels(dataset: xarray.Dataset, dim: str | None) -> list[str] | None:
+def labels(dataset: xarray.Dataset, dim: Hashable | None) -> list[str] | None:
     """Return the times of frames as text, None if there are none."""
     name = None if dim is None else clock(dataset, dim)
-    if name is None:
-        return None
+    return None if name is None else _labels(dataset, name)
+
+
+def _labels(dataset: xarray.Dataset, name: Hashable) -> list[str]:
     values = _decoded(dataset[name].variable).values
     if values.dtype.kind == "M":
         # As many digits as the times have: dates alone, if all are at midnight.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,7 +69,7 @@ def _framed(dataset: xarray.Dataset, names: list[str]) -> xarray.Dataset:
     return dataset.assign({name: dataset[name].expand_dims("frame") for name in [*names, *single]})
 
 
-def _clock_units(dataset: xarray.Dataset, frames: str) -> str | None:
+def _clock_units(dataset: xarray.Dataset, frames: Hashable) -> str | None:
     name = grids.clock(dataset, frames)
     return None if name is None else str(dataset[name].attrs.get("units"))
 

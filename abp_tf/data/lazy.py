@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 
 class UnreadableError(ValueError):
@@ -84,11 +86,16 @@ class LazyRows:
     def __repr__(self) -> str:
         return f"<LazyRows of shape {self.shape}, {self.dtype}>"
 
-    def take(self, places) -> LazyRows:
+    def take(self, places: slice | np.ndarray) -> LazyRows:
         """Return some of the rows, by a slice or an array of positions, without reading them."""
         return LazyRows(self._read, self.numbers[places], self._shape, self.dtype)
 
-    def map(self, function: Callable[[np.ndarray], np.ndarray], shape=None, dtype=None) -> LazyRows:
+    def map(
+        self,
+        function: Callable[[np.ndarray], np.ndarray],
+        shape: tuple[int, ...] | None = None,
+        dtype: DTypeLike | None = None,
+    ) -> LazyRows:
         """Return rows to which a function of arrays `[m, *shape]` is applied when they are read.
 
         Args:
@@ -104,11 +111,16 @@ class LazyRows:
         )
 
 
-def take(rows: np.ndarray | LazyRows, places) -> np.ndarray | LazyRows:
+def take(rows: np.ndarray | LazyRows, places: slice | np.ndarray) -> np.ndarray | LazyRows:
     """Return some rows of an array, read if it is in memory and not read if it is not."""
     return rows.take(places) if isinstance(rows, LazyRows) else rows[places]
 
 
-def mapped(rows: np.ndarray | LazyRows, function: Callable, shape=None, dtype=None):
+def mapped(
+    rows: np.ndarray | LazyRows,
+    function: Callable,
+    shape: tuple[int, ...] | None = None,
+    dtype: DTypeLike | None = None,
+) -> Any:
     """Return a function of an array, or `LazyRows` to which it is applied when they are read."""
     return rows.map(function, shape, dtype) if isinstance(rows, LazyRows) else function(rows)

@@ -67,7 +67,7 @@ class Stored(NamedTuple):
     array: np.ndarray
     name: str
     beside: dict[str, np.ndarray]
-    count: int
+    count: int  # type: ignore[assignment]  # hides the method of tuples
 
 
 def stored(
@@ -223,6 +223,8 @@ def _opened(archive: np.lib.npyio.NpzFile, key: str) -> Iterator[tuple]:
     Raises:
         ValueError: here or in the block: what is stored is no array, or damaged.
     """
+    if archive.zip is None:
+        raise ValueError(f"{key!r} cannot be read as an array: its file is closed.")
     name = key if key in archive.zip.namelist() else f"{key}.npy"
     try:
         with archive.zip.open(name) as file:

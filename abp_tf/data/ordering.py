@@ -99,7 +99,7 @@ def shuffled(
 
 def longest(data: Examples, shards: Shards) -> int:
     """Return the number of examples of the largest shard."""
-    return _longest(data.index, shards)
+    return _longest(np.arange(len(data.signal)) if data.index is None else data.index, shards)
 
 
 def _longest(index: np.ndarray, shards: Shards) -> int:

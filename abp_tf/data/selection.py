@@ -95,8 +95,8 @@ def _inside(label: str, first, last) -> bool:
         return low <= float(label) <= high
     except ValueError:  # dates
         label = label.replace(" ", "T")
-        low, high = ("" if end is None else str(end) for end in (first, last))
-        return low <= label and (not high or label[: len(high)] <= high)
+        start, end = ("" if limit is None else str(limit) for limit in (first, last))
+        return start <= label and (not end or label[: len(end)] <= end)
 
 
 def _numbers(low, high) -> tuple[float, float]:

@@ -64,8 +64,8 @@ def load_texture(
     }
     read, argument = collect.find(spec, readers, TEXTURE_SOURCES_HELP)
     checks.integer("load_texture", "count", count, 1)
-    photos = read(argument, item, missing)
-    named = ((f"photograph {number}", photo) for number, photo in enumerate(photos))
+    found = read(argument, item, missing)
+    named = ((f"photograph {number}", photo) for number, photo in enumerate(found))
     photos = collect.stack(named, collect.Request(collect.pair(size), True, grey))
     if crop is not None:
         photos = _crops(photos, collect.pair(crop), count, seed)

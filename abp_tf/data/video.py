@@ -197,7 +197,7 @@ def _at_rate(frames: Iterable[tuple[float | None, np.ndarray]], rate: float, fps
             yield count / fps, shown
             count += 1
         shown = frame
-    while shown is not None and count / fps < time - start + 1 / rate - _EPSILON:
+    while shown is not None and start is not None and count / fps < time - start + 1 / rate - _EPSILON:
         yield count / fps, shown
         count += 1
 

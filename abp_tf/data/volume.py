@@ -75,8 +75,8 @@ def load_volume(
         raise ValueError(f"Expected a window (low, high) with low < high, received {window}.")
     found, skipped = read(argument, item, missing, window is None, limit)
     if size is not None:
-        size = (size,) * 3 if isinstance(size, int) else tuple(size)
-        found = [_resized(volumes, size, missing) for volumes in found]
+        depth, height, width = (size,) * 3 if isinstance(size, int) else size
+        found = [_resized(volumes, (depth, height, width), missing) for volumes in found]
     shapes = {volumes.values.shape[1:]: volumes.name for volumes in found}
     if len(shapes) > 1:
         listed = ", ".join(f"{shape} ({name})" for shape, name in shapes.items())
@@ -96,15 +96,15 @@ def load_volume(
         low, high = map(float, window)
         values = np.clip((values - low) * np.float32(2 / (high - low)) - 1, -1, 1)
         header |= {"low": low, "high": high}
-    pixels = collect.cut(collect.Pixels(convert.to_signals(values)), test_share, spec)
+    parts = collect.split(convert.to_signals(values), test_share, spec)
     return collect.Signals(
-        pixels.train,
-        pixels.test,
+        parts.train,
+        parts.test,
         spec,
         tuple(skipped),
         kind="volume",
         names=tuple(names[:limit]),
-        places=pixels.places,
+        places=parts.places,
         header=header,
     )
 
@@ -138,7 +138,7 @@ def _from_npz(argument: str, item, missing: bool, ranged: bool, limit):
         return rows if one.ndim == 5 or (one.ndim == 4 and one.shape[-1] not in (1, 3)) else None
 
     array, name, *_ = npz.stored(
-        argument, lambda one: one.ndim in (3, 4, 5) and one.size, form, first=first
+        argument, lambda one: one.ndim in (3, 4, 5) and one.size > 0, form, first=first
     )
     array = _several(_usable(array, name, missing, ranged), name)
     return [Volumes(npz.split(argument)[0].name, clips.chosen(array, item, name)[0])], {}
@@ -157,7 +157,7 @@ def _nifti(path: Path, limit: int | None) -> tuple[np.ndarray, np.ndarray]:
     with extras.needed("volumes"):
         import nibabel
     try:
-        image = nibabel.load(path)
+        image: Any = nibabel.load(path)  # of a class for volumes
         stored = image.dataobj
         if image.ndim == 4 and limit is not None:
             stored = stored[..., :limit]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -108,7 +108,7 @@ class Axis(NamedTuple):
     degrees: bool
 
 
-def _axis(field: Field, dim: str, size: int) -> Axis:
+def _axis(field: Field, dim: Hashable, size: int) -> Axis:
     """Return the coordinate of a dimension, or numbers of rows or columns where there is none."""
     variable = field.dataset.variables.get(dim)
     if variable is not None and variable.dims == (dim,) and variable.dtype.kind in "iuf":
@@ -117,9 +117,9 @@ def _axis(field: Field, dim: str, size: int) -> Axis:
         steps = np.diff(values)
         if (steps > 0).all() or (steps < 0).all():
             units = str(variable.attrs.get("units", ""))
-            label = f"{dim} [{units}]" if units else dim
+            label = f"{dim} [{units}]" if units else str(dim)
             return Axis(values, label, units.lower().startswith("degree"))
-    return Axis(np.arange(size), dim, False)
+    return Axis(np.arange(size), str(dim), False)
 
 
 def _figure(field: Field, rows: dict[str, np.ndarray], frames: list[int], channel: int) -> Figure:

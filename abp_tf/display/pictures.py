@@ -7,7 +7,7 @@ changed. A picture is uint8 RGB `[H, W, 3]`.
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -78,19 +78,19 @@ def rows(batches: Sequence[ArrayLike], labels: Sequence[str] | None = None, gap:
         >>> rows([images, images]).shape
         (170, 428, 3)
     """
-    batches = [np.asarray(batch) for batch in batches]
-    sizes = {batch.shape[1:3] for batch in batches}
+    arrays = [np.asarray(batch) for batch in batches]
+    sizes = {array.shape[1:3] for array in arrays}
     if len(sizes) != 1:
         raise ValueError(
             "Expected rows of images of one size, at least one row, received the shapes "
-            f"{[batch.shape for batch in batches]}."
+            f"{[array.shape for array in arrays]}."
         )
     if labels is not None and len(labels) != len(batches):
         raise ValueError(
             f"Expected one label per row, received {len(labels)} labels for {len(batches)} rows."
         )
-    columns = max(len(batch) for batch in batches)
-    strips = [grid(batch, columns, gap=gap) for batch in batches]
+    columns = max(len(array) for array in arrays)
+    strips = [grid(array, columns, gap=gap) for array in arrays]
     between = np.full((gap, strips[0].shape[1], 3), _PAPER, np.uint8)
     stacked = np.concatenate([part for strip in strips for part in (strip, between)])
     stacked = stacked[: len(stacked) - gap]
@@ -211,7 +211,7 @@ def _drawn(series, ylabel: str, title: str, xlabel: str) -> bytes:
     return buffer.getvalue()
 
 
-def reliability(levels: ArrayLike, coverage: ArrayLike, title: str) -> np.ndarray:
+def reliability(levels: Iterable[float], coverage: Iterable[float], title: str) -> np.ndarray:
     """Draw the observed coverage of intervals against their level.
 
     Args:
@@ -236,17 +236,17 @@ def reliability(levels: ArrayLike, coverage: ArrayLike, title: str) -> np.ndarra
 
 
 def _displayed(images: ArrayLike) -> np.ndarray:
-    images = np.asarray(images)
-    if images.ndim != 4 or images.shape[-1] not in (1, 3) or images.size == 0:
+    given = np.asarray(images)
+    if given.ndim != 4 or given.shape[-1] not in (1, 3) or given.size == 0:
         raise ValueError(
             "Expected images [n, h, w, c], not empty, with one or three channels, received the "
-            f"shape {images.shape}."
+            f"shape {given.shape}."
         )
-    if images.dtype == np.uint8:
+    if given.dtype == np.uint8:
         raise ValueError("Expected images in [-1, 1], received uint8; map them: x / 127.5 - 1.")
-    images = np.nan_to_num(images.astype(np.float32), nan=0.0)
-    images = np.rint((np.clip(images, -1, 1) + 1) * 127.5).astype(np.uint8)
-    return np.broadcast_to(images, (*images.shape[:-1], 3))
+    values = np.nan_to_num(given.astype(np.float32), nan=0.0)
+    shades = np.rint((np.clip(values, -1, 1) + 1) * 127.5).astype(np.uint8)
+    return np.broadcast_to(shades, (*shades.shape[:-1], 3))
 
 
 def _checked_scale(scale: int | str, height: int, width: int, columns: int, gap: int) -> int:

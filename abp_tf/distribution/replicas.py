@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -22,7 +23,7 @@ def count() -> int:
     return workers_of(strategy)[1] if between else strategy.num_replicas_in_sync
 
 
-def total(values):
+def total(values: Any) -> Any:
     """Return sums of tensors over the replicas; between steps, over the processes.
 
     Args:
@@ -92,7 +93,7 @@ def refuse_no_rows(inputs: tf.Tensor) -> tf.Tensor:
         return tf.identity(inputs)
 
 
-def merged(function: Callable, rows: list = ()):
+def merged(function: Callable, rows: Sequence = ()):
     """Run a function once in each process, where it may write variables, and return its result.
 
     Args:

@@ -18,7 +18,7 @@ class Shards(NamedTuple):
         workers: number of processes.
     """
 
-    count: int = 1
+    count: int = 1  # type: ignore[assignment]  # hides the method of tuples
     worker: int = 0
     workers: int = 1
 

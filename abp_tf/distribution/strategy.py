@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -197,7 +198,7 @@ class Replicas:
         """Return a context in which `total` sums over the processes, for functions that all call."""
         return self.scope() if self.workers > 1 else contextlib.nullcontext()
 
-    def total(self, values):
+    def total(self, values: Any) -> Any:
         """Return sums of tensors over all processes, each of which must call this; see `total`."""
         with self.between_steps():
             return replicas.total(values)

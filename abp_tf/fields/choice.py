@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from abp_tf.data import examples
 from abp_tf.errors import ConvergenceError
 from abp_tf.fields import gaps
 from abp_tf.fields.frames import apart, read
@@ -50,10 +52,10 @@ class Choice(NamedTuple):
 
 
 def choose(
-    x,
+    x: examples.SignalsLike,
     *,
-    times=None,
-    domain=None,
+    times: ArrayLike | None = None,
+    domain: np.ndarray | None = None,
     seed: int = 0,
     start: FieldSettings | None = None,
     known: Mapping[FieldSettings, float] | None = None,
@@ -110,15 +112,22 @@ def choose(
         # Two latents can help where one does not.
         if latents > min(2 * best.latents + 2, trial.count // 4):
             break
-        tried = [best._replace(latents=latents, rhythm=False)]
+        more = [best._replace(latents=latents, rhythm=False)]
         if trial.count >= RHYTHM_FRAMES:
-            tried.append(tried[0]._replace(rhythm=True))
-        best = min(best, *tried, key=error)
+            more.append(more[0]._replace(rhythm=True))
+        best = min(best, *more, key=error)
 
     return Choice(best, trial.widening(best), errors)
 
 
-def widening(x, settings: FieldSettings, *, times=None, domain=None, seed: int = 0) -> float:
+def widening(
+    x: examples.SignalsLike,
+    settings: FieldSettings,
+    *,
+    times: ArrayLike | None = None,
+    domain: np.ndarray | None = None,
+    seed: int = 0,
+) -> float:
     """Return the factor of standard deviations that makes intervals of 90 % hold under moved gaps.
 
     It is what `choose` estimates for the settings that it chooses.

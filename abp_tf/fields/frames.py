@@ -6,6 +6,7 @@ import os
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from abp_tf import checks
 from abp_tf.data import examples
@@ -22,7 +23,7 @@ class Frames(NamedTuple):
     deviation: np.ndarray | None = None  # of the noise of each entry, if the data bring it
 
 
-def apart(x) -> tuple[dict, np.ndarray | None]:
+def apart(x: examples.SignalsLike) -> tuple[dict, np.ndarray | None]:
     """Return data without "sigma", the standard deviations of the noise of the entries; and these.
 
     Raises:
@@ -38,7 +39,11 @@ def apart(x) -> tuple[dict, np.ndarray | None]:
 
 
 def read(
-    x, shape: tuple[int, ...] | None = None, *, mask=None, value_range=None
+    x: examples.SignalsLike,
+    shape: tuple[int, ...] | None = None,
+    *,
+    mask: ArrayLike | None = None,
+    value_range: tuple[float, float] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the entries of frames, and which of them are observed; frames may have none.
 
@@ -65,7 +70,9 @@ def read(
     return checks.signals(signal, shape or signal.shape[1:], value_range, full), full
 
 
-def standard_units(values, observed, channel) -> tuple[np.ndarray, ...]:
+def standard_units(
+    values: np.ndarray, observed: np.ndarray, channel: np.ndarray
+) -> tuple[np.ndarray, ...]:
     """Return the units of a field, and the levels of its frames.
 
     Args:

@@ -65,7 +65,7 @@ def steps(times: np.ndarray, unit: float = 1.0) -> np.ndarray:
     return found
 
 
-def factorized(matrix) -> solvers.SuperLU:
+def factorized(matrix: sparse.csc_matrix) -> solvers.SuperLU:
     """Return the factorization of a sparse matrix that is symmetric and positive definite."""
     return solvers.splu(
         matrix.tocsc(),
@@ -187,7 +187,9 @@ class Lattice:
         seen = self.known * np.where(self.observed > 0, data, 0)
         return self._solve(seen, seen @ self.loading, tolerance)
 
-    def draw(self, data, random: np.random.Generator, *, tolerance: float = 1e-3):
+    def draw(
+        self, data: np.ndarray, random: np.random.Generator, *, tolerance: float = 1e-3
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Draw the field and the latents from their posterior; arguments and returns as for `mean`.
 
         The data and the prior are perturbed by noise of their covariance, so that the solution is an

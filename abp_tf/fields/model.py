@@ -6,8 +6,10 @@ import os
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from abp_tf import checks
+from abp_tf.data import examples
 from abp_tf.fields import rhythm, stored
 from abp_tf.fields.frames import Frames, apart, read, standard_units
 from abp_tf.fields.lattice import Lattice, Roughness, differences, steps
@@ -92,7 +94,13 @@ class FieldModel:
         self._filled: _Filled | None = None
         self.widening = checks.positive("FieldModel", "widening", widening)
 
-    def fit(self, x, *, times=None, domain=None) -> FieldModel:
+    def fit(
+        self,
+        x: examples.SignalsLike,
+        *,
+        times: ArrayLike | None = None,
+        domain: np.ndarray | None = None,
+    ) -> FieldModel:
         """Learn from frames of one field.
 
         Args:
@@ -168,7 +176,9 @@ class FieldModel:
             found = [rhythm.learn(*of, frames.times) for of in zip(z.T, variance.T, strict=True)]
             self.rhythms = np.array(found)
 
-    def inpaint(self, x=None, *, times=None) -> np.ndarray:
+    def inpaint(
+        self, x: examples.SignalsLike | None = None, *, times: ArrayLike | None = None
+    ) -> np.ndarray:
         """Fill hidden entries with their posterior mean.
 
         Args:
@@ -182,7 +192,12 @@ class FieldModel:
         return self._complete(filled.frames, filled.field)
 
     def sample_posterior(
-        self, x=None, *, times=None, samples: int = 32, seed: int = 0
+        self,
+        x: examples.SignalsLike | None = None,
+        *,
+        times: ArrayLike | None = None,
+        samples: int = 32,
+        seed: int = 0,
     ) -> PosteriorSamples:
         """Draw whole frames from their posterior given the observed entries.
 
@@ -287,7 +302,7 @@ class FieldModel:
 
     def _lattice(self, frames: Frames) -> Lattice:
         roughness = Roughness(self.settings.space, self.settings.time, self.settings.decay)
-        noise = self.settings.noise
+        noise: float | np.ndarray = self.settings.noise
         if frames.deviation is not None:
             noise = np.where(frames.observed, frames.deviation, 1) ** 2
         lattice = Lattice(

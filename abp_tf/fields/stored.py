@@ -6,6 +6,7 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,8 @@ def write(path: str | os.PathLike, about: Mapping, arrays: Mapping[str, np.ndarr
     """
     text = json.dumps({"version": __version__, **about})
     with files.aside(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, **{_ABOUT: np.array(text)}, **arrays)
+        named: dict[str, Any] = {_ABOUT: np.array(text), **arrays}
+        np.savez_compressed(file, **named)
 
 
 def read(path: str | os.PathLike, names: Sequence[str]) -> tuple[dict, dict[str, np.ndarray]]:

@@ -100,7 +100,10 @@ def calibration(
         (array([0.5, 0.9]), 1.0)
     """
     deviation, entries = drawn.total_deviation, Entries(truth, hidden)
-    predicted = entries.pick_draws(drawn.samples), entries.pick_deviation("sigma", drawn.sigma)
+    predicted = (
+        entries.pick_draws(drawn.samples),
+        entries.pick_deviation("sigma", np.asarray(drawn.sigma)),
+    )
     shares, scores = _inside(entries, *predicted, levels), _scores(entries, *predicted)
     scaled = entries.scaled(drawn.mean, deviation)
     return Calibration(

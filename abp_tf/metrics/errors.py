@@ -82,7 +82,7 @@ def absolute_error(
         0.125
     """
     difference, counted = _compare(signal, reconstruction, mask, hidden=False)
-    return _mean(np.abs(difference), counted, per_example=False) / _RANGE
+    return _overall(np.abs(difference), counted) / _RANGE
 
 
 def recovery_error(truth: ArrayLike, recovered: ArrayLike, mask: ArrayLike) -> float:
@@ -108,7 +108,7 @@ def recovery_error(truth: ArrayLike, recovered: ArrayLike, mask: ArrayLike) -> f
         0.25
     """
     difference, counted = _compare(truth, recovered, mask, hidden=True)
-    return _mean(np.abs(difference), counted, per_example=False) / _RANGE
+    return _overall(np.abs(difference), counted) / _RANGE
 
 
 def psnr(
@@ -281,9 +281,13 @@ def _compare(
     return signal - reconstruction, counted
 
 
+def _overall(values: np.ndarray, counted: np.ndarray) -> float:
+    return float(values.sum() / counted.sum())
+
+
 def _mean(values: np.ndarray, counted: np.ndarray, per_example: bool) -> float | np.ndarray:
     if not per_example:
-        return float(values.sum() / counted.sum())
+        return _overall(values, counted)
     axes = tuple(range(1, values.ndim))
     with np.errstate(invalid="ignore"):  # 0 / 0 for examples without entries
         return values.sum(axis=axes) / counted.sum(axis=axes)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
@@ -144,7 +145,9 @@ def _anneal(energy, shape, base_sigma, distributions, step_size, seeds):
     return weight, accepted / count
 
 
-def annealed_log_likelihood(model, signals: ArrayLike, normalizer: Normalizer) -> np.ndarray:
+def annealed_log_likelihood(
+    model: keras.Model, signals: ArrayLike, normalizer: Normalizer
+) -> np.ndarray:
     """Return the log density of signals under a descriptor, `−U(x) − log ∫ exp(−U)`, in nats.
 
     It is the density at temperature 1, of scaled signals if the model has a scaling. The integral can
@@ -210,7 +213,9 @@ def parzen_log_likelihood(
     return np.concatenate(found) - 0.5 * size * math.log(2 * math.pi * bandwidth**2)
 
 
-def parzen_bandwidth(samples: ArrayLike, validation: ArrayLike, candidates: ArrayLike) -> float:
+def parzen_bandwidth(
+    samples: ArrayLike, validation: ArrayLike, candidates: Sequence[float] | np.ndarray
+) -> float:
     """Return the bandwidth that gives validation signals the highest log density.
 
     Args:

@@ -214,5 +214,5 @@ def _smoothed(images: np.ndarray) -> np.ndarray:
         padded = np.pad(images, pad, mode="reflect")
         length = images.shape[axis]
         taps = (padded.take(range(i, i + length), axis) for i in range(5))
-        images = sum(w / 16 * tap for w, tap in zip((1, 4, 6, 4, 1), taps, strict=True))
+        images = np.asarray(sum(w / 16 * tap for w, tap in zip((1, 4, 6, 4, 1), taps, strict=True)))
     return images.astype(np.float32)

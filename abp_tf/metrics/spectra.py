@@ -57,7 +57,7 @@ def radial_power(images: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     height, width = images.shape[1:3]
     window = np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1])
     window /= np.sqrt((window**2).sum())
-    power = 0.0
+    power: np.ndarray = np.zeros(())
     for image in images:  # one by one: transforms of all would fill memory
         centred = (image - image.mean((0, 1))) * window[..., None]
         power = power + (np.abs(np.fft.fft2(centred, axes=(0, 1))) ** 2).mean(-1)

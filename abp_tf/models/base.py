@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
+from typing import Any, Self
 
 import keras
+import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from abp_tf import checks, serving
+from abp_tf.data.collect import Signals
 from abp_tf.distribution import replicas
 from abp_tf.distribution.shards import Shards
 from abp_tf.distribution.strategy import Replicas
@@ -59,6 +65,7 @@ class SignalModel(keras.Model):
     noise_in_data = False
     # Whether chains run through `network` during training, so that it must not have BatchNorm.
     independent_rows = True
+    train_function: Any  # Keras sets it
 
     def __init__(
         self,
@@ -77,8 +84,11 @@ class SignalModel(keras.Model):
         self.replicas = Replicas(tf.distribute.get_strategy())
         self.shards = self._check_shards(shards)
         self._settings_version = 0
-        self._compiled_versions = {}  # settings with which Keras's functions were traced
-        self._functions, self._functions_version = {}, 0
+        self._compiled_versions: dict[
+            str, int
+        ] = {}  # settings with which Keras's functions were traced
+        self._functions: dict[Hashable, Callable] = {}
+        self._functions_version = 0
         if isinstance(value_range, str) and value_range == "auto":
             value_range = (-1.0, 1.0) if scaling is None else None
         self.value_range = checks.value_range(type(self).__name__, "value_range", value_range)
@@ -92,13 +102,15 @@ class SignalModel(keras.Model):
         # A step that is not finite stops all later ones until `_train` has read what it returned.
         self._stopped = tf.Variable(False, trainable=False)
         self.rolls_back = False  # whether a callback restores an earlier state after divergence
-        self.symptoms = {}  # symptoms of trouble in the last epoch, each with cause and remedy
+        self.symptoms: dict[
+            str, str
+        ] = {}  # symptoms of trouble in the last epoch, each with cause and remedy
         self.built = True
 
     # Devices and machines.
 
     @property
-    def distribute_strategy(self):
+    def distribute_strategy(self) -> Replicas:
         """The replicas of the model, which Keras takes for its strategy."""
         return self.replicas
 
@@ -145,7 +157,7 @@ class SignalModel(keras.Model):
         """Number that changes whenever a setting changes that functions are compiled with."""
         return self._settings_version
 
-    def function(self, key, make: Callable):
+    def function(self, key: Hashable, make: Callable) -> Callable:
         """Return a compiled function; make it anew if a setting has changed.
 
         Args:
@@ -158,7 +170,15 @@ class SignalModel(keras.Model):
             self._functions[key] = make()
         return self._functions[key]
 
-    def run(self, name: str, inputs: list, batch_size=100, verbose=0, outputs=None, **options) -> dict:
+    def run(
+        self,
+        name: str,
+        inputs: list,
+        batch_size: int = 100,
+        verbose: int = 0,
+        outputs: Sequence[str] | None = None,
+        **options,
+    ) -> dict:
         """Run one of the functions of `signatures(**options)` over the rows of arrays.
 
         Args:
@@ -184,7 +204,9 @@ class SignalModel(keras.Model):
 
     # Units of the data.
 
-    def scaled(self, signal, time=None):
+    def scaled(
+        self, signal: np.ndarray | tf.Tensor, time: ArrayLike | tf.Tensor | None = None
+    ) -> np.ndarray | tf.Tensor:
         """Return signals of the data, an array or a tensor, in scaled units.
 
         Args:
@@ -193,7 +215,9 @@ class SignalModel(keras.Model):
         """
         return signal if self.scaling is None else self.scaling.scale(signal, time)
 
-    def restored(self, signal, time=None):
+    def restored(
+        self, signal: np.ndarray | tf.Tensor, time: ArrayLike | tf.Tensor | None = None
+    ) -> np.ndarray | tf.Tensor:
         """Return signals in scaled units in the units of the data; arguments as for `scaled`."""
         return signal if self.scaling is None else self.scaling.restore(signal, time)
 
@@ -212,7 +236,7 @@ class SignalModel(keras.Model):
         """Whether signals need their times, because the scaling has a period."""
         return self.scaling is not None and self.scaling.period is not None
 
-    def times(self, time, count: int | None, method: str) -> list:
+    def times(self, time: ArrayLike | tf.Tensor | None, count: int | None, method: str) -> list:
         """Return the times that functions of signals take: a list of one array, or an empty list.
 
         Args:
@@ -223,7 +247,7 @@ class SignalModel(keras.Model):
         Raises:
             ValueError: if the scaling has a period and there are no times, or they cannot be used.
         """
-        if not self.timed:
+        if self.scaling is None or self.scaling.period is None:
             return []
         if time is None:
             remedy = "Give `time`" if method in _TIME_ARGUMENT else 'Add "time" to the data'
@@ -282,7 +306,9 @@ class SignalModel(keras.Model):
         """Return whether each example has a chain of its own, for data with or without masks."""
         return False
 
-    def accept(self, examples: int | None, fingerprint: int, index, masked: bool) -> None:
+    def accept(
+        self, examples: int | None, fingerprint: int, index: np.ndarray | None, masked: bool
+    ) -> None:
         """Prepare the model for the data that `fit` is about to use, or raise an error.
 
         Args:
@@ -307,23 +333,23 @@ class SignalModel(keras.Model):
 
     def fit(
         self,
-        x=None,
-        y=None,
-        batch_size=None,
-        epochs=1,
-        verbose="auto",
-        callbacks=None,
-        validation_split=0.0,
-        validation_data=None,
-        shuffle=True,
-        class_weight=None,
-        sample_weight=None,
-        initial_epoch=0,
-        steps_per_epoch=None,
-        validation_steps=None,
-        validation_batch_size=None,
-        validation_freq=1,
-    ):
+        x: Any = None,
+        y: None = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: str | int = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: None = None,
+        sample_weight: None = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int = 1,
+    ) -> keras.callbacks.History:
         """Learn from signals; the arguments are those of `keras.Model.fit`, without labels.
 
         Args:
@@ -393,10 +419,10 @@ class SignalModel(keras.Model):
         write: Callable[..., None],
         means: dict,
         *,
-        sums: dict,
+        sums: dict | tuple,
         rows: tuple = (),
         finite: tuple | list = (),
-        weight=None,
+        weight: tf.Tensor | None = None,
     ) -> dict:
         """Write the results of a step, all or none of them; each step of each model ends here.
 
@@ -452,17 +478,17 @@ class SignalModel(keras.Model):
         """
         return training_seeds(self.seed, stream, self.iteration.value, index)
 
-    def make_train_function(self, force=False):
+    def make_train_function(self, force: bool = False) -> None:
         """Compile a step of `fit`; compile it anew if a setting has changed."""
         if self._outdated("train", force):
             super().make_train_function(force=True)
             self._step, self.train_function = self.train_function, self._train
 
-    def make_test_function(self, force=False):
+    def make_test_function(self, force: bool = False) -> None:
         """Compile a step of `evaluate`; compile it anew if a setting has changed."""
         super().make_test_function(self._outdated("test", force))
 
-    def make_predict_function(self, force=False):
+    def make_predict_function(self, force: bool = False) -> None:
         """Compile a step of `predict`; compile it anew if a setting has changed."""
         super().make_predict_function(self._outdated("predict", force))
 
@@ -488,8 +514,15 @@ class SignalModel(keras.Model):
         return {}
 
     def evaluate(
-        self, x=None, y=None, batch_size=None, verbose="auto", sample_weight=None, steps=None, **kwargs
-    ):
+        self,
+        x: Any = None,
+        y: None = None,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        sample_weight: None = None,
+        steps: int | None = None,
+        **kwargs,
+    ) -> Any:
         """Return the means that `test_step` reports, which measure how well the model explains signals.
 
         The arguments are those of `keras.Model.evaluate`; `x` is as for `fit`, without an index.
@@ -500,7 +533,14 @@ class SignalModel(keras.Model):
         with batches.readable_errors(), self.replicas.readable_errors():
             return super().evaluate(data, verbose=verbose, steps=steps, **kwargs)
 
-    def predict(self, x, batch_size=None, verbose="auto", steps=None, **kwargs):
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        steps: int | None = None,
+        **kwargs,
+    ) -> np.ndarray:
         """Return what `predict_step` of the model computes for signals.
 
         The arguments are those of `keras.Model.predict`; `x` is as for `evaluate`.
@@ -510,8 +550,13 @@ class SignalModel(keras.Model):
             return super().predict(data, verbose=verbose, steps=steps, **kwargs)
 
     def train_on_batch(
-        self, x, y=None, sample_weight=None, class_weight=None, return_dict: bool = False
-    ):
+        self,
+        x: Any,
+        y: None = None,
+        sample_weight: None = None,
+        class_weight: None = None,
+        return_dict: bool = False,
+    ) -> Any:
         """Run one training step on a batch of signals.
 
         Args:
@@ -532,12 +577,14 @@ class SignalModel(keras.Model):
         self._build_optimizers()
         return super().train_on_batch(batch, return_dict=return_dict)
 
-    def test_on_batch(self, x, y=None, sample_weight=None, return_dict: bool = False):
+    def test_on_batch(
+        self, x: Any, y: None = None, sample_weight: None = None, return_dict: bool = False
+    ) -> Any:
         """Return the means of `test_step` for one batch; arguments as for `train_on_batch`."""
         _refuse(y=y, sample_weight=sample_weight)
         return super().test_on_batch(batches.single(self, x, "evaluate"), return_dict=return_dict)
 
-    def predict_on_batch(self, x):
+    def predict_on_batch(self, x: Any) -> np.ndarray:
         """Return what `predict_step` computes for one batch, an array or a dict as for `fit`."""
         return super().predict_on_batch(batches.single(self, x, "predict"))
 
@@ -584,7 +631,7 @@ class SignalModel(keras.Model):
     # Saving.
 
     @classmethod
-    def from_config(cls, config: dict, custom_objects=None):
+    def from_config(cls, config: dict, custom_objects: dict | None = None) -> Self:
         """Return a model with the arguments that `get_config` returned."""
 
         def revived(value):
@@ -605,7 +652,7 @@ class SignalModel(keras.Model):
         for table, states in zip(self.tables, weights[cut:], strict=True):
             table.put(states)
 
-    def save(self, filepath, overwrite: bool = True, **kwargs) -> None:
+    def save(self, filepath: str | os.PathLike, overwrite: bool = True, **kwargs) -> None:
         """Save the model with its chains and optimizers to a `.keras` file; see `keras.Model.save`."""
         if not str(filepath).endswith(".keras"):
             raise ValueError(
@@ -620,7 +667,14 @@ class SignalModel(keras.Model):
             )
         super().save(filepath, overwrite=overwrite, **kwargs)
 
-    def export(self, filepath, *, format: str = "tf_saved_model", examples=None, **options):
+    def export(
+        self,
+        filepath: str | os.PathLike,
+        *,
+        format: str = "tf_saved_model",
+        examples: Signals | None = None,
+        **options,
+    ) -> Path:
         """Write the functions of `signatures` for serving, as a SavedModel.
 
         Args:
@@ -640,7 +694,7 @@ class SignalModel(keras.Model):
         """
         return serving.exporter(format)(self, filepath, examples=examples, **options)
 
-    def signatures(self, **options) -> dict:
+    def signatures(self, *args: Any, **options: Any) -> dict:
         """Return functions of a batch in scaled units, with the specs of their inputs, by name."""
         raise NotImplementedError
 

@@ -75,7 +75,7 @@ def for_training(model, x, batch_size, shuffle, steps_per_epoch) -> tuple[tf.dat
         ]
         dataset = streams.joined(datasets, shards, steps_per_epoch, model.replicas.most)
     else:
-        dataset = streams.stream(*datasets, shape, value_range, **options)
+        dataset = streams.stream(datasets[0], shape, value_range, **options)
     _check_parts(model, dataset.element_spec, "fit")
     model.accept(known, 0, None, masked)
     return dataset, steps_per_epoch

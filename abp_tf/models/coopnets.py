@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from types import MappingProxyType
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,6 +20,8 @@ from abp_tf.models.batches import unpack
 from abp_tf.models.descriptor import Descriptor, finite
 from abp_tf.models.generator import Generator, first_rows
 from abp_tf.networks.checks import independent_rows
+from abp_tf.results import PosteriorSamples, Score
+from abp_tf.sampling import Sampler
 from abp_tf.sampling.random import (
     CHAIN,
     DATA,
@@ -94,6 +97,7 @@ class CoopNets(SignalModel):
         **kwargs,
     ):
         _check(generator, descriptor)
+        reported: tuple[str, ...]
         reported = (*diagnostics.CHAIN_MEANS, "acceptance", "score", "energy", "revision_error")
         reported += ("reconstruction_error", "latent_norm")
         options = {"value_range": descriptor.value_range, "scaling": descriptor.scaling, **kwargs}
@@ -106,7 +110,7 @@ class CoopNets(SignalModel):
 
     # The algorithm.
 
-    def train_step(self, batch) -> dict:
+    def train_step(self, batch: Any) -> dict:
         """Make one iteration of cooperative learning on a batch of examples.
 
         Returns:
@@ -167,7 +171,7 @@ class CoopNets(SignalModel):
                     generator.table.write(index, inferred)
                 generator.iteration.assign_add(1)
             if mask is not None or self.latent_steps:
-                generator.probe_stability(*probed, self.iteration)
+                generator.probe_stability(self.iteration, *probed)
 
         means = diagnostics.chain_means(
             loss, signal, revised, of_data, of_revised, info, self.langevin, self.scaled_range, mean
@@ -175,7 +179,7 @@ class CoopNets(SignalModel):
         if self.langevin.rejects:
             means["acceptance"] = info.acceptance
         means["revision_error"] = error**2
-        rows = (index, None if mask is None else inferred)
+        rows: tuple = (index, None if mask is None else inferred)
         if mask is not None:
             means |= self._recovery(inferred, energy, observed, mask)
         if mask is not None or self.latent_steps:
@@ -198,7 +202,7 @@ class CoopNets(SignalModel):
         found = self.generator.latent_means(latent, energy, signal, mask)
         return {name: found[name] for name in ("reconstruction_error", "latent_norm")}
 
-    def complete(self, signal, mask, seed, sampler) -> tuple:
+    def complete(self, signal: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor, sampler: Sampler) -> tuple:
         """Infer latents from observed entries, then decode and revise the hidden ones.
 
         Args:
@@ -214,7 +218,7 @@ class CoopNets(SignalModel):
         seeds = coopnets_signatures.revision_seeds(seed)
         return self.descriptor.fill(decoded, signal, mask, sampler, seeds), latent, energy
 
-    def test_step(self, batch) -> dict:
+    def test_step(self, batch: Any) -> dict:
         """Report the mean `score`, `f(x)`, and the mean `energy` of a batch.
 
         Incomplete signals are completed first, as `inpaint` does; then the mean `reconstruction_error`
@@ -230,17 +234,22 @@ class CoopNets(SignalModel):
         self.means.update(means)
         return self.means.results(means)
 
-    def predict_step(self, batch) -> tf.Tensor:
+    def predict_step(self, batch: Any) -> tf.Tensor:
         """Return `f(x)` of a batch."""
         return self.descriptor.predict_step(batch)
 
-    def call(self, latent, time=None):
+    def call(self, latent: tf.Tensor, time: tf.Tensor | None = None) -> tf.Tensor:
         """Return the decoded latents `g(z)`, before any revision; arguments as for a `Generator`."""
         return self.generator(latent, time)
 
     # Compilation: an optimizer for each network.
 
-    def compile(self, generator_optimizer="adam", descriptor_optimizer="adam", **options) -> None:
+    def compile(
+        self,
+        generator_optimizer: str | dict | keras.optimizers.Optimizer = "adam",
+        descriptor_optimizer: str | dict | keras.optimizers.Optimizer = "adam",
+        **options,
+    ) -> None:
         """Set the optimizers.
 
         Args:
@@ -282,12 +291,12 @@ class CoopNets(SignalModel):
         return self.descriptor.network
 
     @property
-    def langevin(self):
+    def langevin(self) -> Sampler:
         """The sampler of the revision."""
         return self.descriptor.langevin
 
     @property
-    def past(self):
+    def past(self) -> diagnostics.Past:
         """Diagnostics of earlier epochs."""
         return self.descriptor.past
 
@@ -325,7 +334,9 @@ class CoopNets(SignalModel):
         """Return whether each example has a chain: incomplete ones, if the generator keeps them."""
         return masked and self.generator.keeps_chains
 
-    def accept(self, examples: int | None, fingerprint: int, index, masked: bool) -> None:
+    def accept(
+        self, examples: int | None, fingerprint: int, index: np.ndarray | None, masked: bool
+    ) -> None:
         """Prepare the model for the data of `fit`, as `SignalModel.accept` describes."""
         _check(self.generator, self.descriptor)
         if masked:
@@ -372,6 +383,7 @@ class CoopNets(SignalModel):
             float32 `[count, *signal_shape]`.
         """
         if not revised:
+            options: dict[str, Any]
             options = {"time": time, "seed": seed, "batch_size": batch_size, "verbose": verbose}
             return self.generator.synthesize(count, **options)
         checks.integer("synthesize", "count", count, 1)
@@ -380,7 +392,7 @@ class CoopNets(SignalModel):
 
     def inpaint(
         self,
-        signals: ArrayLike,
+        signals: examples.SignalsLike,
         mask: ArrayLike | None = None,
         *,
         seed: int | ArrayLike = 0,
@@ -412,27 +424,33 @@ class CoopNets(SignalModel):
         inputs += self.times(data.time, count, "inpaint")
         return self._run("inpaint", inputs, batch_size, verbose, steps)["signal"]
 
-    def infer(self, signals, mask=None, **options) -> np.ndarray:
+    def infer(
+        self, signals: examples.SignalsLike, mask: ArrayLike | None = None, **options
+    ) -> np.ndarray:
         """Infer the latents of signals, as `Generator.infer` does."""
         return self.generator.infer(signals, mask, **options)
 
-    def reconstruct(self, signals, mask=None, **options) -> np.ndarray:
+    def reconstruct(
+        self, signals: examples.SignalsLike, mask: ArrayLike | None = None, **options
+    ) -> np.ndarray:
         """Infer the latents of signals and decode them, as `Generator.reconstruct` does."""
         return self.generator.reconstruct(signals, mask, **options)
 
-    def sample_posterior(self, signals, mask=None, **options):
+    def sample_posterior(
+        self, signals: examples.SignalsLike, mask: ArrayLike | None = None, **options
+    ) -> PosteriorSamples:
         """Draw whole signals from the generator's posterior, as `Generator.sample_posterior` does."""
         return self.generator.sample_posterior(signals, mask, **options)
 
-    def interpolate(self, signals, weights, **options) -> np.ndarray:
+    def interpolate(self, signals: examples.SignalsLike, weights: ArrayLike, **options) -> np.ndarray:
         """Decode combinations of latents, as `Generator.interpolate` does."""
         return self.generator.interpolate(signals, weights, **options)
 
-    def refine(self, signals, **options) -> np.ndarray:
+    def refine(self, signals: examples.SignalsLike, **options) -> np.ndarray:
         """Revise signals, as `Descriptor.refine` does."""
         return self.descriptor.refine(signals, **options)
 
-    def score(self, signals, **options):
+    def score(self, signals: examples.SignalsLike, **options) -> Score:
         """Return `f(x)` and the energy of signals, as `Descriptor.score` does."""
         return self.descriptor.score(signals, **options)
 

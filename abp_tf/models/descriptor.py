@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Callable
 from types import MappingProxyType
+from typing import Any
 
 import keras
 import numpy as np
@@ -156,7 +157,7 @@ class Descriptor(SignalModel):
 
     # The model: f, the energy, and the noise that chains start from.
 
-    def call(self, signal, time=None):
+    def call(self, signal: tf.Tensor, time: tf.Tensor | None = None) -> tf.Tensor:
         """Return `f(x)` of signals in the units of the data, float32 `[n]`.
 
         Args:
@@ -166,7 +167,7 @@ class Descriptor(SignalModel):
         self.times(time, None, "call")
         return self.f(self.scaled(tf.cast(signal, tf.float32), time))
 
-    def f(self, signal):
+    def f(self, signal: tf.Tensor) -> tf.Tensor:
         """Return `f(x)` of signals in scaled units, `[n, *signal_shape]`: float32 `[n]`."""
         output = tf.cast(self.network(signal, training=False), tf.float32)
         return tf.reshape(output, [-1])
@@ -186,12 +187,14 @@ class Descriptor(SignalModel):
     def noise(self, seeds: tf.Tensor) -> tf.Tensor:
         """Draw first states of chains, float32 `[n, *signal_shape]`, from seed pairs `[n, 2]`."""
         shape = list(self.signal_shape)
-        if self.start_sigma is None and self.value_range is not None:
-            low, high = self.scaled_range
+        if self.start_sigma is None and (ends := self.scaled_range) is not None:
+            low, high = ends
             return low + (high - low) * row_uniform(seeds, shape)
         return (self.start_sigma or self.reference_sigma) * row_normal(seeds, shape)
 
-    def fill(self, start, signal, mask, sampler: Sampler, seeds) -> tf.Tensor:
+    def fill(
+        self, start: tf.Tensor, signal: tf.Tensor, mask: tf.Tensor, sampler: Sampler, seeds: tf.Tensor
+    ) -> tf.Tensor:
         """Draw hidden entries by chains given the observed ones.
 
         Args:
@@ -214,7 +217,7 @@ class Descriptor(SignalModel):
 
     # The algorithm.
 
-    def train_step(self, batch) -> dict:
+    def train_step(self, batch: Any) -> dict:
         """Run one iteration of analysis by synthesis on a batch of examples.
 
         Returns:
@@ -310,18 +313,18 @@ class Descriptor(SignalModel):
         with tf.control_dependencies([require(tf.reduce_all(place < chains), text)]):
             return tf.identity(place)
 
-    def test_step(self, batch) -> dict:
+    def test_step(self, batch: Any) -> dict:
         """Report the mean `score`, `f(x)`, and the mean `energy` of a batch."""
         signal, _, _ = unpack(self, batch)
         means = self.score_means(signal)
         self.means.update(means)
         return self.means.results(means)
 
-    def score_means(self, signal) -> dict:
+    def score_means(self, signal: tf.Tensor) -> dict:
         """Return the values that `test_step` reports of signals, `[n]` each, by name."""
         return {"score": self.f(signal), "energy": self.energy(signal)}
 
-    def predict_step(self, batch) -> tf.Tensor:
+    def predict_step(self, batch: Any) -> tf.Tensor:
         """Return `f(x)` of a batch."""
         return self.f(unpack(self, batch)[0])
 
@@ -336,7 +339,9 @@ class Descriptor(SignalModel):
         """Return the callback that warns of symptoms."""
         return [diagnostics.SymptomAlarm()]
 
-    def accept(self, examples, fingerprint: int, index, masked: bool) -> None:
+    def accept(
+        self, examples: int | None, fingerprint: int, index: np.ndarray | None, masked: bool
+    ) -> None:
         """Check the settings; data of any number are accepted, as the chains belong to the model."""
         self._check_together()
         super().accept(examples, fingerprint, index, masked)
@@ -428,7 +433,7 @@ class Descriptor(SignalModel):
 
     def refine(
         self,
-        signals: ArrayLike,
+        signals: examples.SignalsLike,
         *,
         seed: int | ArrayLike = 0,
         batch_size: int = 100,
@@ -452,7 +457,7 @@ class Descriptor(SignalModel):
         seeds = checks.seeds(seed, len(signals))
         return self._run("refine", [signals, seeds, *time], batch_size, verbose, steps)["signal"]
 
-    def score(self, signals: ArrayLike, *, batch_size: int = 100, verbose: int = 0) -> Score:
+    def score(self, signals: examples.SignalsLike, *, batch_size: int = 100, verbose: int = 0) -> Score:
         """Return `f(x)` and the energy `U(x)`; signals of lower energy are likelier.
 
         Args:
@@ -466,7 +471,7 @@ class Descriptor(SignalModel):
 
     def inpaint(
         self,
-        signals: ArrayLike,
+        signals: examples.SignalsLike,
         mask: ArrayLike | None = None,
         *,
         seed: int | ArrayLike = 0,
@@ -498,7 +503,7 @@ class Descriptor(SignalModel):
 
     def autoencode(
         self,
-        signals: ArrayLike,
+        signals: examples.SignalsLike,
         *,
         steps: int = 1000,
         step_size: float | None = None,
@@ -536,7 +541,8 @@ class Descriptor(SignalModel):
                     "Build the network in float32 and copy the weights with `set_weights`."
                 )
         signals, time = self._whole(signals, "autoencode")
-        descent = Langevin(steps, step_size or self.langevin.step_size, temperature=0.0)
+        own = getattr(self.langevin, "step_size", 0.0)  # a sampler of one's own may have none
+        descent = Langevin(steps, step_size or own, temperature=0.0)
         found = self.run("autoencode", [signals, *time], batch_size, verbose, descent=descent)
         return AutoEncoding(**finite(found, descent))
 

@@ -42,6 +42,15 @@ def signatures(model, steps: int | None = None, descent: Sampler | None = None) 
         start = model.noise(row_seeds(seed, PRIOR))
         return {"signal": model.fill(start, signal, mask, inference, row_seeds(seed, CHAIN))}
 
+    found = {
+        "synthesize": (synthesize, [seeds]),
+        "refine": (refine, [signals, seeds]),
+        "score": (score, [signals]),
+        "inpaint": (inpaint, [signals, masks, seeds]),
+    }
+    if descent is None:
+        return found
+
     def autoencode(signal):
         seeds = row_seeds(tf.zeros([tf.shape(signal)[0]], tf.int64), CHAIN)
         signal, _ = descent.sample(model.energy, signal, seeds)
@@ -51,10 +60,4 @@ def signatures(model, steps: int | None = None, descent: Sampler | None = None) 
         residual = signal - model.reference_sigma**2 * tape.gradient(f, signal)
         return {"signal": signal, "residual": tf.sqrt(masking.square(residual))}
 
-    found = {
-        "synthesize": (synthesize, [seeds]),
-        "refine": (refine, [signals, seeds]),
-        "score": (score, [signals]),
-        "inpaint": (inpaint, [signals, masks, seeds]),
-    }
-    return found if descent is None else {**found, "autoencode": (autoencode, [signals])}
+    return {**found, "autoencode": (autoencode, [signals])}

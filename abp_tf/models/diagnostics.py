@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -79,12 +79,13 @@ def symptoms(
             "lower the generator's learning rate below 3e-4, or add BatchNorm to its network)"
         )
     # At equilibrium a step may move a chain as far as its noise does.
-    noise = langevin.step_size * getattr(langevin, "temperature", 1.0) ** 0.5
-    if logs["drift"] > max(STIFF * deviation, noise):
+    step_size = getattr(langevin, "step_size", 0.0)  # a sampler of one's own may have none
+    noise = step_size * getattr(langevin, "temperature", 1.0) ** 0.5
+    if step_size and logs["drift"] > max(STIFF * deviation, noise):
         found["stiff chain"] = (
             f"a Langevin step moves an entry by {logs['drift']:.2g} without its noise, and data have "
             f"a standard deviation of {deviation:.2g}: gradients are too steep for the step size "
-            f"{langevin.step_size:g}. Lower it or the learning rate, or set an energy_penalty"
+            f"{step_size:g}. Lower it or the learning rate, or set an energy_penalty"
         )
     if gap > RUNAWAY * spread and before > GROWTH * earlier > 0 and gap > GROWTH * before:
         found["runaway energy"] = (
@@ -100,13 +101,16 @@ def symptoms(
         )
     way = langevin.steps * logs["drift"]
     if "revision_error" in logs and langevin.steps and way < IDLE * deviation:
+        longer = (
+            f"the step size, {step_size:g}, or the number of steps" if step_size else "their number"
+        )
         found["generator too fast"] = (
             f"a revision of {langevin.steps} steps moves an entry by no more than {way:.2g} without "
             f"its noise, and data have a standard deviation of {deviation:.2g}: drafts are hardly "
             "revised, so that the generator learns nothing. Either drafts look like data and the "
             "generator is ahead of the descriptor (lower the generator's learning rate, or raise the "
             "descriptor's), or drafts do not and the steps of revisions are too short "
-            f"(raise the step size, {langevin.step_size:g}, or the number of steps)"
+            f"(raise {longer})"
         )
     if logs["saturation"] > SATURATED:
         found["saturation"] = (
@@ -338,12 +342,12 @@ class SymptomAlarm(keras.callbacks.Callback):
         super().__init__()
         self._reported = set()
 
-    def on_epoch_begin(self, epoch: int, logs=None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Clear the symptoms; note whether the epoch is past the first iterations."""
         self.model.symptoms = {}
         self._warm = int(self.model.iteration.numpy()) >= WARM_UP
 
-    def on_epoch_end(self, epoch: int, logs=None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Find the symptoms of the epoch and warn of new ones."""
         model = self.model
         if DIVERGENCE in model.symptoms:  # it ended the epoch, not the training
@@ -369,13 +373,14 @@ class StabilityAlarm(keras.callbacks.Callback):
         super().__init__()
         self._warned = False
 
-    def on_epoch_end(self, epoch: int, logs=None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Compare the stability of the epoch with 1."""
         found = (logs or {}).get("stability", 0.0)
         if found >= 1 and not self._warned:
             self._warned = True
             # In CoopNets the chains of latents are the generator's.
-            step_size = getattr(self.model, "generator", self.model).langevin.step_size
+            model = self.model.generator if hasattr(self.model, "generator") else self.model
+            step_size = model.langevin.step_size
             warnings.warn(
                 f"Langevin steps are too long: stability δ²λmax/4 is {found:.2f} after epoch "
                 f"{epoch + 1}, and must stay below 1. Lower the step size from {step_size:g} to "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
@@ -48,6 +50,8 @@ class EnergyPrior(Prior):
         (2, 16, 16, 1)
     """
 
+    network: keras.Model
+
     def __init__(
         self,
         network: keras.Model,
@@ -80,7 +84,7 @@ class EnergyPrior(Prior):
         latent, _ = self.langevin.sample(self.energy, super().draw(seeds), apart(seeds, FURTHER))
         return latent
 
-    def lesson(self, latent: tf.Tensor, seeds: tf.Tensor, average) -> stateless.Lesson:
+    def lesson(self, latent: tf.Tensor, seeds: tf.Tensor, average: Callable) -> stateless.Lesson:
         """Compare the latents of a batch with draws from the prior; arguments as for `Prior.lesson`.
 
         The loss of a row is `f` of its draw minus `f` of its latent, near 0 if latents and draws agree.

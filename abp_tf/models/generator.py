@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,7 +15,7 @@ from abp_tf import checks, networks
 from abp_tf.distribution import replicas
 from abp_tf.models import diagnostics, noise, schedules, warm_starts
 from abp_tf.models.batches import unpack
-from abp_tf.models.latent_model import LatentModel
+from abp_tf.models.latent_model import LatentEnergy, LatentModel
 from abp_tf.models.posterior import Posterior
 from abp_tf.models.prior import Prior
 from abp_tf.observation import masking, operators
@@ -27,7 +28,9 @@ from abp_tf.scaling import Scaling
 PROBE_EVERY, PROBE_ROWS = 50, 16  # iterations from one measurement of stability to the next, and rows
 
 
-def first_rows(latent, signal, mask, count: int = PROBE_ROWS) -> list:
+def first_rows(
+    latent: tf.Tensor, signal: tf.Tensor, mask: tf.Tensor | None, count: int = PROBE_ROWS
+) -> list:
     """Return the first rows of latents, data and mask, of which the mask may be None."""
     return [None if part is None else part[:count] for part in (latent, signal, mask)]
 
@@ -185,7 +188,7 @@ class Generator(LatentModel):
 
     # The algorithm.
 
-    def train_step(self, batch) -> dict:
+    def train_step(self, batch: Any) -> dict:
         """Run one iteration of alternating back-propagation on a batch of examples.
 
         Returns:
@@ -226,7 +229,7 @@ class Generator(LatentModel):
                 self.table.write(index, self.table.of_examples(latent))
             if self.learn_sigma:
                 self.sums.assign_add(sums["noise"])
-            self.probe_stability(*probed, self.iteration)
+            self.probe_stability(self.iteration, *probed)
 
         means = {
             **self.latent_means(latent, energy, signal, mask),
@@ -258,7 +261,9 @@ class Generator(LatentModel):
             found["prior"] = self.prior.lesson(latent, seeds(PRIOR_LESSON), mean)
         return found
 
-    def latent_means(self, latent, energy, signal, mask) -> dict:
+    def latent_means(
+        self, latent: tf.Tensor, energy: LatentEnergy, signal: tf.Tensor, mask: tf.Tensor | None
+    ) -> dict:
         """Return the values that steps report of latents, `[n]` each, by name."""
         return {"loss": energy.total, **super().latent_means(latent, energy, signal, mask)}
 
@@ -267,7 +272,9 @@ class Generator(LatentModel):
         root = self.root(signal, mask)
         return Posterior(lambda latent: self.energy(latent, signal, mask).total, root)
 
-    def root(self, signal, mask, inverse: bool = False) -> Callable[[tf.Tensor], tf.Tensor]:
+    def root(
+        self, signal: tf.Tensor, mask: tf.Tensor | None, inverse: bool = False
+    ) -> Callable[[tf.Tensor], tf.Tensor]:
         """Return the function that multiplies latents of a batch by the preconditioner's `R` or `R⁻¹`.
 
         Args:
@@ -280,7 +287,7 @@ class Generator(LatentModel):
         precision = self.prior.precision() if self.preconditioning else None
         return self.preconditioner.root(share, precision, inverse)
 
-    def starts(self, signal, mask, seed) -> list:
+    def starts(self, signal: tf.Tensor, mask: tf.Tensor | None, seed: tf.Tensor) -> list:
         """Return first states of inference: draws from the encoder, or from the prior without one."""
         drawn = super().starts(signal, mask, seed)
         if self.encoder is None:
@@ -302,7 +309,9 @@ class Generator(LatentModel):
             shares.append(masking.local_shares(weights**2, sides) if alike else tf.ones_like(share))
         return shares
 
-    def probe_stability(self, latent, signal, mask, iteration) -> None:
+    def probe_stability(
+        self, iteration: tf.Variable, latent: tf.Tensor, signal: tf.Tensor, mask: tf.Tensor | None
+    ) -> None:
         """Measure `δ² λmax / 4` every `PROBE_EVERY` iterations, as the mean over a few chains."""
 
         def probe():
@@ -322,7 +331,9 @@ class Generator(LatentModel):
 
     # Compilation: the encoder and the prior have optimizers of their own.
 
-    def compile(self, optimizer="rmsprop", **options) -> None:
+    def compile(
+        self, optimizer: str | dict | keras.optimizers.Optimizer = "rmsprop", **options
+    ) -> None:
         """Set the optimizer; the encoder and the network of the prior bring theirs.
 
         Args:
@@ -423,7 +434,9 @@ class Generator(LatentModel):
         """Return whether each example has a chain of its own."""
         return self.keeps_chains
 
-    def accept(self, examples: int | None, fingerprint: int, index, masked: bool) -> None:
+    def accept(
+        self, examples: int | None, fingerprint: int, index: np.ndarray | None, masked: bool
+    ) -> None:
         """Prepare the model for the data of `fit`, as `SignalModel.accept` describes."""
         self._check_chains()
         self.table.seed = self.seed

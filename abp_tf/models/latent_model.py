@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -21,6 +22,7 @@ from abp_tf.models.prior import Prior
 from abp_tf.networks.checks import trainable
 from abp_tf.observation import masking, operators
 from abp_tf.results import PosteriorSamples
+from abp_tf.sampling import Sampler
 from abp_tf.sampling.random import CHAIN, PRIOR, row_seeds
 
 
@@ -77,7 +79,7 @@ class LatentModel(SignalModel):
 
     # The model: decoding, energy, inference.
 
-    def call(self, latent, time=None):
+    def call(self, latent: tf.Tensor, time: tf.Tensor | None = None) -> tf.Tensor:
         """Return the decoded latents, `g(z)`, in the units of the data.
 
         Args:
@@ -95,7 +97,9 @@ class LatentModel(SignalModel):
         """Return the observed data of decoded signals, `S g(z)`."""
         return decoded if self.observation is None else self.observation(decoded)
 
-    def energy(self, latent: tf.Tensor, signal: tf.Tensor, mask=None) -> LatentEnergy:
+    def energy(
+        self, latent: tf.Tensor, signal: tf.Tensor, mask: tf.Tensor | None = None
+    ) -> LatentEnergy:
         """Return the terms of `U(z; y, θ)` of each example; inference and learning both use them.
 
         Args:
@@ -108,7 +112,9 @@ class LatentModel(SignalModel):
         latent, signal = tf.convert_to_tensor(latent), tf.convert_to_tensor(signal)
         return self.energy_of_decoded(latent, self.decode(latent), signal, mask)
 
-    def energy_of_decoded(self, latent, decoded, signal, mask=None) -> LatentEnergy:
+    def energy_of_decoded(
+        self, latent: tf.Tensor, decoded: tf.Tensor, signal: tf.Tensor, mask: tf.Tensor | None = None
+    ) -> LatentEnergy:
         """Return the terms of `energy` for latents that have been decoded already."""
         seen = self.observed(decoded)
         misfit = self.noise.misfit(masking.residual(signal, seen, mask))
@@ -126,7 +132,7 @@ class LatentModel(SignalModel):
         return self.noise.sigma
 
     @sigma.setter
-    def sigma(self, value: float | tuple[float, ...]) -> None:
+    def sigma(self, value: float | Sequence[float]) -> None:
         self.noise.sigma = value
 
     def signal_noise(self) -> tf.Tensor:
@@ -146,7 +152,7 @@ class LatentModel(SignalModel):
         """Return the posterior of the latents of a batch; arguments as for `energy`."""
         return Posterior(lambda latent: self.energy(latent, signal, mask).total)
 
-    def starts(self, signal, mask, seed: tf.Tensor) -> list[tf.Tensor]:
+    def starts(self, signal: tf.Tensor, mask: tf.Tensor | None, seed: tf.Tensor) -> list[tf.Tensor]:
         """Return first states of inference, each `[n, *latent_shape]`; the best end of them is kept.
 
         Args:
@@ -157,7 +163,14 @@ class LatentModel(SignalModel):
         """
         return [self.prior.draw(row_seeds(seed, PRIOR))]
 
-    def infer_latents(self, signal, mask, seed, sampler=None, start=None) -> tf.Tensor:
+    def infer_latents(
+        self,
+        signal: tf.Tensor,
+        mask: tf.Tensor | None,
+        seed: tf.Tensor,
+        sampler: Sampler | None = None,
+        start: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         """Infer the latents of a batch, for `infer` and the exported functions.
 
         Args:
@@ -184,7 +197,9 @@ class LatentModel(SignalModel):
             best, lowest = tf.where(rows, latent, best), tf.where(better, info.final_energy, lowest)
         return best
 
-    def explain(self, signal, mask, seed, **options) -> tuple[tf.Tensor, tf.Tensor, LatentEnergy]:
+    def explain(
+        self, signal: tf.Tensor, mask: tf.Tensor | None, seed: tf.Tensor, **options
+    ) -> tuple[tf.Tensor, tf.Tensor, LatentEnergy]:
         """Infer latents and decode them; arguments as for `infer_latents`.
 
         Returns:
@@ -197,7 +212,7 @@ class LatentModel(SignalModel):
 
     # Steps of `evaluate` and `predict`.
 
-    def test_step(self, batch) -> dict:
+    def test_step(self, batch: Any) -> dict:
         """Infer the latents of a batch from the prior; report the errors of their reconstructions."""
         signal, mask, index = unpack(self, batch)
         latent, _, energy = self.explain(signal, mask, index)
@@ -205,7 +220,9 @@ class LatentModel(SignalModel):
         self.means.update(means)
         return self.means.results(means)
 
-    def latent_means(self, latent, energy: LatentEnergy, signal, mask) -> dict:
+    def latent_means(
+        self, latent: tf.Tensor, energy: LatentEnergy, signal: tf.Tensor, mask: tf.Tensor | None
+    ) -> dict:
         """Return the values that steps report of latents, `[n]` each, by name.
 
         Examples without any observed entry do not count for the reconstruction error.
@@ -217,7 +234,7 @@ class LatentModel(SignalModel):
             "latent_norm": masking.square(latent) / math.prod(self.latent_shape),
         }
 
-    def predict_step(self, batch) -> tf.Tensor:
+    def predict_step(self, batch: Any) -> tf.Tensor:
         """Return the reconstructions of a batch."""
         return self.restored(self.explain(*unpack(self, batch))[1], times(batch))
 
@@ -243,7 +260,7 @@ class LatentModel(SignalModel):
 
     def infer(
         self,
-        signals: ArrayLike,
+        signals: examples.SignalsLike,
         mask: ArrayLike | None = None,
         *,
         seed: int | ArrayLike = 0,
@@ -292,7 +309,7 @@ class LatentModel(SignalModel):
 
     def reconstruct(
         self,
-        signals: ArrayLike,
+        signals: examples.SignalsLike,
         mask: ArrayLike | None = None,
         *,
         seed: int | ArrayLike = 0,
@@ -311,7 +328,7 @@ class LatentModel(SignalModel):
 
     def inpaint(
         self,
-        signals: ArrayLike,
+        signals: examples.SignalsLike,
         mask: ArrayLike | None = None,
         *,
         quality: str = qualities.DEFAULT,
@@ -362,7 +379,7 @@ class LatentModel(SignalModel):
 
     def sample_posterior(
         self,
-        signals: ArrayLike,
+        signals: examples.SignalsLike,
         mask: ArrayLike | None = None,
         *,
         quality: str = qualities.DEFAULT,
@@ -413,7 +430,7 @@ class LatentModel(SignalModel):
         mask = None if self.observation else data.mask
         sigma = self.signal_noise()
         sigma = sigma if self.scaling is None else self.scaling.restore_deviation(sigma)
-        return draws.summarize(found, qualities.choose(**options), mask, data, sigma)
+        return draws.summarize(found, qualities.choose(quality, samples, chains), mask, data, sigma)
 
     def synthesize(
         self,
@@ -443,7 +460,7 @@ class LatentModel(SignalModel):
 
     def interpolate(
         self,
-        signals: ArrayLike,
+        signals: examples.SignalsLike,
         weights: ArrayLike,
         *,
         mask: ArrayLike | None = None,

@@ -46,10 +46,10 @@ class Noise(keras.layers.Layer):
 
     @sigma.setter
     def sigma(self, value: float | Sequence[float]) -> None:
-        if np.ndim(value) and len(value) != self.channels:
+        if np.ndim(value) and np.size(value) != self.channels:
             raise ValueError(
                 f"`sigma` expected one number, or {self.channels}, one per channel of the data, "
-                f"received {len(value)}: {value}."
+                f"received {np.size(value)}: {value}."
             )
         self.variance.assign(np.broadcast_to(np.square(value, dtype=np.float64), self.channels))
 

@@ -51,10 +51,11 @@ class Posterior:
 
     def _coordinates(self, origin):
         """Return the energy in the chains' coordinates, those of `origin`, and the map to latents."""
-        if self.root is None:
+        root = self.root
+        if root is None:
             return self.energy, origin, lambda latent: latent
 
         def latent(displacement):
-            return origin + self.root(displacement)
+            return origin + root(displacement)
 
         return lambda moved: self.energy(latent(moved)), tf.zeros_like(origin), latent

@@ -63,12 +63,12 @@ class Prior(keras.layers.Layer):
             self.scales.append(self.add_weight(**square, trainable=False))
         self.built = True
 
-    def call(self, latent):
+    def call(self, latent: tf.Tensor) -> tf.Tensor:
         """Return `z` of `u`, both `[n, *latent_shape]`."""
         parts = zip(blocked.split(latent, self.blocks), self.means, self.scales, strict=True)
         return blocked.join([m + tf.tensordot(u, tf.transpose(scale), axes=1) for u, m, scale in parts])
 
-    def inverse(self, z):
+    def inverse(self, z: tf.Tensor) -> tf.Tensor:
         """Return `u` of `z`, both `[n, *latent_shape]`: the latents of inputs of the network."""
         parts = zip(blocked.split(z, self.blocks), self.means, self.scales, strict=True)
         return blocked.join(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
+import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -12,8 +14,10 @@ from abp_tf.models.coopnets import CoopNets
 from abp_tf.models.descriptor import Descriptor
 from abp_tf.models.generator import Generator
 
+M = TypeVar("M", bound=Generator | Descriptor | CoopNets)
 
-def resized(model: Generator | Descriptor | CoopNets, shape: Sequence[int]):
+
+def resized(model: M, shape: Sequence[int]) -> M:
     """Return a model of larger or smaller signals, from one with fully convolutional networks.
 
     A model trained on 224×224 textures with 7×7 latents draws 448×448 ones from 14×14 latents; a longer
@@ -100,7 +104,7 @@ def synthesize_at(
             f"0 or more, received {tuple(sides)} and {margin}."
         )
     energy = model if isinstance(model, Descriptor) else getattr(model, "descriptor", None)
-    network = getattr(model, "generator", model).network
+    network = _network(model)
     loose = networks.free(network) if networks.resizable(network) else [False] * len(trained)
     like = [None if free else side for side, free in zip(trained, loose, strict=True)]
     if any(known not in (None, side) for side, known in zip(sides, like, strict=True)):
@@ -121,10 +125,15 @@ def synthesize_at(
     return np.asarray(drawn[:, *cut])
 
 
+def _network(model: Generator | Descriptor | CoopNets) -> keras.Model:
+    """Return the network that signals come from, of CoopNets that of the generator."""
+    return model.generator.network if isinstance(model, CoopNets) else model.network
+
+
 def _latents(model: Generator | CoopNets, sides: Sequence[int]) -> tuple[int, ...]:
     """Return the shape of the smallest latents whose signals have at least these sides."""
     *grid, channels = model.latent_shape
-    network = getattr(model, "generator", model).network
+    network = _network(model)
     loose = networks.free(network)
     # Entries that one more latent adds to the signal; some latents may lie beyond its border.
     more = (*(count + free for count, free in zip(grid, loose, strict=True)), channels)

@@ -28,24 +28,24 @@ class ExpandLatents(keras.callbacks.Callback):
         self._expanded = True
         self._scheduled = False
 
-    def on_epoch_begin(self, epoch: int, logs=None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Note that the chains move from now on, and whether the epoch is one of the schedule."""
         self._expanded = False
         self._scheduled = epoch < self.share * self.params["epochs"]
         self.model.prior.expect_expansions(self._scheduled)
 
-    def on_train_batch_end(self, batch: int, logs=None) -> None:
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Expand at the early iterations, if the chains run in coordinates that follow."""
         early = self._scheduled and self.model.preconditioning
         if early and int(self.model.iteration.numpy()) in EXPANDED:
             self.model.expand()
 
-    def on_epoch_end(self, epoch: int, logs=None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Expand if the epoch is one of the schedule."""
         if self._scheduled or epoch + 1 == self.params["epochs"]:
             self._expand()
 
-    def on_train_end(self, logs=None) -> None:
+    def on_train_end(self, logs: dict | None = None) -> None:
         """Expand if training stopped before the last epoch."""
         if not self._expanded:
             self._expand()
@@ -58,7 +58,7 @@ class ExpandLatents(keras.callbacks.Callback):
 class AdaptPrior(keras.callbacks.Callback):
     """Let the prior learn from the chains at the end of each epoch; `Generator.fit` adds it."""
 
-    def on_epoch_end(self, epoch: int, logs=None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Adapt the prior."""
         self.model.adapt_prior()
 
@@ -66,7 +66,7 @@ class AdaptPrior(keras.callbacks.Callback):
 class LearnNoise(keras.callbacks.Callback):
     """Learn σ at the end of each epoch; `Generator.fit` adds it before all other callbacks."""
 
-    def on_epoch_end(self, epoch: int, logs=None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Set σ to its maximum-likelihood value, given the chains of the epoch."""
         self.model.learn_noise()
 
@@ -87,21 +87,21 @@ class AdaptPreconditioner(keras.callbacks.Callback):
         super().__init__()
         self._begun = 0
 
-    def on_train_begin(self, logs=None) -> None:
+    def on_train_begin(self, logs: dict | None = None) -> None:
         """Estimate if the network is untrained."""
         if int(self.model.iteration.numpy()) == 0:
             self.model.precondition()
 
-    def on_epoch_begin(self, epoch: int, logs=None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Store the iteration at which the epoch begins."""
         self._begun = int(self.model.iteration.numpy())
 
-    def on_train_batch_end(self, batch: int, logs=None) -> None:
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Estimate at the early iterations."""
         if int(self.model.iteration.numpy()) in ESTIMATED:
             self.model.precondition()
 
-    def on_epoch_end(self, epoch: int, logs=None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Estimate if the iteration passed a multiple of 50."""
         if int(self.model.iteration.numpy()) // self.APART > self._begun // self.APART:
             self.model.precondition()

@@ -56,7 +56,7 @@ def in_units_of_data(scaling: Scaling | None, function: Callable, specs: list) -
 
     # TensorFlow names the inputs of a function by its parameters.
     names = [inspect.Parameter(spec.name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for spec in specs]
-    converted.__signature__ = inspect.Signature(names)
+    converted.__signature__ = inspect.Signature(names)  # type: ignore[attr-defined]  # `inspect` reads it
     return converted, specs
 
 

@@ -103,7 +103,8 @@ class Langevin(Sampler):
             return row_normal(seeds, [steps, *shape]) * self.temperature**0.5
 
         def step(carry, noise):
-            return _step(energy, *carry, self.step_size, noise)
+            state, norms = carry
+            return _step(energy, state, norms, self.step_size, noise)
 
         carry = state, tf.zeros([tf.shape(state)[0]])
         return repeat_randomly(step, carry, self.steps, draw, seeds, shape.num_elements())

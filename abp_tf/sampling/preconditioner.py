@@ -59,12 +59,15 @@ class Preconditioner(keras.layers.Layer):
             self.values.append(self.add_weight(**zeros, trainable=False))
         self.built = True
 
-    def call(self, displacement, share=None):
+    def call(self, displacement: tf.Tensor, share: Sequence[tf.Tensor] | None = None) -> tf.Tensor:
         """Return `R w`, `[n, *latent_shape]`; see `root`."""
         return self.root(share)(displacement)
 
     def root(
-        self, share=None, precision=None, inverse: bool = False
+        self,
+        share: Sequence[tf.Tensor] | None = None,
+        precision: tf.Tensor | None = None,
+        inverse: bool = False,
     ) -> Callable[[tf.Tensor], tf.Tensor]:
         """Return the function that multiplies displacements `w`, float32 `[n, *latent_shape]`, by `R`.
 

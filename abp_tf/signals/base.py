@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from abp_tf import data, files, masks
 from abp_tf.data import npz
+from abp_tf.data.convert import Form
 from abp_tf.display import pictures
 from abp_tf.options import Option
 from abp_tf.scaling import Scaling
@@ -176,7 +177,8 @@ class SignalKind:
             ValueError: if files cannot be read, or their rates differ.
         """
         settings = {**self.like(shape, header), "test_share": 0.0, "limit": limit}
-        found, names = [], []
+        found: list[data.Signals] = []
+        names: list[str] = []
         for path in paths:
             source = "npz" if npz.is_npz(path) else self.file_source
             part = self.load(f"{source}:{path}", settings)
@@ -217,7 +219,7 @@ class SignalKind:
         count: int | Sequence[int],
         shape: Sequence[int],
         seed: int,
-        own: np.ndarray | None = None,
+        own: np.ndarray | data.LazyRows | None = None,
     ) -> np.ndarray:
         """Draw masks over the axes of signals.
 
@@ -243,7 +245,13 @@ class SignalKind:
         return both(parsed(count, tuple(shape[:-1]), seed), own)
 
     def masks_by_name(
-        self, path: str, names: Sequence[str], sides: Sequence[int], *, crop: bool = True, forms=None
+        self,
+        path: str,
+        names: Sequence[str],
+        sides: Sequence[int],
+        *,
+        crop: bool = True,
+        forms: Sequence[Form] | None = None,
     ) -> np.ndarray:
         """Read the masks of signals from a folder, by the names of the signals' files.
 
@@ -291,7 +299,9 @@ class SignalKind:
         """
         return np.ones(shape, bool)
 
-    def squares(self, truth, found, counted, header: Mapping[str, Any]) -> dict[str, tuple[float, int]]:
+    def squares(
+        self, truth: np.ndarray, found: np.ndarray, counted: np.ndarray, header: Mapping[str, Any]
+    ) -> dict[str, tuple[float, int]]:
         """Return squared errors in the units of the signals' files by name, if they have such units.
 
         Args:
@@ -489,11 +499,12 @@ def filled(signals: ArrayLike) -> np.ndarray:
     return np.nan_to_num(np.asarray(signals, np.float32), nan=0.0)
 
 
-def both(mask: np.ndarray, own: np.ndarray | None) -> np.ndarray:
+def both(mask: np.ndarray | data.LazyRows, own: np.ndarray | data.LazyRows | None) -> np.ndarray:
     """Return a mask, without a channel axis or with one, together with masks that signals have."""
+    mask = np.asarray(mask)
     if own is None:
         return mask
-    return own & (mask if mask.ndim == own.ndim else mask[..., None])
+    return np.asarray(own) & (mask if mask.ndim == own.ndim else mask[..., None])
 
 
 def _either(channels: Sequence[int]) -> str:

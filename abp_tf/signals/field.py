@@ -167,7 +167,7 @@ class Field(SignalKind):
         count: int | Sequence[int],
         shape: Sequence[int],
         seed: int,
-        own: np.ndarray | None = None,
+        own: np.ndarray | data.LazyRows | None = None,
     ) -> np.ndarray:
         """Draw masks over the axes of fields; "moved" hides what other masks of `own` hide."""
         if spec != gaps.SPEC:
@@ -197,7 +197,7 @@ class Field(SignalKind):
             times=signals.train_time,
             period=signals.header.get("period"),
         )
-        if scaling.period is None:
+        if scaling.waves is None:  # as there is no period
             return scaling
         # Outside the domain, where whole frames hold a constant, there are no seasons.
         return dataclasses.replace(scaling, waves=np.where(inside, scaling.waves, 0))
@@ -207,7 +207,9 @@ class Field(SignalKind):
         found = field_source.unpacked(header, shape)
         return np.ones(shape, bool) if found is None else found
 
-    def squares(self, truth, found, counted, header: Mapping[str, Any]) -> dict[str, tuple[float, int]]:
+    def squares(
+        self, truth: np.ndarray, found: np.ndarray, counted: np.ndarray, header: Mapping[str, Any]
+    ) -> dict[str, tuple[float, int]]:
         """Return the squared errors of each variable in its own unit, by name and unit."""
         result = {}
         for channel, name in enumerate(header.get("names", ())):
@@ -249,7 +251,7 @@ class Field(SignalKind):
         self.check(signals)
         hidden, inside = np.isnan(signals), self.inside(header or {}, signals.shape[1:])
         ends = (header or {}).get("limits") or field_source.limits(signals, ~hidden & inside)
-        low, high = np.moveaxis(np.float32(ends), -1, 0)
+        low, high = np.moveaxis(np.asarray(ends, np.float32), -1, 0)
         shares = (signals - low) / np.where(high > low, high - low, 1)
         colours = 2 * colormaps["viridis"](np.clip(shares, 0, 1))[..., :3] - 1
         colours[hidden] = _HIDDEN

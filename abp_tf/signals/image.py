@@ -10,6 +10,7 @@ import numpy as np
 
 from abp_tf import data, mask_files, networks
 from abp_tf.data import folder_rows
+from abp_tf.data.convert import Form
 from abp_tf.display import pictures
 from abp_tf.options import Option, at_least_zero, positive, share, sides
 from abp_tf.signals.base import Part, SignalKind, filled
@@ -162,7 +163,13 @@ class Image(SignalKind):
         )
 
     def masks_by_name(
-        self, path: str, names: Sequence[str], sides: Sequence[int], *, crop: bool = True, forms=None
+        self,
+        path: str,
+        names: Sequence[str],
+        sides: Sequence[int],
+        *,
+        crop: bool = True,
+        forms: Sequence[Form] | None = None,
     ) -> np.ndarray:
         """Read masks from image files, which are white where a pixel is observed."""
         return mask_files.by_name(path, names, tuple(sides), crop=crop, forms=forms)

@@ -125,7 +125,7 @@ class Sound(SignalKind):
 
     def spread(self, deviation: np.ndarray, header: Mapping[str, Any] | None = None) -> np.ndarray:
         """Return the standard deviation over time, as one row of its means over pieces."""
-        return np.float32(_means(deviation[:, 0], _COLUMNS)[1])[None, None, :, None]
+        return _means(deviation[:, 0], _COLUMNS)[1].astype(np.float32)[None, None, :, None]
 
     def grid(self, shape: Sequence[int]) -> tuple[int, int, int]:
         """Return one plane and one row, with a column for each piece of a sound."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from abp_tf import extras, files, masks, networks
+from abp_tf import data, extras, files, masks, networks
 from abp_tf.data.volume import VOLUME_SOURCES_HELP, load_volume
 from abp_tf.display import pictures
 from abp_tf.options import Option, positive, share, sides
@@ -91,24 +91,25 @@ class Volume(SignalKind):
         count: int | Sequence[int],
         shape: Sequence[int],
         seed: int,
-        own: np.ndarray | None = None,
+        own: np.ndarray | data.LazyRows | None = None,
     ) -> np.ndarray:
         """Draw masks over the axes of volumes; "block" hides a cube."""
         parsed = masks.parse(spec)
-        if parsed.kind != "block":
+        size = parsed.size
+        if parsed.kind != "block" or size is None:
             return super().draw_masks(spec, count, shape, seed, own)
-        spare = [length - parsed.size for length in shape[:-1]]
+        spare = [length - size for length in shape[:-1]]
         if min(spare) < 0 or max(spare) == 0:
             raise ValueError(
                 f"Expected a block that fits into {tuple(shape[:-1])} and leaves something observed, "
                 f"received {spec!r}."
             )
-        numbers = count if np.ndim(count) else range(count)
+        numbers = range(count) if isinstance(count, int | np.integer) else count
         drawn = np.ones((len(numbers), *shape[:-1]), bool)
         for number, mask in zip(numbers, drawn, strict=True):
             random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(int(number),)))
             corner = [random.integers(room + 1) for room in spare]
-            mask[tuple(slice(start, start + parsed.size) for start in corner)] = False
+            mask[tuple(slice(start, start + size) for start in corner)] = False
         return both(drawn, own)
 
     def like(self, shape: Sequence[int], header: Mapping[str, Any]) -> dict[str, Any]:

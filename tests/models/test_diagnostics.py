@@ -10,6 +10,7 @@ import tensorflow as tf
 import abp_tf
 from abp_tf import CoopNets, Descriptor, Generator, Langevin
 from abp_tf.models import diagnostics
+from abp_tf.sampling import Descent
 
 UNIT = Langevin(8, 2**0.5, temperature=0.01**2 / 2)
 GOOD = {
@@ -153,6 +154,13 @@ def test_symptoms_name_the_cause_and_the_remedy(name, change, past, text):
     found = diagnostics.symptoms({**GOOD, **change}, UNIT, *past)
     assert list(found) == [name]
     assert re.search(text, found[name])
+
+
+def test_a_sampler_without_a_step_size_has_symptoms_too():
+    slow = {**GOOD, "revision_error": 0.01, "drift": 0.005}
+    found = diagnostics.symptoms(slow, Descent(8))
+    assert found["generator too fast"].endswith("(raise their number)")
+    assert diagnostics.symptoms({**GOOD, "drift": 9.0}, Descent(8)) == {}
 
 
 def test_a_gap_that_swings_or_settles_is_no_runaway():
