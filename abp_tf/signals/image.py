@@ -78,7 +78,9 @@ class Image(SignalKind):
             "width": Option(
                 positive(int), "channels of the finest feature map; by default 16, 32 of a score"
             ),
-            "kernel_size": Option(positive(int), "with a score: side of the convolution kernels"),
+            "kernel_size": Option(
+                positive(int), "with a score: side of the convolution kernels; by default 4"
+            ),
             "activation": ANY,
             "outputs": Option(
                 positive(int), "with a score: output units, whose sum it is; 100 in the paper"
