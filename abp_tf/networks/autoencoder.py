@@ -119,7 +119,7 @@ def autoencoder_energy(
     Example:
         >>> autoencoder_energy((28, 28, 1), width=4).output_shape
         (None, 1)
-        >>> resizable(autoencoder_energy((64, 64, 3), width=4, levels=4, hidden=0))
+        >>> abp_tf.networks.resizable(autoencoder_energy((64, 64, 3), width=4, levels=4, hidden=0))
         True
     """
     owner = "autoencoder_energy"
