@@ -82,6 +82,7 @@ def autoencoder_energy(
     *,
     levels: int | None = None,
     hidden: int = 128,
+    kernel_size: int = 3,
     activation: str = "leaky_relu",
     scale: float = 1.0,
     dtype: str | keras.DTypePolicy | None = None,
@@ -94,8 +95,8 @@ def autoencoder_energy(
     with connections from each map to that of its size on the way back, so that details need not pass
     the coarsest one.
 
-    Maps are halved by averages and doubled by repetition, and no convolution has a stride. Those of 3×3
-    double the channels with each level, up to 8 times as many. Two dense layers of the coarsest map
+    Maps are halved by averages and doubled by repetition, and no convolution has a stride. Channels
+    double with each level, up to 8 times as many. Two dense layers of the coarsest map
     make `f` depend on positions; without them `f` is a sum over positions that scores signals of any
     size (`abp_tf.resized`).
 
@@ -104,6 +105,7 @@ def autoencoder_energy(
         width: number of channels of the finest map.
         levels: number of halvings; by default until the shortest side is 7 or less.
         hidden: number of units between the two dense layers; 0 for no dense layers.
+        kernel_size: kernel size of the convolutions, the same along each side.
         activation: activation of all layers but the last: one of `networks.SMOOTH`, "relu" or
             "leaky_relu" (slope 0.2).
         scale: factor of `f`; it sets the scale of `f` relative to the reference distribution.
@@ -126,12 +128,12 @@ def autoencoder_energy(
     rank = min(max(len(tuple(shape)) - 1, 1), 3)
     shape = blocks.check_shape(owner, f"({'side, ' * rank}channels)", shape, 4)
     blocks.check_activation(owner, activation)
-    blocks.check_counts(owner, width=width)
+    blocks.check_counts(owner, width=width, kernel_size=kernel_size)
     checks.integer(owner, "hidden", hidden, 0)
     checks.positive(owner, "scale", scale)
     levels = _halvings(min(shape[:-1])) if levels is None else levels
     checks.integer(owner, "levels", levels, 1)
-    build = _Builder(rank, activation, dtype)
+    build = _Builder(rank, kernel_size, activation, dtype)
 
     signal = keras.Input(shape, name="signal")
     x, maps = signal, []
@@ -148,9 +150,8 @@ def autoencoder_energy(
         x = build.activated(build.added(x, skip, f"sum{level}"))
     # Small, so that first reconstructions hardly change a signal.
     small = keras.initializers.RandomNormal(stddev=0.02)
-    layer = DOWN[build.rank](
-        shape[-1], 3, padding="same", kernel_initializer=small, dtype="float32", name="reconstruction"
-    )
+    options = {"padding": "same", "kernel_initializer": small, "dtype": "float32"}
+    layer = DOWN[rank](shape[-1], kernel_size, **options, name="reconstruction")
     x = Misfit(name="misfit")([signal, layer(x)])
     if scale != 1:
         x = keras.layers.Rescaling(scale, dtype="float32", name="scale")(x)
@@ -168,11 +169,12 @@ def _halvings(side: int) -> int:
 class _Builder:
     """Layers of one network, with the options that they share."""
 
-    def __init__(self, rank: int, activation: str, dtype):
-        self.rank, self.activation, self.dtype = rank, activation, dtype
+    def __init__(self, rank: int, kernel_size: int, activation: str, dtype):
+        self.rank, self.kernel_size, self.activation, self.dtype = rank, kernel_size, activation, dtype
 
     def convolved(self, x, channels: int, name: str):
-        return DOWN[self.rank](channels, 3, padding="same", dtype=self.dtype, name=name)(x)
+        options = {"padding": "same", "dtype": self.dtype, "name": name}
+        return DOWN[self.rank](channels, self.kernel_size, **options)(x)
 
     def activated(self, x):
         return blocks.activated(self.activation, self.dtype, None)(x)

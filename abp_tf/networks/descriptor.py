@@ -44,8 +44,9 @@ def image_descriptor(
             finest map has the size of the image.
         energy: "score" or "autoencoder".
         outputs: number of units of the dense layer, whose sum is `f(x)`; 100 in published CoopNets.
-        kernel_size: kernel size of the convolutions, the same along each side; 4 by default. For
-            scores only, like `outputs` and `initial_deviation`.
+            For scores only, like `initial_deviation`.
+        kernel_size: kernel size of the convolutions, the same along each side; by default 4, and 3 for
+            an autoencoder.
         activation: activation of the convolutions: one of `networks.SMOOTH`, "relu" or "leaky_relu"
             (slope 0.2).
         scale: factor of the sum; it sets the scale of `f` relative to the reference distribution.
@@ -66,14 +67,17 @@ def image_descriptor(
     owner = "image_descriptor"
     shape = check_shape(owner, FORM, shape, 4)
     if checks.one_of("score", "autoencoder")(owner, "energy", energy) == "autoencoder":
-        if (outputs, kernel_size, initial_deviation) != (1, None, None):
+        if (outputs, initial_deviation) != (1, None):
             raise ValueError(
-                f"{owner} expected no outputs, kernel_size and initial_deviation with the energy "
-                f"'autoencoder', received {outputs}, {kernel_size} and {initial_deviation}. Leave them "
-                "out, or use the energy 'score'."
+                f"{owner} expected no outputs and initial_deviation with the energy 'autoencoder', "
+                f"received {outputs} and {initial_deviation}. Leave them out, or use the energy "
+                "'score'."
             )
-        width = 16 if width is None else width
-        return autoencoder_energy(shape, width, activation=activation, scale=scale, dtype=dtype)
+        sizes = {
+            "width": 16 if width is None else width,
+            "kernel_size": 3 if kernel_size is None else kernel_size,
+        }
+        return autoencoder_energy(shape, **sizes, activation=activation, scale=scale, dtype=dtype)
     width, kernel_size = 32 if width is None else width, 4 if kernel_size is None else kernel_size
     check_activation(owner, activation)
     check_counts(owner, width=width, outputs=outputs, kernel_size=kernel_size)

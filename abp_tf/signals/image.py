@@ -79,7 +79,7 @@ class Image(SignalKind):
                 positive(int), "channels of the finest feature map; by default 16, 32 of a score"
             ),
             "kernel_size": Option(
-                positive(int), "with a score: side of the convolution kernels; by default 4"
+                positive(int), "side of the convolution kernels; by default 3, 4 of a score"
             ),
             "activation": ANY,
             "outputs": Option(
