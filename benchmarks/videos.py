@@ -20,8 +20,9 @@ SETTINGS = {
     "steps": 6, "step_size": 0.3, "rate": 2e-3, "last_rate": 0.02, "weight_decay": 4.0,
     "iterations": 360, "share": 0.5, "block": 20, "seed": 0,
 }  # fmt: skip
-# A state of so many entries, moved by `latent_channels` of noise; each frame is decoded by itself.
-DYNAMIC = {"state": 64}
+# A state of so many entries, moved by `latent_channels` of noise; each frame is decoded by itself. The
+# noise of a frame has a part in all later ones, so that longer steps are unstable.
+DYNAMIC = {"state": 64, "step_size": 0.1}
 # Settings of a nearly black clip: a higher rate soon makes all of it black, where tanh is flat.
 OWN = {"flashing light": {"rate": 1e-3}}
 
