@@ -34,15 +34,17 @@ GENERATORS = {
     "expanded ABP": reconstruction.EXPANDED,
     "ABP with a learned prior": reconstruction.LEARNED_PRIOR,
 }
+# CoopNets with the energy and the drafts of the papers.
+SCORE = {"energy": "score", "kernel_size": 5}
 ENERGIES = {
     "descriptor": (descriptor, {"epochs": 8}),
     "CoopNets": (coopnets, {"epochs": 8}),
     "descriptor with a score": (descriptor, {"epochs": 8, "energy": "score"}),
-    "CoopNets with a score": (coopnets, {"epochs": 8, "energy": "score", "kernel_size": 5}),
+    "CoopNets with a score": (coopnets, {"epochs": 8, **SCORE}),
     # Steps of 0.1, as published, overshoot here: energies rise, and drafts become poor (distance 164).
     "CoopNets with latent steps": (
         coopnets,
-        {"epochs": 8, "latent_steps": 10, "latent_step_size": 0.03},
+        {"epochs": 8, **SCORE, "latent_steps": 10, "latent_step_size": 0.03},
     ),
 }
 

@@ -84,9 +84,8 @@ class SignalModel(keras.Model):
         self.replicas = Replicas(tf.distribute.get_strategy())
         self.shards = self._check_shards(shards)
         self._settings_version = 0
-        self._compiled_versions: dict[
-            str, int
-        ] = {}  # settings with which Keras's functions were traced
+        # Settings with which Keras's functions were traced.
+        self._compiled_versions: dict[str, int] = {}
         self._functions: dict[Hashable, Callable] = {}
         self._functions_version = 0
         if isinstance(value_range, str) and value_range == "auto":
@@ -102,9 +101,8 @@ class SignalModel(keras.Model):
         # A step that is not finite stops all later ones until `_train` has read what it returned.
         self._stopped = tf.Variable(False, trainable=False)
         self.rolls_back = False  # whether a callback restores an earlier state after divergence
-        self.symptoms: dict[
-            str, str
-        ] = {}  # symptoms of trouble in the last epoch, each with cause and remedy
+        # Symptoms of trouble in the last epoch, each with cause and remedy.
+        self.symptoms: dict[str, str] = {}
         self.built = True
 
     # Devices and machines.

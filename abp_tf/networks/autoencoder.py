@@ -11,16 +11,14 @@ from abp_tf import checks
 from abp_tf.networks import blocks
 from abp_tf.networks.blocks import DOWN, FLATTEN, POOL
 
-COARSEST = 7  # side at which an image is coarse enough for a dense layer
-
 
 @keras.saving.register_keras_serializable(package="abp_tf")
 class Misfit(keras.layers.Layer):
     """Compute `f = −½ ‖a x − y‖²` of signals `x` and reconstructions `y`.
 
     Args:
-        gain: first value of the factor `a`, which is learned. Below 1, so that signals shrink but a
-            little in a step along the gradient of `f` before anything is learned.
+        gain: first value of the factor `a`, which is learned. Below 1, so that
+            a step along the gradient of `f` shrinks signals only a little before anything is learned.
 
     Example:
         >>> layer = Misfit(gain=0.5)
@@ -96,9 +94,9 @@ def autoencoder_energy(
     the coarsest one.
 
     Maps are halved by averages and doubled by repetition, and no convolution has a stride. Channels
-    double with each level, up to 8 times as many. Two dense layers of the coarsest map
-    make `f` depend on positions; without them `f` is a sum over positions that scores signals of any
-    size (`abp_tf.resized`).
+    double with each level, up to 8 times as many. Two dense layers of the coarsest map make `f` depend
+    on positions; without them `f` is a sum over positions that scores signals of any size
+    (`abp_tf.resized`).
 
     Args:
         shape: shape of one signal: one to three sides of 4 or more, channels last.
@@ -131,7 +129,7 @@ def autoencoder_energy(
     blocks.check_counts(owner, width=width, kernel_size=kernel_size)
     checks.integer(owner, "hidden", hidden, 0)
     checks.positive(owner, "scale", scale)
-    levels = _halvings(min(shape[:-1])) if levels is None else levels
+    levels = blocks.doublings(min(shape[:-1])) if levels is None else levels
     checks.integer(owner, "levels", levels, 1)
     build = _Builder(rank, kernel_size, activation, dtype)
 
@@ -156,14 +154,6 @@ def autoencoder_energy(
     if scale != 1:
         x = keras.layers.Rescaling(scale, dtype="float32", name="scale")(x)
     return keras.Model(signal, x, name=owner)
-
-
-def _halvings(side: int) -> int:
-    """Return how often a side is halved until it is short, once at least."""
-    count = 1
-    while -(-side // 2**count) > COARSEST:
-        count += 1
-    return count
 
 
 class _Builder:

@@ -102,7 +102,7 @@ def doublings(side: int) -> int:
     return max(1, (-(-side // 7) - 1).bit_length())
 
 
-def cropped(x: keras.KerasTensor, sides: Sequence[int], dtype, name: str = "crop") -> keras.KerasTensor:
+def cropped(x: keras.KerasTensor, sides: Sequence[int], dtype) -> keras.KerasTensor:
     """Return the middle of a map, with the sides of a signal; the map itself if it has these sides.
 
     Generators enlarge a grid by whole factors, so their last map may be larger than the signal. Its
