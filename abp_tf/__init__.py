@@ -36,6 +36,7 @@ from abp_tf._version import __version__
 from abp_tf.errors import DivergenceError, ServingError
 from abp_tf.models import CoopNets, Descriptor, EnergyPrior, Generator, TimePrior
 from abp_tf.models.resize import resized, synthesize_at
+from abp_tf.observation.bands import Mdct
 from abp_tf.observation.operators import Blur, Coarser, Observation, Projection
 from abp_tf.sampling import HMC, MALA, Langevin, Underdamped
 from abp_tf.scaling import Scaling
@@ -57,6 +58,7 @@ __all__ = [
     "EnergyPrior",
     "Generator",
     "Langevin",
+    "Mdct",
     "Observation",
     "Projection",
     "Scaling",

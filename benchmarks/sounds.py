@@ -9,7 +9,8 @@ import keras
 import numpy as np
 from scipy.linalg import solve_toeplitz
 
-from abp_tf import Generator, Langevin, networks
+from abp_tf import Generator, Langevin, Mdct, networks
+from abp_tf.callbacks import FallingSigma
 from abp_tf.display import media, pictures
 from abp_tf.metrics import perceptual
 
@@ -18,7 +19,7 @@ SUBJECTS = {"sound1": 0, "sound2": 1, "sound3": 2, "sound10": 9}
 TASKS = ("synthesis", "gap")
 SETTINGS = {
     "samples": 60_000, "width": 48, "latent_channels": 8, "sigma": 0.05, "steps": 6,
-    "step_size": 0.5, "rate": 1e-3, "weight_decay": 8.0, "iterations": 600, "gap": 0.5,
+    "step_size": 0.5, "rate": 1e-3, "weight_decay": 8.0, "window": 512, "iterations": 600, "gap": 0.5,
     "order": 400, "seed": 0,
 }  # fmt: skip
 
@@ -64,6 +65,7 @@ def learn(settings: dict, sound: np.ndarray, mask: np.ndarray) -> tuple[Generato
         langevin=langevin,
         preconditioning=True,
         expansion=1.0,
+        observation=Mdct(settings["window"]),
     )
     rate = keras.optimizers.schedules.CosineDecay(settings["rate"], settings["iterations"], 0.005)
     # Weight decay reduces a hiss, perhaps a remainder of the white noise of the initial kernels.
@@ -71,8 +73,10 @@ def learn(settings: dict, sound: np.ndarray, mask: np.ndarray) -> tuple[Generato
     model.compile(keras.optimizers.Adam(rate, beta_1=0.5, weight_decay=decay))
     began = time.perf_counter()
     steps = max(settings["iterations"] // 10, 1)
-    data = {"signal": sound[None], "mask": mask}
-    model.fit(data, batch_size=1, steps_per_epoch=steps, epochs=10, verbose=2)
+    whole = model.observation.whole_windows(mask)
+    data = {"signal": model.observe(np.where(mask[..., None], sound, 0)), "mask": whole}
+    falling = FallingSigma.to_levels(data["signal"], settings["sigma"])
+    model.fit(data, batch_size=1, steps_per_epoch=steps, epochs=10, verbose=2, callbacks=[falling])
     return model, time.perf_counter() - began
 
 

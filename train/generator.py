@@ -10,6 +10,7 @@ from abp_tf import (
     EnergyPrior,
     Generator,
     Langevin,
+    Mdct,
     Scaling,
     Underdamped,
     data,
@@ -18,6 +19,7 @@ from abp_tf import (
     runs,
     signals,
 )
+from abp_tf.callbacks import FallingSigma
 from abp_tf.options import Option, at_least_zero, positive, share
 from abp_tf.signals import SignalKind
 
@@ -37,7 +39,8 @@ def table(kind: SignalKind) -> options.Table:
                 "observe": Option(
                     options.observe,
                     "learn only from projection:200, random projections, from coarser:4, means of "
-                    "4x4 cells, or from blur:2.0, a blur of 2 pixels",
+                    "4x4 cells, or from blur:2.0, a blur of 2 pixels; mdct:512 learns sounds in bands "
+                    "of frequency, each with a sigma of its own",
                     form="SPEC",
                 ),
                 "sigma": Option(
@@ -173,10 +176,14 @@ def settle(given: dict) -> dict:
 
 def callbacks(model: Generator, settings: dict, images: data.Images, logs: Path) -> list:
     """Return the callbacks that record how learning proceeds."""
-    return [
+    found = [
         report.curves(model, settings, images),
         report.pictures_of(images, settings, logs),
     ]
+    if isinstance(model.observation, Mdct) and not settings["learn_sigma"]:
+        data = model.observe(images.train)
+        found.append(FallingSigma.to_levels(data, settings["sigma"]))
+    return found
 
 
 def figures(model: Generator, settings: dict, images: data.Images, run: runs.Run) -> dict:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from abp_tf.qualities import Quality
 from abp_tf.results import PosteriorSamples
 from abp_tf.sampling import convergence
+from abp_tf.sampling.random import OPPOSITE
 
 # Chain s of a row with the seed i has the seed i + s · 2⁴⁰, which no other row is likely to use.
 APART = 2**40
@@ -18,8 +19,14 @@ APART = 2**40
 DISAGREEMENT, ENOUGH = 1.05, 50
 
 
-def draw(model, signal, mask, seed, quality: Quality) -> dict:
+def draw(model, signal, mask, seed, quality: Quality, opposite: bool = False) -> dict:
     """Draw latents from the posterior of each row, and decode them.
+
+    With `opposite` chains run in pairs, whose random numbers have opposite signs (antithetic
+    variates: Hammersley, Morton, "A new Monte Carlo technique: antithetic variates", Mathematical
+    Proceedings of the Cambridge Philosophical Society 1956). Each chain is what it would be alone, and
+    where signals are linear in latents the errors of two of them cancel in their mean. But estimates of
+    a variance have half as many independent values.
 
     Args:
         model: a `LatentModel`.
@@ -27,6 +34,7 @@ def draw(model, signal, mask, seed, quality: Quality) -> dict:
         mask: weights of the entries, same shape, 0 = hidden (`abp_tf.observation.masking`).
         seed: int64 `[n]`, one seed per row.
         quality: numbers of samples, chains and steps of each row.
+        opposite: whether chains run in pairs of opposite random numbers, else all are independent.
 
     Returns:
         "latent", `[n, samples, *latent_shape]`, and "samples", `[n, samples, *signal_shape]`. Sample
@@ -35,11 +43,12 @@ def draw(model, signal, mask, seed, quality: Quality) -> dict:
     sampler = model.inference.for_draws()
     first, further = map(sampler.with_steps, quality.steps(sampler.steps, model.warm))
     signal, mask = (tf.repeat(part, quality.chains, axis=0) for part in (signal, mask))
-    chains = tf.range(quality.chains, dtype=tf.int64)
+    number = np.arange(quality.chains)
+    chains = number // 2 * APART + number % 2 * OPPOSITE if opposite else number * APART
 
     def proceed(round_number, sampler, start=None):
-        chain = tf.cast(round_number * quality.chains, tf.int64) + chains
-        seeds = tf.reshape(seed[:, None] + chain * APART, [-1])
+        seeds = tf.cast(round_number * quality.chains, tf.int64) * APART + chains
+        seeds = tf.reshape(seed[:, None] + seeds, [-1])
         latent = model.infer_latents(signal, mask, seeds, sampler, start)
         return latent, model.decode(latent)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 # Streams keep the different uses of one row's seed independent of each other.
@@ -12,19 +14,27 @@ ENCODER, PRIOR_LESSON = 8, 9
 # uses of a chain that follows another use of the same seeds begin with FURTHER.
 ACCEPTANCE, LENGTH, VELOCITY, FURTHER = 1, 2, 3, 4
 
+# A seed that is larger by this number draws the normal numbers of the smaller one with opposite signs.
+OPPOSITE = 2**62
+# The bit of the second integer of a pair that says so; no stream, number of an example or block has it.
+_SIGN = tf.int64.min
+
 
 def row_seeds(seed: tf.Tensor, stream: int) -> tf.Tensor:
     """Return seed pairs from one integer per row, as `infer` and served requests use them.
 
     Args:
-        seed: int64 `[n]`, one seed per row.
+        seed: int64 `[n]`, one seed per row. A seed `i + OPPOSITE` has the uniform numbers of `i`, and
+            its normal numbers with opposite signs.
         stream: use of the random numbers: `PRIOR`, `CHAIN` or another constant of this module.
 
     Returns:
         int64 `[n, 2]`.
     """
     seed = tf.cast(seed, tf.int64)
-    return tf.stack([seed, tf.fill(tf.shape(seed), tf.cast(stream, tf.int64))], axis=-1)
+    opposite = seed >= OPPOSITE
+    stream = tf.where(opposite, stream + _SIGN, tf.cast(stream, tf.int64))
+    return tf.stack([tf.where(opposite, seed - OPPOSITE, seed), stream], axis=-1)
 
 
 def training_seeds(seed: int, stream: int, iteration: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
@@ -86,17 +96,21 @@ def row_normal(seeds: tf.Tensor, shape: list[int]) -> tf.Tensor:
     Returns:
         float32 `[n, *shape]`; a row is bit for bit the same alone and in any batch.
     """
-    return tf.map_fn(
-        lambda pair: tf.random.stateless_normal(shape, pair, alg="philox"),
-        seeds,
-        fn_output_signature=tf.TensorSpec(shape, tf.float32),
-    )
+    opposite = tf.reshape(seeds[:, 1] < 0, [-1] + [1] * len(shape))
+    drawn = _rows(tf.random.stateless_normal, seeds, shape)
+    return tf.where(opposite, -drawn, drawn)
 
 
 def row_uniform(seeds: tf.Tensor, shape: list[int]) -> tf.Tensor:
     """Draw uniform numbers from [0, 1) for each row; see `row_normal`."""
+    return _rows(tf.random.stateless_uniform, seeds, shape)
+
+
+def _rows(draw: Callable, seeds: tf.Tensor, shape: list[int]) -> tf.Tensor:
+    """Draw numbers for each row from its seed pair without its sign."""
+    pairs = tf.bitwise.bitwise_and(seeds, [-1, tf.int64.max])
     return tf.map_fn(
-        lambda pair: tf.random.stateless_uniform(shape, pair, alg="philox"),
-        seeds,
+        lambda pair: draw(shape, pair, alg="philox"),
+        pairs,
         fn_output_signature=tf.TensorSpec(shape, tf.float32),
     )

@@ -65,16 +65,16 @@ class Underdamped(Langevin):
             return row_normal(seeds, [steps, *shape]) * deviation * math.sqrt(1 - kept**2)
 
         def step(carry, noise):
-            state, velocity, gradient, norms = carry
-            before = velocity - half * gradient
+            # The last half of one step's kick and the first half of the next have the same gradient.
+            state, velocity, kick, norms = carry
+            _, gradient = value_and_gradient(energy, state)
+            before = velocity - kick * gradient
             after = kept * before + noise
             # One sum of velocities: TensorFlow's optimizer miscompiles successive sums in nested loops.
             state += half * (before + after)
-            _, gradient = value_and_gradient(energy, state)
-            return state, after - half * gradient, gradient, norms + norm(gradient)
+            return state, after, tf.constant(self.step_size), norms + norm(gradient)
 
         velocity = row_normal(apart(seeds, VELOCITY), list(shape)) * deviation
-        _, gradient = value_and_gradient(energy, state)
-        carry = state, velocity, gradient, tf.zeros([tf.shape(state)[0]])
+        carry = state, velocity, tf.constant(half), tf.zeros([tf.shape(state)[0]])
         state, *_, norms = repeat_randomly(step, carry, self.steps, draw, seeds, shape.num_elements())
         return state, norms

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from abp_tf import Generator, Langevin, Projection, qualities
+from abp_tf import Generator, Langevin, Projection, Underdamped, qualities
 from abp_tf.metrics import calibration
+from abp_tf.models import draws
 from abp_tf.sampling import Descent
 from tests.models.linear import SIGMA, factor_data, linear_model, parameters, posterior, unadjusted
 
@@ -173,17 +174,39 @@ def test_restarts_compare_energies_of_observed_entries(learned, digits, masks_of
 
 
 @pytest.mark.parametrize("quality", ["fast", "balanced"])
-def test_inpaint_is_the_median_of_the_samples_of_its_quality(learned, digits, masks_of_digits, quality):
+def test_inpaint_is_the_median_of_chains_in_pairs(learned, digits, masks_of_digits, quality):
     signals, mask = digits[:3], masks_of_digits[:3]
-    drawn = learned.sample_posterior(signals, mask, seed=5, quality=quality)
     found = learned.inpaint(np.where(mask[..., None], signals, np.nan), mask, seed=5, quality=quality)
-    np.testing.assert_allclose(found, drawn.median, atol=1e-4)
+    seen = tf.constant(mask[..., None], tf.float32)
+    seeds = tf.range(5, 8, dtype=tf.int64)
+    drawn = draws.draw(learned, signals, seen, seeds, qualities.choose(quality), opposite=True)
+    median = np.median(drawn["samples"], axis=1)
+    np.testing.assert_allclose(found[~mask], median[~mask], atol=1e-4)
     np.testing.assert_array_equal(found[mask], signals[mask])
     # The exported function of that name does the same.
     function, _ = learned.signatures()[qualities.signature(quality)]
-    exported = function(signals, np.float32(mask)[..., None], tf.range(5, 8, dtype=tf.int64))
+    exported = function(signals, np.float32(mask)[..., None], seeds)
     np.testing.assert_allclose(exported["signal"], found, atol=1e-4)
     np.testing.assert_allclose(exported["latent"].shape, (3, 4))
+
+
+def test_errors_of_opposite_chains_cancel_in_a_linear_model():
+    model = linear_model(inference=Underdamped(60, 0.2))
+    signal = factor_data(1, seed=3)
+    seen = np.broadcast_to(SEEN, signal.shape).astype(np.float32)
+    quality = qualities.Quality(samples=2, chains=2, cold=1.0, warm=1.0, further=1.0)
+    seeds = tf.range(1, 401, dtype=tf.int64)  # 400 recoveries of one signal
+    rows = [tf.repeat(tf.constant(part), 400, axis=0) for part in (signal, seen)]
+    found = {
+        opposite: draws.draw(model, *rows, seeds, quality, opposite)["latent"].numpy()
+        for opposite in (True, False)
+    }
+    mean, precision = posterior(model, signal[0], SEEN)
+    for latents in found.values():  # each of the chains has the right moments
+        assert np.abs(latents.mean(axis=0) - mean).max() < 0.15
+        np.testing.assert_allclose(np.cov(latents[:, 1].T), np.linalg.inv(precision), atol=0.12)
+    spread = {name: latents.mean(axis=1).std(axis=0) for name, latents in found.items()}
+    assert (spread[True] < 0.1 * spread[False]).all()
 
 
 def test_samplers_that_draw_no_samples_fill_in_by_one_vector_of_latents(

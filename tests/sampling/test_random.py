@@ -33,3 +33,16 @@ def test_noise_of_a_row_is_bit_for_bit_the_same_alone_and_in_any_batch(count):
     by_seed = draw(noise.row_seeds(index, noise.CHAIN), [6, 4]).numpy()
     alone = draw(noise.row_seeds(order, noise.CHAIN), [6, 4]).numpy()
     assert (alone == by_seed[order]).all()
+
+
+def test_opposite_seeds_have_opposite_normal_numbers_and_equal_uniform_ones():
+    seeds = tf.range(5, dtype=tf.int64)
+    for use in (lambda pairs: pairs, lambda pairs: noise.later(noise.apart(pairs, noise.VELOCITY), 3)):
+        here, there = (
+            use(noise.row_seeds(one, noise.CHAIN)) for one in (seeds, seeds + noise.OPPOSITE)
+        )
+        normal = noise.row_normal(here, [6]).numpy()
+        np.testing.assert_array_equal(noise.row_normal(there, [6]), -normal)
+        uniform = noise.row_uniform(here, [6]).numpy()
+        np.testing.assert_array_equal(noise.row_uniform(there, [6]), uniform)
+    assert np.abs(normal).min() > 0
