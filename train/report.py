@@ -206,7 +206,7 @@ def observed_images(model, images: np.ndarray) -> np.ndarray | None:
         The images, or None if the operator's output is not an image.
     """
     observed = seen(model, images)
-    if observed.ndim != images.ndim:
+    if observed.ndim != images.ndim or observed.shape[-1] != images.shape[-1]:
         return None
     for axis in range(1, images.ndim):
         observed = observed.repeat(images.shape[axis] // observed.shape[axis], axis)

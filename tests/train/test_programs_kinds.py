@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from abp_tf import programs, runs, signals
+from abp_tf import Mdct, programs, runs, signals
 from abp_tf.data import load_field
 from tests import made_fields
 from train import coopnets, descriptor, evaluate, generator, recover
@@ -116,6 +116,21 @@ CASES = [
     ),
 ]
 OTHERS = [kind for kind in KINDS if kind != "sound"]
+
+
+def test_sounds_are_learned_in_bands_of_frequency(sources, tmp_path):
+    words = [*words_of(generator, "sound", sources), "--observe", "mdct:32", "--epochs", 3]
+    assert inside(generator, "--run", tmp_path / "run", *words) == 0
+    model = runs.Run.open(tmp_path / "run").load_model()
+    assert model.observation == Mdct(32)
+    # σ has fallen to the levels of the bands: the chirps are below 1 kHz, of 4.
+    sigma = np.array(model.sigma)
+    assert sigma.shape == (16,)
+    assert sigma[-1] < 0.5 * sigma[0]
+    out, given = tmp_path / "out", ["--run", tmp_path / "run", "--data", "train", "--count", 2]
+    assert inside(recover, *given, "--out", out) == 0
+    assert len(list((out / "recovered").glob("*.wav"))) == 2
+    assert inside(evaluate, "--run", tmp_path / "run", "--count", 2) == 0
 
 
 @pytest.mark.parametrize(("program", "kind"), CASES)
