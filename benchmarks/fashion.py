@@ -24,6 +24,7 @@ FIGURES = {
     "finest_power": 2,
     "precision": 2,
     "recall": 2,
+    "largest_class": 2,
 }
 
 
@@ -85,11 +86,15 @@ def extractor(data: Labelled, directory: Path) -> Callable[[np.ndarray], np.ndar
 def figures(images: np.ndarray, data: Labelled, extract: Callable) -> dict[str, float]:
     """Return the figures `FIGURES` of syntheses, or of other images, against the test images.
 
-    Precision and recall are of as many images as there are test images.
+    Precision and recall are of as many images as there are test images. The class of an image is that
+    of the training image whose features are nearest; the largest class is the share of one class in all.
     """
+    from sklearn.neighbors import KNeighborsClassifier
+
     images = np.clip(images, -1, 1).astype(np.float32)
     found, target = extract(images), extract(data.test)
     shares = metrics.precision_recall(found[: len(target)], target)
+    nearest = KNeighborsClassifier(1).fit(extract(data.train), data.labels)
     return {
         "distance": metrics.frechet_distance(found, target),
         "kernel": metrics.kernel_distance(found, target),
@@ -97,6 +102,7 @@ def figures(images: np.ndarray, data: Labelled, extract: Callable) -> dict[str, 
         "patches_9": metrics.nearest_patch_ratio(images, data.train, data.test, 9),
         "finest_power": metrics.power_ratio(images, data.test).finest,
         **shares._asdict(),
+        "largest_class": float(np.bincount(nearest.predict(found)).max() / len(found)),
     }
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 
 from abp_tf import Generator, Langevin, files, metrics, networks, programs
+from abp_tf.callbacks import FallingSigma
 from abp_tf.display import pictures
 from train import generator
 
@@ -39,8 +40,12 @@ EXPANDED = {
 }
 # The published algorithm with the same network and number of steps.
 PLAIN = {**EXPANDED, "preconditioning": False, "expansion": 0.0, "step_size": 0.1}
-# The prior of the latents is learned in the epochs after the expansions.
-LEARNED_PRIOR = {**EXPANDED, "learned_prior": True}
+# The prior of the latents is learned in the epochs after the expansions. What σ leaves out is blurred,
+# and where it is small latents that are N(0, I) together are not enough.
+LEARNED_PRIOR = {
+    **EXPANDED, "learned_prior": True, "latent_dim": 100, "last_sigma": 0.1, "expansion": 0.35,
+    "epochs": 14,
+}  # fmt: skip
 
 
 def train(settings: dict, data: fashion.Labelled) -> tuple[Generator, float]:
@@ -67,7 +72,16 @@ def train(settings: dict, data: fashion.Labelled) -> tuple[Generator, float]:
     rate = keras.optimizers.schedules.CosineDecay(settings["learning_rate"], iterations, alpha=0.05)
     model.compile(optimizer=keras.optimizers.Adam(rate, beta_1=0.5))
     began = time.perf_counter()
-    model.fit(data.train, batch_size=settings["batch_size"], epochs=settings["epochs"], verbose=2)
+    falling = []
+    if "last_sigma" in settings:
+        falling = [FallingSigma(settings["sigma"], settings["last_sigma"], share=0.5)]
+    model.fit(
+        data.train,
+        batch_size=settings["batch_size"],
+        epochs=settings["epochs"],
+        verbose=2,
+        callbacks=falling,
+    )
     return model, time.perf_counter() - began
 
 

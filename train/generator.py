@@ -46,6 +46,10 @@ def table(kind: SignalKind) -> options.Table:
                 "sigma": Option(
                     positive(float), "standard deviation of the noise of signals in [-1, 1]", 0.3
                 ),
+                "last_sigma": Option(
+                    positive(float),
+                    "value that sigma falls to in the first epochs; by default it stays",
+                ),
                 "learn_sigma": Option(
                     bool,
                     "estimate sigma of each channel as well",
@@ -162,6 +166,11 @@ def settle(given: dict) -> dict:
             f"--mask, --observe: expected one of the two, received {settings['mask']!r} and "
             f"{settings['observe']!r}. Leave one out."
         )
+    if settings["last_sigma"] and settings["learn_sigma"]:
+        raise ValueError(
+            "--last-sigma, --learn-sigma: expected one of the two, received "
+            f"{settings['last_sigma']:g} and the other. Leave one out."
+        )
     kind = signals.get(settings["kind"])
     if settings["observe"] and kind.incomplete:
         raise ValueError(
@@ -180,7 +189,9 @@ def callbacks(model: Generator, settings: dict, images: data.Images, logs: Path)
         report.curves(model, settings, images),
         report.pictures_of(images, settings, logs),
     ]
-    if isinstance(model.observation, Mdct) and not settings["learn_sigma"]:
+    if settings["last_sigma"]:
+        found.append(FallingSigma(settings["sigma"], settings["last_sigma"]))
+    elif isinstance(model.observation, Mdct) and not settings["learn_sigma"]:
         data = model.observe(images.train)
         found.append(FallingSigma.to_levels(data, settings["sigma"]))
     return found

@@ -339,8 +339,10 @@ class LatentModel(SignalModel):
         """Fill in hidden entries by the median of samples from their posterior.
 
         The median has the least expected absolute error; the mean, which `sample_posterior` returns,
-        has the least squared error. If the sampler `inference` draws no samples, such as `Descent`,
-        hidden entries are decoded from one vector of latents at every quality, as `reconstruct` does.
+        has the least squared error. Chains run in pairs whose random numbers have opposite signs, so
+        that much of their error cancels; those of `sample_posterior` are independent. If the sampler
+        `inference` draws no samples, such as `Descent`, hidden entries are decoded from one vector of
+        latents at every quality, as `reconstruct` does.
 
         Args:
             signals: float `[n, *observed_shape]` in the range of the data; hidden entries may hold

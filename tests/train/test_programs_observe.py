@@ -125,6 +125,13 @@ def test_networks_of_coarser_and_blurred_images_keep_no_pattern_of_their_own():
     assert antialias() == 1
 
 
+def test_sigma_falls_to_its_last_value(sources, tmp_path):
+    words = ["--data", f"npz:{sources / 'one.npz'}", *WORDS, "--last-sigma", 0.1]
+    assert inside(generator, "--run", tmp_path / "run", *words) == 0
+    # The second of two epochs is 5/6 of the way from 0.25.
+    assert runs.Run.open(tmp_path / "run").load_model().sigma == pytest.approx(0.25 * 0.4 ** (5 / 6))
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [
@@ -132,6 +139,7 @@ def test_networks_of_coarser_and_blurred_images_keep_no_pattern_of_their_own():
         (["--observe", "projection:65"], "a size of at most 64"),
         (["--observe", "blur:9"], "a sigma of at most"),
         (["--observe", "blur:1", "--mask", "pepper:0.5"], "Leave one out"),
+        (["--last-sigma", "0.1", "--learn-sigma"], "received 0.1 and the other. Leave one out"),
     ],
 )
 def test_what_does_not_fit_is_told_and_nothing_is_written(tmp_path, words, part):
@@ -146,4 +154,7 @@ def test_what_does_not_fit_is_told_and_nothing_is_written(tmp_path, words, part)
 def test_operators_that_there_are_none_of(tmp_path, capsys, spec):
     assert inside(generator, "--run", tmp_path / "run", "--observe", spec) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "--observe: expected one of projection:SIZE, coarser:FACTOR, blur:SIGMA, received" in error
+    assert (
+        "--observe: expected one of projection:SIZE, coarser:FACTOR, blur:SIGMA, mdct:WINDOW, received"
+        in error
+    )
