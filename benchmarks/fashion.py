@@ -87,7 +87,7 @@ def figures(images: np.ndarray, data: Labelled, extract: Callable) -> dict[str, 
     """Return the figures `FIGURES` of syntheses, or of other images, against the test images.
 
     Precision and recall are of as many images as there are test images. The class of an image is that
-    of the training image whose features are nearest; the largest class is the share of one class in all.
+    of the training image whose features are nearest; the largest class is a share of all images.
     """
     from sklearn.neighbors import KNeighborsClassifier
 

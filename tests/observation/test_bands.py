@@ -74,3 +74,4 @@ def test_a_generator_has_one_sigma_per_band_and_keeps_it(tmp_path):
     assert again.sigma == model.sigma
     np.testing.assert_array_equal(again.synthesize(2, seed=3), model.synthesize(2, seed=3))
     assert model.reconstruct(data).shape == sounds.shape
+    assert abp_tf.synthesize_at(model, (800,)).shape == (1, 800, 1)
