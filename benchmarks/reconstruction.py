@@ -43,8 +43,7 @@ PLAIN = {**EXPANDED, "preconditioning": False, "expansion": 0.0, "step_size": 0.
 # The prior of the latents is learned in the epochs after the expansions. What σ leaves out is blurred,
 # and where it is small latents that are N(0, I) together are not enough.
 LEARNED_PRIOR = {
-    **EXPANDED, "learned_prior": True, "latent_dim": 100, "last_sigma": 0.1, "expansion": 0.35,
-    "epochs": 14,
+    **EXPANDED, "learned_prior": True, "latent_dim": 100, "last_sigma": 0.15, "epochs": 12,
 }  # fmt: skip
 
 
