@@ -82,4 +82,5 @@ class Mdct(Observation):
         ends = [[0, 0], [bands, windows * bands - mask.shape[1]]]
         pieces = np.pad(mask, ends, constant_values=True).reshape(len(mask), windows + 1, bands)
         whole = pieces.all(axis=-1)
-        return np.repeat((whole[:, :-1] & whole[:, 1:])[..., None], bands, axis=-1)
+        both = np.logical_and(whole[:, :-1], whole[:, 1:])
+        return np.repeat(both[:, :, None], bands, axis=-1)
