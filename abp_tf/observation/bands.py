@@ -81,6 +81,6 @@ class Mdct(Observation):
         windows, bands = self.observed_shape((mask.shape[1], 1))
         ends = [[0, 0], [bands, windows * bands - mask.shape[1]]]
         pieces = np.pad(mask, ends, constant_values=True).reshape(len(mask), windows + 1, bands)
-        whole = pieces.all(axis=-1)
-        both = np.logical_and(whole[:, :-1], whole[:, 1:])
+        whole = np.asarray(pieces.all(axis=-1))
+        both = whole[:, :-1] & whole[:, 1:]
         return np.repeat(both[:, :, None], bands, axis=-1)
