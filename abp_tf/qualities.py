@@ -14,7 +14,7 @@ class Quality(NamedTuple):
 
     Attributes:
         samples: number of samples of each row, a multiple of `chains`.
-        chains: number of independent chains that draw them.
+        chains: number of chains that draw them, in pairs.
         cold: steps before the first sample of a chain that begins at a draw from the prior, as a share
             of the steps of the sampler `inference`.
         warm: the same of a chain that begins where an encoder says.

@@ -38,9 +38,8 @@ def table(kind: SignalKind) -> options.Table:
                 "mask": options.masking([kind], "mask of the training signals"),
                 "observe": Option(
                     options.observe,
-                    "learn only from projection:200, random projections, from coarser:4, means of "
-                    "4x4 cells, or from blur:2.0, a blur of 2 pixels; mdct:512 learns sounds in bands "
-                    "of frequency, each with a sigma of its own",
+                    "learn only from projection:200, coarser:4 (means of 4x4 cells), blur:2.0 or "
+                    "mdct:512 (bands of sounds)",
                     form="SPEC",
                 ),
                 "sigma": Option(
@@ -48,7 +47,7 @@ def table(kind: SignalKind) -> options.Table:
                 ),
                 "last_sigma": Option(
                     positive(float),
-                    "value that sigma falls to in the first epochs; by default it stays",
+                    "sigma at the end, to which it falls",
                 ),
                 "learn_sigma": Option(
                     bool,
@@ -101,8 +100,7 @@ def table(kind: SignalKind) -> options.Table:
                 beta_1=options.beta_1(0.5),
                 weight_decay=Option(
                     at_least_zero(float),
-                    "weight decay of Adam, multiplied by the learning rate; it reduces noise of the "
-                    "initial weights, such as hiss in sounds",
+                    "weight decay of Adam, times the learning rate; reduces hiss in sounds",
                     0.0,
                 ),
             ),

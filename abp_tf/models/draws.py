@@ -12,21 +12,21 @@ from abp_tf.results import PosteriorSamples
 from abp_tf.sampling import convergence
 from abp_tf.sampling.random import OPPOSITE
 
-# Chain s of a row with the seed i has the seed i + s · 2⁴⁰, which no other row is likely to use.
+# Pair p of the chains of a row with the seed i has the seed i + p · 2⁴⁰, which no other row is likely
+# to use.
 APART = 2**40
 # Median R̂ above which a warning is given, and draws of each chain below which R̂ means little: with 4
 # independent draws it is 1.2 on average.
 DISAGREEMENT, ENOUGH = 1.05, 50
 
 
-def draw(model, signal, mask, seed, quality: Quality, opposite: bool = False) -> dict:
+def draw(model, signal, mask, seed, quality: Quality) -> dict:
     """Draw latents from the posterior of each row, and decode them.
 
-    With `opposite` chains run in pairs, whose random numbers have opposite signs (antithetic
-    variates: Hammersley, Morton, "A new Monte Carlo technique: antithetic variates", Mathematical
-    Proceedings of the Cambridge Philosophical Society 1956). Each chain is what it would be alone, and
-    where signals are linear in latents the errors of two of them cancel in their mean. But estimates of
-    a variance have half as many independent values.
+    Chains run in pairs, whose normal random numbers have opposite signs (antithetic variates:
+    Hammersley, Morton, "A new Monte Carlo technique: antithetic variates", Mathematical Proceedings of
+    the Cambridge Philosophical Society 1956). Each chain is what it would be alone, and where signals
+    are linear in latents the errors of two of them cancel in their mean and median.
 
     Args:
         model: a `LatentModel`.
@@ -34,7 +34,6 @@ def draw(model, signal, mask, seed, quality: Quality, opposite: bool = False) ->
         mask: weights of the entries, same shape, 0 = hidden (`abp_tf.observation.masking`).
         seed: int64 `[n]`, one seed per row.
         quality: numbers of samples, chains and steps of each row.
-        opposite: whether chains run in pairs of opposite random numbers, else all are independent.
 
     Returns:
         "latent", `[n, samples, *latent_shape]`, and "samples", `[n, samples, *signal_shape]`. Sample
@@ -44,7 +43,7 @@ def draw(model, signal, mask, seed, quality: Quality, opposite: bool = False) ->
     first, further = map(sampler.with_steps, quality.steps(sampler.steps, model.warm))
     signal, mask = (tf.repeat(part, quality.chains, axis=0) for part in (signal, mask))
     number = np.arange(quality.chains)
-    chains = number // 2 * APART + number % 2 * OPPOSITE if opposite else number * APART
+    chains = number // 2 * APART + number % 2 * OPPOSITE
 
     def proceed(round_number, sampler, start=None):
         seeds = tf.cast(round_number * quality.chains, tf.int64) * APART + chains

@@ -339,10 +339,8 @@ class LatentModel(SignalModel):
         """Fill in hidden entries by the median of samples from their posterior.
 
         The median has the least expected absolute error; the mean, which `sample_posterior` returns,
-        has the least squared error. Chains run in pairs whose random numbers have opposite signs, so
-        that much of their error cancels; those of `sample_posterior` are independent. If the sampler
-        `inference` draws no samples, such as `Descent`, hidden entries are decoded from one vector of
-        latents at every quality, as `reconstruct` does.
+        has the least squared error. If the sampler `inference` draws no samples, such as `Descent`,
+        hidden entries are decoded from one vector of latents at every quality, as `reconstruct` does.
 
         Args:
             signals: float `[n, *observed_shape]` in the range of the data; hidden entries may hold
@@ -395,7 +393,8 @@ class LatentModel(SignalModel):
 
         The quality determines the shares of the noisy steps of `inference` after which a chain gives
         its first sample, of which chains that begin where an encoder says take fewer, and each further
-        one (`abp_tf.qualities`). A sample is `g(z)`, without the noise `σ ε` of single entries.
+        one (`abp_tf.qualities`). A sample is `g(z)`, without the noise `σ ε` of single entries. Two
+        successive chains have opposite random numbers, so that their errors cancel in part.
 
         Args:
             signals: float `[n, *observed_shape]` in the range of the data; hidden entries may hold
@@ -405,7 +404,7 @@ class LatentModel(SignalModel):
                 unless the model has an `observation`.
             quality: "fast", "balanced" or "best": numbers of samples, chains and steps.
             samples: number of samples per row, a multiple of `chains`; by default that of the quality.
-            chains: number of independent chains per row; by default that of the quality.
+            chains: number of chains per row, in pairs; by default that of the quality.
             seed: an integer, for the seeds `seed + arange(n)`, or `n` integers.
             batch_size: number of chains that run at a time.
             verbose: 1 shows a progress bar.

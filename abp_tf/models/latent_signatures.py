@@ -48,7 +48,7 @@ def signatures(model, quality: Quality) -> dict:
         """Fill in hidden entries by the median of samples, which has the least absolute error."""
         if not model.inference.draws_samples:
             return model.explain(signal, mask, seed)
-        drawn = draws.draw(model, signal, mask, seed, quality, opposite=True)
+        drawn = draws.draw(model, signal, mask, seed, quality)
         decoded, latent = draws.median(drawn["samples"]), tf.reduce_mean(drawn["latent"], axis=1)
         signal = masking.hide(signal, mask)
         return latent, decoded, model.energy_of_decoded(latent, decoded, signal, mask)

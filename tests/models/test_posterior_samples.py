@@ -126,7 +126,7 @@ def test_intervals_of_a_linear_model_contain_the_truth():
     np.testing.assert_allclose(found.coverage, found.levels, atol=0.03)
     assert found.scaled_deviation == pytest.approx(1, abs=0.04)
     without = calibration.calibration(signal, drawn._replace(sigma=0.0), hidden)
-    assert (without.coverage < found.coverage - 0.05).all()
+    assert (without.coverage < 0.8 * found.coverage).all()
 
 
 def two_modes():
@@ -174,39 +174,33 @@ def test_restarts_compare_energies_of_observed_entries(learned, digits, masks_of
 
 
 @pytest.mark.parametrize("quality", ["fast", "balanced"])
-def test_inpaint_is_the_median_of_chains_in_pairs(learned, digits, masks_of_digits, quality):
+def test_inpaint_is_the_median_of_the_samples_of_its_quality(learned, digits, masks_of_digits, quality):
     signals, mask = digits[:3], masks_of_digits[:3]
+    drawn = learned.sample_posterior(signals, mask, seed=5, quality=quality)
     found = learned.inpaint(np.where(mask[..., None], signals, np.nan), mask, seed=5, quality=quality)
-    seen = tf.constant(mask[..., None], tf.float32)
-    seeds = tf.range(5, 8, dtype=tf.int64)
-    drawn = draws.draw(learned, signals, seen, seeds, qualities.choose(quality), opposite=True)
-    median = np.median(drawn["samples"], axis=1)
-    np.testing.assert_allclose(found[~mask], median[~mask], atol=1e-4)
+    np.testing.assert_allclose(found, drawn.median, atol=1e-4)
     np.testing.assert_array_equal(found[mask], signals[mask])
     # The exported function of that name does the same.
     function, _ = learned.signatures()[qualities.signature(quality)]
-    exported = function(signals, np.float32(mask)[..., None], seeds)
+    exported = function(signals, np.float32(mask)[..., None], tf.range(5, 8, dtype=tf.int64))
     np.testing.assert_allclose(exported["signal"], found, atol=1e-4)
     np.testing.assert_allclose(exported["latent"].shape, (3, 4))
 
 
-def test_errors_of_opposite_chains_cancel_in_a_linear_model():
+def test_errors_of_two_chains_cancel_in_a_linear_model():
     model = linear_model(inference=Underdamped(60, 0.2))
     signal = factor_data(1, seed=3)
-    seen = np.broadcast_to(SEEN, signal.shape).astype(np.float32)
+    rows = np.repeat(signal, 400, axis=0)  # 400 recoveries of one signal
+    mask = np.broadcast_to(SEEN, rows.shape)
+    inputs = [tf.constant(part, tf.float32) for part in (rows, mask)]
     quality = qualities.Quality(samples=2, chains=2, cold=1.0, warm=1.0, further=1.0)
-    seeds = tf.range(1, 401, dtype=tf.int64)  # 400 recoveries of one signal
-    rows = [tf.repeat(tf.constant(part), 400, axis=0) for part in (signal, seen)]
-    found = {
-        opposite: draws.draw(model, *rows, seeds, quality, opposite)["latent"].numpy()
-        for opposite in (True, False)
-    }
+    latents = draws.draw(model, *inputs, tf.range(400, dtype=tf.int64), quality)["latent"].numpy()
     mean, precision = posterior(model, signal[0], SEEN)
-    for latents in found.values():  # each of the chains has the right moments
-        assert np.abs(latents.mean(axis=0) - mean).max() < 0.15
-        np.testing.assert_allclose(np.cov(latents[:, 1].T), np.linalg.inv(precision), atol=0.12)
-    spread = {name: latents.mean(axis=1).std(axis=0) for name, latents in found.items()}
-    assert (spread[True] < 0.1 * spread[False]).all()
+    for chain in (0, 1):  # each has the right moments
+        np.testing.assert_allclose(latents[:, chain].mean(axis=0), mean, atol=0.15)
+        np.testing.assert_allclose(np.cov(latents[:, chain].T), np.linalg.inv(precision), atol=0.12)
+    of_one, of_pair = latents[:, 0].std(axis=0), latents.mean(axis=1).std(axis=0)
+    assert (of_pair < 0.1 * of_one).all()
 
 
 def test_samplers_that_draw_no_samples_fill_in_by_one_vector_of_latents(
