@@ -10,6 +10,7 @@ import numpy as np
 
 import abp_tf
 from abp_tf import Generator, Langevin, metrics, networks, signals
+from abp_tf.callbacks import FallingSigma
 from abp_tf.display import media, pictures
 
 SUBJECTS = {"fire": "video_fire_pot_64.npz", "flashing light": "video_flashing_light_64.npz"}
@@ -23,6 +24,8 @@ SETTINGS = {
 # A state of so many entries, moved by `latent_channels` of noise; each frame is decoded by itself. The
 # noise of a frame has a part in all later ones, so that longer steps are unstable.
 DYNAMIC = {"state": 64, "step_size": 0.1}
+# A whole clip is learned with a noise that falls, so that detail counts after the rest is in place.
+WHOLE = {"last_sigma": 0.08}
 # Settings of a nearly black clip: a higher rate soon makes all of it black, where tanh is flat.
 OWN = {"flashing light": {"rate": 1e-3}}
 
@@ -30,8 +33,9 @@ OWN = {"flashing light": {"rate": 1e-3}}
 def settings(subject: str, task: str, quick: bool) -> dict:
     """Return the settings of a cell."""
     small = {"frames": 16, "width": 4, "iterations": 10} if quick else {}
+    whole = WHOLE if task == "synthesis" else {}
     moved = DYNAMIC if task == "dynamic synthesis" else {}
-    return {**SETTINGS, **OWN.get(subject, {}), **moved, **small, "task": task}
+    return {**SETTINGS, **OWN.get(subject, {}), **whole, **moved, **small, "task": task}
 
 
 def compute(subject: str, task: str, settings: dict, data: Path, target: Path) -> dict:
@@ -163,5 +167,7 @@ def learn(settings: dict, clip: np.ndarray, mask: np.ndarray) -> tuple[Generator
     began = time.perf_counter()
     steps = max(settings["iterations"] // 10, 1)
     data = {"signal": clip[None], "mask": mask[None]}
-    model.fit(data, batch_size=1, steps_per_epoch=steps, epochs=10, verbose=2)
+    last = settings.get("last_sigma", settings["sigma"])
+    falling = FallingSigma(settings["sigma"], last)
+    model.fit(data, batch_size=1, steps_per_epoch=steps, epochs=10, verbose=2, callbacks=[falling])
     return model, time.perf_counter() - began

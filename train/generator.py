@@ -100,7 +100,7 @@ def table(kind: SignalKind) -> options.Table:
                 beta_1=options.beta_1(0.5),
                 weight_decay=Option(
                     at_least_zero(float),
-                    "weight decay of Adam, times the learning rate; reduces hiss in sounds",
+                    "weight decay of Adam, times the learning rate",
                     0.0,
                 ),
             ),
