@@ -25,7 +25,7 @@ SETTINGS = {
 # noise of a frame has a part in all later ones, so that longer steps are unstable.
 DYNAMIC = {"state": 64, "step_size": 0.1}
 # A whole clip is learned with a noise that falls, so that detail counts after the rest is in place.
-WHOLE = {"last_sigma": 0.08}
+WHOLE = {"last_sigma": 0.1, "step_size": 0.2, "iterations": 600}
 # Settings of a nearly black clip: a higher rate soon makes all of it black, where tanh is flat.
 OWN = {"flashing light": {"rate": 1e-3}}
 

@@ -12,6 +12,7 @@ from abp_tf.latents import Blocks
 from abp_tf.models import stateless
 from abp_tf.models.prior import Prior
 from abp_tf.networks.checks import trainable
+from abp_tf.networks.sizes import resizable, resized
 from abp_tf.sampling import Langevin, Sampler
 from abp_tf.sampling.random import FURTHER, apart, row_normal, row_seeds
 
@@ -116,17 +117,22 @@ class EnergyPrior(Prior):
         return latents, [tf.eye(size, dtype=tf.float64) for *_, size in self.blocks]
 
     def resized(self, latent_shape: tuple[int, ...]) -> Prior:
-        """Refuse another shape, for which the network is not made.
+        """Return the same prior of latents of another shape, with the network's weights.
 
         Raises:
-            ValueError: if the shape differs from that of the network.
+            ValueError: if the network is made for one shape; `latent_energy(window=...)` is not.
         """
+        network = self.network
         if latent_shape != self.latent_shape:
-            raise ValueError(
-                f"EnergyPrior expected latents of shape {self.latent_shape}, for which its network is "
-                f"made, received {latent_shape}. Signals of other sizes need a `Prior`."
-            )
-        other = type(self).from_config(self.get_config())
+            if not resizable(network):
+                raise ValueError(
+                    f"EnergyPrior expected latents of shape {self.latent_shape}, for which its network "
+                    f"is made, received {latent_shape}. Use a network of neighbouring latents, "
+                    "`networks.latent_energy(..., window=2)`, or a `Prior`."
+                )
+            network = resized(network, latent_shape)
+        parts = {"network": network, "langevin": self.langevin}
+        other = type(self)(**{**self.get_config(), **parts})
         other.set_weights(self.get_weights())
         return other
 

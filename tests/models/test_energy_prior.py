@@ -124,3 +124,29 @@ def test_it_is_saved_and_exported_with_the_model(model, digits, masks_of_digits,
 def test_networks_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"one output per row, of shape \(n, 1\), received"):
         EnergyPrior(networks.linear((3,), latent_dim=2))
+
+
+def test_an_energy_of_windows_is_a_sum_that_fits_grids_of_any_size():
+    keras.utils.set_random_seed(0)
+    network = networks.texture_generator((16, 16, 1), 2, 4, levels=2)  # latents (4, 4, 2)
+    energy = networks.latent_energy((4, 4, 2), 8, window=2)
+    energy.set_weights([0.3 + 0 * weight for weight in energy.get_weights()])
+    model = Generator(network, prior=EnergyPrior(energy, langevin=Langevin(3, 0.3)))
+    larger = abp_tf.resized(model, (6, 4, 2))
+    grid = np.random.default_rng(0).normal(size=(3, 6, 4, 2)).astype(np.float32)
+    one = networks.resized(energy, (2, 2, 2))
+    each = [one(grid[:, y : y + 2, x : x + 2]).numpy() for y in range(5) for x in range(3)]
+    np.testing.assert_allclose(larger.prior.network(grid), sum(each), rtol=1e-4)
+    gaussian = abp_tf.models.Prior((6, 4, 2)).draw(seeds_of(3)).numpy()
+    assert np.abs(larger.prior.draw(seeds_of(3)) - gaussian).max() > 1e-2
+    assert larger.synthesize(2).shape == (2, 24, 16, 1)
+
+
+def test_energies_of_all_latents_have_one_shape_and_windows_need_a_grid():
+    model = Generator(
+        networks.texture_generator((16, 16, 1), 2, 4, levels=2), prior=make_prior((4, 4, 2))
+    )
+    with pytest.raises(ValueError, match=r"network is made, received \(6, 4, 2\).*window=2"):
+        abp_tf.resized(model, (6, 4, 2))
+    with pytest.raises(ValueError, match=r"grid of latents.*received the shape \(4,\)"):
+        networks.latent_energy((4,), window=2)
