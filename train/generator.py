@@ -25,6 +25,8 @@ from abp_tf.signals import SignalKind
 
 from . import learning, options, report
 
+# Positions along each side of which a learned prior of a grid of latents sees the neighbours.
+WINDOW = 3
 # Default steps and step size without preconditioning, for all kinds of signal.
 PLAIN = {"steps": 10, "step_size": 0.1}
 
@@ -151,8 +153,12 @@ def build(
 
 
 def learned_prior(network: keras.Model) -> EnergyPrior:
-    """Return a prior for the latents of a network, which `fit` learns."""
-    energy = networks.latent_energy(network.input_shape[1:])
+    """Return a prior for the latents of a network, which `fit` learns.
+
+    If the network fits signals of any size, so does the prior, which sees neighbouring latents.
+    """
+    window = WINDOW if networks.resizable(network) else None
+    energy = networks.latent_energy(network.input_shape[1:], window=window)
     return EnergyPrior(energy, blocks=networks.latent_blocks(network))
 
 
@@ -169,6 +175,9 @@ def settle(given: dict) -> dict:
             "--last-sigma, --learn-sigma: expected one of the two, received "
             f"{settings['last_sigma']:g} and the other. Leave one out."
         )
+    if settings["learn_prior"] and "expansion" not in given:
+        # A learned prior learns in the epochs after the expansions.
+        settings["expansion"] = min(settings["expansion"], 0.6)
     kind = signals.get(settings["kind"])
     if settings["observe"] and kind.incomplete:
         raise ValueError(

@@ -439,6 +439,11 @@ class Generator(LatentModel):
     ) -> None:
         """Prepare the model for the data of `fit`, as `SignalModel.accept` describes."""
         self._check_chains()
+        if self.prior.network is not None and self.expansion == 1:
+            raise ValueError(
+                f"{type(self.prior).__name__} expected an `expansion` below 1, because it learns in "
+                "the epochs after the last expansion, received 1. Set it to 0.6."
+            )
         self.table.seed = self.seed
         if self.keeps_chains:
             self.table.use_for(examples, self.may_match(fingerprint), index)

@@ -126,6 +126,12 @@ def test_networks_that_do_not_fit_are_refused():
         EnergyPrior(networks.linear((3,), latent_dim=2))
 
 
+def test_expansions_of_all_epochs_leave_nothing_to_learn(model, digits):
+    model.expansion = 1.0
+    with pytest.raises(ValueError, match=r"EnergyPrior expected an `expansion` below 1.*received 1"):
+        model.fit(digits, epochs=1, verbose=0)
+
+
 def test_an_energy_of_windows_is_a_sum_that_fits_grids_of_any_size():
     keras.utils.set_random_seed(0)
     network = networks.texture_generator((16, 16, 1), 2, 4, levels=2)  # latents (4, 4, 2)

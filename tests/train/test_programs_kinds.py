@@ -133,6 +133,16 @@ def test_sounds_are_learned_in_bands_of_frequency(sources, tmp_path):
     assert inside(evaluate, "--run", tmp_path / "run", "--count", 2) == 0
 
 
+@pytest.mark.slow
+def test_a_learned_prior_of_neighbours_draws_larger_textures(sources, tmp_path):
+    words = [*words_of(generator, "texture", sources), "--learn-prior", "--epochs", 3]
+    assert inside(generator, "--run", tmp_path / "run", *words) == 0
+    run = runs.Run.open(tmp_path / "run")
+    assert np.any(run.load_model().prior.network.trainable_variables[-1].numpy())
+    with Image.open(run.pictures / "larger.png") as picture:
+        assert picture.size == (96, 96)
+
+
 @pytest.mark.parametrize(("program", "kind"), CASES)
 def test_learn_and_recover(program, kind, made, tmp_path):
     (path, said), out = made(program, kind), tmp_path / "out"
