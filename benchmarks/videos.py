@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 import abp_tf
-from abp_tf import EnergyPrior, Generator, Langevin, metrics, networks, signals
+from abp_tf import Generator, Langevin, metrics, networks, signals
 from abp_tf.callbacks import FallingSigma
 from abp_tf.display import media, pictures
 
@@ -25,10 +25,7 @@ SETTINGS = {
 # noise of a frame has a part in all later ones, so that longer steps are unstable.
 DYNAMIC = {"state": 64, "step_size": 0.1}
 # A whole clip is learned with a noise that falls, so that detail counts after the rest is in place.
-WHOLE = {
-    "last_sigma": 0.1, "step_size": 0.2, "iterations": 600, "expansion": 0.6, "window": 2,
-    "prior_rate": 1e-4,
-}  # fmt: skip
+WHOLE = {"last_sigma": 0.1, "step_size": 0.2, "iterations": 600}
 # Settings of a nearly black clip: a higher rate soon makes all of it black, where tanh is flat.
 OWN = {"flashing light": {"rate": 1e-3}}
 
@@ -154,17 +151,12 @@ def learn(settings: dict, clip: np.ndarray, mask: np.ndarray) -> tuple[Generator
         network = networks.video_generator(
             clip.shape, settings["latent_channels"], settings["width"], padding=settings["padding"]
         )
-    prior = None
-    if "window" in settings:
-        energy = networks.latent_energy(network.input_shape[1:], window=settings["window"])
-        prior = EnergyPrior(energy, learning_rate=settings["prior_rate"])
     model = Generator(
         network,
-        prior=prior,
         sigma=settings["sigma"],
         langevin=Langevin(settings["steps"], settings["step_size"]),
         preconditioning=True,
-        expansion=settings.get("expansion", 1.0),
+        expansion=1.0,
     )
     rate = keras.optimizers.schedules.CosineDecay(
         settings["rate"], settings["iterations"], settings["last_rate"]
@@ -174,7 +166,8 @@ def learn(settings: dict, clip: np.ndarray, mask: np.ndarray) -> tuple[Generator
     began = time.perf_counter()
     steps = max(settings["iterations"] // 10, 1)
     data = {"signal": clip[None], "mask": mask[None]}
-    last = settings.get("last_sigma", settings["sigma"])
-    falling = FallingSigma(settings["sigma"], last)
-    model.fit(data, batch_size=1, steps_per_epoch=steps, epochs=10, verbose=2, callbacks=[falling])
+    falling = []
+    if "last_sigma" in settings:
+        falling = [FallingSigma(settings["sigma"], settings["last_sigma"])]
+    model.fit(data, batch_size=1, steps_per_epoch=steps, epochs=10, verbose=2, callbacks=falling)
     return model, time.perf_counter() - began
