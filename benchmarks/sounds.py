@@ -65,7 +65,7 @@ def learn(settings: dict, sound: np.ndarray, mask: np.ndarray) -> tuple[Generato
         langevin=langevin,
         preconditioning=True,
         expansion=1.0,
-        observation=Mdct(settings["window"]),
+        bands=Mdct(settings["window"]),
     )
     rate = keras.optimizers.schedules.CosineDecay(settings["rate"], settings["iterations"], 0.005)
     # Weight decay reduces a hiss, perhaps a remainder of the white noise of the initial kernels.
@@ -73,9 +73,8 @@ def learn(settings: dict, sound: np.ndarray, mask: np.ndarray) -> tuple[Generato
     model.compile(keras.optimizers.Adam(rate, beta_1=0.5, weight_decay=decay))
     began = time.perf_counter()
     steps = max(settings["iterations"] // 10, 1)
-    whole = model.observation.whole_windows(mask)
-    data = {"signal": model.observe(np.where(mask[..., None], sound, 0)), "mask": whole}
-    falling = FallingSigma.to_levels(data["signal"], settings["sigma"])
+    data = {"signal": sound[None], "mask": mask}
+    falling = FallingSigma.to_levels(model.bands, sound[None], mask, first=settings["sigma"])
     model.fit(data, batch_size=1, steps_per_epoch=steps, epochs=10, verbose=2, callbacks=[falling])
     return model, time.perf_counter() - began
 

@@ -20,11 +20,19 @@ from abp_tf import (
     signals,
 )
 from abp_tf.callbacks import FallingSigma
-from abp_tf.options import Option, at_least_zero, positive, share
+from abp_tf.options import Option, at_least, at_least_zero, positive, share
 from abp_tf.signals import SignalKind
 
 from . import learning, options, report
 
+# What kinds of signal have beside the options of all.
+BANDS = {
+    "sound": {
+        "bands": Option(
+            at_least(0), "samples of a window, whose bands of frequency each have a sigma; 0: one sigma"
+        )
+    }
+}
 # Positions along each side of which a learned prior of a grid of latents sees the neighbours.
 WINDOW = 3
 # Default steps and step size without preconditioning, for all kinds of signal.
@@ -40,13 +48,13 @@ def table(kind: SignalKind) -> options.Table:
                 "mask": options.masking([kind], "mask of the training signals"),
                 "observe": Option(
                     options.observe,
-                    "learn only from projection:200, coarser:4 (means of 4x4 cells), blur:2.0 or "
-                    "mdct:512 (bands of sounds)",
+                    "learn only from projection:200, coarser:4 (means of 4x4 cells) or blur:2.0",
                     form="SPEC",
                 ),
                 "sigma": Option(
                     positive(float), "standard deviation of the noise of signals in [-1, 1]", 0.3
                 ),
+                **BANDS.get(kind.name, {}),
                 "last_sigma": Option(
                     positive(float),
                     "sigma at the end, to which it falls",
@@ -142,6 +150,7 @@ def build(
         preconditioning=settings["preconditioning"],
         seed=settings["seed"],
         observation=options.operator(operator, settings["seed"]) if operator else None,
+        bands=Mdct(settings["bands"]) if settings.get("bands") else None,
         value_range=signals.get(settings["kind"]).value_range,
         scaling=scaling,
         shards=settings["shards"] or 1,
@@ -175,6 +184,8 @@ def settle(given: dict) -> dict:
             "--last-sigma, --learn-sigma: expected one of the two, received "
             f"{settings['last_sigma']:g} and the other. Leave one out."
         )
+    if (settings["learn_sigma"] or settings["observe"]) and "bands" not in given:
+        settings = {**settings, **{name: 0 for name in settings if name == "bands"}}
     if settings["learn_prior"] and "expansion" not in given:
         # A learned prior learns in the epochs after the expansions.
         settings["expansion"] = min(settings["expansion"], 0.6)
@@ -198,9 +209,9 @@ def callbacks(model: Generator, settings: dict, images: data.Images, logs: Path)
     ]
     if settings["last_sigma"]:
         found.append(FallingSigma(settings["sigma"], settings["last_sigma"]))
-    elif isinstance(model.observation, Mdct) and not settings["learn_sigma"]:
-        data = model.observe(images.train)
-        found.append(FallingSigma.to_levels(data, settings["sigma"]))
+    elif model.bands is not None:
+        mask = runs.training_mask(settings, images)
+        found.append(FallingSigma.to_levels(model.bands, images.train, mask, first=settings["sigma"]))
     return found
 
 

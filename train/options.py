@@ -16,7 +16,7 @@ import keras
 from abp_tf import mask_files, masks, signals
 from abp_tf.callbacks import RollBack
 from abp_tf.fields import gaps
-from abp_tf.observation import bands, operators
+from abp_tf.observation import operators
 from abp_tf.options import Option, at_least_zero, flag, positive
 from abp_tf.signals import SignalKind
 
@@ -55,7 +55,6 @@ OPERATORS = {
     "projection": ("projection:SIZE", int, operators.Projection),
     "coarser": ("coarser:FACTOR", int, lambda factor, seed: operators.Coarser(factor)),
     "blur": ("blur:SIGMA", float, lambda sigma, seed: operators.Blur(sigma)),
-    "mdct": ("mdct:WINDOW", int, lambda window, seed: bands.Mdct(window)),
 }
 
 
@@ -63,7 +62,7 @@ def operator(text: str, seed: int = 0) -> operators.Observation:
     """Build an operator from its text.
 
     Args:
-        text: such as "projection:200", "coarser:4", "blur:2.0" or "mdct:512".
+        text: such as "projection:200", "coarser:4" or "blur:2.0".
         seed: seed of random projections.
 
     Raises:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from abp_tf import checks
+from abp_tf.observation.bands import Mdct
 
 # Channels to either side over which levels are averaged, because that of one channel is uncertain.
 NEIGHBOURS = 4
@@ -51,18 +52,44 @@ class FallingSigma(keras.callbacks.Callback):
         checks.positive("FallingSigma", "share", share)
 
     @classmethod
-    def to_levels(cls, data: ArrayLike, first: float, share: float = 0.6) -> Self:
-        """Return a callback for σ that ends at the level of each channel, and not above `first`.
+    def to_levels(
+        cls,
+        bands: Mdct,
+        sounds: ArrayLike,
+        mask: ArrayLike | None = None,
+        *,
+        first: float,
+        share: float = 0.6,
+    ) -> Self:
+        """Return a callback for σ that ends at the level of each band, and not above `first`.
 
-        What is quieter than σ is nothing but noise to a model. So σ of a band of frequencies
-        (`abp_tf.Mdct`) that is quiet has to be small, for synthesized sounds to be quiet there.
+        What is quieter than σ is nothing but noise to a model. So σ of a band of frequencies that is
+        quiet has to be small, for synthesized sounds to be quiet there.
 
         Args:
-            data: the training data, float `[n, ..., channels]`, as `model.observe` returns them.
+            bands: the bands of the model, such as `abp_tf.Mdct(512)`.
+            sounds: the training sounds, float `[n, samples, 1]`.
+            mask: bool `[n, samples]` or `[n, samples, 1]`, True where a sample is observed; None if all
+                are. Levels are those of windows without a hidden sample.
             first: σ of the first epoch, a positive number.
             share: share of the epochs in which σ falls.
+
+        Raises:
+            ValueError: if an argument is out of its range, or no window is without a hidden sample.
         """
-        squares = np.mean(np.square(data, dtype=np.float64), axis=tuple(range(np.ndim(data) - 1)))
+        sounds = np.asarray(sounds, np.float32)
+        observed = np.ones(sounds.shape, bool)
+        if mask is not None:
+            observed &= np.reshape(mask, (*np.shape(mask)[:2], 1)).astype(bool)
+        known = bands.known(observed.astype(np.float32)).numpy()
+        if not known.any():
+            raise ValueError(
+                f"FallingSigma.to_levels expected a window of {bands.window} samples without a hidden "
+                "one, found none. Use shorter windows, or one sigma for all bands."
+            )
+        coefficients = bands(np.where(observed, sounds, 0)).numpy()
+        total = np.sum(np.square(coefficients * known, dtype=np.float64), axis=(0, 1))
+        squares = total / known.sum()
         levels = 0.5 * np.log(np.maximum(squares, np.max(squares) * 1e-12))
         width = 2 * NEIGHBOURS + 1
         smooth = np.convolve(np.pad(levels, NEIGHBOURS, "edge"), np.ones(width) / width, "valid")

@@ -155,8 +155,7 @@ class CoopNets(SignalModel):
         # 5. The generator learns to draft the revisions, and to decode the observed entries.
         with tf.GradientTape() as tape:
             draft, moving = self._draft(latent)
-            error = revised - draft
-            regression = mean(generator.noise.misfit(error))
+            regression = mean(generator.noise.misfit(revised, draft))
             if mask is not None:
                 energy = generator.energy(inferred, observed, mask)
                 regression += mean(energy.total)
@@ -178,7 +177,7 @@ class CoopNets(SignalModel):
         )
         if self.langevin.rejects:
             means["acceptance"] = info.acceptance
-        means["revision_error"] = error**2
+        means["revision_error"] = (revised - draft) ** 2
         rows: tuple = (index, None if mask is None else inferred)
         if mask is not None:
             means |= self._recovery(inferred, energy, observed, mask)

@@ -19,6 +19,7 @@ from abp_tf.models.latent_model import LatentEnergy, LatentModel
 from abp_tf.models.posterior import Posterior
 from abp_tf.models.prior import Prior
 from abp_tf.observation import masking, operators
+from abp_tf.observation.bands import Mdct
 from abp_tf.sampling import Langevin, Sampler, Underdamped
 from abp_tf.sampling.chains import LatentTable
 from abp_tf.sampling.preconditioner import Preconditioner
@@ -83,6 +84,9 @@ class Generator(LatentModel):
             None if they are the same. It excludes an observation.
         observation: operator through which all data are observed, such as `abp_tf.Projection(200)`,
             `Coarser(4)` or `Blur(2.0)`; None if the data are whole signals. Masks are part of the data.
+        bands: `abp_tf.Mdct(512)` for sounds whose noise has a σ for each band of frequency, which
+            `sigma` then lists; None for one σ per channel. It excludes an observation and
+            `learn_sigma`.
         prior: distribution of the latents, an `abp_tf.models.prior.Prior`; None means `N(0, I)`.
             `abp_tf.TimePrior` is one for sequences of frames.
         encoder: whether a network learns, from the chains of training, where those of new signals
@@ -143,6 +147,7 @@ class Generator(LatentModel):
         seed: int = 0,
         scaling: Scaling | None = None,
         observation: operators.Observation | None = None,
+        bands: Mdct | None = None,
         prior: Prior | None = None,
         encoder: keras.Model | bool = False,
         particles: int = 1,
@@ -153,6 +158,7 @@ class Generator(LatentModel):
         super().__init__(
             network,
             prior,
+            bands,
             value_range=value_range,
             seed=seed,
             scaling=scaling,
@@ -399,7 +405,7 @@ class Generator(LatentModel):
             latents = self.prior.draw(row_seeds(tf.range(rows, dtype=tf.int64), PRIOR))
 
         def decode(latent):
-            return self.observed(self.decode(latent)) / self.noise.deviation
+            return self.noise.whitened(self.observed(self.decode(latent)))
 
         def make():
             return tf.function(lambda few: self.preconditioner.estimate(decode, few))
@@ -439,6 +445,11 @@ class Generator(LatentModel):
     ) -> None:
         """Prepare the model for the data of `fit`, as `SignalModel.accept` describes."""
         self._check_chains()
+        if self.learn_sigma and self.bands is not None:
+            raise ValueError(
+                f"`learn_sigma` expected one sigma per channel, received bands={self.bands}. Set it to "
+                "False, and let sigma fall by `callbacks.FallingSigma.to_levels`."
+            )
         if self.prior.network is not None and self.expansion == 1:
             raise ValueError(
                 f"{type(self.prior).__name__} expected an `expansion` below 1, because it learns in "
@@ -536,6 +547,7 @@ class Generator(LatentModel):
             "seed": self.seed,
             "scaling": self.scaling and serialize(self.scaling),
             "observation": self.observation and serialize(self.observation),
+            "bands": self.bands and serialize(self.bands),
             "prior": serialize(self.prior),
             "encoder": self.encoder is not None and serialize(self.encoder),
             "particles": self.particles,

@@ -16,11 +16,12 @@ from abp_tf.errors import DivergenceError
 from abp_tf.models import diagnostics, draws, latent_signatures
 from abp_tf.models.base import SignalModel
 from abp_tf.models.batches import times, unpack
-from abp_tf.models.noise import Noise
+from abp_tf.models.noise import BandNoise, Noise
 from abp_tf.models.posterior import Posterior
 from abp_tf.models.prior import Prior
 from abp_tf.networks.checks import trainable
 from abp_tf.observation import masking, operators
+from abp_tf.observation.bands import Mdct
 from abp_tf.results import PosteriorSamples
 from abp_tf.sampling import Sampler
 from abp_tf.sampling.random import CHAIN, PRIOR, row_seeds
@@ -61,10 +62,11 @@ class LatentModel(SignalModel):
         network: a built `keras.Model` from latents `[n, *latent_shape]` to signals
             `[n, *signal_shape]`.
         prior: distribution of the latents; None means `N(0, I)`.
+        bands: bands of frequency, each of which has a σ of its own; None for one σ per channel.
         **options: arguments of `SignalModel`.
     """
 
-    def __init__(self, network, prior: Prior | None = None, **options):
+    def __init__(self, network, prior: Prior | None = None, bands: Mdct | None = None, **options):
         super().__init__(**options)
         trainable(network, type(self).__name__)
         self.network = network
@@ -75,7 +77,21 @@ class LatentModel(SignalModel):
             operators.check(self.observation, self.signal_shape)
         blocks = networks.latent_blocks(network)
         self.prior = Prior(self.latent_shape, blocks, name="prior") if prior is None else prior
-        self.noise = Noise(self.observed_shape[-1], name="noise")
+        self.bands = bands
+        self.noise = self._noise()
+
+    def _noise(self) -> Noise:
+        if self.bands is None:
+            return Noise(self.observed_shape[-1], name="noise")
+        checks.instance_of(Mdct)(type(self).__name__, "bands", self.bands)
+        if self.observation is not None:
+            raise ValueError(
+                f"{type(self).__name__} expected bands or an observation, received both, {self.bands} "
+                f"and {self.observation}. Leave one out."
+            )
+        self.bands.shape(self.signal_shape)  # raises an error if the signals are no sounds
+        self.noise_in_data = False  # σ of a sample is none of a band
+        return BandNoise(self.bands, name="noise")
 
     # The model: decoding, energy, inference.
 
@@ -117,7 +133,7 @@ class LatentModel(SignalModel):
     ) -> LatentEnergy:
         """Return the terms of `energy` for latents that have been decoded already."""
         seen = self.observed(decoded)
-        misfit = self.noise.misfit(masking.residual(signal, seen, mask))
+        misfit = self.noise.misfit(signal, seen, mask)
         errors = masking.squares(masking.observed(signal - seen, mask))
         return LatentEnergy(misfit, self.prior.energy(latent), errors)
 
@@ -138,14 +154,14 @@ class LatentModel(SignalModel):
     def signal_noise(self) -> tf.Tensor:
         """Return the standard deviation of the noise of a signal's entries, given `g(z)`.
 
-        It is σ, `[channels]`, in scaled units; with an `observation` it is 0, because the noise is then
-        that of what is observed.
+        It is σ, `[channels]`, in scaled units, with `bands` the root of the mean of σ²; with an
+        `observation` it is 0, because the noise is then that of what is observed.
         """
-        return self.noise.deviation if self.observation is None else tf.zeros([])
+        return self.noise.of_entries() if self.observation is None else tf.zeros([])
 
     def noise_of_data(self) -> tf.Tensor:
         """Return σ in the units of the data, which broadcasts against them."""
-        sigma = self.noise.deviation
+        sigma = self.noise.of_entries()
         return sigma if self.scaling is None else self.scaling.restore_deviation(sigma)
 
     def posterior(self, signal: tf.Tensor, mask: tf.Tensor | None) -> Posterior:

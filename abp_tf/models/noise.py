@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from abp_tf.observation import masking
+from abp_tf.observation.bands import Mdct
 
 # A learned σ stays above this share of the standard deviation of the data, so that it cannot collapse.
 FLOOR = 0.01
@@ -53,9 +54,24 @@ class Noise(keras.layers.Layer):
             )
         self.variance.assign(np.broadcast_to(np.square(value, dtype=np.float64), self.channels))
 
-    def misfit(self, residual: tf.Tensor) -> tf.Tensor:
-        """Return `‖r‖² / (2σ²)` of each example, float32 `[n]`, of `masking.residual`."""
+    def of_entries(self) -> tf.Tensor:
+        """Return the standard deviation of the noise of entries, which broadcasts against the data."""
+        return self.deviation
+
+    def misfit(self, signal: tf.Tensor, decoded: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
+        """Return `‖M ⊙ (x − g(z))‖² / (2σ²)` of each example, float32 `[n]`.
+
+        Args:
+            signal: data, float32 `[n, ..., channels]`, 0 where hidden.
+            decoded: decoded latents, same shape.
+            mask: weights of the entries, as for `masking.residual`; None if all is observed.
+        """
+        residual = masking.residual(signal, decoded, mask)
         return tf.reduce_sum(masking.squares(residual) / (2 * self.variance.value), axis=-1)
+
+    def whitened(self, decoded: tf.Tensor) -> tf.Tensor:
+        """Return decoded data in units of σ, whose derivatives are those of the misfit."""
+        return decoded / self.deviation
 
     def sums(self, signal: tf.Tensor, mask: tf.Tensor | None, errors: tf.Tensor) -> tf.Tensor:
         """Return sums over the observed entries of a batch, from which `learn` estimates σ.
@@ -104,3 +120,45 @@ class Noise(keras.layers.Layer):
     def get_config(self) -> dict:
         """Return the arguments of the constructor."""
         return {**super().get_config(), "channels": self.channels}
+
+
+@keras.saving.register_keras_serializable(package="abp_tf")
+class BandNoise(Noise):
+    """Noise of sounds with one σ for each band of frequency; σ is not learned.
+
+    The squared error of a sound is that of its coefficients, each over σ² of its band. Of an incomplete
+    sound the windows without a hidden sample count.
+
+    Args:
+        bands: the transform, whose bands are the channels of the noise.
+    """
+
+    def __init__(self, bands: Mdct, **kwargs):
+        super().__init__(bands.bands, **kwargs)
+        self.bands = bands
+
+    def of_entries(self) -> tf.Tensor:
+        """Return the standard deviation of the noise of samples, the root of the mean of σ²."""
+        return tf.sqrt(tf.reduce_mean(self.variance.value))[None]
+
+    def misfit(self, signal: tf.Tensor, decoded: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
+        """Return the misfit of the coefficients of known windows; arguments as for `Noise.misfit`."""
+        residual = self.bands(masking.residual(signal, decoded, mask))
+        if mask is not None:
+            residual *= self.bands.known(mask * tf.ones_like(signal))
+        return tf.reduce_sum(masking.squares(residual) / (2 * self.variance.value), axis=-1)
+
+    def whitened(self, decoded: tf.Tensor) -> tf.Tensor:
+        """Return the coefficients of decoded sounds in units of σ of their band."""
+        return self.bands(decoded) / self.deviation
+
+    def get_config(self) -> dict:
+        """Return the arguments of the constructor."""
+        config = super().get_config()
+        del config["channels"]
+        return {**config, "bands": keras.saving.serialize_keras_object(self.bands)}
+
+    @classmethod
+    def from_config(cls, config: dict) -> BandNoise:
+        """Return the noise that `get_config` describes."""
+        return cls(**{**config, "bands": keras.saving.deserialize_keras_object(config["bands"])})

@@ -1,29 +1,26 @@
-"""Sounds observed in bands of frequency, so that each band has a noise of its own."""
+"""Sounds in bands of frequency, each of which may have a noise of its own."""
 
 from __future__ import annotations
 
 import dataclasses
 
 import keras
-import numpy as np
 import tensorflow as tf
-from numpy.typing import ArrayLike
 
 from abp_tf import checks
-from abp_tf.observation.operators import Observation
 
 
 @keras.saving.register_keras_serializable(package="abp_tf")
 @dataclasses.dataclass(frozen=True)
-class Mdct(Observation):
+class Mdct:
     """The modified discrete cosine transform of sounds: coefficients by window and frequency.
 
     Windows overlap by half, and the sound continues as silence before and after. The transform is
     orthonormal, so that σ keeps its unit and nothing is lost (Princen, Bradley, "Analysis/synthesis
     filter bank design based on time domain aliasing cancellation", IEEE Transactions on Acoustics,
-    Speech, and Signal Processing 1986). Bands are the channels of the data, so that a `Generator` has
-    one σ for each of them. With one σ for all, a network that fits what is loud leaves a hiss in bands
-    that are quiet, because nothing tells it from noise there.
+    Speech, and Signal Processing 1986). With `Generator(bands=Mdct(512))` the noise has one σ for each
+    band. With one σ for all, a network that fits what is loud leaves a hiss in bands that are quiet,
+    because nothing tells it from noise there.
 
     Args:
         window: samples of a window, an even number of 4 or more; half of them is the number of bands.
@@ -32,7 +29,7 @@ class Mdct(Observation):
         ValueError: if the window is no such number.
 
     Example:
-        >>> Mdct(512).observed_shape((5000, 1))
+        >>> Mdct(512).shape((5000, 1))
         (21, 256)
     """
 
@@ -48,39 +45,49 @@ class Mdct(Observation):
         """Number of bands, and of samples from one window to the next."""
         return self.window // 2
 
-    def __call__(self, signal: tf.Tensor) -> tf.Tensor:
-        """Return the coefficients of sounds, `[n, samples, 1]`: `[n, windows, bands]`."""
-        self.observed_shape(tuple(signal.shape[1:]))  # raises an error if they do not fit
-        missing = -signal.shape[1] % self.bands
-        silent = tf.pad(signal[..., 0], [[0, 0], [self.bands, self.bands + missing]])
+    def __call__(self, sounds: tf.Tensor) -> tf.Tensor:
+        """Return the coefficients of sounds, float32 `[n, samples, 1]`: `[n, windows, bands]`."""
+        self.shape(tuple(sounds.shape[1:]))  # raises an error if they do not fit
+        missing = -sounds.shape[1] % self.bands
+        silent = tf.pad(sounds[..., 0], [[0, 0], [self.bands, self.bands + missing]])
         return tf.signal.mdct(silent, self.window, norm="ortho")
 
-    def observed_shape(self, signal_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the number of windows and of bands."""
+    def shape(self, signal_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the number of windows and of bands.
+
+        Raises:
+            ValueError: if these are no sounds.
+        """
         if len(signal_shape) != 2 or signal_shape[-1] != 1:
             raise ValueError(
                 f"Mdct expected sounds of shape (samples, 1), received {tuple(signal_shape)}."
             )
         return (-(-signal_shape[0] // self.bands) + 1, self.bands)
 
-    def whole_windows(self, mask: ArrayLike) -> np.ndarray:
-        """Return which coefficients are observed, of masks of samples: windows without a hidden one.
+    def known(self, mask: tf.Tensor) -> tf.Tensor:
+        """Return which windows are known, those without a hidden sample.
 
         Args:
-            mask: bool, `[n, samples]` or `[n, samples, 1]`, True where a sample is observed.
+            mask: 1 where a sample is observed, 0 where it is hidden, float32 `[n, samples, 1]`.
 
         Returns:
-            bool `[n, windows, bands]`.
+            1 or 0, float32 `[n, windows, 1]`; it is the same for all bands of a window.
 
         Example:
-            >>> Mdct(4).whole_windows([[True, True, True, True, False, True]])[0, :, 0]
-            array([ True,  True, False, False])
+            >>> Mdct(4).known(np.float32([[1, 1, 1, 1, 0, 1]])[..., None])[0, :, 0].numpy()
+            array([1., 1., 0., 0.], dtype=float32)
         """
-        mask = np.asarray(mask, bool)
-        mask = mask.reshape(*mask.shape[:2])
-        windows, bands = self.observed_shape((mask.shape[1], 1))
+        windows, bands = self.shape(tuple(mask.shape[1:]))
         ends = [[0, 0], [bands, windows * bands - mask.shape[1]]]
-        pieces = np.pad(mask, ends, constant_values=True).reshape(len(mask), windows + 1, bands)
-        whole = np.asarray(pieces.all(axis=-1))
-        both = whole[:, :-1] & whole[:, 1:]
-        return np.repeat(both[:, :, None], bands, axis=-1)
+        pieces = tf.pad(mask[..., 0], ends, constant_values=1.0)
+        whole = tf.reduce_min(tf.reshape(pieces, [-1, windows + 1, bands]), axis=-1)
+        return tf.minimum(whole[:, :-1], whole[:, 1:])[..., None]
+
+    def get_config(self) -> dict:
+        """Return the arguments of the constructor."""
+        return {"window": self.window}
+
+    @classmethod
+    def from_config(cls, config: dict) -> Mdct:
+        """Return the transform that `get_config` describes."""
+        return cls(**config)

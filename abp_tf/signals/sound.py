@@ -85,8 +85,8 @@ class Sound(SignalKind):
     )
     defaults = {
         "generator": {
-            **few_examples.GENERATOR, "latent_dim": 8, "width": 48, "sigma": 0.05, "weight_decay": 8.0,
-            "least_steps_per_epoch": 30,
+            **few_examples.GENERATOR, "latent_dim": 8, "width": 48, "sigma": 0.05, "bands": 512,
+            "weight_decay": 8.0, "least_steps_per_epoch": 30,
         },
         "descriptor": {**few_examples.DESCRIPTOR, "length": 10_000, "least_steps_per_epoch": 20},
         "coopnets": {

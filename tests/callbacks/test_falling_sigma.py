@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from abp_tf import Mdct
 from abp_tf.callbacks import FallingSigma
 
 
@@ -37,12 +39,16 @@ def test_sigma_falls_by_equal_factors_and_then_stays():
     np.testing.assert_allclose(model.sigma, expected[2], rtol=2e-3)
 
 
-def test_levels_are_those_of_the_channels_and_at_most_the_first_sigma():
+def test_levels_are_those_of_the_bands_and_at_most_the_first_sigma():
     levels = np.repeat([0.5, 0.02, 0.001], 40)
-    data = np.random.default_rng(0).normal(size=(3, 500, 120)) * levels
-    last = FallingSigma.to_levels(data, 0.1).last
-    np.testing.assert_allclose(last[[10, 60, 110]], [0.1, 0.02, 0.001], rtol=0.1)
-    assert FallingSigma.to_levels(data * (levels > 0.01), 0.1).last.min() > 0  # silent channels
+    coefficients = np.random.default_rng(0).normal(size=(3, 500, 120)) * levels
+
+    def last(of):
+        sounds = tf.signal.inverse_mdct(np.float32(of), norm="ortho").numpy()[..., None]
+        return FallingSigma.to_levels(Mdct(240), sounds, first=0.1).last
+
+    np.testing.assert_allclose(last(coefficients)[[10, 60, 110]], [0.1, 0.02, 0.001], rtol=0.1)
+    assert last(coefficients * (levels > 0.01)).min() > 0  # silent bands
 
 
 @pytest.mark.parametrize(

@@ -118,11 +118,11 @@ CASES = [
 OTHERS = [kind for kind in KINDS if kind != "sound"]
 
 
-def test_sounds_are_learned_in_bands_of_frequency(sources, tmp_path):
-    words = [*words_of(generator, "sound", sources), "--observe", "mdct:32", "--epochs", 3]
-    assert inside(generator, "--run", tmp_path / "run", *words) == 0
+def test_noise_of_sounds_has_a_sigma_for_each_band_of_frequency(sources, tmp_path):
+    words = [*words_of(generator, "sound", sources), "--bands", 32, "--epochs", 3]
+    assert inside(generator, "--run", tmp_path / "run", *words, "--mask", "gap:200") == 0
     model = runs.Run.open(tmp_path / "run").load_model()
-    assert model.observation == Mdct(32)
+    assert model.bands == Mdct(32)
     # σ has fallen to the levels of the bands: the chirps are below 1 kHz, of 4.
     sigma = np.array(model.sigma)
     assert sigma.shape == (16,)
