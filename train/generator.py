@@ -164,11 +164,15 @@ def build(
 def learned_prior(network: keras.Model) -> EnergyPrior:
     """Return a prior for the latents of a network, which `fit` learns.
 
-    If the network fits signals of any size, so does the prior, which sees neighbouring latents.
+    If the network fits signals of any size, so does the prior, which sees neighbouring latents. Windows
+    tie their latents together, so that its chains are longer.
     """
-    window = WINDOW if networks.resizable(network) else None
-    energy = networks.latent_energy(network.input_shape[1:], window=window)
-    return EnergyPrior(energy, blocks=networks.latent_blocks(network))
+    shape = network.input_shape[1:]
+    if networks.resizable(network):
+        return EnergyPrior(
+            networks.latent_energy(shape, 64, window=WINDOW), Langevin(60, 0.5), learning_rate=5e-4
+        )
+    return EnergyPrior(networks.latent_energy(shape), blocks=networks.latent_blocks(network))
 
 
 def settle(given: dict) -> dict:
