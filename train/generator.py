@@ -177,7 +177,7 @@ def learned_prior(network: keras.Model) -> EnergyPrior:
 
 def settle(given: dict) -> dict:
     """Return all settings of a run, from the options that were given."""
-    settings = options.settle("generator", table, given)
+    settings = _without_rivals(options.settle("generator", table, given), given)
     if settings["mask"] and settings["observe"]:
         raise ValueError(
             f"--mask, --observe: expected one of the two, received {settings['mask']!r} and "
@@ -188,11 +188,6 @@ def settle(given: dict) -> dict:
             "--last-sigma, --learn-sigma: expected one of the two, received "
             f"{settings['last_sigma']:g} and the other. Leave one out."
         )
-    if (settings["learn_sigma"] or settings["observe"]) and "bands" not in given:
-        settings = {**settings, **{name: 0 for name in settings if name == "bands"}}
-    if settings["learn_prior"] and "expansion" not in given:
-        # A learned prior learns in the epochs after the expansions.
-        settings["expansion"] = min(settings["expansion"], 0.6)
     kind = signals.get(settings["kind"])
     if settings["observe"] and kind.incomplete:
         raise ValueError(
@@ -203,6 +198,19 @@ def settle(given: dict) -> dict:
         operator, _, factor = (settings["observe"] or "").partition(":")
         settings["antialias"] = int({"coarser": factor, "blur": 2}.get(operator, 1))
     return settings if settings["preconditioning"] else {**settings, **PLAIN, **given}
+
+
+def _without_rivals(settings: dict, given: dict) -> dict:
+    """Return settings without defaults that options which were given exclude."""
+    changed: dict = {}
+    if given.keys() & {"sigma", "learn_sigma"}:
+        changed["last_sigma"] = None
+    if "bands" in settings and (settings["learn_sigma"] or settings["observe"]):
+        changed["bands"] = 0
+    if settings["learn_prior"] and settings["expansion"] == 1:
+        # A learned prior learns in the epochs after the expansions.
+        changed |= {"learn_prior": False} if "expansion" in given else {"expansion": 0.6}
+    return {**settings, **changed, **given}
 
 
 def callbacks(model: Generator, settings: dict, images: data.Images, logs: Path) -> list:

@@ -62,8 +62,10 @@ class Texture(Image):
     defaults = {
         "generator": {
             **few_examples.GENERATOR, **_BRICK, "patch": 128, "patches": 24, "padding": "valid",
-            "latent_dim": 3, "width": 24, "sigma": 0.15, "learning_rate": 3e-3, "weight_decay": 4.0,
-            "inference_steps": 40, "inference_cool": 20, "curve_every": 20, "picture_every": 10,
+            "latent_dim": 3, "width": 24, "sigma": 0.3, "last_sigma": 0.1, "step_size": 0.4,
+            "expansion": 0.4, "learn_prior": True, "learning_rate": 2e-3, "weight_decay": 4.0,
+            "epochs": 30, "inference_steps": 40, "inference_cool": 20, "curve_every": 20,
+            "picture_every": 10,
         },
         "descriptor": {
             **few_examples.DESCRIPTOR, **_BRICK, "width": 32, "levels": 3, "start_sigma": 0.1,

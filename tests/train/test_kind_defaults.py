@@ -74,7 +74,7 @@ def test_the_models_they_make(kind, name):
         assert energy.table.rows == 0  # no pool of whole signals
     if name == "generator":
         assert model.preconditioning
-        assert model.expansion == 1
+        assert model.expansion == (0.4 if kind == "texture" else 1)  # before its prior learns
     if kind == "field":  # values of any size
         assert model.value_range is None
         if name != "descriptor":
@@ -241,3 +241,22 @@ class TestConfigurationFiles:
 def test_fields_are_not_observed_by_operators():
     with pytest.raises(ValueError, match=r"--observe: expected signals without masks.*fields"):
         settled("field", "generator", observe="coarser:2")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"kind": "texture"}, {"last_sigma": 0.1, "learn_prior": True, "expansion": 0.4}),
+        ({"kind": "texture", "sigma": 0.05}, {"sigma": 0.05, "last_sigma": None}),
+        ({"kind": "texture", "learn_sigma": True}, {"learn_sigma": True, "last_sigma": None}),
+        ({"kind": "texture", "expansion": 1.0}, {"expansion": 1.0, "learn_prior": False}),
+        ({"kind": "video", "learn_prior": True}, {"learn_prior": True, "expansion": 0.6}),
+        ({"kind": "sound"}, {"bands": 512}),
+        ({"kind": "sound", "learn_sigma": True}, {"bands": 0}),
+        ({"kind": "sound", "observe": "projection:100"}, {"bands": 0}),
+    ],
+)
+def test_options_that_are_given_exclude_defaults(given, expected):
+    source = {"texture": "brick", "video": "npz:clip.npz", "sound": "npz:sound.npz"}[given["kind"]]
+    found = generator.settle({"data": source, **given})
+    assert {name: found[name] for name in expected} == expected
