@@ -70,12 +70,12 @@ class FallingSigma(keras.callbacks.Callback):
             bands: the bands of the model, such as `abp_tf.Mdct(512)`.
             sounds: the training sounds, float `[n, samples, 1]`.
             mask: bool `[n, samples]` or `[n, samples, 1]`, True where a sample is observed; None if all
-                are. Levels are those of windows without a hidden sample.
+                are. Levels are those of windows without a hidden sample; if there is none, σ stays.
             first: σ of the first epoch, a positive number.
             share: share of the epochs in which σ falls.
 
         Raises:
-            ValueError: if an argument is out of its range, or no window is without a hidden sample.
+            ValueError: if an argument is out of its range.
         """
         sounds = np.asarray(sounds, np.float32)
         observed = np.ones(sounds.shape, bool)
@@ -83,10 +83,7 @@ class FallingSigma(keras.callbacks.Callback):
             observed &= np.reshape(mask, (*np.shape(mask)[:2], 1)).astype(bool)
         known = bands.known(observed.astype(np.float32)).numpy()
         if not known.any():
-            raise ValueError(
-                f"FallingSigma.to_levels expected a window of {bands.window} samples without a hidden "
-                "one, found none. Use shorter windows, or one sigma for all bands."
-            )
+            return cls(first, first, share)
         coefficients = bands(np.where(observed, sounds, 0)).numpy()
         total = np.sum(np.square(coefficients * known, dtype=np.float64), axis=(0, 1))
         squares = total / known.sum()

@@ -127,7 +127,8 @@ class BandNoise(Noise):
     """Noise of sounds with one σ for each band of frequency; σ is not learned.
 
     The squared error of a sound is that of its coefficients, each over σ² of its band. Of an incomplete
-    sound the windows without a hidden sample count.
+    sound these are the coefficients of windows without a hidden sample. Observed samples of other
+    windows count as those of noise that has the same variance at all frequencies.
 
     Args:
         bands: the transform, whose bands are the channels of the noise.
@@ -142,11 +143,16 @@ class BandNoise(Noise):
         return tf.sqrt(tf.reduce_mean(self.variance.value))[None]
 
     def misfit(self, signal: tf.Tensor, decoded: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
-        """Return the misfit of the coefficients of known windows; arguments as for `Noise.misfit`."""
-        residual = self.bands(masking.residual(signal, decoded, mask))
+        """Return `Σ c² / (2σ²)` over coefficients of the error; arguments as for `Noise.misfit`."""
+        residual = masking.residual(signal, decoded, mask)
+        coefficients, outside = self.bands(residual), tf.zeros([])
         if mask is not None:
-            residual *= self.bands.known(mask * tf.ones_like(signal))
-        return tf.reduce_sum(masking.squares(residual) / (2 * self.variance.value), axis=-1)
+            known = self.bands.known(mask * tf.ones_like(signal))
+            coefficients *= known
+            share = 1 - self.bands.covered(known, signal.shape[1])
+            outside = tf.reduce_sum(share * residual**2 / (2 * self.of_entries() ** 2), axis=[1, 2])
+        squares = masking.squares(coefficients)
+        return tf.reduce_sum(squares / (2 * self.variance.value), axis=-1) + outside
 
     def whitened(self, decoded: tf.Tensor) -> tf.Tensor:
         """Return the coefficients of decoded sounds in units of σ of their band."""

@@ -83,6 +83,20 @@ class Mdct:
         whole = tf.reduce_min(tf.reshape(pieces, [-1, windows + 1, bands]), axis=-1)
         return tf.minimum(whole[:, :-1], whole[:, 1:])[..., None]
 
+    def covered(self, known: tf.Tensor, samples: int) -> tf.Tensor:
+        """Return the share of each sample's two windows that are known.
+
+        Args:
+            known: which windows are known, as `known` returns them.
+            samples: number of samples.
+
+        Returns:
+            0, 0.5 or 1, float32 `[n, samples, 1]`.
+        """
+        ends = tf.pad(known[..., 0], [[0, 0], [1, 1]])
+        pieces = (ends[:, :-1] + ends[:, 1:]) / 2
+        return tf.repeat(pieces, self.bands, axis=1)[:, self.bands : self.bands + samples, None]
+
     def get_config(self) -> dict:
         """Return the arguments of the constructor."""
         return {"window": self.window}
