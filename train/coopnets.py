@@ -84,8 +84,9 @@ def settle(given: dict) -> dict:
     if settings["score_scale"] is None:
         settings["score_scale"] = 2 / settings["step_size"] ** 2
     if settings.get("batch_norm", False) is None:
-        # Batch normalization would make the chain of an incomplete example depend on its batch.
-        settings["batch_norm"] = not incomplete(settings)
+        # Chains of latents run on moving statistics, drafts have those of their batch; and the chain of
+        # an incomplete example would depend on its batch.
+        settings["batch_norm"] = not (incomplete(settings) or settings["latent_steps"])
     if incomplete(settings):
         settings["chain_steps"] = settings["chain_steps"] or 10
     elif settings["chain_steps"]:

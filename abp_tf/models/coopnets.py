@@ -63,9 +63,10 @@ class CoopNets(SignalModel):
         descriptor: a `Descriptor` with chains="short-run"; its `langevin` is the sampler of the
             revision.
         latent_steps: number of Langevin steps that move the latents of a draft towards those of its
-            revision before the generator learns. The paper has them, the released codes do not. `fit`
-            warns if the steps are longer than the posterior is wide, because drafts of the prior would
-            then be of no use.
+            revision before the generator learns. The paper has them, the released codes do not. With
+            batch normalization in the generator they do harm, because its drafts have the statistics of
+            their batch, and the chains of latents the moving ones. `fit` warns if the steps are longer
+            than the posterior is wide, because drafts of the prior would then be of no use.
         seed: integer seed of all noise and of the order of the examples.
 
     Raises:

@@ -57,7 +57,7 @@ class Image(SignalKind):
             "activation": SMOOTH,
             "batch_norm": Option(
                 bool,
-                "batch normalization in the generator; by default only without --mask",
+                "batch normalization; by default without --mask or latent steps",
                 only="coopnets",
             ),
             "antialias": Option(

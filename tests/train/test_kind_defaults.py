@@ -260,3 +260,11 @@ def test_options_that_are_given_exclude_defaults(given, expected):
     source = {"texture": "brick", "video": "npz:clip.npz", "sound": "npz:sound.npz"}[given["kind"]]
     found = generator.settle({"data": source, **given})
     assert {name: found[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, True), ({"latent_steps": 5}, False), ({"latent_steps": 5, "batch_norm": True}, True)],
+)
+def test_latent_steps_are_without_batch_normalization(given, expected):
+    assert coopnets.settle({"data": "digits", **given})["batch_norm"] is expected
