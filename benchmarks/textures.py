@@ -9,10 +9,11 @@ import keras
 import numpy as np
 
 import abp_tf
-from abp_tf import CoopNets, Descriptor, EnergyPrior, Generator, Langevin, metrics, networks
+from abp_tf import CoopNets, Descriptor, Generator, Langevin, metrics, networks
 from abp_tf.callbacks import FallingSigma
 from abp_tf.display import pictures
 from abp_tf.metrics import perceptual
+from train import generator
 
 SUBJECTS = ("brick1", "grass1", "ivy", "pave5", "beehive")
 TASKS = ("generator", "descriptor", "CoopNets")
@@ -24,7 +25,7 @@ SETTINGS = {
         "size": SIZE, "crop": 128, "width": 24, "levels": 5, "latent_channels": 3, "crops": 24,
         "padding": "valid", "sigma": 0.3, "last_sigma": 0.1, "steps": 6, "step_size": 0.4, "rate": 2e-3,
         "last_rate": 0.005, "weight_decay": 4.0, "batch": 4, "iterations": 1500, "expansion": 0.4,
-        "window": 3, "prior_rate": 5e-4,
+        "learned_prior": True,
     },
     "descriptor": {
         "size": SIZE, "crop": SIZE, "width": 32, "crops": 1, "levels": 3, "start": 0.1, "steps": 40,
@@ -145,10 +146,9 @@ def _drafts(settings: dict) -> keras.Model:
 def learn_generator(settings: dict, photo: np.ndarray) -> tuple[Generator, float]:
     """Learn a generator from crops of a photograph; return it and its seconds."""
     network = _drafts(settings)
-    energy = networks.latent_energy(network.input_shape[1:], 64, window=settings["window"])
     model = Generator(
         network,
-        prior=EnergyPrior(energy, Langevin(60, 0.5), settings["prior_rate"]),
+        prior=generator.learned_prior(network),
         sigma=settings["sigma"],
         langevin=Langevin(settings["steps"], settings["step_size"]),
         preconditioning=True,

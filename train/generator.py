@@ -25,13 +25,11 @@ from abp_tf.signals import SignalKind
 
 from . import learning, options, report
 
-# What kinds of signal have beside the options of all.
+# Option of kinds of signal whose noise may have bands of frequency.
 BANDS = {
-    "sound": {
-        "bands": Option(
-            at_least(0), "samples of a window, whose bands of frequency each have a sigma; 0: one sigma"
-        )
-    }
+    "bands": Option(
+        at_least(0), "samples of a window, whose bands of frequency each have a sigma; 0: one sigma"
+    )
 }
 # Positions along each side of which a learned prior of a grid of latents sees the neighbours.
 WINDOW = 3
@@ -54,7 +52,7 @@ def table(kind: SignalKind) -> options.Table:
                 "sigma": Option(
                     positive(float), "standard deviation of the noise of signals in [-1, 1]", 0.3
                 ),
-                **BANDS.get(kind.name, {}),
+                **(BANDS if kind.banded else {}),
                 "last_sigma": Option(
                     positive(float),
                     "sigma at the end, to which it falls",
@@ -177,7 +175,7 @@ def learned_prior(network: keras.Model) -> EnergyPrior:
 
 def settle(given: dict) -> dict:
     """Return all settings of a run, from the options that were given."""
-    settings = _without_rivals(options.settle("generator", table, given), given)
+    settings = _without_excluded(options.settle("generator", table, given), given)
     if settings["mask"] and settings["observe"]:
         raise ValueError(
             f"--mask, --observe: expected one of the two, received {settings['mask']!r} and "
@@ -200,7 +198,7 @@ def settle(given: dict) -> dict:
     return settings if settings["preconditioning"] else {**settings, **PLAIN, **given}
 
 
-def _without_rivals(settings: dict, given: dict) -> dict:
+def _without_excluded(settings: dict, given: dict) -> dict:
     """Return settings without defaults that options which were given exclude."""
     changed: dict = {}
     if given.keys() & {"sigma", "learn_sigma"}:

@@ -97,6 +97,7 @@ class SignalKind:
             signal.
         together: whether many signals are written to one file, by `save_all`.
         enlarged: factor by which each side of an additional, larger synthesis is longer; 1 for none.
+        banded: whether the noise may have a σ for each band of frequency (`abp_tf.Mdct`).
         stacked: whether the first axis counts images, such as the frames of a clip.
         uploads: endings of the files that `read` takes from strangers, such as ".png".
         incomplete: whether signals have masks of their own, of the shape of the signals.
@@ -126,6 +127,7 @@ class SignalKind:
     deviation_drawn: ClassVar[bool] = True
     together: ClassVar[bool] = False
     enlarged: ClassVar[int] = 1
+    banded: ClassVar[bool] = False
     stacked: ClassVar[bool] = False
     uploads: ClassVar[tuple[str, ...]] = (".npz",)
     incomplete: ClassVar[bool] = False

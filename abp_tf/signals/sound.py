@@ -100,6 +100,7 @@ class Sound(SignalKind):
     }
     uploads = (".wav", ".flac", ".ogg", ".mp3", ".npz")
     columns = 4
+    banded = True
     drawn_whole = False
     deviation_drawn = False
 
